@@ -1,0 +1,181 @@
+// What a device must do: the whole interface between the models and the hardware.
+//
+// Model code calls these operations eagerly, in order, on one queue; there is no graph. Tensors
+// live in the backend's own memory (`upload` / `download` cross the border). Returned tensors come
+// from the backend's caching pool, so that the hot loop allocates nothing.
+//
+// Letters: B batch rows, S tokens of a row, H width, D width of one head, N image tokens, T text
+// tokens. `dtype` of every activation is f32 or bf16. In bf16 an operation computes in float and
+// rounds where the reference rounds; each declaration says where. "Rounds" means: to the tensor's
+// dtype, to nearest even, and nothing in f32. Errors: Error(unsupported) names operation, type and
+// shape; a shape that contradicts this page is a programming mistake (assert).
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+#include "core/weight.h"
+#include "ernie_image/cancel.h"
+
+namespace ernie_image {
+
+/// A weight made ready for one backend, which alone knows what is inside.
+class PreparedWeight {
+ public:
+  virtual ~PreparedWeight() = default;
+  /// The shape in the file, e.g. [N, K] of a linear layer.
+  virtual const Shape& shape() const = 0;
+};
+using WeightHandle = std::shared_ptr<const PreparedWeight>;
+
+/// How `prepare` may lay a weight out.
+enum class WeightUse {
+  linear,     ///< [N, K], the right-hand side of `linear`
+  conv2d,     ///< [C_out, C_in, kh, kw]
+  vector,     ///< norm weights and biases: small, 1-D
+  embedding,  ///< [V, H], a table of rows
+};
+
+/// Which keys a query may see; never a materialised tensor here.
+struct AttentionMask {
+  enum class Kind { none, causal, key_lengths };
+  Kind kind = Kind::none;
+  /// key_lengths: for each batch row, keys [0, length) may be attended to; length >= 1.
+  std::vector<std::int64_t> key_lengths;
+};
+
+/// Columns [index * H, (index + 1) * H) of `table` [B, n * H]: one of the vectors of a modulation.
+struct Chunk {
+  const Tensor& table;
+  std::int64_t index;
+};
+
+/// Rotary tables, rounded to the activation dtype but stored as f32: [R, S, D], R = 1 (shared by
+/// all rows) or B. `row_scale` [R, S] multiplies the rotated vectors (Ministral's query scale), or
+/// is empty.
+struct RotaryTable {
+  Tensor cos;
+  Tensor sin;
+  Tensor row_scale;
+};
+
+enum class Activation { none, silu };
+
+/// One device queue. Not for concurrent use.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  /// "cpu", "cuda:0"...
+  virtual std::string name() const = 0;
+
+  /// Polled during long operations, which then throw Error(cancelled); null for none.
+  virtual void set_cancel_token(std::shared_ptr<const CancelToken> token) = 0;
+
+  /// Bytes of activations held at most so far, and a way to start counting anew.
+  virtual std::size_t peak_memory_bytes() const = 0;
+  virtual void reset_peak_memory() = 0;
+
+  /// Gives cached free memory back to the system.
+  virtual void release_cache() = 0;
+
+  // ---- memory ------------------------------------------------------------------------------
+
+  /// Uninitialised memory from the pool.
+  virtual Tensor empty(DType dtype, Shape shape) = 0;
+  virtual Tensor upload(const Tensor& host) = 0;
+  /// Waits for the queue.
+  virtual Tensor download(const Tensor& tensor) = 0;
+  /// The CPU keeps the mapped pages of linear weights as they are; a device uploads. A weight
+  /// without data (see WeightSource::get) gives a handle that must not be used.
+  virtual WeightHandle prepare(const Weight& weight, WeightUse use) = 0;
+
+  // ---- dense layers ------------------------------------------------------------------------
+
+  /// y[..., N] = x[..., K] W[N, K]^T (+ bias[N]), accumulated in float, rounded once.
+  virtual Tensor linear(const Tensor& x, const PreparedWeight& weight,
+                        const PreparedWeight* bias = nullptr) = 0;
+
+  /// Several layers without bias that read the same x, in one go: q, k, v or gate, up.
+  virtual std::vector<Tensor> linear_together(
+      const Tensor& x, std::initializer_list<const PreparedWeight*> weights) = 0;
+
+  /// Rows of `table` [V, H]: [T, H] in `dtype`. Every id is in [0, V).
+  virtual Tensor embedding(std::span<const std::int32_t> ids, const PreparedWeight& table,
+                           DType dtype) = 0;
+
+  // ---- norms and element-wise --------------------------------------------------------------
+
+  /// x * rsqrt(mean(x^2) + eps) over the last axis, rounded; times weight, rounded. x: [..., H].
+  virtual Tensor rms_norm(const Tensor& x, const PreparedWeight& weight, float eps) = 0;
+
+  /// rms_norm as above, then * (1 + scale) + shift in float, rounded once more. x: [B, S, H].
+  virtual Tensor rms_norm_modulate(const Tensor& x, const PreparedWeight& weight, float eps,
+                                   Chunk scale, Chunk shift) = 0;
+
+  /// LayerNorm without affine, rounded; (1 + scale) rounded; their product rounded; + shift
+  /// rounded. x: [B, S, H].
+  virtual Tensor layer_norm_modulate(const Tensor& x, float eps, Chunk scale, Chunk shift) = 0;
+
+  /// x: [B, S, heads, D]. If `norm_weight` [D]: RMSNorm over D, times weight in float, rounded
+  /// once. Then the half-split rotation out = x * cos + rotate(x) * sin, rotate(x) = [-second half,
+  /// first half]: both products and the sum are rounded. Then times row_scale, if any, rounded.
+  virtual Tensor norm_rope(const Tensor& x, const PreparedWeight* norm_weight, float eps,
+                           const RotaryTable& rotary) = 0;
+
+  /// softmax(q k^T * scale + mask) v with float softmax and accumulation, rounded once.
+  /// q: [B, Sq, heads, D]; k, v: [B, Skv, kv_heads, D]; query head h uses kv head h / (heads /
+  /// kv_heads). causal: query i sees keys [0, i + Skv - Sq]. Result: [B, Sq, heads * D].
+  virtual Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                           const AttentionMask& mask, float scale) = 0;
+
+  /// gelu(gate) rounded, times up, rounded; gelu(x) = x/2 (1 + erf(x / sqrt 2)), the exact form.
+  virtual Tensor gelu_mul(const Tensor& gate, const Tensor& up) = 0;
+
+  /// silu(gate) rounded, times up, rounded; silu(x) = x / (1 + exp(-x)).
+  virtual Tensor silu_mul(const Tensor& gate, const Tensor& up) = 0;
+
+  /// x + (gate * y rounded), rounded. x, y: [B, S, H]; gate chooses [H] per batch row.
+  virtual Tensor gated_add(const Tensor& x, Chunk gate, const Tensor& y) = 0;
+
+  /// a + b, rounded; equal shapes.
+  virtual Tensor add(const Tensor& a, const Tensor& b) = 0;
+
+  virtual Tensor silu(const Tensor& x) = 0;
+
+  /// To f32 or bf16; the tensor itself if it is that already.
+  virtual Tensor cast(const Tensor& x, DType dtype) = 0;
+
+  // ---- layout ------------------------------------------------------------------------------
+
+  /// [B, N, H] and [B, T, H] to [B, N + T, H].
+  virtual Tensor concat_rows(const Tensor& a, const Tensor& b) = 0;
+
+  /// x[:, begin : begin + count, :] of [B, S, H].
+  virtual Tensor slice_rows(const Tensor& x, std::int64_t begin, std::int64_t count) = 0;
+
+  /// [B, R, C] to [B, C, R]: latents [B, C, h*w] to tokens [B, h*w, C] and back.
+  virtual Tensor transpose_rows(const Tensor& x) = 0;
+
+  // ---- images: always [B, H, W, C] ---------------------------------------------------------
+
+  /// Square kernel of 1 or 3, stride 1, zero padding that keeps H and W; bias [C_out]; rounded
+  /// once.
+  virtual Tensor conv2d(const Tensor& x, const PreparedWeight& weight,
+                        const PreparedWeight& bias) = 0;
+
+  /// GroupNorm over (H, W, C / groups) with biased variance and affine, rounded; then the
+  /// activation, rounded.
+  virtual Tensor group_norm(const Tensor& x, const PreparedWeight& weight,
+                            const PreparedWeight& bias, int groups, float eps,
+                            Activation activation) = 0;
+
+  virtual Tensor upsample_nearest2x(const Tensor& x) = 0;
+};
+
+}  // namespace ernie_image

@@ -1,0 +1,38 @@
+// Element types of tensors, as safetensors files know them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace ernie_image {
+
+enum class DType : std::uint8_t {
+  f64,
+  f32,
+  f16,
+  bf16,
+  f8_e4m3,
+  f8_e5m2,
+  i64,
+  i32,
+  i16,
+  i8,
+  u64,
+  u32,
+  u16,
+  u8,
+  boolean,
+};
+
+/// Bytes of one element.
+std::size_t size_of(DType dtype);
+
+/// The name that safetensors headers use: "F32", "BF16", "BOOL"...
+std::string_view dtype_name(DType dtype);
+
+/// The reverse of `dtype_name`; nothing for an unknown name.
+std::optional<DType> dtype_from_name(std::string_view name);
+
+}  // namespace ernie_image

@@ -1,0 +1,48 @@
+// Weights as files hold them, and where models get them from.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace ernie_image {
+
+/// A read-only tensor in the format of its file; `owner` keeps the mapped pages alive.
+/// `data` is null for a weight that was missing or misshapen (see WeightSource::get).
+struct Weight {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;
+  const std::byte* data = nullptr;
+  std::shared_ptr<const void> owner;
+
+  std::size_t size_bytes() const {
+    return static_cast<std::size_t>(num_elements(shape)) * size_of(dtype);
+  }
+};
+
+/// The weights of one component, by checkpoint name. Not for concurrent use.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+
+  virtual bool contains(std::string_view name) const = 0;
+
+  /// The weight of that name. If it is absent, or its shape or type is not usable, the problem is
+  /// noted and a weight without data is returned, so that one error can name every problem.
+  virtual Weight get(const std::string& name, const Shape& expected_shape) = 0;
+
+  /// Throws Error(corrupt_file) naming every missing and misshapen weight noted so far.
+  virtual void require_complete() const = 0;
+
+  /// Names present that nobody asked for.
+  virtual std::vector<std::string> unused() const = 0;
+
+  /// Lets the operating system drop the resident pages of this component's files.
+  virtual void release_pages() const = 0;
+};
+
+}  // namespace ernie_image

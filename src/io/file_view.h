@@ -1,0 +1,52 @@
+// Read-only files: mapped from disk, or built into the program (the embedded model).
+//
+// Every reader of model files goes through this page, so that a path beginning with "embedded:"
+// works wherever a folder does.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ernie_image {
+
+/// The bytes of one file. Copies share the mapping.
+struct FileView {
+  std::string path;
+  std::span<const std::byte> bytes;
+  std::shared_ptr<const void> owner;
+
+  std::string_view text() const {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+};
+
+/// Maps a file. Throws Error(not_found), or Error(io) with the system's reason (a directory, no
+/// permission).
+FileView open_file(const std::string& path);
+
+bool file_exists(const std::string& path);
+bool directory_exists(const std::string& path);
+
+/// Names of the files (not folders) directly inside, sorted; empty if there is no such folder.
+std::vector<std::string> list_files(const std::string& directory);
+
+/// `directory` + "/" + `name`
+std::string join_path(std::string_view directory, std::string_view name);
+
+/// Tells the system that the mapped pages can be dropped from this process; they come back from the
+/// file when touched.
+void release_pages(const FileView& file);
+
+/// Bytes of a mapped file that are resident in this process now... of the whole process: RssAnon
+/// and RssFile.
+struct ResidentMemory {
+  std::size_t anonymous_bytes = 0;
+  std::size_t file_bytes = 0;
+};
+ResidentMemory resident_memory();
+
+}  // namespace ernie_image

@@ -1,0 +1,43 @@
+// Pictures on disk: PNG, JPEG, WebP with metadata, written whole or not at all.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ernie_image/pipeline.h"
+
+namespace ernie_image {
+
+enum class ImageFormat { png, jpeg, webp };
+
+/// By extension, case-insensitively (.png .jpg .jpeg .webp). Throws Error(invalid_argument) naming
+/// the three.
+ImageFormat image_format_of(const std::string& path);
+
+/// Text entries by keyword, UTF-8. In PNG: tEXt, or iTXt where the text is not Latin-1. In JPEG and
+/// WebP: only "parameters", as EXIF UserComment.
+using ImageMetadata = std::map<std::string, std::string>;
+
+struct ImageEncoding {
+  ImageFormat format = ImageFormat::png;
+  int quality = 95;  ///< JPEG and WebP; 100 makes WebP lossless
+};
+
+/// The encoded file in memory (a server wants that too). Throws Error(invalid_argument | io).
+std::vector<std::uint8_t> encode_image(const Image& image, const ImageEncoding& encoding,
+                                       const ImageMetadata& metadata);
+
+struct ImageFile {
+  Image image;
+  ImageMetadata metadata;
+};
+
+/// Decodes a PNG of any colour type to 8-bit RGB, with its text chunks. Hostile input:
+/// Error(corrupt_file | unsupported), and nothing beyond 16384 x 16384 pixels or 64 MiB of text is
+/// accepted.
+ImageFile read_png(const std::string& path);
+
+}  // namespace ernie_image

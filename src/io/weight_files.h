@@ -1,0 +1,39 @@
+// The weights of one component folder: one safetensors file, or shards named by an index.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/weight.h"
+#include "io/safetensors.h"
+
+namespace ernie_image {
+
+class WeightFiles : public WeightSource {
+ public:
+  /// Opens `<folder>/<stem>.safetensors`, or the shards of
+  /// `<folder>/<stem>.safetensors.index.json`. The index is hostile input: shard names may not
+  /// leave the folder. Throws Error(not_found | corrupt_file).
+  WeightFiles(const std::string& folder, const std::string& stem);
+
+  bool contains(std::string_view name) const override;
+  Weight get(const std::string& name, const Shape& expected_shape) override;
+  void require_complete() const override;
+  std::vector<std::string> unused() const override;
+  void release_pages() const override;
+
+  /// Every tensor, sorted by name.
+  std::vector<Weight> all() const;
+  const std::vector<SafetensorsFile>& files() const { return files_; }
+
+ private:
+  std::string folder_;
+  std::vector<SafetensorsFile> files_;
+  std::map<std::string, std::size_t, std::less<>> file_of_;  // tensor name -> index into files_
+  std::set<std::string, std::less<>> used_;
+  std::vector<std::string> problems_;
+};
+
+}  // namespace ernie_image
