@@ -1,0 +1,39 @@
+# shellcheck shell=bash
+# Sourced by demo.sh, test.sh and .ci/run: the Debian packages that a build needs, in one place.
+
+# shellcheck disable=SC2034
+PACKAGES=(
+  g++ cmake ninja-build ccache pkg-config
+  nlohmann-json3-dev libcli11-dev
+  libpng-dev libjpeg-dev libwebp-dev
+  libpcre2-dev libssl-dev libcurl4-openssl-dev
+  libgtest-dev libbenchmark-dev xz-utils python3 python3-numpy
+)
+
+# install_packages NAME...: installs those that are missing, and does nothing when none is.
+install_packages() {
+  if ! command -v dpkg-query >/dev/null; then
+    echo "This is not a Debian system; make sure that it has: $*" >&2
+    return 0
+  fi
+  local missing=() name
+  for name in "$@"; do
+    if ! dpkg-query --show --showformat='${Status}' "$name" 2>/dev/null | grep -q ' installed$'; then
+      missing+=("$name")
+    fi
+  done
+  if ((${#missing[@]} == 0)); then return 0; fi
+
+  local as_root=()
+  if ((EUID != 0)); then
+    if ! command -v sudo >/dev/null; then
+      echo "Missing packages: ${missing[*]}. Run this as root, or install sudo." >&2
+      return 1
+    fi
+    as_root=(sudo)
+  fi
+  echo "Installing ${missing[*]}" >&2
+  "${as_root[@]}" apt-get update --quiet=2
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install --yes --quiet=2 --no-install-recommends "${missing[@]}"
+}

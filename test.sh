@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds everything and runs all tests:
+#   ./test.sh [PRESET]      release (the default), dev or ci; see CMakePresets.json
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+source scripts/install_packages.sh
+
+preset=${1:-release}
+
+install_packages "${PACKAGES[@]}"
+cmake --preset "$preset" --log-level=WARNING >/dev/null
+cmake --build --preset "$preset"
+ctest --preset "$preset"
