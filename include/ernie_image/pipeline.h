@@ -14,14 +14,12 @@
 
 #include "ernie_image/error.h"
 #include "ernie_image/export.h"
+#include "ernie_image/precision.h"
 
 namespace ernie_image {
 
 class CancelToken;  // cancel.h
 class Trace;
-
-/// What tensors between operations are rounded to (weights stay in their file's format).
-enum class Precision { fp32, bf16 };
 
 struct LoadOptions {
   /// A folder in the diffusers layout, a hub id looked up in the local Hugging Face and ModelScope
@@ -92,18 +90,47 @@ struct Result {
   std::uint64_t peak_activation_bytes = 0;
 };
 
+/// How the prompt enhancer writes. The defaults are the reference's.
+struct EnhanceOptions {
+  double temperature = 0.6;  ///< 0: greedy, the most likely token every time
+  double top_p = 0.95;
+  int top_k = 0;  ///< 0: the model's generation_config.json, else 50
+  std::uint64_t seed = 42;
+  Quantization quantization = Quantization::none;
+  int max_tokens = 2048;      ///< cut to the tokenizer's model_max_length
+  std::string system_prompt;  ///< empty: the one in the model's chat template
+  /// Receives the text piece by piece as it is written; all pieces together are the text.
+  std::function<void(const std::string& piece)> on_text;
+  std::shared_ptr<const CancelToken> cancel;
+};
+
+struct EnhancedPrompt {
+  std::string text;             ///< what replaces the prompt
+  std::vector<int> ids;         ///< the new tokens, the end token included
+  std::string rendered_prompt;  ///< what the language model was given
+  int prompt_tokens = 0;
+  bool finished = false;  ///< false: cut off at the token limit
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+};
+
 /// What a model folder says about itself.
 struct ModelInfo {
-  std::string path;          ///< "embedded:emoji-tiny" for the embedded model
-  std::string name;          ///< last part of the path or the hub id
-  std::string content_hash;  ///< SHA-256 over the configs and the weight files' headers, hex
+  std::string path;  ///< "embedded:emoji-tiny" for the embedded model
+  std::string name;  ///< last part of the path or the hub id
+  /// SHA-256, hex, over the configs and the weight files' headers, the prompt enhancer's excepted
+  std::string content_hash;
   int default_height_px = 0;
   int default_width_px = 0;
   int default_num_inference_steps = 0;
   double default_guidance_scale = 0;
   int size_multiple_px = 0;  ///< height and width must divide by this
   int latent_channels = 0;   ///< C of the latents [images, C, h, w]
+  bool has_prompt_enhancer = false;
   double load_seconds = 0;
+  /// Tensors that no part of the pipeline knows: usually a sign of a file that belongs to another
+  /// model.
+  std::vector<std::string> unused_tensors;
 };
 
 /// One model on one device. One call of `generate` at a time.
@@ -117,6 +144,14 @@ class ERNIE_IMAGE_API Pipeline {
   ~Pipeline();
 
   const ModelInfo& info() const;
+
+  /// Rewrites a prompt with the model's language model, for a picture of that size. Throws
+  /// Error(not_found) for a model without one. Its memory is given back before this returns.
+  EnhancedPrompt enhance(const std::string& prompt, int width_px, int height_px,
+                         const EnhanceOptions& options = {});
+
+  /// Throws what `generate` would throw before it does any work: worth a call before enhancing.
+  void check(const Request& request) const;
 
   /// Throws Error(invalid_argument) for a request that cannot be served, before any work is done.
   Result generate(const Request& request);
