@@ -24,8 +24,10 @@ struct FileView {
   }
 };
 
-/// Maps a file. Throws Error(not_found), or Error(io) with the system's reason (a directory, no
-/// permission).
+/// Maps a file; its pages are read when touched, so even a file of many gigabytes opens at once. A
+/// file that another program cuts short while it is mapped ends this process (SIGBUS), as with
+/// every mapped file: replace model files by renaming, never write into them. Throws
+/// Error(not_found), or Error(io) with the system's reason (a directory, no permission).
 FileView open_file(const std::string& path);
 
 bool file_exists(const std::string& path);
@@ -41,8 +43,8 @@ std::string join_path(std::string_view directory, std::string_view name);
 /// file when touched.
 void release_pages(const FileView& file);
 
-/// Bytes of a mapped file that are resident in this process now... of the whole process: RssAnon
-/// and RssFile.
+/// What this process holds in memory now: its own data, and pages of mapped files (which the system
+/// can drop). Zeros where the system does not tell.
 struct ResidentMemory {
   std::size_t anonymous_bytes = 0;
   std::size_t file_bytes = 0;

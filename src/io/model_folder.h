@@ -28,9 +28,13 @@ struct ModelFolder {
 /// or with a missing component.
 ModelFolder resolve_model(const std::string& model);
 
-/// SHA-256, hex, over every component's config files and weight headers with their relative names:
+/// SHA-256, hex, over config files and weight headers of all that draws, with their relative names:
 /// two folders with the same content hash hold the same architecture, tensors' names, types, shapes
-/// and sizes.
+/// and sizes. The prompt enhancer is no part of it: its text is kept with a picture.
 std::string content_hash(const ModelFolder& folder);
+
+/// The same over the prompt enhancer, with the beginning of every tensor's values: two folders with
+/// the same hash write the same text. Call it for a folder that has one.
+std::string enhancer_hash(const ModelFolder& folder);
 
 }  // namespace ernie_image

@@ -16,8 +16,8 @@ namespace ernie_image {
 class SafetensorsFile {
  public:
   /// Throws Error(corrupt_file) saying what is wrong: too short, a git-lfs pointer, header not JSON
-  /// or over 100 MiB, unknown dtype, offsets that overlap, leave the file or contradict dtype x
-  /// shape, file cut short (with both sizes).
+  /// or over 100 MB, unknown dtype, offsets that overlap, leave holes or contradict dtype x shape,
+  /// file cut short (with both sizes). Reads the header only: no page of the data is touched.
   static SafetensorsFile open(const std::string& path);
 
   const std::string& path() const { return file_.path; }
@@ -26,8 +26,11 @@ class SafetensorsFile {
   std::string_view header() const { return header_; }
   std::vector<std::string> names() const;
   bool contains(std::string_view name) const;
-  /// Throws Error(not_found).
+  /// Points into the mapped file; where the file did not align the tensor to its element size (the
+  /// format does not ask for that), into a copy. Throws Error(not_found).
   Weight weight(const std::string& name) const;
+  /// As it lies in the file, never copied: for listing, since `data` may not be aligned.
+  const Weight& stored(const std::string& name) const;
   /// The same as a tensor copied to host memory.
   Tensor tensor(const std::string& name) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
@@ -39,7 +42,9 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-/// Writes host tensors; the file appears whole or not at all. Throws Error(io).
+/// Writes host tensors, largest element type first so that all are aligned; the file appears whole
+/// or not at all. Throws Error(invalid_argument) for a name that occurs twice, is not UTF-8 or is
+/// "__metadata__", Error(io).
 void write_safetensors(const std::string& path,
                        const std::vector<std::pair<std::string, Tensor>>& tensors,
                        const std::map<std::string, std::string>& metadata = {});

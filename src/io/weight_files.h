@@ -1,7 +1,7 @@
 // The weights of one component folder: one safetensors file, or shards named by an index.
 #pragma once
 
-#include <memory>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -15,7 +15,8 @@ class WeightFiles : public WeightSource {
  public:
   /// Opens `<folder>/<stem>.safetensors`, or the shards of
   /// `<folder>/<stem>.safetensors.index.json`. The index is hostile input: shard names may not
-  /// leave the folder. Throws Error(not_found | corrupt_file).
+  /// leave the folder, and it must agree with the shards about every tensor. Throws Error(not_found
+  /// | corrupt_file).
   WeightFiles(const std::string& folder, const std::string& stem);
 
   bool contains(std::string_view name) const override;
@@ -24,7 +25,7 @@ class WeightFiles : public WeightSource {
   std::vector<std::string> unused() const override;
   void release_pages() const override;
 
-  /// Every tensor, sorted by name.
+  /// Every tensor, sorted by name; for listing (see SafetensorsFile::stored).
   std::vector<Weight> all() const;
   const std::vector<SafetensorsFile>& files() const { return files_; }
 

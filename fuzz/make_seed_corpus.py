@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Writes the seed inputs of the fuzzers: make_seed_corpus.py FOLDER (one folder a fuzzer is made in it)."""
+
+import json
+import pathlib
+import struct
+import sys
+import zlib
+
+
+def safetensors_seeds():
+    def file(header, data=b""):
+        text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+        return struct.pack("<Q", len(text)) + text + data
+
+    def entry(dtype, shape, begin, end):
+        return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+    yield "empty", file({})
+    yield "two", file({"a": entry("F32", [2, 2], 0, 16), "b": entry("BF16", [], 16, 18)}, bytes(18))
+    yield "metadata", file({"__metadata__": {"format": "pt"}, "x": entry("I64", [1], 0, 8)}, bytes(8))
+    yield "unaligned", file({"a": entry("U8", [1], 0, 1), "b": entry("F64", [1], 1, 9)}, bytes(9))
+    yield "types", file({t: entry(t, [1], i, i + 1) for i, t in enumerate(["BOOL", "I8", "F8_E4M3", "F8_E5M2"])},
+                        bytes(4))
+    yield "overflow", file({"a": entry("U8", [2**32, 2**32], 0, 0)})
+    yield "git_lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1234\n"
+    yield "web_page", b"<!DOCTYPE html><html></html>"
+
+
+def config_seeds():
+    yield "flat", b'{"a": 5, "b": 1.5e3, "c": "text", "d": null}'
+    yield "lists", b'{"a": [1, 2, 3], "b": [true, "x", -1]}'
+    yield "nested", b'{"text_config": {"a": false, "text_config": {"b": 18446744073709551615}}}'
+    yield "escapes", b'{"a": "\\u0041\\ud83d\\udc3c\\n", "b": ""}'
+    yield "deep", b'{"a":' + b"[" * 70 + b"]" * 70 + b"}"
+
+
+def png_seeds():
+    def chunk(kind, data=b""):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    def file(width, height, depth, colour, rows, before=b"", interlace=0):
+        header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
+        return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + chunk(b"IDAT", zlib.compress(rows)) +
+                chunk(b"IEND"))
+
+    rows = b"\0\1\2\3\4\5\6"
+    yield "rgb", file(2, 1, 8, 2, rows)
+    yield "grey16", file(1, 1, 16, 0, b"\0\x12\x34")
+    yield "palette", file(2, 1, 1, 3, b"\0\x40", chunk(b"PLTE", b"\1\2\3\4\5\6") + chunk(b"tRNS", b"\x10"))
+    yield "rgba_filtered", file(1, 2, 8, 6, b"\1\1\2\3\4\2\1\1\1\1")
+    yield "interlaced", file(2, 2, 8, 0, b"\0\1\0\2\0\3\4", interlace=1)
+    text = (chunk(b"tEXt", b"parameters\0a caf\xe9") + chunk(b"zTXt", b"z\0\0" + zlib.compress(b"packed")) +
+            chunk(b"iTXt", b"i\0\0\0en\0i\0" + "静".encode()) +
+            chunk(b"iTXt", b"j\0\1\0\0\0" + zlib.compress("🐼".encode())))
+    yield "texts", file(2, 1, 8, 2, rows, text)
+    yield "huge_claim", file(16384, 16384, 16, 6, rows)
+
+
+def tokenizer_seeds():
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+
+    def tokenizer(**changes):
+        vocabulary = {c: i + 2 for i, c in enumerate(map(chr, [*range(33, 127), *range(161, 173), *range(174, 324)]))}
+        vocabulary.update({"<s>": 0, "</s>": 1, "aa": 258, "aab": 259})
+        special = [{"id": i, "content": t, "single_word": False, "lstrip": False, "rstrip": False,
+                    "normalized": False, "special": True} for i, t in enumerate(["<s>", "</s>"])]
+        whole = {
+            "version": "1.0", "truncation": None, "padding": None, "added_tokens": special, "normalizer": None,
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": "\\p{L}+|\\p{N}|\\s+|[^\\s\\p{L}\\p{N}]+"},
+                 "behavior": "Isolated", "invert": False}, byte_level]},
+            "post_processor": byte_level, "decoder": byte_level,
+            "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                      "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+                      "ignore_merges": False, "vocab": vocabulary, "merges": [["a", "a"], ["aa", "b"]]},
+        }
+        whole.update(changes)
+        return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
+
+    yield "plain", tokenizer()
+    yield "bos", tokenizer(post_processor={
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}})
+    yield "byte_level_only", tokenizer(pre_tokenizer=byte_level, added_tokens=[])
+
+
+def main():
+    root = pathlib.Path(sys.argv[1])
+    for name, seeds in [("config", config_seeds), ("png", png_seeds), ("safetensors", safetensors_seeds),
+                        ("tokenizer", tokenizer_seeds)]:
+        folder = root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed, content in seeds():
+            (folder / seed).write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+#include <algorithm>
+#include <cstdint>
+
+#include "io/file_view.h"
+#include "io/model_folder.h"
+#include "io/safetensors.h"
+#include "io/sha256.h"
+
+namespace ernie_image {
+namespace {
+
+/// Name and content, each preceded by its length: no two lists of files look alike.
+void update_file(Sha256& hash, std::string_view name, std::string_view content) {
+  hash.update(std::to_string(name.size()) + ":" + std::to_string(content.size()) + ":");
+  hash.update(name);
+  hash.update(content);
+}
+
+/// The first page of every tensor: a model trained further has other values in nearly all of them.
+void update_samples(Sha256& hash, const SafetensorsFile& file) {
+  constexpr std::size_t kSampleBytes = 4096;
+  for (const std::string& name : file.names()) {
+    const Weight& weight = file.stored(name);
+    hash.update({reinterpret_cast<const char*>(weight.data),
+                 std::min<std::size_t>(weight.size_bytes(), kSampleBytes)});
+  }
+}
+
+enum class Values { ignored, sampled };
+
+void hash_component(Sha256& hash, const ModelFolder& folder, const std::string& part,
+                    Values values) {
+  const std::string directory = folder.component(part);
+  for (const std::string& file : list_files(directory)) {
+    const std::string name = part + "/" + file;
+    if (file.ends_with(".json") || file.ends_with(".jinja")) {
+      update_file(hash, name, open_file(join_path(directory, file)).text());
+    } else if (file.ends_with(".safetensors")) {
+      const SafetensorsFile weights = SafetensorsFile::open(join_path(directory, file));
+      // The header says where the data ends, so it stands for the file's size too.
+      update_file(hash, name, weights.header());
+      if (values == Values::sampled) update_samples(hash, weights);
+    }
+  }
+}
+
+}  // namespace
+
+std::string content_hash(const ModelFolder& folder) {
+  Sha256 hash;
+  update_file(hash, "model_index.json", open_file(folder.component("model_index.json")).text());
+  for (const char* part : {"scheduler", "text_encoder", "tokenizer", "transformer", "vae"}) {
+    hash_component(hash, folder, part, Values::ignored);
+  }
+  return hash.hex();
+}
+
+std::string enhancer_hash(const ModelFolder& folder) {
+  Sha256 hash;
+  for (const char* part : {"pe", "pe_tokenizer"}) {
+    hash_component(hash, folder, part, Values::sampled);
+  }
+  return hash.hex();
+}
+
+}  // namespace ernie_image

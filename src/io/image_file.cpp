@@ -1,0 +1,61 @@
+#include "io/image_file.h"
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+
+#include "io/atomic_file.h"
+#include "io/exif.h"
+#include "io/image_writers.h"
+
+namespace ernie_image {
+namespace {
+
+void check_image(const Image& image, const ImageEncoding& encoding) {
+  const auto pixels = static_cast<std::size_t>(std::max(image.width_px, 0)) *
+                      static_cast<std::size_t>(std::max(image.height_px, 0));
+  const std::string size =
+      std::to_string(image.width_px) + "x" + std::to_string(image.height_px) + " pixels";
+  if (pixels == 0) throw Error(ErrorKind::invalid_argument, "cannot save an image of " + size);
+  if (image.rgb.size() != pixels * 3) {
+    throw Error(ErrorKind::invalid_argument, "an image of " + size + " has " +
+                                                 std::to_string(image.rgb.size()) +
+                                                 " bytes, expected " + std::to_string(pixels * 3));
+  }
+  if (encoding.quality < 1 || encoding.quality > 100) {
+    throw Error(ErrorKind::invalid_argument,
+                "image quality " + std::to_string(encoding.quality) + ", expected 1 to 100");
+  }
+}
+
+}  // namespace
+
+ImageFormat image_format_of(const std::string& path) {
+  std::string extension = std::filesystem::path(path).extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(c < 128 ? std::tolower(c) : c); });
+  if (extension == ".png") return ImageFormat::png;
+  if (extension == ".jpg" || extension == ".jpeg") return ImageFormat::jpeg;
+  if (extension == ".webp") return ImageFormat::webp;
+  throw Error(ErrorKind::invalid_argument, path + ": cannot tell the image format from \"" +
+                                               extension +
+                                               "\"; end the name in .png, .jpg (.jpeg) or .webp");
+}
+
+std::vector<std::uint8_t> encode_image(const Image& image, const ImageEncoding& encoding,
+                                       const ImageMetadata& metadata) {
+  check_image(image, encoding);
+  if (encoding.format == ImageFormat::png) return encode_png(image, metadata);
+  const auto parameters = metadata.find("parameters");
+  const std::string exif =
+      parameters == metadata.end() ? "" : exif_with_user_comment(parameters->second);
+  if (encoding.format == ImageFormat::jpeg) return encode_jpeg(image, encoding.quality, exif);
+  return encode_webp(image, encoding.quality, exif);
+}
+
+void save_image(const std::string& path, const Image& image) {
+  const auto bytes = encode_image(image, {.format = image_format_of(path)}, {});
+  write_file_atomically(path, std::as_bytes(std::span(bytes)));
+}
+
+}  // namespace ernie_image

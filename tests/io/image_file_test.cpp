@@ -1,0 +1,233 @@
+#include "io/image_file.h"
+
+#include <png.h>
+
+#include <csetjmp>
+#include <cstdio>
+#include <cstdlib>
+
+#include <jpeglib.h>
+#include <webp/decode.h>
+#include <webp/mux.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "test_files.h"
+
+namespace ernie_image {
+namespace {
+
+using test::expect_error;
+
+/// Smooth colours, so that lossy formats have an easy task.
+Image gradient(int width, int height) {
+  Image image{width, height, {}};
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      image.rgb.push_back(static_cast<std::uint8_t>(x * 255 / width));
+      image.rgb.push_back(static_cast<std::uint8_t>(y * 255 / height));
+      image.rgb.push_back(static_cast<std::uint8_t>((x + y) % 256));
+    }
+  }
+  return image;
+}
+
+class ImageFileTest : public test::TemporaryFolder {
+ protected:
+  ImageFile round_trip(const Image& image, const ImageMetadata& metadata) const {
+    const auto bytes = encode_image(image, {}, metadata);
+    return read_png(write("a.png", {reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
+  }
+};
+
+bool contains(const std::vector<std::uint8_t>& bytes, std::string_view text) {
+  return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()).find(text) !=
+         std::string_view::npos;
+}
+
+TEST(ImageFormat, FollowsTheExtension) {
+  EXPECT_EQ(image_format_of("a/b.PNG"), ImageFormat::png);
+  EXPECT_EQ(image_format_of("b.x.jpg"), ImageFormat::jpeg);
+  EXPECT_EQ(image_format_of("b.Jpeg"), ImageFormat::jpeg);
+  EXPECT_EQ(image_format_of("b.webp"), ImageFormat::webp);
+  for (const char* name : {"b", "b.gif", ".png", "b.png/", "b.png~", "b.pn\xc3\x87"}) {
+    expect_error(ErrorKind::invalid_argument, {".png", ".jpg", ".webp"},
+                 [&] { image_format_of(name); });
+  }
+}
+
+TEST_F(ImageFileTest, PngKeepsEveryPixel) {
+  for (const auto& [width, height] : {std::pair{1, 1}, {64, 48}, {257, 3}}) {
+    const Image image = gradient(width, height);
+    const ImageFile file = round_trip(image, {});
+    EXPECT_EQ(file.image.width_px, width);
+    EXPECT_EQ(file.image.height_px, height);
+    EXPECT_EQ(file.image.rgb, image.rgb);
+    EXPECT_TRUE(file.metadata.empty());
+  }
+}
+
+TEST_F(ImageFileTest, PngKeepsTextOfAnyLanguage) {
+  const ImageMetadata metadata = {
+      {"parameters", "a café\nSteps: 8, Seed: 42"},
+      {"ernie_image", R"({"prompt":"静かな 🐼 \t","n":1})"},
+      {"control", "tab\there, c1 \xc2\x85"},
+      {"empty", ""},
+  };
+  EXPECT_EQ(round_trip(gradient(8, 8), metadata).metadata, metadata);
+}
+
+TEST(ImageEncoding, PngUsesTextChunkForLatin1AndInternationalTextElsewhere) {
+  const auto latin = encode_image(gradient(4, 4), {}, {{"parameters", "caf\xc3\xa9"}});
+  EXPECT_TRUE(contains(latin, std::string_view("tEXtparameters\0caf\xe9", 19)));
+  EXPECT_FALSE(contains(latin, "iTXt"));
+  // keyword, compression flag and method 0, empty language and translated keyword, then UTF-8
+  const auto chinese = encode_image(gradient(4, 4), {}, {{"parameters", "静"}});
+  EXPECT_TRUE(contains(chinese, std::string_view("iTXtparameters\0\0\0\0\0\xe9\x9d\x99", 22)));
+  EXPECT_FALSE(contains(chinese, "tEXt"));
+}
+
+TEST(ImageEncoding, RejectsMetadataThatCannotBeStored) {
+  const Image image = gradient(4, 4);
+  const auto fails = [&](const ImageMetadata& metadata, ImageFormat format) {
+    expect_error(ErrorKind::invalid_argument, {""},
+                 [&] { encode_image(image, {.format = format}, metadata); });
+  };
+  fails({{"parameters", "\xff"}}, ImageFormat::png);
+  fails({{"parameters", std::string("a\0b", 3)}}, ImageFormat::png);
+  fails({{"", "x"}}, ImageFormat::png);
+  fails({{std::string(80, 'k'), "x"}}, ImageFormat::png);
+  fails({{" k", "x"}}, ImageFormat::png);
+  fails({{"schlüssel", "x"}}, ImageFormat::png);
+  fails({{"parameters", "\xff"}}, ImageFormat::jpeg);
+  fails({{"parameters", std::string(40000, 'x')}}, ImageFormat::jpeg);
+}
+
+TEST(ImageEncoding, RejectsImagesThatAreNone) {
+  const auto fails = [](const Image& image, const ImageEncoding& encoding) {
+    expect_error(ErrorKind::invalid_argument, {""}, [&] { encode_image(image, encoding, {}); });
+  };
+  fails({}, {});
+  fails({-1, 4, {}}, {});
+  fails({4, 4, std::vector<std::uint8_t>(47)}, {});
+  fails({1 << 30, 1 << 30, {}}, {});
+  fails(gradient(4, 4), {.format = ImageFormat::jpeg, .quality = 0});
+  fails(gradient(4, 4), {.format = ImageFormat::webp, .quality = 101});
+  fails(gradient(16384, 1), {.format = ImageFormat::webp});
+  fails(gradient(65501, 1), {.format = ImageFormat::jpeg});
+}
+
+Image decode_jpeg(const std::vector<std::uint8_t>& bytes) {
+  jpeg_decompress_struct info{};
+  jpeg_error_mgr errors{};
+  info.err = jpeg_std_error(&errors);  // an error ends the test program, which is what it should
+  jpeg_create_decompress(&info);
+  jpeg_mem_src(&info, bytes.data(), bytes.size());
+  jpeg_read_header(&info, TRUE);
+  jpeg_start_decompress(&info);
+  Image image{static_cast<int>(info.output_width), static_cast<int>(info.output_height), {}};
+  image.rgb.resize(std::size_t{3} * info.output_width * info.output_height);
+  while (info.output_scanline < info.output_height) {
+    JSAMPROW row = image.rgb.data() + std::size_t{3} * info.output_width * info.output_scanline;
+    jpeg_read_scanlines(&info, &row, 1);
+  }
+  jpeg_finish_decompress(&info);
+  jpeg_destroy_decompress(&info);
+  return image;
+}
+
+Image decode_webp(const std::vector<std::uint8_t>& bytes) {
+  Image image;
+  std::uint8_t* rgb = WebPDecodeRGB(bytes.data(), bytes.size(), &image.width_px, &image.height_px);
+  if (rgb == nullptr) return image;
+  image.rgb.assign(rgb, rgb + std::size_t{3} * image.width_px * image.height_px);
+  WebPFree(rgb);
+  return image;
+}
+
+double mean_difference(const Image& a, const Image& b) {
+  if (a.rgb.size() != b.rgb.size()) return 255;
+  double sum = 0;
+  for (std::size_t i = 0; i < a.rgb.size(); ++i) sum += std::abs(int{a.rgb[i]} - int{b.rgb[i]});
+  return sum / static_cast<double>(a.rgb.size());
+}
+
+TEST(ImageEncoding, LossyFormatsStayClose) {
+  const Image image = gradient(200, 120);
+  // A gradient loses about half a grey level at quality 95; WebP halves the colour resolution.
+  const auto jpeg = encode_image(image, {.format = ImageFormat::jpeg}, {});
+  EXPECT_LT(mean_difference(decode_jpeg(jpeg), image), 2.0);
+  const auto webp = encode_image(image, {.format = ImageFormat::webp}, {});
+  EXPECT_LT(mean_difference(decode_webp(webp), image), 4.0);
+  const auto poor = encode_image(image, {.format = ImageFormat::jpeg, .quality = 5}, {});
+  EXPECT_LT(poor.size(), jpeg.size() / 2) << "quality matters";
+}
+
+TEST(ImageEncoding, WebpAtQuality100IsLossless) {
+  const Image image = gradient(61, 47);
+  const auto bytes =
+      encode_image(image, {.format = ImageFormat::webp, .quality = 100}, {{"parameters", "x"}});
+  EXPECT_EQ(decode_webp(bytes).rgb, image.rgb);
+}
+
+// TIFF header, IFD0 with the pointer, Exif IFD with version and comment, then "A🐼" in UTF-16BE.
+const std::string kExif(
+    "MM\0\x2a\0\0\0\x08"
+    "\0\1"
+    "\x87\x69\0\4\0\0\0\1\0\0\0\x1a"
+    "\0\0\0\0"
+    "\0\2"
+    "\x90\0\0\7\0\0\0\4"
+    "0232"
+    "\x92\x86\0\7\0\0\0\x0e\0\0\0\x38"
+    "\0\0\0\0"
+    "UNICODE\0"
+    "\0A\xd8\x3d\xdc\x3c",
+    70);
+
+TEST(ImageEncoding, JpegCarriesTheParametersAsExifComment) {
+  const auto bytes = encode_image(gradient(16, 16), {.format = ImageFormat::jpeg},
+                                  {{"parameters", "A🐼"}, {"other", "left out"}});
+  EXPECT_TRUE(contains(bytes, "\xff\xe1" +
+                                  std::string("\0\x4e"
+                                              "Exif\0\0",
+                                              8) +
+                                  kExif));
+  EXPECT_FALSE(contains(bytes, "left out"));
+  EXPECT_EQ(decode_jpeg(bytes).width_px, 16);
+}
+
+TEST(ImageEncoding, WebpCarriesTheParametersAsExifComment) {
+  const auto bytes =
+      encode_image(gradient(16, 16), {.format = ImageFormat::webp}, {{"parameters", "A🐼"}});
+  const WebPData data{bytes.data(), bytes.size()};
+  WebPMux* mux = WebPMuxCreate(&data, 0);
+  ASSERT_NE(mux, nullptr);
+  WebPData exif{};
+  ASSERT_EQ(WebPMuxGetChunk(mux, "EXIF", &exif), WEBP_MUX_OK);
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(exif.bytes), exif.size), kExif);
+  WebPMuxDelete(mux);
+  EXPECT_EQ(decode_webp(bytes).width_px, 16);
+}
+
+TEST(ImageEncoding, WithoutParametersThereIsNoExif) {
+  EXPECT_FALSE(contains(encode_image(gradient(8, 8), {.format = ImageFormat::jpeg}, {}), "Exif"));
+  EXPECT_FALSE(contains(encode_image(gradient(8, 8), {.format = ImageFormat::webp}, {}), "EXIF"));
+}
+
+TEST_F(ImageFileTest, SaveImageTakesTheFormatFromTheName) {
+  const Image image = gradient(20, 10);
+  save_image(path("a.png"), image);
+  EXPECT_EQ(read_png(path("a.png")).image.rgb, image.rgb);
+  save_image(path("a.jpg"), image);
+  EXPECT_TRUE(test::read_whole(path("a.jpg")).starts_with("\xff\xd8\xff"));
+  save_image(path("a.webp"), image);
+  EXPECT_EQ(test::read_whole(path("a.webp")).substr(8, 4), "WEBP");
+  expect_error(ErrorKind::invalid_argument, {".png"}, [&] { save_image(path("a.bmp"), image); });
+  expect_error(ErrorKind::not_found, {"does not exist"},
+               [&] { save_image(path("no/a.png"), image); });
+}
+
+}  // namespace
+}  // namespace ernie_image
