@@ -21,6 +21,7 @@
 #include "core/tensor.h"
 #include "core/weight.h"
 #include "ernie_image/cancel.h"
+#include "ernie_image/precision.h"
 
 namespace ernie_image {
 
@@ -93,7 +94,9 @@ class Backend {
   virtual Tensor download(const Tensor& tensor) = 0;
   /// The CPU keeps the mapped pages of linear weights as they are; a device uploads. A weight
   /// without data (see WeightSource::get) gives a handle that must not be used.
-  virtual WeightHandle prepare(const Weight& weight, WeightUse use) = 0;
+  /// A quantised linear weight is a copy in memory, and the file is not read again.
+  virtual WeightHandle prepare(const Weight& weight, WeightUse use,
+                               Quantization quantization = Quantization::none) = 0;
 
   // ---- dense layers ------------------------------------------------------------------------
 
@@ -125,6 +128,7 @@ class Backend {
   /// x: [B, S, heads, D]. If `norm_weight` [D]: RMSNorm over D, times weight in float, rounded
   /// once. Then the half-split rotation out = x * cos + rotate(x) * sin, rotate(x) = [-second half,
   /// first half]: both products and the sum are rounded. Then times row_scale, if any, rounded.
+  /// A table whose cos is empty means no rotation.
   virtual Tensor norm_rope(const Tensor& x, const PreparedWeight* norm_weight, float eps,
                            const RotaryTable& rotary) = 0;
 
@@ -158,6 +162,10 @@ class Backend {
 
   /// x[:, begin : begin + count, :] of [B, S, H].
   virtual Tensor slice_rows(const Tensor& x, std::int64_t begin, std::int64_t count) = 0;
+
+  /// Copies `rows` [n, ...] over target[begin : begin + n]: the only operation that changes a
+  /// tensor, for key and value caches.
+  virtual void write_rows(Tensor& target, std::int64_t begin, const Tensor& rows) = 0;
 
   /// [B, R, C] to [B, C, R]: latents [B, C, h*w] to tokens [B, h*w, C] and back.
   virtual Tensor transpose_rows(const Tensor& x) = 0;

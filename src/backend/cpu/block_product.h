@@ -1,0 +1,52 @@
+// The product of a block of packed left panels with a block of packed right panels: what linear
+// layers and convolutions share.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "backend/cpu/gemm.h"
+
+namespace ernie_image::cpu {
+
+// 256 x 256 f32 of the right-hand side are 256 KiB: they stay in the L2 cache of a core while all
+// left panels pass by, each of which (12 KiB at most) stays in L1.
+constexpr std::int64_t kBlockDepth = 256;
+constexpr std::int64_t kMaxBlockColumns = 256;
+constexpr std::int64_t kMaxPanelWidth = 64;
+
+/// What rows beyond the edge of a matrix are packed from.
+alignas(64) inline constexpr std::array<std::byte, kBlockDepth * sizeof(float)> kZeroRow{};
+
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// As many whole panels as kMaxBlockColumns has room for.
+inline std::int64_t block_columns(const GemmKernels& kernels) {
+  return kMaxBlockColumns / kernels.tile_columns * kernels.tile_columns;
+}
+
+/// `panels` panels one after another, each [depth][tile_rows or tile_columns].
+struct PanelBlock {
+  const float* data;
+  std::int64_t panels;
+};
+
+/// tiles[left.panels][right.panels] = (or +=) the products, each tile contiguous.
+void multiply_block(const GemmKernels& kernels, PanelBlock left, PanelBlock right,
+                    std::int64_t depth, bool accumulate, float* tiles);
+
+/// Where a block of tiles goes; rows and columns need not fill the last tiles.
+struct OutputBlock {
+  DType dtype;
+  std::byte* data;      ///< of the first row and column
+  std::int64_t stride;  ///< elements
+  std::int64_t rows;
+  std::int64_t columns;
+  const float* bias;             ///< [columns], or null
+  const float* scale = nullptr;  ///< [columns] of an int8 weight, or null
+};
+
+/// tiles: [ceil(rows / tile_rows)][ceil(columns / tile_columns)].
+void store_block(const GemmKernels& kernels, const float* tiles, const OutputBlock& output);
+
+}  // namespace ernie_image::cpu

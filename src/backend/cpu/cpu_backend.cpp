@@ -1,0 +1,275 @@
+// The CPU backend: allocates results, checks, and calls the drivers in namespace cpu.
+#include "backend/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <cassert>
+#include <string>
+#include <utility>
+
+#include "backend/cpu/conv2d.h"
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/linear.h"
+#include "backend/cpu/memory_pool.h"
+#include "backend/cpu/prepared_weight.h"
+#include "core/thread_pool.h"
+#include "ernie_image/error.h"
+
+namespace ernie_image {
+namespace {
+
+[[noreturn]] void refuse(const char* operation, DType dtype, const Shape& shape,
+                         const char* expected) {
+  throw Error(ErrorKind::unsupported, std::string("cpu: ") + operation + " of " +
+                                          std::string(dtype_name(dtype)) + " " + to_string(shape) +
+                                          "; expected " + expected);
+}
+
+void require_activation(const char* operation, const Tensor& x) {
+  if (x.dtype() != DType::f32 && x.dtype() != DType::bf16)
+    refuse(operation, x.dtype(), x.shape(), "F32 or BF16");
+}
+
+const float* vector_data(const PreparedWeight& weight) {
+  return as_cpu_weight(weight, WeightUse::vector).converted.data<float>();
+}
+
+const float* vector_data(const PreparedWeight* weight) {
+  return weight == nullptr ? nullptr : vector_data(*weight);
+}
+
+Shape with_last(Shape shape, std::int64_t extent) {
+  shape.back() = extent;
+  return shape;
+}
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(const CpuOptions& options)
+      : kernels_(choose_kernels(options.kernels)), pool_(options.num_threads) {}
+
+  std::string name() const override { return "cpu"; }
+
+  void set_cancel_token(std::shared_ptr<const CancelToken> token) override {
+    pool_.set_cancel_token(std::move(token));
+  }
+
+  std::size_t peak_memory_bytes() const override { return memory_.peak_bytes(); }
+  void reset_peak_memory() override { memory_.reset_peak(); }
+  void release_cache() override { memory_.release_cache(); }
+
+  // ---- memory ------------------------------------------------------------------------------
+
+  Tensor empty(DType dtype, Shape shape) override {
+    std::size_t bytes = 0;
+    if (__builtin_mul_overflow(num_elements(shape), size_of(dtype), &bytes)) {
+      throw Error(ErrorKind::out_of_memory,
+                  "cpu: a tensor " + to_string(shape) + " is larger than any memory");
+    }
+    std::shared_ptr<std::byte> block = memory_.allocate(bytes);
+    std::byte* data = block.get();
+    return Tensor(dtype, std::move(shape), data, std::move(block));
+  }
+
+  // Operations never write to their inputs, so both worlds can share one memory.
+  Tensor upload(const Tensor& host) override { return host; }
+  Tensor download(const Tensor& tensor) override { return tensor; }
+
+  WeightHandle prepare(const Weight& weight, WeightUse use, Quantization quantization) override {
+    if (quantization == Quantization::int8)
+      return quantize_cpu_weight(pool_, kernels_.gemm, weight);
+    return prepare_cpu_weight(weight, use);
+  }
+
+  // ---- dense layers ------------------------------------------------------------------------
+
+  Tensor linear(const Tensor& x, const PreparedWeight& weight,
+                const PreparedWeight* bias) override {
+    const cpu::LinearLayer layer = linear_layer(x, weight, vector_data(bias));
+    cpu::linear(pool_, memory_, kernels_.gemm, x, {&layer, 1});
+    return layer.y;
+  }
+
+  std::vector<Tensor> linear_together(
+      const Tensor& x, std::initializer_list<const PreparedWeight*> weights) override {
+    std::vector<cpu::LinearLayer> layers;
+    for (const PreparedWeight* weight : weights)
+      layers.push_back(linear_layer(x, *weight, nullptr));
+    cpu::linear(pool_, memory_, kernels_.gemm, x, layers);
+    std::vector<Tensor> results;
+    for (cpu::LinearLayer& layer : layers) results.push_back(std::move(layer.y));
+    return results;
+  }
+
+  Tensor embedding(std::span<const std::int32_t> ids, const PreparedWeight& table,
+                   DType dtype) override {
+    const Weight& source = as_cpu_weight(table, WeightUse::embedding).source;
+    Tensor y = empty(dtype, {std::ssize(ids), source.shape[1]});
+    require_activation("embedding", y);
+    cpu::embedding(pool_, kernels_.elementwise, ids, source, y);
+    return y;
+  }
+
+  // ---- norms and element-wise --------------------------------------------------------------
+
+  Tensor rms_norm(const Tensor& x, const PreparedWeight& weight, float eps) override {
+    Tensor y = result_like("rms_norm", x);
+    cpu::rms_norm(pool_, kernels_.norm, x, vector_data(weight), eps, y);
+    return y;
+  }
+
+  Tensor rms_norm_modulate(const Tensor& x, const PreparedWeight& weight, float eps, Chunk scale,
+                           Chunk shift) override {
+    Tensor y = result_like("rms_norm_modulate", x);
+    cpu::rms_norm_modulate(pool_, kernels_.norm, x, vector_data(weight), eps, scale, shift, y);
+    return y;
+  }
+
+  Tensor layer_norm_modulate(const Tensor& x, float eps, Chunk scale, Chunk shift) override {
+    Tensor y = result_like("layer_norm_modulate", x);
+    cpu::layer_norm_modulate(pool_, kernels_.norm, x, eps, scale, shift, y);
+    return y;
+  }
+
+  Tensor norm_rope(const Tensor& x, const PreparedWeight* norm_weight, float eps,
+                   const RotaryTable& rotary) override {
+    Tensor y = result_like("norm_rope", x);
+    cpu::norm_rope(pool_, kernels_.norm, x, vector_data(norm_weight), eps, rotary, y);
+    return y;
+  }
+
+  Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& mask,
+                   float scale) override {
+    require_activation("attention", q);
+    Tensor y = empty(q.dtype(), {q.dim(0), q.dim(1), q.dim(2) * q.dim(3)});
+    cpu::attention(pool_, kernels_.attention, q, k, v, mask, scale, y);
+    return y;
+  }
+
+  Tensor gelu_mul(const Tensor& gate, const Tensor& up) override {
+    Tensor y = result_like("gelu_mul", gate);
+    cpu::gelu_mul(pool_, kernels_.elementwise, gate, up, y);
+    return y;
+  }
+
+  Tensor silu_mul(const Tensor& gate, const Tensor& up) override {
+    Tensor y = result_like("silu_mul", gate);
+    cpu::silu_mul(pool_, kernels_.elementwise, gate, up, y);
+    return y;
+  }
+
+  Tensor gated_add(const Tensor& x, Chunk gate, const Tensor& y) override {
+    Tensor result = result_like("gated_add", x);
+    cpu::gated_add(pool_, kernels_.elementwise, x, gate, y, result);
+    return result;
+  }
+
+  Tensor add(const Tensor& a, const Tensor& b) override {
+    Tensor y = result_like("add", a);
+    cpu::add(pool_, kernels_.elementwise, a, b, y);
+    return y;
+  }
+
+  Tensor silu(const Tensor& x) override {
+    Tensor y = result_like("silu", x);
+    cpu::silu(pool_, kernels_.elementwise, x, y);
+    return y;
+  }
+
+  Tensor cast(const Tensor& x, DType dtype) override {
+    if (x.dtype() == dtype) return x;
+    require_activation("cast", x);
+    Tensor y = empty(dtype, x.shape());
+    require_activation("cast", y);
+    cpu::cast(pool_, kernels_.elementwise, x, y);
+    return y;
+  }
+
+  // ---- layout ------------------------------------------------------------------------------
+
+  Tensor concat_rows(const Tensor& a, const Tensor& b) override {
+    assert(a.dtype() == b.dtype());
+    Tensor y = empty(a.dtype(), {a.dim(0), a.dim(1) + b.dim(1), a.dim(2)});
+    cpu::concat_rows(pool_, a, b, y);
+    return y;
+  }
+
+  Tensor slice_rows(const Tensor& x, std::int64_t begin, std::int64_t count) override {
+    Tensor y = empty(x.dtype(), {x.dim(0), count, x.dim(2)});
+    cpu::slice_rows(pool_, x, begin, y);
+    return y;
+  }
+
+  void write_rows(Tensor& target, std::int64_t begin, const Tensor& rows) override {
+    assert(target.dtype() == rows.dtype());
+    std::copy_n(rows.bytes(), rows.size_bytes(), target.slice(begin, rows.dim(0)).bytes());
+  }
+
+  Tensor transpose_rows(const Tensor& x) override {
+    Tensor y = empty(x.dtype(), {x.dim(0), x.dim(2), x.dim(1)});
+    cpu::transpose_rows(pool_, x, y);
+    return y;
+  }
+
+  // ---- images ------------------------------------------------------------------------------
+
+  Tensor conv2d(const Tensor& x, const PreparedWeight& weight,
+                const PreparedWeight& bias) override {
+    require_activation("conv2d", x);
+    const Shape& shape = weight.shape();  // [C_out, C_in, kh, kw]
+    const CpuWeight& prepared = as_cpu_weight(weight, WeightUse::conv2d);
+    if (shape[2] != shape[3] || (shape[2] != 1 && shape[2] != 3))
+      refuse("conv2d", prepared.source.dtype, shape, "a square kernel of 1 or 3");
+    assert(x.rank() == 4 && x.dim(3) == shape[1]);
+    Tensor y = empty(x.dtype(), with_last(x.shape(), shape[0]));
+    cpu::conv2d(pool_, memory_, kernels_.gemm, x, prepared.converted, static_cast<int>(shape[2]),
+                vector_data(bias), y);
+    return y;
+  }
+
+  Tensor group_norm(const Tensor& x, const PreparedWeight& weight, const PreparedWeight& bias,
+                    int groups, float eps, Activation activation) override {
+    Tensor y = result_like("group_norm", x);
+    cpu::group_norm(pool_, kernels_.norm, x, vector_data(weight), vector_data(bias), groups, eps,
+                    activation, y);
+    return y;
+  }
+
+  Tensor upsample_nearest2x(const Tensor& x) override {
+    Tensor y = empty(x.dtype(), {x.dim(0), x.dim(1) * 2, x.dim(2) * 2, x.dim(3)});
+    cpu::upsample_nearest2x(pool_, x, y);
+    return y;
+  }
+
+ private:
+  Tensor result_like(const char* operation, const Tensor& x) {
+    require_activation(operation, x);
+    return empty(x.dtype(), x.shape());
+  }
+
+  cpu::LinearLayer linear_layer(const Tensor& x, const PreparedWeight& weight, const float* bias) {
+    require_activation("linear", x);
+    const CpuWeight& prepared = as_cpu_weight(weight, WeightUse::linear);
+    const Weight& source = prepared.source;
+    assert(source.shape.size() == 2 && x.dim(-1) == source.shape[1]);
+    const float* scale = prepared.scale.empty() ? nullptr : prepared.scale.data<float>();
+    return {&source, scale, bias, empty(x.dtype(), with_last(x.shape(), source.shape[0]))};
+  }
+
+  const KernelTable& kernels_;
+  ThreadPool pool_;
+  CpuMemoryPool memory_;
+};
+
+}  // namespace
+
+std::vector<std::string> cpu_kernel_names() {
+  std::vector<std::string> names;
+  for (const KernelTable* table : usable_kernels()) names.emplace_back(table->name);
+  return names;
+}
+
+std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options) {
+  return std::make_unique<CpuBackend>(options);
+}
+
+}  // namespace ernie_image

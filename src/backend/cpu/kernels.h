@@ -1,0 +1,34 @@
+// The sets of kernels, one for each instruction set, and the choice between them at start.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "backend/cpu/attention.h"
+#include "backend/cpu/elementwise.h"
+#include "backend/cpu/gemm.h"
+#include "backend/cpu/norm.h"
+
+namespace ernie_image {
+
+struct KernelTable {
+  const char* name;
+  GemmKernels gemm;
+  ElementwiseKernels elementwise;
+  NormKernels norm;
+  AttentionKernels attention;
+};
+
+/// The tables compiled in and usable on this processor, best first; never empty.
+std::span<const KernelTable* const> usable_kernels();
+
+/// "auto" or a table's name. Throws Error(invalid_argument) naming the usable ones.
+const KernelTable& choose_kernels(std::string_view name);
+
+// Each defined in kernels_<isa>.cpp, and called only where the processor has the instructions.
+const KernelTable& avx512_kernels();
+const KernelTable& avx2_kernels();
+const KernelTable& neon_kernels();
+const KernelTable& portable_kernels();
+
+}  // namespace ernie_image

@@ -1,0 +1,26 @@
+// y = x W^T (+ bias) on the CPU, with W read as its file holds it.
+#pragma once
+
+#include <span>
+
+#include "backend/cpu/gemm.h"
+#include "backend/cpu/memory_pool.h"
+#include "core/tensor.h"
+#include "core/thread_pool.h"
+#include "core/weight.h"
+
+namespace ernie_image::cpu {
+
+/// Weight [N, K] f32, f16, bf16 or int8, at any alignment.
+struct LinearLayer {
+  const Weight* weight;
+  const float* scale;  ///< [N] of an int8 weight, or null
+  const float* bias;   ///< [N], or null
+  Tensor y;            ///< [..., N], f32 or bf16, allocated by the caller
+};
+
+/// All layers read the same x [..., K], f32 or bf16, which is packed once.
+void linear(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& kernels, const Tensor& x,
+            std::span<const LinearLayer> layers);
+
+}  // namespace ernie_image::cpu

@@ -1,0 +1,34 @@
+// The memory of activations and scratch buffers: freed blocks are kept and used again.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+namespace ernie_image {
+
+/// Blocks are grouped in size classes an eighth apart. Safe to free from any thread; a block may
+/// outlive its pool.
+class CpuMemoryPool {
+ public:
+  CpuMemoryPool();
+
+  /// At least `bytes` uninitialised bytes, aligned to 64; the last owner gives them back to the
+  /// pool. Throws Error(out_of_memory).
+  std::shared_ptr<std::byte> allocate(std::size_t bytes);
+
+  /// `count` floats of scratch memory.
+  std::shared_ptr<float> allocate_floats(std::int64_t count);
+
+  /// The most bytes in use at a time since the last reset.
+  std::size_t peak_bytes() const;
+  void reset_peak();
+
+  /// Gives free blocks back to the system.
+  void release_cache();
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace ernie_image

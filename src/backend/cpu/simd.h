@@ -1,0 +1,44 @@
+// What the vector policies (simd_avx2.h, simd_avx512.h, simd_neon.h, simd_portable.h) share.
+//
+// A policy V is a struct of static functions over one register type, with the same names in each:
+//   Vec, Mask, kWidth                       floats in a register
+//   kTileRows, kTileVectors                 the GEMM tile that fills the register file
+//   zero(), broadcast(x)
+//   load(p), load_partial(p, n)             float, Bf16, F16 or I8, widened; lanes from n on are 0
+//   store(p, v), store_partial(p, v, n)     float or Bf16, to nearest even; a NaN stays a NaN
+//   add, sub, mul, div, min, max, sqrt, abs, neg
+//   fma(a, b, c)                            a * b + c
+//   copysign(magnitude, sign)
+//   round(v)                                to the nearest integer, |v| < 2^22
+//   round_to_bf16(v)                        to nearest even; a NaN stays a NaN
+//   scale_by_power_of_two(v, n)             v * 2^n, n integral in [-126, 127]
+//   less(a, b), select(mask, yes, no)
+//   reduce_add(v), reduce_max(v)
+//   transpose(rows)                         kWidth x kWidth, any 32-bit contents
+//   bf16_even(v), bf16_odd(v)               the lower / upper bf16 of each 32-bit lane, widened
+// No load or store asks for alignment: a tensor in a file may start at any byte.
+//
+// Kernels are templates over V, instantiated in kernels_<isa>.cpp alone, the one file compiled with
+// that instruction set's flags. Such code must not instantiate std:: templates or call inline
+// functions that do not name V: the linker could pick that copy for the whole program, and crash
+// on older processors.
+#pragma once
+
+#include <cstdint>
+
+#define ERNIE_IMAGE_SIMD [[gnu::always_inline]] static inline
+
+namespace ernie_image {
+
+/// Elements as memory holds them.
+struct Bf16 {
+  std::uint16_t bits;
+};
+struct F16 {
+  std::uint16_t bits;
+};
+struct I8 {
+  std::int8_t value;
+};
+
+}  // namespace ernie_image
