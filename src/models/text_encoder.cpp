@@ -1,0 +1,51 @@
+#include "models/text_encoder.h"
+
+#include <algorithm>
+#include <string>
+
+#include "ernie_image/error.h"
+
+namespace ernie_image {
+namespace {
+
+std::string find_prefix(const WeightSource& source) {
+  for (const char* prefix : {"language_model.model.", "language_model.", "model."}) {
+    if (source.contains(std::string(prefix) + "embed_tokens.weight")) return prefix;
+  }
+  return "";
+}
+
+}  // namespace
+
+TextEncoder::TextEncoder(Backend& ops, WeightSource& source, const MinistralConfig& config)
+    : ops_(ops), config_(config) {
+  const WeightLoader loader(ops, source, find_prefix(source));
+  embed_tokens_ = loader.load("embed_tokens.weight", {config.vocab_size, config.hidden_size},
+                              WeightUse::embedding);
+  for (std::int64_t i = 0; i + 1 < config.num_hidden_layers; ++i) {
+    layers_.emplace_back(loader.at("layers." + std::to_string(i)), config);
+  }
+}
+
+Tensor TextEncoder::forward(std::span<const std::int32_t> ids, DType dtype, Trace* trace) const {
+  const auto tokens = static_cast<std::int64_t>(ids.size());
+  for (const std::int32_t id : ids) {
+    if (id < 0 || id >= config_.vocab_size) {
+      throw Error(ErrorKind::invalid_argument,
+                  "token id " + std::to_string(id) +
+                      " is outside the text encoder's vocabulary of " +
+                      std::to_string(config_.vocab_size) +
+                      "; tokenizer and text_encoder do not belong together");
+    }
+  }
+  const MinistralPositions positions = make_ministral_positions(ops_, config_, 0, tokens, dtype);
+  Tensor hidden_states =
+      ops_.embedding(ids, *embed_tokens_, dtype).reshaped({1, tokens, config_.hidden_size});
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const Tap tap(ops_, trace, "text.layer" + std::to_string(i) + ".");
+    hidden_states = layers_[i].forward(ops_, hidden_states, positions, tap);
+  }
+  return hidden_states.reshaped({tokens, config_.hidden_size});
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,294 @@
+#include "models/transformer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "nn/rotary.h"
+
+namespace ernie_image {
+namespace {
+
+constexpr std::int64_t kMaxWidth =
+    1 << 20;  // no real width comes near; keeps products within 64 bits
+
+/// Image tokens (own text length, y, x) first, then text tokens (index, 0, 0), padding included.
+std::vector<Position3> token_positions(std::int64_t text_len, std::int64_t text_tokens,
+                                       std::int64_t height, std::int64_t width) {
+  std::vector<Position3> positions;
+  for (std::int64_t y = 0; y < height; ++y) {
+    for (std::int64_t x = 0; x < width; ++x) {
+      positions.push_back(
+          {static_cast<float>(text_len), static_cast<float>(y), static_cast<float>(x)});
+    }
+  }
+  for (std::int64_t i = 0; i < text_tokens; ++i)
+    positions.push_back({static_cast<float>(i), 0.0f, 0.0f});
+  return positions;
+}
+
+Tensor position_ids(const std::vector<std::vector<Position3>>& rows) {
+  Tensor ids =
+      Tensor::host(DType::f32, {std::int64_t(rows.size()), std::int64_t(rows[0].size()), 3});
+  float* out = ids.data<float>();
+  for (const auto& row : rows) {
+    for (const Position3& position : row) out = std::copy(position.begin(), position.end(), out);
+  }
+  return ids;
+}
+
+/// bool [B, 1, 1, S], true = may be attended to: only for the trace, no kernel reads it.
+Tensor attention_mask_tensor(std::span<const std::int64_t> text_lens, std::int64_t image_tokens,
+                             std::int64_t tokens) {
+  Tensor mask = Tensor::host(DType::boolean, {std::int64_t(text_lens.size()), 1, 1, tokens});
+  for (std::size_t b = 0; b < text_lens.size(); ++b) {
+    std::fill_n(mask.data<std::uint8_t>() + std::int64_t(b) * tokens, image_tokens + text_lens[b],
+                std::uint8_t{1});
+  }
+  return mask;
+}
+
+AttentionMask key_length_mask(std::span<const std::int64_t> text_lens, std::int64_t image_tokens,
+                              std::int64_t text_tokens) {
+  if (std::ranges::all_of(text_lens, [&](std::int64_t length) { return length == text_tokens; }))
+    return {};
+  AttentionMask mask{AttentionMask::Kind::key_lengths, {}};
+  for (const std::int64_t length : text_lens) mask.key_lengths.push_back(image_tokens + length);
+  return mask;
+}
+
+}  // namespace
+
+TransformerConfig TransformerConfig::read(const ConfigReader& reader) {
+  TransformerConfig config;
+  config.hidden_size = reader.integer("hidden_size", config.hidden_size, 1, kMaxWidth);
+  config.num_attention_heads =
+      reader.integer("num_attention_heads", config.num_attention_heads, 1, kMaxWidth);
+  config.num_layers = reader.integer("num_layers", config.num_layers, 0, 4096);
+  config.ffn_hidden_size = reader.integer("ffn_hidden_size", config.ffn_hidden_size, 1, kMaxWidth);
+  config.in_channels = reader.integer("in_channels", config.in_channels, 1, kMaxWidth);
+  config.out_channels = reader.integer("out_channels", config.out_channels, 1, kMaxWidth);
+  config.text_in_dim = reader.integer("text_in_dim", config.text_in_dim, 1, kMaxWidth);
+  config.rope_theta = reader.number("rope_theta", config.rope_theta);
+  config.eps = reader.number("eps", config.eps);
+  config.qk_layernorm = reader.boolean("qk_layernorm", config.qk_layernorm);
+  const auto axes = reader.integers("rope_axes_dim", {32, 48, 48}, 2, kMaxWidth);
+  if (axes.size() != 3)
+    throw Error(ErrorKind::corrupt_file, reader.where() + ": rope_axes_dim has " +
+                                             std::to_string(axes.size()) + " entries, expected 3");
+  std::ranges::transform(axes, config.rope_axes_dim.begin(),
+                         [](std::int64_t dim) { return static_cast<int>(dim); });
+
+  if (reader.integer("patch_size", 1, 1, kMaxWidth) != 1) {
+    throw Error(ErrorKind::unsupported, reader.where() + ": only patch_size 1 is supported");
+  }
+  if (config.hidden_size % config.num_attention_heads != 0) {
+    throw Error(ErrorKind::corrupt_file, reader.where() + ": hidden_size " +
+                                             std::to_string(config.hidden_size) +
+                                             " does not divide by num_attention_heads " +
+                                             std::to_string(config.num_attention_heads));
+  }
+  const std::int64_t rotated = axes[0] + axes[1] + axes[2];
+  const bool even = std::ranges::all_of(axes, [](std::int64_t dim) { return dim % 2 == 0; });
+  if (rotated != config.head_dim() || !even) {
+    throw Error(ErrorKind::corrupt_file,
+                reader.where() +
+                    ": rope_axes_dim must be three even numbers that add up to the head size " +
+                    std::to_string(config.head_dim()) + ", found a sum of " +
+                    std::to_string(rotated));
+  }
+  if (config.hidden_size % 2 != 0) {
+    throw Error(ErrorKind::corrupt_file, reader.where() + ": hidden_size must be even, found " +
+                                             std::to_string(config.hidden_size));
+  }
+  if (!(config.rope_theta > 0) || !(config.eps > 0)) {
+    throw Error(ErrorKind::corrupt_file, reader.where() + ": rope_theta and eps must be positive");
+  }
+  return config;
+}
+
+TransformerBlock::TransformerBlock(const WeightLoader& loader, const TransformerConfig& config)
+    : num_heads_(config.num_attention_heads),
+      head_dim_(config.head_dim()),
+      eps_(static_cast<float>(config.eps)) {
+  const std::int64_t hidden = config.hidden_size;
+  adaln_sa_ln_ = loader.vector("adaLN_sa_ln.weight", hidden);
+  adaln_mlp_ln_ = loader.vector("adaLN_mlp_ln.weight", hidden);
+  const WeightLoader attention = loader.at("self_attention");
+  to_q_ = load_linear(attention, "to_q", hidden, hidden);
+  to_k_ = load_linear(attention, "to_k", hidden, hidden);
+  to_v_ = load_linear(attention, "to_v", hidden, hidden);
+  to_out_ = load_linear(attention, "to_out.0", hidden, hidden);
+  if (config.qk_layernorm) {
+    norm_q_ = attention.vector("norm_q.weight", head_dim_);
+    norm_k_ = attention.vector("norm_k.weight", head_dim_);
+  }
+  const WeightLoader mlp = loader.at("mlp");
+  gate_proj_ = load_linear(mlp, "gate_proj", config.ffn_hidden_size, hidden);
+  up_proj_ = load_linear(mlp, "up_proj", config.ffn_hidden_size, hidden);
+  linear_fc2_ = load_linear(mlp, "linear_fc2", hidden, config.ffn_hidden_size);
+}
+
+Tensor TransformerBlock::forward(Backend& ops, const Tensor& hidden_states,
+                                 const Modulation& modulation, const TransformerContext& context,
+                                 const Tap& tap) const {
+  tap.sequence_first("input", hidden_states);
+  if (tap.wants("adaLN_sa_ln"))
+    tap.sequence_first("adaLN_sa_ln", ops.rms_norm(hidden_states, *adaln_sa_ln_, eps_));
+
+  Tensor h = ops.rms_norm_modulate(hidden_states, *adaln_sa_ln_, eps_, modulation.scale_msa,
+                                   modulation.shift_msa);
+  h = self_attention(ops, h, context, tap);
+  const Tensor x = ops.gated_add(hidden_states, modulation.gate_msa, h);
+
+  h = ops.rms_norm_modulate(x, *adaln_mlp_ln_, eps_, modulation.scale_mlp, modulation.shift_mlp);
+  tap.sequence_first("mlp_input", h);
+  h = mlp(ops, h);
+  tap.sequence_first("mlp_out", h);
+  const Tensor output = ops.gated_add(x, modulation.gate_mlp, h);
+  tap.sequence_first("output", output);
+  return output;
+}
+
+Tensor TransformerBlock::self_attention(Backend& ops, const Tensor& hidden_states,
+                                        const TransformerContext& context, const Tap& tap) const {
+  const Shape heads = {hidden_states.dim(0), hidden_states.dim(1), num_heads_, head_dim_};
+  auto qkv = ops.linear_together(hidden_states,
+                                 {to_q_.weight.get(), to_k_.weight.get(), to_v_.weight.get()});
+  tap("to_q", qkv[0]);
+  // The reference's norm and rotation are one operation here; the trace wants the norm alone.
+  for (const auto& [name, index, norm] :
+       {std::tuple{"norm_q", 0, norm_q_.get()}, {"norm_k", 1, norm_k_.get()}}) {
+    if (tap.wants(name))
+      tap(name,
+          ops.norm_rope(qkv[static_cast<std::size_t>(index)].reshaped(heads), norm, eps_, {}));
+  }
+  const Tensor query = ops.norm_rope(qkv[0].reshaped(heads), norm_q_.get(), eps_, context.rotary);
+  const Tensor key = ops.norm_rope(qkv[1].reshaped(heads), norm_k_.get(), eps_, context.rotary);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim_));
+  const Tensor attended = ops.attention(query, key, qkv[2].reshaped(heads), context.mask, scale);
+  tap("attn_context", attended);
+  const Tensor out = to_out_(ops, attended);
+  tap("attn_out", out);
+  return out;
+}
+
+Tensor TransformerBlock::mlp(Backend& ops, const Tensor& hidden_states) const {
+  const auto gate_up =
+      ops.linear_together(hidden_states, {gate_proj_.weight.get(), up_proj_.weight.get()});
+  return linear_fc2_(ops, ops.gelu_mul(gate_up[0], gate_up[1]));
+}
+
+Transformer::Transformer(Backend& ops, WeightSource& source, const TransformerConfig& config)
+    : ops_(ops), config_(config) {
+  const WeightLoader loader(ops, source);
+  const std::int64_t hidden = config.hidden_size;
+  x_embedder_ = load_linear(loader.at("x_embedder"), "proj", hidden, config.in_channels, Bias::yes);
+  if (config.text_in_dim != hidden)
+    text_proj_ = load_linear(loader, "text_proj", hidden, config.text_in_dim);
+  const WeightLoader time = loader.at("time_embedding");
+  time_linear_1_ = load_linear(time, "linear_1", hidden, hidden, Bias::yes);
+  time_linear_2_ = load_linear(time, "linear_2", hidden, hidden, Bias::yes);
+  adaln_modulation_ = load_linear(loader, "adaLN_modulation.1", 6 * hidden, hidden, Bias::yes);
+  for (std::int64_t i = 0; i < config.num_layers; ++i) {
+    blocks_.emplace_back(loader.at("layers." + std::to_string(i)), config);
+  }
+  final_norm_ = load_linear(loader.at("final_norm"), "linear", 2 * hidden, hidden, Bias::yes);
+  final_linear_ = load_linear(loader, "final_linear", config.out_channels, hidden, Bias::yes);
+}
+
+TransformerContext Transformer::prepare(const Tensor& text, std::span<const std::int64_t> text_lens,
+                                        std::int64_t latent_height, std::int64_t latent_width,
+                                        Trace* trace) const {
+  const Tap tap(ops_, trace, "dit.");
+  const std::int64_t image_tokens = latent_height * latent_width;
+  const std::int64_t text_tokens = text.dim(1);
+  TransformerContext context;
+  context.latent_height = latent_height;
+  context.latent_width = latent_width;
+  context.text = text;
+  if (text_proj_.weight) {
+    context.text = text_proj_(ops_, text);
+    tap("text_proj", context.text);
+  }
+  context.mask = key_length_mask(text_lens, image_tokens, text_tokens);
+
+  std::vector<std::vector<Position3>> positions;
+  for (const std::int64_t length : text_lens) {
+    positions.push_back(token_positions(length, text_tokens, latent_height, latent_width));
+  }
+  const auto theta = static_cast<float>(config_.rope_theta);
+  if (trace != nullptr) {
+    tap("position_ids", position_ids(positions));
+    const Tensor angles = axes_rope_angles(positions, theta, config_.rope_axes_dim);
+    tap("rope_angles", angles.reshaped({angles.dim(0), angles.dim(1), 1, angles.dim(2)}));
+    tap("attention_mask",
+        attention_mask_tensor(text_lens, image_tokens, image_tokens + text_tokens));
+  }
+  const bool shared =
+      context.mask.kind == AttentionMask::Kind::none;  // equal lengths, equal positions
+  if (shared) positions.resize(1);
+  context.rotary = make_rotary_table(
+      ops_, axes_rope_angles(positions, theta, config_.rope_axes_dim), 1.0f, text.dtype());
+  return context;
+}
+
+Tensor timestep_embedding(std::span<const float> timesteps, std::int64_t hidden_size) {
+  const std::int64_t half = hidden_size / 2;
+  Tensor embedding = Tensor::host(DType::f32, {std::int64_t(timesteps.size()), hidden_size});
+  float* row = embedding.data<float>();
+  for (const float timestep : timesteps) {
+    for (std::int64_t k = 0; k < half; ++k) {
+      const float exponent = -std::log(10000.0f) * static_cast<float>(k) / static_cast<float>(half);
+      const float angle = timestep * std::exp(exponent);
+      row[k] = std::sin(angle);
+      row[half + k] = std::cos(angle);
+    }
+    row += hidden_size;
+  }
+  return embedding;
+}
+
+Tensor Transformer::time_embedding(std::span<const float> timesteps, DType dtype,
+                                   const Tap& tap) const {
+  const Tensor table = ops_.upload(timestep_embedding(timesteps, config_.hidden_size));
+  tap("time_proj", table);
+  const Tensor hidden = time_linear_1_(ops_, ops_.cast(table, dtype));
+  const Tensor temb = time_linear_2_(ops_, ops_.silu(hidden));
+  tap("time_embedding", temb);
+  return temb;
+}
+
+Tensor Transformer::forward(const Tensor& latents, std::span<const float> timesteps,
+                            const TransformerContext& context, Trace* trace) const {
+  const Tap tap(ops_, trace, "dit.");
+  const std::int64_t batch = latents.dim(0);
+  const std::int64_t image_tokens = context.latent_height * context.latent_width;
+
+  const Tensor channels = latents.reshaped({batch, config_.in_channels, image_tokens});
+  const Tensor image = x_embedder_(ops_, ops_.transpose_rows(channels));  // [B, N, H]
+  tap("x_embedder", image);
+  Tensor hidden_states = ops_.concat_rows(image, context.text);  // [B, N + T, H]
+
+  const Tensor temb = time_embedding(timesteps, latents.dtype(), tap);
+  const Modulation modulation(adaln_modulation_(ops_, ops_.silu(temb)));
+  tap("adaLN_modulation", modulation.table);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    hidden_states = blocks_[i].forward(ops_, hidden_states, modulation, context,
+                                       tap.at("block" + std::to_string(i) + "."));
+  }
+
+  const Tensor scale_shift = final_norm_(ops_, temb);  // scale first, and no silu
+  const auto eps = static_cast<float>(config_.eps);
+  hidden_states =
+      ops_.layer_norm_modulate(hidden_states, eps, Chunk{scale_shift, 0}, Chunk{scale_shift, 1});
+  tap.sequence_first("final_norm", hidden_states);
+  const Tensor patches = final_linear_(ops_, hidden_states);
+  tap.sequence_first("final_linear", patches);
+  const Tensor velocity =
+      ops_.transpose_rows(ops_.slice_rows(patches, 0, image_tokens));  // [B, C_out, N]
+  return velocity.reshaped(
+      {batch, config_.out_channels, context.latent_height, context.latent_width});
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,115 @@
+// ERNIE-Image's single-stream diffusion transformer.
+// Reference: diffusers transformer_ernie_image.py, ErnieImageTransformer2DModel.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "backend/backend.h"
+#include "core/trace.h"
+#include "io/config_reader.h"
+#include "nn/linear.h"
+#include "nn/tap.h"
+
+namespace ernie_image {
+
+/// transformer/config.json; the initial values are the class defaults of the reference.
+struct TransformerConfig {
+  std::int64_t hidden_size = 3072;
+  std::int64_t num_attention_heads = 24;
+  std::int64_t num_layers = 24;
+  std::int64_t ffn_hidden_size = 8192;
+  std::int64_t in_channels = 128;
+  std::int64_t out_channels = 128;
+  std::int64_t text_in_dim = 2560;
+  double rope_theta = 256;
+  std::array<int, 3> rope_axes_dim = {32, 48, 48};
+  double eps = 1e-6;
+  bool qk_layernorm = true;
+
+  std::int64_t head_dim() const { return hidden_size / num_attention_heads; }
+
+  /// Throws Error(corrupt_file | unsupported).
+  static TransformerConfig read(const ConfigReader& reader);
+};
+
+/// What stays the same through all steps of a request: the prompts and the image grid.
+struct TransformerContext {
+  Tensor text;  ///< projected text tokens [B, T, H], padded with zero rows
+  RotaryTable rotary;
+  AttentionMask mask;
+  std::int64_t latent_height = 0;
+  std::int64_t latent_width = 0;
+};
+
+/// One vector of the shared modulation per batch row, each [B, H].
+struct Modulation {
+  explicit Modulation(Tensor all) : table(std::move(all)) {}
+  Tensor table;  ///< [B, 6 H]
+  Chunk shift_msa{table, 0}, scale_msa{table, 1}, gate_msa{table, 2};
+  Chunk shift_mlp{table, 3}, scale_mlp{table, 4}, gate_mlp{table, 5};
+  Modulation(const Modulation&) = delete;
+  Modulation& operator=(const Modulation&) = delete;
+};
+
+/// One single-stream block over [image tokens, text tokens].
+class TransformerBlock {
+ public:
+  TransformerBlock(const WeightLoader& loader, const TransformerConfig& config);
+
+  /// hidden_states: [B, S, H].
+  Tensor forward(Backend& ops, const Tensor& hidden_states, const Modulation& modulation,
+                 const TransformerContext& context, const Tap& tap) const;
+
+ private:
+  Tensor self_attention(Backend& ops, const Tensor& hidden_states,
+                        const TransformerContext& context, const Tap& tap) const;
+  Tensor mlp(Backend& ops, const Tensor& hidden_states) const;
+
+  std::int64_t num_heads_;
+  std::int64_t head_dim_;
+  float eps_;
+  WeightHandle adaln_sa_ln_, adaln_mlp_ln_;  // [H]
+  Linear to_q_, to_k_, to_v_, to_out_;       // [H, H]
+  WeightHandle norm_q_, norm_k_;             // [head_dim]; null without qk_layernorm
+  Linear gate_proj_, up_proj_;               // [F, H]
+  Linear linear_fc2_;                        // [H, F]
+};
+
+class Transformer {
+ public:
+  Transformer(Backend& ops, WeightSource& source, const TransformerConfig& config);
+
+  const TransformerConfig& config() const { return config_; }
+
+  /// text: [B, T, text_in_dim], row b valid up to text_lens[b] and zero beyond.
+  TransformerContext prepare(const Tensor& text, std::span<const std::int64_t> text_lens,
+                             std::int64_t latent_height, std::int64_t latent_width,
+                             Trace* trace) const;
+
+  /// Velocity [B, C_out, h, w] of latents [B, C, h, w] at timesteps [B] in 0..1000 (already rounded
+  /// to the model dtype).
+  Tensor forward(const Tensor& latents, std::span<const float> timesteps,
+                 const TransformerContext& context, Trace* trace) const;
+
+ private:
+  Tensor time_embedding(std::span<const float> timesteps, DType dtype, const Tap& tap) const;
+
+  Backend& ops_;
+  TransformerConfig config_;
+  Linear x_embedder_;                     // [H, C]
+  Linear text_proj_;                      // [H, text_in_dim]; null weight when the widths are equal
+  Linear time_linear_1_, time_linear_2_;  // [H, H]
+  Linear adaln_modulation_;               // [6 H, H]
+  std::vector<TransformerBlock> blocks_;
+  Linear final_norm_;    // [2 H, H]: scale, shift
+  Linear final_linear_;  // [C_out, H]
+};
+
+/// Sinusoidal embedding [timesteps, H]: sin(t f_k) for k < H/2, then cos(t f_k), f_k = 10000^(-k /
+/// (H/2)), in float.
+Tensor timestep_embedding(std::span<const float> timesteps, std::int64_t hidden_size);
+
+}  // namespace ernie_image

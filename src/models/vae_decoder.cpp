@@ -1,0 +1,346 @@
+#include "models/vae_decoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "core/half.h"
+#include "ernie_image/error.h"
+
+namespace ernie_image {
+namespace {
+
+constexpr float kGroupNormEps = 1e-6f;
+/// The pipeline's constant; it does not read the config's batch_norm_eps.
+constexpr float kBatchNormEps = 1e-5f;
+constexpr std::int64_t kMaxWidth = 1 << 16;
+
+GroupNorm load_group_norm(const WeightLoader& loader, const std::string& name,
+                          std::int64_t channels) {
+  return {loader.vector(name + ".weight", channels), loader.vector(name + ".bias", channels)};
+}
+
+Tensor group_norm(Backend& ops, const Tensor& x, const GroupNorm& norm, int groups,
+                  Activation activation) {
+  return ops.group_norm(x, *norm.weight, *norm.bias, groups, kGroupNormEps, activation);
+}
+
+/// A 1-D weight as host floats.
+Tensor host_vector(WeightSource& source, const std::string& name, std::int64_t size) {
+  const Weight weight = source.get(name, {size});
+  Tensor values = Tensor::host(DType::f32, {size});
+  if (weight.data == nullptr) return values;
+  if (weight.dtype != DType::f32 && weight.dtype != DType::bf16 && weight.dtype != DType::f16) {
+    throw Error(ErrorKind::unsupported, name + ": type " + std::string(dtype_name(weight.dtype)) +
+                                            " is not supported; F32, BF16 and F16 are");
+  }
+  Tensor stored = Tensor::host(weight.dtype, {size});
+  std::copy_n(weight.data, weight.size_bytes(), stored.bytes());
+  return to_float(stored);
+}
+
+float rounded(float value, DType dtype) {
+  return dtype == DType::bf16 ? round_to_bf16(value) : value;
+}
+
+/// Rows [begin, begin + count) of images [B, H, W, C].
+Tensor crop_rows(Backend& ops, const Tensor& x, std::int64_t begin, std::int64_t count) {
+  const Tensor rows = x.reshaped({x.dim(0), x.dim(1), x.dim(2) * x.dim(3)});
+  return ops.slice_rows(rows, begin, count).reshaped({x.dim(0), count, x.dim(2), x.dim(3)});
+}
+
+/// Adds `band` [B, rows, W, C], which begins at row `top`, to `image` [B, H, W, C]. Over the first
+/// `fade` rows, which the band above covers too, its weight rises linearly while the other's falls.
+void blend_band(Tensor& image, const Tensor& band, std::int64_t top, std::int64_t fade) {
+  const std::int64_t row_size = image.dim(2) * image.dim(3);
+  for (std::int64_t b = 0; b < image.dim(0); ++b) {
+    for (std::int64_t y = 0; y < band.dim(1); ++y) {
+      const float weight =
+          y < fade ? (static_cast<float>(y) + 0.5f) / static_cast<float>(fade) : 1.0f;
+      const float* source = band.data<float>() + (b * band.dim(1) + y) * row_size;
+      float* target = image.data<float>() + (b * image.dim(1) + top + y) * row_size;
+      for (std::int64_t i = 0; i < row_size; ++i) target[i] += weight * (source[i] - target[i]);
+    }
+  }
+}
+
+/// Elements of activations that up block `index` holds at its peak, for `pixels` input pixels.
+std::int64_t up_block_elements(const VaeConfig& config, std::size_t index, std::int64_t pixels) {
+  const auto& widths = config.block_out_channels;
+  const std::size_t level = widths.size() - 1 - index;
+  const std::int64_t outputs = widths[level];
+  const std::int64_t inputs = index == 0 ? outputs : widths[level + 1];
+  const std::int64_t residual = std::max(2 * inputs + outputs, inputs + 3 * outputs);
+  const std::int64_t upsample =
+      level == 0 ? 0 : 8 * outputs;  // x2 image in and out of its convolution
+  return pixels * std::max(residual, upsample);
+}
+
+}  // namespace
+
+VaeConfig VaeConfig::read(const ConfigReader& reader) {
+  VaeConfig config;
+  config.latent_channels = reader.integer("latent_channels", config.latent_channels, 1, kMaxWidth);
+  config.out_channels = reader.integer("out_channels", config.out_channels, 1, kMaxWidth);
+  const auto widths =
+      reader.integers("block_out_channels", config.block_out_channels, 1, kMaxWidth);
+  config.block_out_channels = reader.integers("decoder_block_out_channels", widths, 1, kMaxWidth);
+  config.layers_per_block = reader.integer("layers_per_block", config.layers_per_block, 0, 64);
+  config.norm_num_groups = reader.integer("norm_num_groups", config.norm_num_groups, 1, kMaxWidth);
+  config.use_post_quant_conv = reader.boolean("use_post_quant_conv", config.use_post_quant_conv);
+  config.mid_block_add_attention =
+      reader.boolean("mid_block_add_attention", config.mid_block_add_attention);
+  if (widths.empty() || widths.size() > 8 || config.block_out_channels.size() != widths.size()) {
+    throw Error(ErrorKind::corrupt_file, reader.where() +
+                                             ": block_out_channels must have 1 to 8 entries, and "
+                                             "decoder_block_out_channels as many");
+  }
+  config.spatial_factor = std::int64_t{1} << widths.size();
+  for (const std::int64_t width : config.block_out_channels) {
+    if (width % config.norm_num_groups != 0) {
+      throw Error(ErrorKind::corrupt_file, reader.where() + ": block_out_channels " +
+                                               std::to_string(width) +
+                                               " does not divide by norm_num_groups " +
+                                               std::to_string(config.norm_num_groups));
+    }
+  }
+  if (config.out_channels != 3) {
+    throw Error(ErrorKind::unsupported, reader.where() + ": out_channels " +
+                                            std::to_string(config.out_channels) +
+                                            " is not supported; 3 (RGB) is");
+  }
+  if (const std::string activation = reader.text("act_fn", "silu"); activation != "silu") {
+    throw Error(ErrorKind::unsupported,
+                reader.where() + ": act_fn \"" + activation + "\" is not supported; silu is");
+  }
+  if (reader.integers("patch_size", {2, 2}, 1, 64) != std::vector<std::int64_t>{2, 2}) {
+    throw Error(ErrorKind::unsupported, reader.where() + ": only patch_size [2, 2] is supported");
+  }
+  return config;
+}
+
+ResnetBlock::ResnetBlock(const WeightLoader& loader, std::int64_t inputs, std::int64_t outputs,
+                         int groups)
+    : groups_(groups),
+      norm1_(load_group_norm(loader, "norm1", inputs)),
+      norm2_(load_group_norm(loader, "norm2", outputs)),
+      conv1_(load_conv2d(loader, "conv1", outputs, inputs, 3)),
+      conv2_(load_conv2d(loader, "conv2", outputs, outputs, 3)) {
+  if (inputs != outputs) conv_shortcut_ = load_conv2d(loader, "conv_shortcut", outputs, inputs, 1);
+}
+
+Tensor ResnetBlock::forward(Backend& ops, Tensor x) const {
+  Tensor h = conv1_(ops, group_norm(ops, x, norm1_, groups_, Activation::silu));
+  if (conv_shortcut_) x = (*conv_shortcut_)(ops, x);
+  h = conv2_(ops, group_norm(ops, h, norm2_, groups_, Activation::silu));
+  return ops.add(x, h);
+}
+
+VaeAttention::VaeAttention(const WeightLoader& loader, std::int64_t channels, int groups)
+    : groups_(groups),
+      group_norm_(load_group_norm(loader, "group_norm", channels)),
+      to_q_(load_linear(loader, "to_q", channels, channels, Bias::yes)),
+      to_k_(load_linear(loader, "to_k", channels, channels, Bias::yes)),
+      to_v_(load_linear(loader, "to_v", channels, channels, Bias::yes)),
+      to_out_(load_linear(loader, "to_out.0", channels, channels, Bias::yes)) {}
+
+Tensor VaeAttention::forward(Backend& ops, const Tensor& x) const {
+  const std::int64_t channels = x.dim(3);
+  const std::int64_t pixels = x.dim(1) * x.dim(2);
+  const Tensor y = group_norm(ops, x, group_norm_, groups_, Activation::none)
+                       .reshaped({x.dim(0), pixels, channels});
+  const Shape one_head = {x.dim(0), pixels, 1, channels};
+  const Tensor query = to_q_(ops, y).reshaped(one_head);
+  const Tensor key = to_k_(ops, y).reshaped(one_head);
+  const Tensor value = to_v_(ops, y).reshaped(one_head);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(channels));
+  const Tensor attended = to_out_(ops, ops.attention(query, key, value, {}, scale));
+  return ops.add(attended.reshaped(x.shape()), x);
+}
+
+UpBlock::UpBlock(const WeightLoader& loader, std::int64_t inputs, std::int64_t outputs,
+                 const VaeConfig& config, bool upsample) {
+  const int groups = static_cast<int>(config.norm_num_groups);
+  for (std::int64_t i = 0; i <= config.layers_per_block; ++i) {
+    resnets_.emplace_back(loader.at("resnets." + std::to_string(i)), i == 0 ? inputs : outputs,
+                          outputs, groups);
+  }
+  if (upsample) upsampler_ = load_conv2d(loader, "upsamplers.0.conv", outputs, outputs, 3);
+}
+
+Tensor UpBlock::forward(Backend& ops, Tensor x) const {
+  for (const ResnetBlock& resnet : resnets_) x = resnet.forward(ops, std::move(x));
+  if (upsampler_) {
+    x = ops.upsample_nearest2x(x);
+    x = (*upsampler_)(ops, x);
+  }
+  return x;
+}
+
+VaeDecoder::VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& config)
+    : ops_(ops), config_(config) {
+  const WeightLoader root(ops, source);
+  const WeightLoader decoder = root.at("decoder");
+  const auto& widths = config.block_out_channels;
+  const int groups = static_cast<int>(config.norm_num_groups);
+  bn_mean_ = host_vector(source, "bn.running_mean", config.packed_channels());
+  bn_var_ = host_vector(source, "bn.running_var", config.packed_channels());
+  if (config.use_post_quant_conv) {
+    post_quant_conv_ =
+        load_conv2d(root, "post_quant_conv", config.latent_channels, config.latent_channels, 1);
+  }
+  std::int64_t inputs = widths.back();
+  conv_in_ = load_conv2d(decoder, "conv_in", inputs, config.latent_channels, 3);
+  for (int i = 0; i < 2; ++i) {
+    mid_resnets_.emplace_back(decoder.at("mid_block.resnets." + std::to_string(i)), inputs, inputs,
+                              groups);
+  }
+  if (config.mid_block_add_attention)
+    mid_attention_.emplace(decoder.at("mid_block.attentions.0"), inputs, groups);
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    const std::int64_t outputs = widths[widths.size() - 1 - i];
+    up_blocks_.emplace_back(decoder.at("up_blocks." + std::to_string(i)), inputs, outputs, config,
+                            i + 1 < widths.size());
+    inputs = outputs;
+  }
+  conv_norm_out_ = load_group_norm(decoder, "conv_norm_out", inputs);
+  conv_out_ = load_conv2d(decoder, "conv_out", config.out_channels, inputs, 3);
+}
+
+Tensor VaeDecoder::unpack(const Tensor& latents) const {
+  const DType dtype = latents.dtype();
+  const std::int64_t batch = latents.dim(0), packed = latents.dim(1), h = latents.dim(2),
+                     w = latents.dim(3);
+  const Tensor values = to_float(latents);
+  Tensor z = Tensor::host(DType::f32, {batch, 2 * h, 2 * w, packed / 4});
+  const float* in = values.data<float>();
+  for (std::int64_t b = 0; b < batch; ++b) {
+    for (std::int64_t c = 0; c < packed; ++c) {
+      const float variance = rounded(bn_var_.data<float>()[c], dtype);
+      const float std = rounded(std::sqrt(rounded(variance + kBatchNormEps, dtype)), dtype);
+      const float mean = rounded(bn_mean_.data<float>()[c], dtype);
+      const std::int64_t channel = c / 4, dy = c / 2 % 2, dx = c % 2;  // c = 4 channel + 2 dy + dx
+      for (std::int64_t y = 0; y < h; ++y) {
+        float* out =
+            z.data<float>() + ((b * 2 * h + 2 * y + dy) * 2 * w + dx) * (packed / 4) + channel;
+        for (std::int64_t x = 0; x < w; ++x, out += 2 * (packed / 4))
+          *out = rounded(rounded(*in++ * std, dtype) + mean, dtype);
+      }
+    }
+  }
+  return round_to(z, dtype);
+}
+
+Tensor VaeDecoder::head(const Tensor& z, const Tap& tap) const {
+  Tensor x = z;
+  if (post_quant_conv_) {
+    x = (*post_quant_conv_)(ops_, x);
+    tap.channels_first("post_quant_conv", x);
+  }
+  x = conv_in_(ops_, x);
+  tap.channels_first("conv_in", x);
+  x = mid_resnets_[0].forward(ops_, std::move(x));
+  tap.channels_first("mid.resnet0", x);
+  if (mid_attention_) {
+    x = mid_attention_->forward(ops_, x);
+    tap.channels_first("mid.attention", x);
+  }
+  x = mid_resnets_[1].forward(ops_, std::move(x));
+  tap.channels_first("mid_block", x);
+  return x;
+}
+
+Tensor VaeDecoder::up_blocks(Tensor x, std::size_t first, std::size_t last, const Tap& tap) const {
+  for (std::size_t i = first; i < last; ++i) {
+    x = up_blocks_[i].forward(ops_, std::move(x));
+    tap.channels_first("up_block" + std::to_string(i), x);
+  }
+  return x;
+}
+
+Tensor VaeDecoder::tail(Tensor x, const Tap& tap) const {
+  if (tap.wants("conv_norm_out")) {
+    const int groups = static_cast<int>(config_.norm_num_groups);
+    tap.channels_first("conv_norm_out",
+                       group_norm(ops_, x, conv_norm_out_, groups, Activation::none));
+  }
+  x = group_norm(ops_, x, conv_norm_out_, static_cast<int>(config_.norm_num_groups),
+                 Activation::silu);
+  return conv_out_(ops_, x);
+}
+
+std::uint64_t VaeDecoder::peak_bytes(const VaeConfig& config, std::int64_t batch, std::int64_t h,
+                                     std::int64_t w, DType dtype) {
+  std::int64_t pixels = batch * 4 * h * w;
+  std::int64_t peak = 0;
+  for (std::size_t i = 0; i < config.block_out_channels.size(); ++i, pixels *= 4) {
+    peak = std::max(peak, up_block_elements(config, i, pixels));
+  }
+  return static_cast<std::uint64_t>(peak) * size_of(dtype);
+}
+
+std::size_t VaeDecoder::whole_blocks(const Tensor& z, std::uint64_t memory_limit_bytes) const {
+  std::int64_t pixels = z.dim(0) * z.dim(1) * z.dim(2);
+  std::size_t count = 0;
+  while (count < up_blocks_.size()) {
+    const auto bytes =
+        static_cast<std::uint64_t>(up_block_elements(config_, count, pixels)) * size_of(z.dtype());
+    if (bytes > memory_limit_bytes) break;
+    pixels *= 4;
+    ++count;
+  }
+  return count;
+}
+
+Tensor VaeDecoder::decode(const Tensor& z, std::uint64_t memory_limit_bytes, Trace* trace) const {
+  const Tap tap(ops_, trace, "vae.");
+  const std::size_t whole = whole_blocks(z, memory_limit_bytes);
+  Tensor x = up_blocks(head(z, tap), 0, whole, tap);
+  if (whole == up_blocks_.size()) return ops_.download(tail(std::move(x), tap));
+
+  // Every further block quadruples the pixels; the last one or two decide the peak.
+  const std::int64_t row_pixels = x.dim(0) * x.dim(2);
+  std::int64_t row_elements = 0;
+  for (std::size_t i = whole; i < up_blocks_.size(); ++i) {
+    row_elements =
+        std::max(row_elements, up_block_elements(config_, i, row_pixels << (2 * (i - whole))));
+  }
+  const auto row_bytes = static_cast<std::uint64_t>(row_elements) * size_of(z.dtype());
+  return decode_in_bands(x, whole, static_cast<std::int64_t>(memory_limit_bytes / row_bytes));
+}
+
+Tensor VaeDecoder::decode_in_bands(const Tensor& x, std::size_t first_block,
+                                   std::int64_t band_rows) const {
+  // The remaining convolutions see some 13 rows of x to either side: bands that overlap by 32 and
+  // fade over them agree but for the group norms' statistics, which are those of the band.
+  constexpr std::int64_t kOverlap = 32;
+  const std::int64_t rows = x.dim(1);
+  band_rows = std::min(std::max(band_rows, 3 * kOverlap), rows);
+  const std::int64_t scale = std::int64_t{1} << (up_blocks_.size() - 1 - first_block);
+  Tensor image =
+      Tensor::host(DType::f32, {x.dim(0), rows * scale, x.dim(2) * scale, config_.out_channels});
+  const Tap silent(ops_, nullptr, "");
+  for (std::int64_t top = 0, end = 0; end < rows; top = end - kOverlap) {
+    const std::int64_t fade = end == 0 ? 0 : kOverlap * scale;
+    end = std::min(top + band_rows, rows);
+    Tensor band =
+        up_blocks(crop_rows(ops_, x, top, end - top), first_block, up_blocks_.size(), silent);
+    blend_band(image, to_float(ops_.download(tail(std::move(band), silent))), top * scale, fade);
+  }
+  return round_to(image, x.dtype());
+}
+
+Tensor to_uint8(const Tensor& images) {
+  const DType dtype = images.dtype();
+  const Tensor values = to_float(images);
+  Tensor pixels = Tensor::host(DType::u8, images.shape());
+  for (std::int64_t i = 0; i < values.size(); ++i) {
+    const float halved = rounded(values.data<float>()[i] * 0.5f, dtype);
+    const float unit = std::clamp(rounded(halved + 0.5f, dtype), 0.0f, 1.0f);
+    pixels.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(std::nearbyint(unit * 255.0f));
+  }
+  return pixels;
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,124 @@
+// The decoder of FLUX.2's autoencoder, with the batch-norm statistics that ERNIE-Image's latents
+// are normalised by. Reference: diffusers autoencoder_kl_flux2.py, vae.py (Decoder),
+// pipeline_ernie_image.py.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "backend/backend.h"
+#include "core/trace.h"
+#include "io/config_reader.h"
+#include "nn/linear.h"
+#include "nn/tap.h"
+
+namespace ernie_image {
+
+/// vae/config.json; the initial values are the class defaults of the reference.
+struct VaeConfig {
+  std::int64_t latent_channels = 32;
+  std::int64_t out_channels = 3;
+  /// Widths from the image's end to the latents' end: decoder_block_out_channels, or
+  /// block_out_channels.
+  std::vector<std::int64_t> block_out_channels = {128, 256, 512, 512};
+  /// Pixels a side of the image for one packed latent: 2^(number of block_out_channels).
+  std::int64_t spatial_factor = 16;
+  std::int64_t layers_per_block = 2;
+  std::int64_t norm_num_groups = 32;
+  bool use_post_quant_conv = true;
+  bool mid_block_add_attention = true;
+
+  /// Channels of a packed latent: 2 x 2 pixels of latent_channels.
+  std::int64_t packed_channels() const { return 4 * latent_channels; }
+
+  /// Throws Error(corrupt_file | unsupported).
+  static VaeConfig read(const ConfigReader& reader);
+};
+
+struct GroupNorm {
+  WeightHandle weight, bias;  // [C]
+};
+
+/// x' + conv2(silu(norm2(conv1(silu(norm1(x)))))), x' = conv_shortcut(x) where the widths differ.
+class ResnetBlock {
+ public:
+  ResnetBlock(const WeightLoader& loader, std::int64_t inputs, std::int64_t outputs, int groups);
+  Tensor forward(Backend& ops, Tensor x) const;
+
+ private:
+  int groups_;
+  GroupNorm norm1_, norm2_;
+  Conv2d conv1_, conv2_;
+  std::optional<Conv2d> conv_shortcut_;
+};
+
+/// Single-head attention over all pixels, plus the input.
+class VaeAttention {
+ public:
+  VaeAttention(const WeightLoader& loader, std::int64_t channels, int groups);
+  Tensor forward(Backend& ops, const Tensor& x) const;
+
+ private:
+  int groups_;
+  GroupNorm group_norm_;
+  Linear to_q_, to_k_, to_v_, to_out_;
+};
+
+/// Residual blocks, then nearest x2 and a convolution, except in the last block.
+class UpBlock {
+ public:
+  UpBlock(const WeightLoader& loader, std::int64_t inputs, std::int64_t outputs,
+          const VaeConfig& config, bool upsample);
+  Tensor forward(Backend& ops, Tensor x) const;
+
+ private:
+  std::vector<ResnetBlock> resnets_;
+  std::optional<Conv2d> upsampler_;
+};
+
+class VaeDecoder {
+ public:
+  VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& config);
+
+  const VaeConfig& config() const { return config_; }
+
+  /// Undoes the batch norm, z * sqrt(var + 1e-5) + mean, and the 2 x 2 packing:
+  /// host latents [B, 4 C, h, w] to host [B, 2h, 2w, C], rounding in bf16 where the reference does.
+  Tensor unpack(const Tensor& latents) const;
+
+  /// z: [B, 2h, 2w, C] from `unpack`, on the backend. Result: host [B, H, W, 3], nominally in [-1,
+  /// 1]. Above `memory_limit_bytes` of activations the blocks that do not fit run on overlapping
+  /// bands of rows, blended linearly.
+  Tensor decode(const Tensor& z, std::uint64_t memory_limit_bytes, Trace* trace) const;
+
+  /// Bytes of activations that decoding `batch` images of packed latents h x w in one piece needs
+  /// at its peak.
+  static std::uint64_t peak_bytes(const VaeConfig& config, std::int64_t batch, std::int64_t h,
+                                  std::int64_t w, DType dtype);
+
+ private:
+  Tensor head(const Tensor& z, const Tap& tap) const;
+  Tensor up_blocks(Tensor x, std::size_t first, std::size_t last, const Tap& tap) const;
+  Tensor tail(Tensor x, const Tap& tap) const;
+  Tensor decode_in_bands(const Tensor& x, std::size_t first_block, std::int64_t band_rows) const;
+  std::size_t whole_blocks(const Tensor& z, std::uint64_t memory_limit_bytes) const;
+
+  Backend& ops_;
+  VaeConfig config_;
+  Tensor bn_mean_, bn_var_;  // host f32 [4 C]
+  std::optional<Conv2d> post_quant_conv_;
+  Conv2d conv_in_;
+  std::vector<ResnetBlock> mid_resnets_;  // two
+  std::optional<VaeAttention> mid_attention_;
+  std::vector<UpBlock> up_blocks_;
+  GroupNorm conv_norm_out_;
+  Conv2d conv_out_;
+};
+
+/// Host images [B, H, W, 3] in [-1, 1] to 8-bit: clamp(x / 2 + 1/2) rounded to the tensor's type at
+/// both steps, then to nearest even of 255 times that. Result: u8 [B, H, W, 3].
+Tensor to_uint8(const Tensor& images);
+
+}  // namespace ernie_image

@@ -1,0 +1,81 @@
+// Weights plus the operation that uses them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "backend/backend.h"
+#include "core/weight.h"
+
+namespace ernie_image {
+
+/// Loads the weights of one module: a backend, a source and the module's name as prefix.
+class WeightLoader {
+ public:
+  WeightLoader(Backend& backend, WeightSource& source, std::string prefix = "",
+               Quantization quantization = Quantization::none)
+      : backend_(backend),
+        source_(source),
+        prefix_(std::move(prefix)),
+        quantization_(quantization) {}
+
+  /// The loader of a submodule: "layers.0" gives "<prefix>layers.0.".
+  WeightLoader at(const std::string& module) const {
+    return {backend_, source_, prefix_ + module + ".", quantization_};
+  }
+
+  bool contains(const std::string& name) const { return source_.contains(prefix_ + name); }
+
+  WeightHandle load(const std::string& name, const Shape& shape, WeightUse use) const {
+    const bool linear = use == WeightUse::linear;
+    return backend_.prepare(source_.get(prefix_ + name, shape), use,
+                            linear ? quantization_ : Quantization::none);
+  }
+
+  WeightHandle vector(const std::string& name, std::int64_t size) const {
+    return load(name, {size}, WeightUse::vector);
+  }
+
+ private:
+  Backend& backend_;
+  WeightSource& source_;
+  std::string prefix_;
+  Quantization quantization_;  // of linear weights
+};
+
+/// y = x W^T + b
+struct Linear {
+  WeightHandle weight;  // [N, K]
+  WeightHandle bias;    // [N], or null
+
+  Tensor operator()(Backend& ops, const Tensor& x) const {
+    return ops.linear(x, *weight, bias.get());
+  }
+};
+
+enum class Bias { no, yes };
+
+/// `module`.weight [outputs, inputs] and, if asked for, `module`.bias [outputs].
+inline Linear load_linear(const WeightLoader& loader, const std::string& module,
+                          std::int64_t outputs, std::int64_t inputs, Bias bias = Bias::no) {
+  const WeightLoader at = loader.at(module);
+  return {at.load("weight", {outputs, inputs}, WeightUse::linear),
+          bias == Bias::yes ? at.vector("bias", outputs) : nullptr};
+}
+
+/// 2-D convolution, stride 1, zero padding that keeps height and width.
+struct Conv2d {
+  WeightHandle weight;  // [C_out, C_in, k, k]
+  WeightHandle bias;    // [C_out]
+
+  Tensor operator()(Backend& ops, const Tensor& x) const { return ops.conv2d(x, *weight, *bias); }
+};
+
+inline Conv2d load_conv2d(const WeightLoader& loader, const std::string& module,
+                          std::int64_t outputs, std::int64_t inputs, std::int64_t kernel) {
+  const WeightLoader at = loader.at(module);
+  return {at.load("weight", {outputs, inputs, kernel, kernel}, WeightUse::conv2d),
+          at.vector("bias", outputs)};
+}
+
+}  // namespace ernie_image
