@@ -1,0 +1,329 @@
+// Pipeline::load and Pipeline::generate: the order of work, from prompts to pictures.
+// Reference: diffusers pipeline_ernie_image.py, ErnieImagePipeline.__call__.
+#include "ernie_image/pipeline.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <string_view>
+#include <utility>
+
+#include "backend/cpu/cpu_backend.h"
+#include "core/trace.h"
+#include "pipeline/guidance.h"
+#include "pipeline/memory_plan.h"
+#include "pipeline/model.h"
+#include "pipeline/plan.h"
+#include "pipeline/prompt_enhancer.h"
+#include "pipeline/random.h"
+#include "pipeline/text_batch.h"
+
+namespace ernie_image {
+namespace {
+
+class Stopwatch {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// Detaches the caller's cancel token from the backend when the run ends, however it ends.
+class CancelScope {
+ public:
+  CancelScope(Backend& ops, std::shared_ptr<const CancelToken> token) : ops_(ops) {
+    ops_.set_cancel_token(std::move(token));
+  }
+  ~CancelScope() { ops_.set_cancel_token(nullptr); }
+  CancelScope(const CancelScope&) = delete;
+  CancelScope& operator=(const CancelScope&) = delete;
+
+ private:
+  Backend& ops_;
+};
+
+std::unique_ptr<Backend> make_backend(const LoadOptions& options) {
+  if (options.device != "cpu") {
+    throw Error(ErrorKind::unsupported,
+                "device \"" + options.device + "\" is not in this build; --device cpu is");
+  }
+  return make_cpu_backend({options.num_threads, options.cpu_kernels});
+}
+
+/// Tensors the released folders hold although the image path never reads them.
+bool is_known_extra(std::string_view name) {
+  for (const std::string_view part : {"vision_tower.", "multi_modal_projector.", "encoder.",
+                                      "quant_conv.", "bn.num_batches_tracked", "lm_head."}) {
+    if (name.starts_with(part) || name.starts_with("model." + std::string(part))) return true;
+  }
+  return name.starts_with("language_model.") || name.starts_with("model.language_model.");
+}
+
+std::vector<std::string> unused_tensors(const ModelWeights& weights) {
+  std::vector<std::string> names;
+  for (const WeightFiles* files : {&weights.text_encoder, &weights.transformer, &weights.vae}) {
+    std::ranges::copy_if(files->unused(), std::back_inserter(names),
+                         [](const std::string& name) { return !is_known_extra(name); });
+  }
+  return names;
+}
+
+void record(Trace* trace, const std::string& name, const Tensor& host) {
+  if (trace != nullptr && trace->wants(name)) trace->record(name, host);
+}
+
+Tensor float_tensor(const std::vector<float>& values) {
+  return Tensor::copy_of<float>(DType::f32, {static_cast<std::int64_t>(values.size())}, values);
+}
+
+/// Host [B, H, W, C] to [B, C, H, W].
+Tensor channels_first(const Tensor& images) {
+  const std::int64_t pixels = images.dim(1) * images.dim(2), channels = images.dim(3);
+  Tensor planes =
+      Tensor::host(images.dtype(), {images.dim(0), channels, images.dim(1), images.dim(2)});
+  const std::size_t size = size_of(images.dtype());
+  for (std::int64_t b = 0; b < images.dim(0); ++b) {
+    for (std::int64_t i = 0; i < pixels * channels; ++i) {
+      const std::byte* source =
+          images.bytes() + static_cast<std::size_t>(b * pixels * channels + i) * size;
+      std::copy_n(source, size,
+                  planes.bytes() + static_cast<std::size_t>((b * channels + i % channels) * pixels +
+                                                            i / channels) *
+                                       size);
+    }
+  }
+  return planes;
+}
+
+}  // namespace
+
+struct Pipeline::State {
+  explicit State(const LoadOptions& options)
+      : precision(options.precision),
+        dtype(precision == Precision::bf16 ? DType::bf16 : DType::f32),
+        memory_limit_bytes(options.memory_limit_bytes),
+        backend(make_backend(options)),
+        model(*backend, resolve_model(options.model)) {}
+
+  Precision precision;
+  DType dtype;  // of the tensors between operations
+  std::uint64_t memory_limit_bytes;
+  std::unique_ptr<Backend> backend;
+  Model model;
+  ModelInfo info;
+
+  GenerationPlan checked_plan(const Request& request) const;
+  Tensor initial_latents(const Request& request, const GenerationPlan& plan) const;
+  Tensor denoise(const Request& request, const GenerationPlan& plan,
+                 const TransformerContext& context, Tensor latents, Timings& timings) const;
+  Tensor predict_velocity(const GenerationPlan& plan, const TransformerContext& context,
+                          const Tensor& latents, float timestep, const std::string& step,
+                          Trace* trace) const;
+  std::vector<Image> decode(const Request& request, const Tensor& latents) const;
+};
+
+Pipeline::Pipeline(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Pipeline::Pipeline(Pipeline&&) noexcept = default;
+Pipeline& Pipeline::operator=(Pipeline&&) noexcept = default;
+Pipeline::~Pipeline() = default;
+
+const ModelInfo& Pipeline::info() const { return state_->info; }
+
+Pipeline Pipeline::load(const LoadOptions& options) {
+  const Stopwatch watch;
+  auto state = std::make_unique<State>(options);
+  const ModelConfigs& configs = state->model.configs;
+  ModelInfo& info = state->info;
+  info.path = state->model.folder.path;
+  info.name = state->model.folder.name;
+  info.content_hash = content_hash(state->model.folder);
+  info.default_height_px = info.default_width_px = configs.default_side_px;
+  info.default_num_inference_steps = configs.default_num_inference_steps;
+  info.default_guidance_scale = configs.default_guidance_scale;
+  info.size_multiple_px = static_cast<int>(configs.vae.spatial_factor);
+  info.latent_channels = static_cast<int>(configs.transformer.in_channels);
+  info.has_prompt_enhancer = state->model.folder.has_prompt_enhancer;
+  info.unused_tensors = unused_tensors(state->model.weights);
+  info.load_seconds = watch.seconds();
+  return Pipeline(std::move(state));
+}
+
+EnhancedPrompt Pipeline::enhance(const std::string& prompt, int width_px, int height_px,
+                                 const EnhanceOptions& options) {
+  const CancelScope cancel(*state_->backend, options.cancel);
+  const PromptEnhancer enhancer(*state_->backend, state_->model.folder, state_->dtype,
+                                options.quantization, state_->memory_limit_bytes);
+  EnhancedPrompt enhanced = enhancer.enhance(prompt, width_px, height_px, options);
+  state_->backend->release_cache();
+  return enhanced;
+}
+
+void Pipeline::check(const Request& request) const { state_->checked_plan(request); }
+
+Result Pipeline::generate(const Request& request) {
+  State& state = *state_;
+  Backend& ops = *state.backend;
+  const GenerationPlan plan = state.checked_plan(request);
+  const CancelScope cancel(ops, request.cancel);
+  ops.reset_peak_memory();
+  Result result;
+  const auto report = [&](Stage stage, int step, int steps, double seconds) {
+    if (request.on_progress) request.on_progress({stage, step, steps, seconds});
+  };
+
+  const Stopwatch text_watch;
+  const TextBatch text = encode_text(
+      ops, state.model.text_encoder, plan, request.num_images_per_prompt, state.dtype,
+      request.trace,
+      [&](int done, int total) { report(Stage::text_encoder, done, total, text_watch.seconds()); });
+  state.model.weights.text_encoder.release_pages();
+  const TransformerContext context = state.model.transformer.prepare(
+      text.text_bth, text.text_lens, plan.latent_height, plan.latent_width, request.trace);
+  result.timings.text_encoder_seconds = text_watch.seconds();
+
+  Tensor latents =
+      state.denoise(request, plan, context, state.initial_latents(request, plan), result.timings);
+  ops.release_cache();
+
+  const Stopwatch vae_watch;
+  result.images = state.decode(request, latents);
+  result.timings.vae_decoder_seconds = vae_watch.seconds();
+  ops.release_cache();
+  for (const auto& ids : plan.prompt_ids)
+    result.prompt_tokens.push_back(static_cast<int>(ids.size()));
+  result.peak_activation_bytes = ops.peak_memory_bytes();
+  return result;
+}
+
+/// The plan of a request that can be served: its values are valid and its activations fit.
+GenerationPlan Pipeline::State::checked_plan(const Request& request) const {
+  GenerationPlan plan = plan_generation(request, model);
+  PlanRequest memory{
+      plan.images * (plan.guided ? 2 : 1), plan.images, plan.height_px, plan.width_px, 0, dtype};
+  for (const auto* group : {&plan.prompt_ids, &plan.negative_ids}) {
+    for (const auto& ids : *group)
+      memory.text_tokens = std::max(memory.text_tokens, static_cast<std::int64_t>(ids.size()));
+  }
+  require_fit(plan_memory(model.configs, model.weights, memory), memory_limit_bytes);
+  return plan;
+}
+
+/// Given latents, or noise: one draw for the whole batch from a single seed, one an image from a
+/// list.
+Tensor Pipeline::State::initial_latents(const Request& request, const GenerationPlan& plan) const {
+  const Shape shape = {plan.images, model.configs.transformer.in_channels, plan.latent_height,
+                       plan.latent_width};
+  Tensor latents = Tensor::host(DType::f32, shape);
+  if (!request.latents.empty()) {
+    std::ranges::copy(request.latents, latents.data<float>());
+  } else {
+    const std::size_t draws = request.seeds.size();
+    const std::span<float> values = latents.span<float>();
+    for (std::size_t i = 0; i < draws; ++i) {
+      TorchGenerator generator(request.seeds[i]);
+      generator.randn(values.subspan(i * (values.size() / draws), values.size() / draws),
+                      precision);
+    }
+  }
+  latents = round_to(latents, dtype);
+  record(request.trace, "latents.initial", latents);
+  return latents;
+}
+
+/// Model output for host latents [images, C, h, w], guidance applied, on the host.
+Tensor Pipeline::State::predict_velocity(const GenerationPlan& plan,
+                                         const TransformerContext& context, const Tensor& latents,
+                                         float timestep, const std::string& step,
+                                         Trace* trace) const {
+  const std::int64_t rows = plan.images * (plan.guided ? 2 : 1);
+  const std::vector<float> timesteps(static_cast<std::size_t>(rows), timestep);
+  Tensor input = backend->upload(latents);
+  if (plan.guided) {
+    const Tensor flat = input.reshaped({1, plan.images, latents.size() / plan.images});
+    Shape doubled = latents.shape();
+    doubled[0] = rows;
+    input = backend->concat_rows(flat, flat).reshaped(doubled);
+  }
+  Trace* const first_call =
+      step == "step0." ? trace : nullptr;  // the blocks are recorded for the first call only
+  const Tensor output =
+      backend->download(model.transformer.forward(input, timesteps, context, first_call));
+  record(trace, step + "dit_output", output);
+  if (!plan.guided) return output;
+  return apply_guidance(output.slice(0, plan.images), output.slice(plan.images, plan.images),
+                        plan.guidance_scale);
+}
+
+Tensor Pipeline::State::denoise(const Request& request, const GenerationPlan& plan,
+                                const TransformerContext& context, Tensor latents,
+                                Timings& timings) const {
+  const FlowMatchEulerScheduler scheduler(model.configs.scheduler, plan.num_inference_steps);
+  record(request.trace, "scheduler.sigmas", float_tensor(scheduler.sigmas()));
+  record(request.trace, "scheduler.timesteps", float_tensor(scheduler.timesteps()));
+  const Tensor fed = round_to(float_tensor(scheduler.timesteps()), dtype);
+  record(request.trace, "scheduler.timestep_fed", fed);
+  const Tensor timesteps = to_float(fed);
+  const Stopwatch stage_watch;
+  for (int i = 0; i < plan.num_inference_steps; ++i) {
+    const Stopwatch watch;
+    const std::string step = "step" + std::to_string(i) + ".";
+    const Tensor velocity =
+        predict_velocity(plan, context, latents, timesteps.data<float>()[i], step, request.trace);
+    latents = scheduler.step(i, velocity, latents);
+    record(request.trace, step + "latents", latents);
+    timings.step_seconds.push_back(watch.seconds());
+    if (request.on_progress)
+      request.on_progress(
+          {Stage::transformer, i + 1, plan.num_inference_steps, stage_watch.seconds()});
+  }
+  record(request.trace, "latents.final", latents);
+  return latents;
+}
+
+/// Latents [images, C, h, w] to pictures, one at a time: the decoder is what needs most memory for
+/// one of them.
+std::vector<Image> Pipeline::State::decode(const Request& request, const Tensor& latents) const {
+  const std::uint64_t limit =
+      memory_limit_bytes != 0 ? memory_limit_bytes : available_memory_bytes() / 2;
+  const Stopwatch watch;
+  const Tensor z = model.vae.unpack(latents);
+  record(request.trace, "vae.input", channels_first(z));
+  const Shape picture = {latents.dim(0), latents.dim(2) * model.configs.vae.spatial_factor,
+                         latents.dim(3) * model.configs.vae.spatial_factor, 3};
+  // Traced runs decode the batch at once, so that every block is recorded under its name once.
+  const std::int64_t at_once = request.trace != nullptr ? latents.dim(0) : 1;
+  Tensor decoded = Tensor::host(z.dtype(), picture);
+  for (std::int64_t i = 0; i < latents.dim(0); i += at_once) {
+    const Tensor part =
+        model.vae.decode(backend->upload(z.slice(i, at_once)), limit, request.trace);
+    std::copy_n(part.bytes(), part.size_bytes(), decoded.slice(i, at_once).bytes());
+    if (request.on_progress)
+      request.on_progress({Stage::vae_decoder, static_cast<int>(i + at_once),
+                           static_cast<int>(latents.dim(0)), watch.seconds()});
+  }
+  record(request.trace, "vae.output", channels_first(decoded));
+  const Tensor values = to_float(decoded);
+  if (!std::ranges::all_of(values.span<float>(),
+                           [](float value) { return std::isfinite(value); })) {
+    throw Error(ErrorKind::corrupt_file,
+                "the decoded picture has values that are not finite: the weights of " +
+                    model.folder.name +
+                    " are damaged, or too large for this precision; try --dtype fp32");
+  }
+  const Tensor pixels = to_uint8(decoded);
+  record(request.trace, "image.uint8", pixels);
+  std::vector<Image> images;
+  for (std::int64_t i = 0; i < latents.dim(0); ++i) {
+    const auto rgb = pixels.slice(i, 1).span<std::uint8_t>();
+    images.push_back(
+        {static_cast<int>(picture[2]), static_cast<int>(picture[1]), {rgb.begin(), rgb.end()}});
+  }
+  return images;
+}
+
+const char* version() { return ERNIE_IMAGE_VERSION; }
+
+}  // namespace ernie_image

@@ -1,0 +1,29 @@
+// A request made definite: every default filled in, every value checked, every prompt tokenised.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ernie_image/pipeline.h"
+#include "pipeline/model.h"
+
+namespace ernie_image {
+
+struct GenerationPlan {
+  int height_px = 0;
+  int width_px = 0;
+  std::int64_t latent_height = 0;
+  std::int64_t latent_width = 0;
+  std::int64_t images = 0;  ///< prompts x images a prompt
+  int num_inference_steps = 0;
+  double guidance_scale = 1.0;
+  bool guided = false;  ///< guidance_scale > 1: two rows an image, negatives first
+  std::vector<std::vector<std::int32_t>> prompt_ids;
+  std::vector<std::vector<std::int32_t>> negative_ids;  ///< one a prompt when guided, else none
+};
+
+/// Throws Error(invalid_argument) saying what to ask for instead.
+GenerationPlan plan_generation(const Request& request, const Model& model);
+
+}  // namespace ernie_image

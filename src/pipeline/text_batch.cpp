@@ -1,0 +1,68 @@
+#include "pipeline/text_batch.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <string>
+
+namespace ernie_image {
+namespace {
+
+using TokenIds = std::vector<std::int32_t>;
+
+void trace_prompt(Trace* trace, const std::string& group, std::size_t index, const TokenIds& ids,
+                  const Tensor& hidden) {
+  if (trace == nullptr) return;
+  const std::string suffix = "." + group + "." + std::to_string(index);
+  if (trace->wants("token_ids" + suffix)) {
+    const std::vector<std::int64_t> wide(ids.begin(), ids.end());
+    trace->record("token_ids" + suffix,
+                  Tensor::copy_of<std::int64_t>(DType::i64, {std::int64_t(wide.size())}, wide));
+  }
+  if (trace->wants("text_hidden" + suffix)) trace->record("text_hidden" + suffix, hidden);
+}
+
+/// Host text states [T_i, E] to one host tensor [rows, max T_i, E].
+Tensor pad_rows(const std::vector<Tensor>& rows, std::int64_t longest) {
+  const std::int64_t width = rows[0].dim(1);
+  Tensor padded = Tensor::host(rows[0].dtype(), {std::int64_t(rows.size()), longest, width});
+  const std::size_t row_bytes = padded.size_bytes() / rows.size();
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    std::memcpy(padded.bytes() + i * row_bytes, rows[i].bytes(), rows[i].size_bytes());
+  return padded;
+}
+
+}  // namespace
+
+TextBatch encode_text(Backend& ops, const TextEncoder& encoder, const GenerationPlan& plan,
+                      int images_per_prompt, DType dtype, Trace* trace,
+                      const std::function<void(int done, int total)>& on_progress) {
+  std::map<TokenIds, Tensor> encoded;
+  const int total = static_cast<int>(plan.negative_ids.size() + plan.prompt_ids.size());
+  int done = 0;
+  std::vector<Tensor> rows;
+  TextBatch batch;
+  const auto encode_group = [&](const std::string& group, const std::vector<TokenIds>& prompts) {
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      Tensor& hidden = encoded[prompts[i]];
+      if (hidden.empty()) hidden = ops.download(encoder.forward(prompts[i], dtype, trace));
+      trace_prompt(trace, group, i, prompts[i], hidden);
+      rows.insert(rows.end(), static_cast<std::size_t>(images_per_prompt), hidden);
+      on_progress(++done, total);
+    }
+  };
+  encode_group("negative", plan.negative_ids);
+  encode_group("prompt", plan.prompt_ids);
+
+  for (const Tensor& row : rows) batch.text_lens.push_back(row.dim(0));
+  const Tensor padded = pad_rows(rows, *std::ranges::max_element(batch.text_lens));
+  if (trace != nullptr && trace->wants("dit.text_bth")) trace->record("dit.text_bth", padded);
+  if (trace != nullptr && trace->wants("dit.text_lens")) {
+    trace->record("dit.text_lens", Tensor::copy_of<std::int64_t>(
+                                       DType::i64, {std::int64_t(rows.size())}, batch.text_lens));
+  }
+  batch.text_bth = ops.upload(padded);
+  return batch;
+}
+
+}  // namespace ernie_image
