@@ -1,0 +1,26 @@
+// Decoding speed of the prompt enhancer's language model, against the memory's.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "cli/bench_command.h"
+#include "core/weight.h"
+#include "ernie_image/precision.h"
+
+namespace ernie_image {
+
+/// One token after another through two layers and the output layer at the released width, whose
+/// weights no cache holds.
+struct DecodeRate {
+  Quantization quantization = Quantization::none;
+  double seconds_per_token = 0;  ///< of these layers
+  double gb_per_s = 0;           ///< weights read for a token / seconds
+  double read_gb_per_s =
+      0;  ///< a plain read of as much memory by the same threads, in the same rounds
+  double full_model_tokens_per_s = 0;  ///< what 26 layers would give at this rate
+};
+
+std::vector<DecodeRate> measure_decode(const BenchOptions& options, WeightSource& weights);
+
+}  // namespace ernie_image

@@ -1,0 +1,44 @@
+#include "cli/devices_command.h"
+
+#include <nlohmann/json.hpp>
+
+#include "backend/cpu/cpu_backend.h"
+#include "cli/console.h"
+#include "cli/exit_code.h"
+#include "core/thread_pool.h"
+
+namespace ernie_image {
+namespace {
+
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  ernie-image devices\n"
+    "  ernie-image devices --json";
+
+int run_devices(bool json) {
+  const std::vector<std::string> kernels = cpu_kernel_names();
+  if (json) {
+    print_json({{"devices",
+                 {{{"name", "cpu"},
+                   {"threads", available_cpus()},
+                   {"cpu_kernels", kernels},
+                   {"chosen_cpu_kernels", kernels.front()}}}}});
+    return kExitSuccess;
+  }
+  std::string text = "cpu: " + std::to_string(available_cpus()) + " threads, kernels";
+  for (const std::string& name : kernels) text += " " + name;
+  print(text + "; " + kernels.front() + " is used unless --cpu-kernels names another\n");
+  return kExitSuccess;
+}
+
+}  // namespace
+
+Command add_devices_command(CLI::App& program) {
+  CLI::App* app = program.add_subcommand("devices", "List devices and CPU kernel sets");
+  const auto json = std::make_shared<bool>(false);
+  app->add_flag("--json", *json, "print JSON");
+  app->footer(kExamples);
+  return {app, [json] { return run_devices(*json); }};
+}
+
+}  // namespace ernie_image

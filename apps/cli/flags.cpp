@@ -1,0 +1,105 @@
+#include "cli/flags.h"
+
+#include <iostream>
+#include <utility>
+
+#include "backend/cpu/cpu_backend.h"
+#include "cli/console.h"
+#include "cli/limits.h"
+#include "cli/parse_values.h"
+#include "io/model_folder.h"
+
+namespace ernie_image {
+namespace {
+
+std::string first_name(const std::string& names) { return names.substr(0, names.find(',')); }
+
+}  // namespace
+
+CLI::Option* add_integer_flag(CLI::App& app, const std::string& names, int& target, int min,
+                              int max, const std::string& help) {
+  const auto set = [&target, flag = first_name(names), min, max](const std::string& text) {
+    target = static_cast<int>(parse_integer(flag, text, min, max));
+  };
+  return app.add_option_function<std::string>(names, set, help)->type_name("N");
+}
+
+CLI::Option* add_number_flag(CLI::App& app, const std::string& names,
+                             std::function<void(double)> set, double min, double max,
+                             const std::string& help) {
+  const auto parse = [set = std::move(set), flag = first_name(names), min,
+                      max](const std::string& text) { set(parse_number(flag, text, min, max)); };
+  return app.add_option_function<std::string>(names, parse, help)->type_name("F");
+}
+
+void add_model_flag(CLI::App& app, LoadOptions& load) {
+  app.add_option("--model,-m", load.model,
+                 "model folder, or a hub id already in the local cache; default: "
+                 "$ERNIE_IMAGE_MODEL, else the embedded model")
+      ->type_name("DIR|ID");
+}
+
+void add_threads_flag(CLI::App& app, LoadOptions& load) {
+  add_integer_flag(app, "--threads,-t", load.num_threads, 1, kMaxThreads,
+                   "CPU threads; default: every CPU this process may use");
+}
+
+void add_dtype_flag(CLI::App& app, LoadOptions& load) {
+  app.add_option_function<std::string>(
+         "--dtype",
+         [&load](const std::string& name) {
+           load.precision = name == "bf16" ? Precision::bf16 : Precision::fp32;
+         },
+         "what tensors between operations are rounded to: fp32 (default) or bf16")
+      ->check(CLI::IsMember({"fp32", "bf16"}).description(""))
+      ->type_name("fp32|bf16");
+}
+
+void add_cpu_kernels_flag(CLI::App& app, LoadOptions& load) {
+  app.add_option("--cpu-kernels", load.cpu_kernels,
+                 "instruction set, one of those `ernie-image devices` lists; default: the best")
+      ->type_name("NAME");
+}
+
+void add_load_flags(CLI::App& app, LoadOptions& load) {
+  add_model_flag(app, load);
+  add_dtype_flag(app, load);
+  app.add_option("--device", load.device, "cpu (default)")
+      ->check(CLI::IsMember({"cpu"}).description(""))
+      ->type_name("cpu");
+  add_threads_flag(app, load);
+  add_cpu_kernels_flag(app, load);
+  app.add_option_function<std::string>(
+         "--memory-limit",
+         [&load](const std::string& text) {
+           load.memory_limit_bytes = parse_byte_count("--memory-limit", text);
+         },
+         "decode in tiles above this many bytes of activations, e.g. 6G; default: half of the free "
+         "memory")
+      ->type_name("BYTES");
+}
+
+std::string precision_name(Precision precision) {
+  return precision == Precision::bf16 ? "bf16" : "fp32";
+}
+
+std::string kernels_used(const LoadOptions& load) {
+  return load.cpu_kernels == "auto" ? cpu_kernel_names().front() : load.cpu_kernels;
+}
+
+void note_model(const LoadOptions& load, const ModelInfo& info) {
+  if (!info.unused_tensors.empty()) {
+    std::cerr << "Warning: " << info.name << " has " << info.unused_tensors.size()
+              << " tensors that are not used, e.g. " << visible(info.unused_tensors.front())
+              << "; `ernie-image inspect` names them all.\n";
+  }
+  if (!load.model.empty() || info.path != kEmbeddedModel) return;
+  std::cerr << "Using the embedded model " << info.name << ": emoji on plain backgrounds, "
+            << info.default_width_px << "x" << info.default_height_px << ".\n"
+            << "For real pictures download baidu/ERNIE-Image-Turbo once (about 24 GB), e.g. with\n"
+            << "  hf download baidu/ERNIE-Image-Turbo\n"
+            << "and pass --model baidu/ERNIE-Image-Turbo, or set ERNIE_IMAGE_MODEL to it or to its "
+               "folder.\n";
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,52 @@
+// Flags that several commands share, and typed flags with strict values.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "ernie_image/pipeline.h"
+
+namespace ernie_image {
+
+/// A subcommand and what runs it, returning the exit code.
+struct Command {
+  CLI::App* app;
+  std::function<int()> run;
+};
+
+/// `names` as CLI11 takes them, the long name first: "--height,-H".
+CLI::Option* add_integer_flag(CLI::App& app, const std::string& names, int& target, int min,
+                              int max, const std::string& help);
+
+CLI::Option* add_number_flag(CLI::App& app, const std::string& names,
+                             std::function<void(double)> set, double min, double max,
+                             const std::string& help);
+
+/// --model
+void add_model_flag(CLI::App& app, LoadOptions& load);
+
+/// --dtype
+void add_dtype_flag(CLI::App& app, LoadOptions& load);
+
+/// --threads
+void add_threads_flag(CLI::App& app, LoadOptions& load);
+
+/// --cpu-kernels
+void add_cpu_kernels_flag(CLI::App& app, LoadOptions& load);
+
+/// --model, --dtype, --device, --threads, --cpu-kernels, --memory-limit
+void add_load_flags(CLI::App& app, LoadOptions& load);
+
+/// "fp32" or "bf16"
+std::string precision_name(Precision precision);
+
+/// The kernel set that `load` will run with: "auto" is the best of this processor.
+std::string kernels_used(const LoadOptions& load);
+
+/// Says on stderr that the model has tensors which are not used, or that the embedded model is used
+/// because none was named, and how to get the real one.
+void note_model(const LoadOptions& load, const ModelInfo& info);
+
+}  // namespace ernie_image

@@ -1,0 +1,244 @@
+#include "cli/image_record.h"
+
+#include <cstdio>
+#include <span>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/flags.h"
+#include "cli/latents_file.h"
+#include "cli/limits.h"
+#include "io/json.h"
+#include "tokenizer/utf8.h"
+
+namespace ernie_image {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kFormat = 1;
+
+/// Typed access to the record's JSON object, with errors that name file and key.
+class RecordReader {
+ public:
+  RecordReader(std::string where, const json& object) : where_(std::move(where)), object_(object) {
+    if (!object_.is_object()) fail("", "is not a JSON object");
+  }
+
+  bool has(const char* key) const { return object_.contains(key); }
+
+  std::int64_t integer(const char* key, std::int64_t min, std::int64_t max) const {
+    const json& value = require(key);
+    // A number beyond the signed range would wrap; it is out of every range here.
+    const bool fits = value.is_number_integer() &&
+                      !(value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX);
+    if (!fits || value.get<std::int64_t>() < min || value.get<std::int64_t>() > max) {
+      fail(key, "is not a whole number from " + std::to_string(min) + " to " + std::to_string(max));
+    }
+    return value.get<std::int64_t>();
+  }
+
+  double number(const char* key, double min, double max) const {
+    const json& value = require(key);
+    if (!value.is_number()) fail(key, "is not a number");
+    const double number = value.get<double>();
+    if (!(number >= min && number <= max)) fail(key, "is out of range");
+    return number;
+  }
+
+  std::string text(const char* key) const {
+    const json& value = require(key);
+    if (!value.is_string()) fail(key, "is not a text");
+    return value.get<std::string>();
+  }
+
+  std::vector<std::string> texts(const char* key) const {
+    std::vector<std::string> result;
+    for (const json& value : list(key)) {
+      if (!value.is_string()) fail(key, "has an entry that is not a text");
+      result.push_back(value.get<std::string>());
+    }
+    return result;
+  }
+
+  std::vector<std::uint64_t> seeds(const char* key) const {
+    std::vector<std::uint64_t> result;
+    for (const json& value : list(key)) {
+      if (!value.is_number_unsigned()) fail(key, "has an entry that is not a seed");
+      result.push_back(value.get<std::uint64_t>());
+    }
+    return result;
+  }
+
+  RecordReader object(const char* key) const {
+    return RecordReader(where_ + ": " + key, require(key));
+  }
+
+  [[noreturn]] void fail(const std::string& key, const std::string& problem) const {
+    throw Error(ErrorKind::corrupt_file, where_ + (key.empty() ? " " : ": " + key + " ") + problem);
+  }
+
+ private:
+  const json& require(const char* key) const {
+    const auto found = object_.find(key);
+    if (found == object_.end()) fail(key, "is missing");
+    return *found;
+  }
+
+  const json& list(const char* key) const {
+    const json& value = require(key);
+    if (!value.is_array() || value.size() > kMaxImages) {
+      fail(key, "is not a list of at most " + std::to_string(kMaxImages) + " entries");
+    }
+    return value;
+  }
+
+  std::string where_;
+  const json& object_;
+};
+
+json to_json(const ImageRecord& record) {
+  const Request& request = record.request;
+  json result = {
+      {"format", kFormat},
+      {"version", record.version},
+      {"model", {{"name", record.model_name}, {"content_hash", record.model_content_hash}}},
+      {"prompts", request.prompts},
+      {"negative_prompts", request.negative_prompts},
+      {"num_images_per_prompt", request.num_images_per_prompt},
+      {"image_index", record.image_index},
+      {"seeds", request.seeds},
+      {"height", request.height_px},
+      {"width", request.width_px},
+      {"num_inference_steps", request.num_inference_steps},
+      {"guidance_scale", request.guidance_scale.value()},
+      {"dtype", precision_name(record.load.precision)},
+      {"device", record.load.device},
+      {"cpu_kernels", record.load.cpu_kernels},
+      {"memory_limit_bytes", record.load.memory_limit_bytes}};
+  if (!record.original_prompts.empty()) result["original_prompts"] = record.original_prompts;
+  if (!record.latents_sha256.empty()) result["latents_sha256"] = record.latents_sha256;
+  return result;
+}
+
+std::string shortest(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.9g", value);
+  return text;
+}
+
+std::string a1111_parameters(const ImageRecord& record) {
+  const Request& request = record.request;
+  const std::string negative = negative_prompt_of(request, record.image_index);
+  std::string text = prompt_of(request, record.image_index) + "\n";
+  if (!negative.empty()) text += "Negative prompt: " + negative + "\n";
+  return text + "Steps: " + std::to_string(request.num_inference_steps) +
+         ", Sampler: Euler, CFG scale: " + shortest(request.guidance_scale.value()) +
+         ", Seed: " + std::to_string(seed_of(request, record.image_index)) +
+         ", Size: " + std::to_string(request.width_px) + "x" + std::to_string(request.height_px) +
+         ", Model: " + record.model_name + ", Version: ernie-image " + record.version;
+}
+
+Precision read_precision(const RecordReader& reader) {
+  const std::string name = reader.text("dtype");
+  if (name == "bf16") return Precision::bf16;
+  if (name != "fp32") reader.fail("dtype", "is neither fp32 nor bf16");
+  return Precision::fp32;
+}
+
+Request read_request(const RecordReader& reader) {
+  Request request;
+  request.prompts = reader.texts("prompts");
+  if (request.prompts.empty()) reader.fail("prompts", "is empty");
+  request.negative_prompts = reader.texts("negative_prompts");
+  const std::size_t negatives = request.negative_prompts.size();
+  if (negatives > 1 && negatives != request.prompts.size()) {
+    reader.fail("negative_prompts", "is neither none, nor one, nor one for each prompt");
+  }
+  const auto images_each = kMaxImages / static_cast<std::int64_t>(request.prompts.size());
+  request.num_images_per_prompt =
+      static_cast<int>(reader.integer("num_images_per_prompt", 1, images_each));
+  request.seeds = reader.seeds("seeds");
+  if (request.seeds.size() != 1 &&
+      request.seeds.size() != static_cast<std::size_t>(image_count(request))) {
+    reader.fail("seeds", "is neither one nor one for each image");
+  }
+  request.height_px = static_cast<int>(reader.integer("height", 1, kMaxSidePx));
+  request.width_px = static_cast<int>(reader.integer("width", 1, kMaxSidePx));
+  request.num_inference_steps =
+      static_cast<int>(reader.integer("num_inference_steps", 1, kMaxSteps));
+  request.guidance_scale = reader.number("guidance_scale", 0, kMaxGuidanceScale);
+  return request;
+}
+
+ImageRecord read_record(const RecordReader& reader) {
+  reader.integer("format", kFormat, kFormat);
+  ImageRecord record;
+  record.version = reader.text("version");
+  const RecordReader model = reader.object("model");
+  record.model_name = model.text("name");
+  record.model_content_hash = model.text("content_hash");
+  record.request = read_request(reader);
+  record.image_index =
+      static_cast<int>(reader.integer("image_index", 0, image_count(record.request) - 1));
+  record.load.precision = read_precision(reader);
+  record.load.device = reader.text("device");
+  record.load.cpu_kernels = reader.text("cpu_kernels");
+  record.load.memory_limit_bytes =
+      static_cast<std::uint64_t>(reader.integer("memory_limit_bytes", 0, INT64_MAX));
+  if (reader.has("original_prompts")) {
+    record.original_prompts = reader.texts("original_prompts");
+    if (record.original_prompts.size() != record.request.prompts.size()) {
+      reader.fail("original_prompts", "is not one for each prompt");
+    }
+  }
+  if (reader.has("latents_sha256")) record.latents_sha256 = reader.text("latents_sha256");
+  return record;
+}
+
+}  // namespace
+
+ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
+                              const Request& request) {
+  ImageRecord record;
+  record.version = version();
+  record.model_name = replace_invalid_utf8(info.name);
+  record.model_content_hash = info.content_hash;
+  record.load = load;
+  record.load.cpu_kernels = kernels_used(load);
+  record.request = request;
+  if (!request.latents.empty()) record.latents_sha256 = latents_hash(request.latents);
+  return record;
+}
+
+ImageMetadata image_metadata(const ImageRecord& record) {
+  return {{kParametersChunk, a1111_parameters(record)}, {kRecordChunk, to_json(record).dump()}};
+}
+
+ImageRecord parse_image_record(const std::string& path, const std::string& text) {
+  const std::string where = path + ": chunk " + kRecordChunk;
+  const json object = parse_json({where, std::as_bytes(std::span(text)), nullptr});
+  return read_record(RecordReader(where, object));
+}
+
+const std::string& prompt_of(const Request& request, int index) {
+  return request.prompts[static_cast<std::size_t>(index / request.num_images_per_prompt)];
+}
+
+std::string negative_prompt_of(const Request& request, int index) {
+  const auto& all = request.negative_prompts;
+  if (all.empty()) return "";
+  return all.size() == 1 ? all[0]
+                         : all[static_cast<std::size_t>(index / request.num_images_per_prompt)];
+}
+
+std::uint64_t seed_of(const Request& request, int index) {
+  return request.seeds.size() == 1 ? request.seeds[0]
+                                   : request.seeds[static_cast<std::size_t>(index)];
+}
+
+int image_count(const Request& request) {
+  return static_cast<int>(request.prompts.size()) * request.num_images_per_prompt;
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,48 @@
+// How a picture was made: written into its file, and read back to make it again.
+#pragma once
+
+#include <string>
+
+#include "ernie_image/pipeline.h"
+#include "io/image_file.h"
+
+namespace ernie_image {
+
+/// Keywords of the text chunks.
+inline constexpr const char* kParametersChunk = "parameters";  // for A1111-compatible programs
+inline constexpr const char* kRecordChunk = "ernie_image";     // JSON, complete
+
+struct ImageRecord {
+  std::string version;
+  std::string model_name;
+  std::string model_content_hash;
+  LoadOptions load;  ///< cpu_kernels is never "auto" here; `model` and `num_threads` are not kept
+  /// The whole batch, with every default filled in: one generator draws the noise of all its
+  /// images.
+  Request request;
+  /// What the user asked for, where `request.prompts` are what the enhancer made of it; else empty.
+  std::vector<std::string> original_prompts;
+  int image_index = 0;         ///< which image of the batch this one is
+  std::string latents_sha256;  ///< of given latents (`latents_hash`), which are not kept; or empty
+};
+
+/// The record of the first image; `request` must have every default filled in.
+ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
+                              const Request& request);
+
+/// The two text chunks of the picture `record.image_index`.
+ImageMetadata image_metadata(const ImageRecord& record);
+
+/// The JSON of an `ernie_image` chunk; hostile input. Throws Error(corrupt_file) naming `path` and
+/// what is wrong.
+ImageRecord parse_image_record(const std::string& path, const std::string& json);
+
+/// What belongs to image `index` of the batch.
+const std::string& prompt_of(const Request& request, int index);
+std::string negative_prompt_of(const Request& request, int index);
+std::uint64_t seed_of(const Request& request, int index);
+
+/// Images of the whole batch.
+int image_count(const Request& request);
+
+}  // namespace ernie_image

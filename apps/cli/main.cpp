@@ -1,0 +1,98 @@
+// The program `ernie-image`: finds the command, runs it, turns errors into messages and exit codes.
+#include <csignal>
+#include <cstring>
+#include <iostream>
+#include <new>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "cli/bench_flags.h"
+#include "cli/devices_command.h"
+#include "cli/enhance_command.h"
+#include "cli/exit_code.h"
+#include "cli/flags.h"
+#include "cli/generate_command.h"
+#include "cli/inspect_command.h"
+#include "cli/rerun_command.h"
+#include "cli/tokenize_command.h"
+
+namespace ernie_image {
+namespace {
+
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  ernie-image generate --prompt \"a red apple on a blue background\" --output apple.png\n"
+    "  ernie-image rerun apple.png\n"
+    "  ernie-image enhance --prompt \"king of the jungle\"\n"
+    "  ernie-image generate --help";
+
+/// A closed standard stream would be reused by the next file opened, which would then receive what
+/// is printed. Read-only, so that printing to a closed stream stays an error.
+void keep_standard_streams_open() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDONLY) != fd) std::abort();
+  }
+}
+
+/// The arguments, last first as CLI11 takes them. "--flag=" becomes "--flag" and an empty value,
+/// where CLI11 would take the next argument.
+std::vector<std::string> reversed_arguments(int count, char** values) {
+  std::vector<std::string> arguments;
+  for (int i = count - 1; i > 0; --i) {
+    std::string argument = values[i];
+    const bool is_empty_value =
+        argument.starts_with("--") && argument.find('=') == argument.size() - 1;
+    if (is_empty_value) {
+      argument.pop_back();
+      arguments.emplace_back();
+    }
+    arguments.push_back(std::move(argument));
+  }
+  return arguments;
+}
+
+int run(int argc, char** argv) {
+  CLI::App program("Text to picture with ERNIE-Image and ERNIE-Image-Turbo", "ernie-image");
+  program.set_version_flag("--version", std::string("ernie-image ") + version());
+  program.footer(kExamples);
+  const Command commands[] = {add_generate_command(program), add_rerun_command(program),
+                              add_enhance_command(program),  add_tokenize_command(program),
+                              add_inspect_command(program),  add_devices_command(program),
+                              add_bench_command(program)};
+  try {
+    program.parse(reversed_arguments(argc, argv));
+  } catch (const CLI::ParseError& error) {
+    return program.exit(error) == 0 ? kExitSuccess : kExitUsage;
+  }
+  for (const Command& command : commands) {
+    if (command.app->parsed()) return command.run();
+  }
+  throw Error(ErrorKind::invalid_argument, "name a command\nRun with --help for the list of them.");
+}
+
+int report_error(const std::string& message, int exit_code) {
+  std::cerr << "ernie-image: " << message << "\n";
+  return exit_code;
+}
+
+int run_guarded(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const Error& error) {
+    return report_error(error.what(), exit_code_of(error.kind()));
+  } catch (const std::bad_alloc&) {
+    return report_error("out of memory", kExitFailure);
+  } catch (const std::exception& error) {
+    return report_error(error.what(), kExitFailure);
+  }
+}
+
+}  // namespace
+}  // namespace ernie_image
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  ernie_image::keep_standard_streams_open();
+  return ernie_image::run_guarded(argc, argv);
+}

@@ -1,0 +1,204 @@
+#include "cli/model_report.h"
+
+#include <cstdio>
+#include <optional>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/console.h"
+#include "io/model_folder.h"
+#include "io/weight_files.h"
+#include "pipeline/model.h"
+
+namespace ernie_image {
+namespace {
+
+using nlohmann::json;
+
+std::string format_row(const char* name, std::size_t tensors, double parameters,
+                       const std::string& bytes, const std::string& dtypes) {
+  char text[160];
+  std::snprintf(text, sizeof(text), "  %-14s %6zu tensors  %10.3f M parameters  %10s  %s\n", name,
+                tensors, parameters / 1e6, bytes.c_str(), dtypes.c_str());
+  return text;
+}
+
+std::string dtypes_text(const ComponentReport& component) {
+  std::string text;
+  for (const auto& [dtype, count] : component.tensors_by_dtype()) {
+    text += (text.empty() ? "" : ", ") + dtype + " x " + std::to_string(count);
+  }
+  return text;
+}
+
+std::string components_text(const ModelReport& report, bool with_tensors) {
+  std::string text = "Components\n";
+  for (const ComponentReport& component : report.components) {
+    text += format_row(component.name.c_str(), component.tensors.size(),
+                       static_cast<double>(component.parameters()), human_bytes(component.bytes()),
+                       dtypes_text(component));
+    if (!with_tensors) continue;
+    for (const Weight& tensor : component.tensors) {
+      text += "    " + visible(tensor.name) + " " + std::string(dtype_name(tensor.dtype)) + " " +
+              to_string(tensor.shape) + "\n";
+    }
+  }
+  return text;
+}
+
+std::string plan_text(const ModelReport& report) {
+  std::string text = "Memory plan (1 image of " + std::to_string(report.planned.width_px) + "x" +
+                     std::to_string(report.planned.height_px) + ", " +
+                     (report.planned.dtype == DType::bf16 ? "bf16" : "fp32") + ")\n";
+  for (const PlanStage& stage : report.plan.stages) {
+    char row[120];
+    std::snprintf(row, sizeof(row), "  %-14s %10s mapped  %10s of activations\n",
+                  stage.name.c_str(), human_bytes(stage.mapped_bytes).c_str(),
+                  human_bytes(stage.activation_bytes).c_str());
+    text += row;
+  }
+  return text + "  Stages run in turn: at most " + human_bytes(report.plan.peak_activation_bytes) +
+         " of activations, " + human_bytes(report.plan.available_bytes) + " are free\n";
+}
+
+json component_json(const ComponentReport& component, bool with_tensors) {
+  json result = {{"name", component.name},
+                 {"tensors", component.tensors.size()},
+                 {"parameters", component.parameters()},
+                 {"bytes", component.bytes()},
+                 {"dtypes", component.tensors_by_dtype()}};
+  if (!with_tensors) return result;
+  json& list = result["tensor_list"] = json::array();
+  for (const Weight& tensor : component.tensors) {
+    list.push_back({{"name", tensor.name},
+                    {"dtype", dtype_name(tensor.dtype)},
+                    {"shape", tensor.shape},
+                    {"bytes", tensor.size_bytes()}});
+  }
+  return result;
+}
+
+json plan_json(const ModelReport& report) {
+  json stages = json::array();
+  for (const PlanStage& stage : report.plan.stages) {
+    stages.push_back({{"name", stage.name},
+                      {"mapped_bytes", stage.mapped_bytes},
+                      {"activation_bytes", stage.activation_bytes}});
+  }
+  return {{"width", report.planned.width_px},
+          {"height", report.planned.height_px},
+          {"dtype", report.planned.dtype == DType::bf16 ? "bf16" : "fp32"},
+          {"stages", stages},
+          {"peak_activation_bytes", report.plan.peak_activation_bytes},
+          {"available_bytes", report.plan.available_bytes}};
+}
+
+/// What the configs alone say, for a model that cannot be loaded.
+ModelInfo info_of_configs(const ModelFolder& folder, const ModelConfigs& configs) {
+  ModelInfo info;
+  info.path = folder.path;
+  info.name = folder.name;
+  info.content_hash = content_hash(folder);
+  info.default_height_px = info.default_width_px = configs.default_side_px;
+  info.default_num_inference_steps = configs.default_num_inference_steps;
+  info.default_guidance_scale = configs.default_guidance_scale;
+  info.size_multiple_px = static_cast<int>(configs.vae.spatial_factor);
+  info.latent_channels = static_cast<int>(configs.transformer.in_channels);
+  return info;
+}
+
+void try_loading(ModelReport& report) {
+  try {
+    LoadOptions options;
+    options.model = report.info.path;
+    report.info = Pipeline::load(options).info();
+  } catch (const Error& error) {
+    report.problem = error.what();
+  }
+}
+
+}  // namespace
+
+std::int64_t ComponentReport::parameters() const {
+  std::int64_t count = 0;
+  for (const Weight& tensor : tensors) count += num_elements(tensor.shape);
+  return count;
+}
+
+std::uint64_t ComponentReport::bytes() const {
+  std::uint64_t count = 0;
+  for (const Weight& tensor : tensors) count += tensor.size_bytes();
+  return count;
+}
+
+std::map<std::string, int> ComponentReport::tensors_by_dtype() const {
+  std::map<std::string, int> counts;
+  for (const Weight& tensor : tensors) ++counts[std::string(dtype_name(tensor.dtype))];
+  return counts;
+}
+
+ModelReport report_model(const std::string& model, PlanRequest planned) {
+  const ModelFolder folder = resolve_model(model);
+  const ModelConfigs configs = ModelConfigs::read(folder);
+  const ModelWeights weights(folder);
+  ModelReport report;
+  report.info = info_of_configs(folder, configs);
+  report.components = {{"text_encoder", weights.text_encoder.all()},
+                       {"transformer", weights.transformer.all()},
+                       {"vae", weights.vae.all()}};
+  if (folder.has_prompt_enhancer) {
+    report.components.push_back({"pe", WeightFiles(folder.component("pe"), "model").all()});
+  }
+  if (planned.height_px == 0) planned.height_px = configs.default_side_px;
+  if (planned.width_px == 0) planned.width_px = configs.default_side_px;
+  planned.batch_rows = configs.default_guidance_scale > 1 ? 2 : 1;
+  report.planned = planned;
+  report.plan = plan_memory(configs, weights, planned);
+  const std::string name = report.info.name;
+  try_loading(report);
+  report.info.name = name;  // a hub id, where loading by path knows only the snapshot's folder
+  return report;
+}
+
+json to_json(const ModelReport& report, bool with_tensors) {
+  json components = json::array();
+  for (const ComponentReport& component : report.components) {
+    components.push_back(component_json(component, with_tensors));
+  }
+  const ModelInfo& info = report.info;
+  json result = {{"name", info.name},
+                 {"path", info.path},
+                 {"content_hash", info.content_hash},
+                 {"defaults",
+                  {{"width", info.default_width_px},
+                   {"height", info.default_height_px},
+                   {"num_inference_steps", info.default_num_inference_steps},
+                   {"guidance_scale", info.default_guidance_scale}}},
+                 {"size_multiple", info.size_multiple_px},
+                 {"latent_channels", info.latent_channels},
+                 {"components", components},
+                 {"unused_tensors", info.unused_tensors},
+                 {"memory_plan", plan_json(report)}};
+  if (!report.problem.empty()) result["problem"] = report.problem;
+  return result;
+}
+
+std::string to_text(const ModelReport& report, bool with_tensors) {
+  const ModelInfo& info = report.info;
+  char defaults[160];
+  std::snprintf(defaults, sizeof(defaults),
+                "Defaults: %dx%d, %d steps, guidance scale %g; sizes divide by %d\n",
+                info.default_width_px, info.default_height_px, info.default_num_inference_steps,
+                info.default_guidance_scale, info.size_multiple_px);
+  std::string text = visible(info.name) + "\nPath: " + visible(info.path) +
+                     "\nContent hash: " + info.content_hash + "\n" + defaults +
+                     components_text(report, with_tensors) + plan_text(report);
+  if (!info.unused_tensors.empty()) {
+    text += "Tensors that are not used\n";
+    for (const std::string& name : info.unused_tensors) text += "  " + visible(name) + "\n";
+  }
+  return report.problem.empty() ? text
+                                : text + "This model cannot be used: " + report.problem + "\n";
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,89 @@
+// `ernie-image inspect` and `ernie-image devices`
+#include <gtest/gtest.h>
+
+#include "backend/cpu/cpu_backend.h"
+#include "core/thread_pool.h"
+#include "program.h"
+
+namespace ernie_image::cli_test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+const std::string kTinyB = std::string(ERNIE_IMAGE_TEST_DATA) + "/reference/models/tiny_b";
+
+TEST(Inspect, DescribesTheEmbeddedModel) {
+  const Outcome outcome = run_program({"inspect", "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const json report = outcome.json();
+  EXPECT_EQ(report["name"], "emoji-tiny");
+  EXPECT_EQ(report["content_hash"].get<std::string>().size(), 64u);
+  EXPECT_EQ(
+      report["defaults"],
+      json({{"width", 64}, {"height", 64}, {"num_inference_steps", 8}, {"guidance_scale", 1.0}}));
+  std::vector<std::string> names;
+  for (const json& component : report["components"]) {
+    names.push_back(component["name"]);
+  }
+  EXPECT_EQ(names, std::vector<std::string>({"text_encoder", "transformer", "vae", "pe"}));
+  const json& transformer = report["components"][1];
+  EXPECT_EQ(transformer["parameters"], 2818368);  // as trained
+  EXPECT_EQ(transformer["bytes"], 2818368 * 2);
+  EXPECT_EQ(transformer["tensors"], 68);
+  EXPECT_EQ(transformer["dtypes"], json({{"BF16", 68}}));
+  EXPECT_EQ(report["memory_plan"]["stages"].size(), 3u);
+  EXPECT_GT(report["memory_plan"]["peak_activation_bytes"], 0);
+}
+
+TEST(Inspect, ListsTensors) {
+  const json report = run_program({"inspect", kTinyB, "--json", "--tensors"}).json();
+  const json& transformer = report["components"][1];
+  EXPECT_EQ(transformer["tensor_list"].size(), transformer["tensors"].get<std::size_t>());
+  EXPECT_EQ(transformer["tensor_list"][0]["dtype"], "BF16");
+  const std::string text = run_program({"inspect", kTinyB, "--tensors"}).out;
+  EXPECT_NE(text.find("x_embedder.proj.weight BF16 ["), std::string::npos) << text;
+}
+
+TEST(Inspect, PlansMoreMemoryForMorePixels) {
+  const auto peak = [](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"inspect", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program(arguments).json()["memory_plan"]["peak_activation_bytes"].get<double>();
+  };
+  EXPECT_GT(peak({"-W", "256", "-H", "256"}), peak({"-W", "128", "-H", "128"}));
+  EXPECT_LT(peak({"--dtype", "bf16", "-W", "256", "-H", "256"}), peak({"-W", "256", "-H", "256"}));
+}
+
+TEST(Inspect, SaysWhyAModelCannotBeUsed) {
+  const TemporaryFolder folder;
+  fs::copy(std::string(ERNIE_IMAGE_TEST_DATA) + "/reference/models/tiny_a", folder / "m",
+           fs::copy_options::recursive);
+  const std::string config = folder / "m/transformer/config.json";
+  json changed = json::parse(read_bytes(config));
+  changed["num_layers"] = changed["num_layers"].get<int>() + 1;
+  fs::permissions(config, fs::perms::owner_write, fs::perm_options::add);
+  write_bytes(config, changed.dump());
+  const Outcome outcome = run_program({"inspect", folder / "m"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.out.find("transformer"), std::string::npos) << outcome.out;
+  EXPECT_NE(outcome.out.find("cannot be used"), std::string::npos) << outcome.out;
+}
+
+TEST(Inspect, RefusesAFolderThatIsNoModel) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(run_program({"inspect", folder.path().string()}).exit_code, 1);
+  EXPECT_EQ(run_program({"inspect", "/none"}).exit_code, 1);
+}
+
+TEST(Devices, ListsTheCpu) {
+  const json device = run_program({"devices", "--json"}).json()["devices"].at(0);
+  EXPECT_EQ(device["name"], "cpu");
+  EXPECT_EQ(device["threads"], available_cpus());
+  EXPECT_EQ(device["cpu_kernels"], json(cpu_kernel_names()));
+  EXPECT_EQ(device["chosen_cpu_kernels"], cpu_kernel_names().front());
+  EXPECT_TRUE(run_program({"devices"}).out.starts_with("cpu: "));
+}
+
+}  // namespace
+}  // namespace ernie_image::cli_test

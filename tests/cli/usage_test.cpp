@@ -1,0 +1,167 @@
+// Wrong command lines: exit code 2 (1 where the command line is fine but the world is not), one
+// clear message, and no file.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "program.h"
+
+namespace ernie_image::cli_test {
+namespace {
+
+using Names = std::vector<std::string>;
+
+struct WrongUsage {
+  const char* name;
+  Names arguments;
+  const char* message;  ///< part of what must be said
+};
+
+void PrintTo(const WrongUsage& usage, std::ostream* out) { *out << usage.name; }
+
+class Usage : public testing::TestWithParam<WrongUsage> {};
+
+TEST_P(Usage, IsRefusedBeforeAnyWork) {
+  const TemporaryFolder folder;
+  const Outcome outcome = run_program(GetParam().arguments, {.folder = folder.path().string()});
+  EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_NE(outcome.err.find(GetParam().message), std::string::npos) << outcome.err;
+  EXPECT_TRUE(folder.names().empty());
+}
+
+Names generate(const Names& more) {
+  Names arguments = {"generate", "-p", "x", "-o", "a.png"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, Usage,
+    testing::Values(
+        WrongUsage{"NoCommand", {}, "name a command"},
+        WrongUsage{"UnknownCommand", {"draw"}, "draw"},
+        WrongUsage{"UnknownFlag", generate({"--hight", "64"}), "--hight"},
+        WrongUsage{"NoPrompt", {"generate", "-o", "a.png"}, "Example: ernie-image generate"},
+        WrongUsage{"NoOutput", {"generate", "-p", "x"}, "Example: ernie-image generate"},
+        WrongUsage{"NoValue", {"generate", "-p", "x", "-o"}, "--output"},
+        WrongUsage{"NoExtension", {"generate", "-p", "x", "-o", "a"}, ".png"},
+        WrongUsage{"UnknownExtension", {"generate", "-p", "x", "-o", "a.bmp"}, ".webp"},
+        WrongUsage{"OutputIsAFolder", {"generate", "-p", "x", "-o", "/.png/.."}, "png"},
+        WrongUsage{"UnsafePattern", {"generate", "-p", "x", "-o", "%s.png"}, "%03d"},
+        WrongUsage{"HeightZero", generate({"-H", "0"}),
+                   "--height: \"0\" is not a whole number from 1"},
+        WrongUsage{"HeightNegative", generate({"-H", "-64"}), "--height"},
+        WrongUsage{"WidthHuge", generate({"-W", "100000"}), "to 16384"},
+        WrongUsage{"WidthNotDivisible", generate({"-W", "65"}), "64 and 80"},
+        WrongUsage{"StepsZero", generate({"--steps", "0"}), "--num-steps"},
+        WrongUsage{"StepsHuge", generate({"--steps", "1001"}), "to 1000"},
+        WrongUsage{"StepsText", generate({"--steps", "many"}), "--num-steps"},
+        WrongUsage{"GuidanceNegative", generate({"--cfg-scale", "-1"}), "--guidance-scale"},
+        WrongUsage{"GuidanceNan", generate({"--cfg-scale", "nan"}), "--guidance-scale"},
+        WrongUsage{"SeedNegative", generate({"-s", "-1"}), "random"},
+        WrongUsage{"SeedHuge", generate({"-s", "18446744073709551616"}), "18446744073709551615"},
+        WrongUsage{"SeedsDoNotFit", generate({"-s", "1,2,3"}), "3 given for 1 images"},
+        WrongUsage{"NegativesDoNotFit", generate({"-n", "a", "-n", "b"}), "2 given for 1"},
+        WrongUsage{"TooManyImages", generate({"--num-images", "5000"}), "1 to 1024"},
+        WrongUsage{"ThreadsZero", generate({"-t", "0"}), "--threads"},
+        WrongUsage{"ThreadsHuge", generate({"-t", "1000000"}), "--threads"},
+        WrongUsage{"UnknownDtype", generate({"--dtype", "fp16"}), "--dtype"},
+        WrongUsage{"UnknownDevice", generate({"--device", "tpu"}), "--device"},
+        WrongUsage{"UnknownKernels", generate({"--cpu-kernels", "mmx"}), "mmx"},
+        WrongUsage{"MemoryLimitText", generate({"--memory-limit", "much"}), "6G"},
+        WrongUsage{"QualityZero", generate({"--quality", "0"}), "--quality"},
+        WrongUsage{"UnknownTrace", generate({"--trace", "all"}), "--trace"},
+        WrongUsage{"TraceWithoutFile", generate({"--trace", "blocks"}), "--save-tensors"},
+        WrongUsage{"PreviewIsNoPng", generate({"--preview", "b.jpg"}), "--preview"},
+        WrongUsage{"SameFileTwice", generate({"--preview", "a.png"}), "twice"},
+        WrongUsage{"PromptIsNotUtf8", {"generate", "-p", "a\xff", "-o", "a.png"}, "UTF-8"},
+        WrongUsage{"NegativePromptIsNotUtf8", generate({"-n", "\xc3"}), "UTF-8"},
+        WrongUsage{"StrayArgument", generate({"stray"}), "stray"},
+        WrongUsage{"RerunWithoutFile", {"rerun"}, "file"},
+        WrongUsage{"RerunOfJpeg", {"rerun", "a.jpg"}, ".png"},
+        WrongUsage{"BenchOfUnknownKernels", {"bench", "--cpu-kernels", "mmx"}, "mmx"},
+        WrongUsage{"TokenizeWithoutText", {"tokenize"}, "--text"},
+        WrongUsage{"TokenizeTwoTexts", {"tokenize", "--text", "a", "--text-file", "b"}, "either"}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(Help, ShowsEveryFlagAndExamples) {
+  for (const Names& command : {Names{}, Names{"generate"}, Names{"rerun"}, Names{"tokenize"},
+                               Names{"inspect"}, Names{"devices"}, Names{"bench"}}) {
+    Names arguments = command;
+    arguments.push_back("--help");
+    const Outcome outcome = run_program(arguments);
+    EXPECT_EQ(outcome.exit_code, 0);
+    const std::string example =
+        "Examples:\n  ernie-image " + (command.empty() ? std::string("generate") : command[0]);
+    EXPECT_NE(outcome.out.find(example), std::string::npos) << outcome.out;
+    EXPECT_EQ(outcome.err, "");
+  }
+  const std::string help = run_program({"generate", "--help"}).out;
+  for (const char* flag : {"--prompt",         "--prompt-file",  "--negative-prompt",
+                           "--model",          "--height",       "--width",
+                           "--num-steps",      "--steps",        "--num-inference-steps",
+                           "--guidance-scale", "--cfg-scale",    "--seed",
+                           "--num-images",     "--dtype",        "--device",
+                           "--threads",        "--cpu-kernels",  "--memory-limit",
+                           "--latents",        "--save-tensors", "--trace",
+                           "--json",           "--output",       "--quality",
+                           "--preview",        "--show",         "--quiet"}) {
+    EXPECT_NE(help.find(flag), std::string::npos) << flag;
+  }
+}
+
+TEST(Version, IsPrinted) {
+  const Outcome outcome = run_program({"--version"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_TRUE(outcome.out.starts_with("ernie-image 0.")) << outcome.out;
+}
+
+TEST(Failure, MissingOutputFolder) {
+  const TemporaryFolder folder;
+  const Outcome outcome = run_program(quick_run(folder / "none/a.png"));
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.err.find("there is no folder"), std::string::npos) << outcome.err;
+}
+
+TEST(Failure, UnwritableOutputFolder) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
+  const TemporaryFolder folder;
+  std::filesystem::permissions(
+      folder.path(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+  EXPECT_EQ(run_program(quick_run(folder / "a.png")).exit_code, 1);
+}
+
+TEST(Failure, OutputThatCannotBeReplaced) {
+  const Outcome outcome = run_program(quick_run("/proc/a.png"));
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.err;
+}
+
+TEST(Failure, MissingPromptFile) {
+  const TemporaryFolder folder;
+  const Outcome outcome =
+      run_program({"generate", "--prompt-file", folder / "none", "-o", folder / "a.png"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.err.find("none"), std::string::npos) << outcome.err;
+}
+
+TEST(Failure, PromptFileWithoutPrompts) {
+  const TemporaryFolder folder;
+  write_bytes(folder / "blank", "\n \n");
+  EXPECT_EQ(run_program({"generate", "--prompt-file", folder / "blank", "-o", folder / "a.png"})
+                .exit_code,
+            2);
+}
+
+TEST(Failure, UnknownModel) {
+  const TemporaryFolder folder;
+  for (const std::string& model :
+       {folder / "none", folder.path().string(), std::string("baidu/ERNIE-Image-Turbo")}) {
+    const Outcome outcome = run_program(quick_run(folder / "a.png", {"-m", model}));
+    EXPECT_EQ(outcome.exit_code, 1) << model;
+    EXPECT_NE(outcome.err.find("ernie-image: "), std::string::npos) << outcome.err;
+  }
+  EXPECT_TRUE(folder.names().empty());
+}
+
+}  // namespace
+}  // namespace ernie_image::cli_test
