@@ -14,12 +14,10 @@ cmake --preset release --log-level=WARNING >/dev/null
 cmake --build --preset release --target ernie-image
 cd "$OLDPWD"
 
-enhance=(--enhance)
-if [[ " $* " == *" --no-enhance "* ]]; then enhance=(); fi
 show=()
 if [[ -t 2 ]]; then show=(--show); fi
 mkdir -p "$root/out"
-env --unset=ERNIE_IMAGE_MODEL "$root/build/ernie-image" generate "${enhance[@]}" --prompt "$prompt" \
+env --unset=ERNIE_IMAGE_MODEL "$root/build/ernie-image" generate --prompt "$prompt" \
   --output "$root/out/demo.png" --preview "$root/out/demo_enlarged.png" "${show[@]}" "$@"
 echo
 echo "\"$prompt\""

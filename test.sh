@@ -7,7 +7,7 @@ source scripts/install_packages.sh
 
 preset=${1:-release}
 
-install_packages "${PACKAGES[@]}"
+install_packages "${PACKAGES[@]}" "${TEST_PACKAGES[@]}"
 cmake --preset "$preset" --log-level=WARNING >/dev/null
 cmake --build --preset "$preset"
 ctest --preset "$preset"

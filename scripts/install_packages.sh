@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by demo.sh, test.sh and .ci/run: the Debian packages that a build needs, in one place.
+# Sourced by demo.sh, test.sh and .ci/run: the Debian packages that a build and its tests need, in one place.
 
 # shellcheck disable=SC2034
 PACKAGES=(
@@ -9,6 +9,10 @@ PACKAGES=(
   libpcre2-dev libssl-dev libcurl4-openssl-dev
   libgtest-dev libbenchmark-dev xz-utils python3 python3-numpy
 )
+
+# What only tests need: pictures, schemas and pages are looked at with other programs than ours.
+# shellcheck disable=SC2034
+TEST_PACKAGES=(python3-jsonschema python3-pil chromium)
 
 # install_packages NAME...: installs those that are missing, and does nothing when none is.
 install_packages() {

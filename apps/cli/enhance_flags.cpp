@@ -62,13 +62,12 @@ std::string read_system_prompt(const std::string& path) {
 
 }  // namespace
 
-void add_enhance_switch(CLI::App& app, EnhanceFlags& flags) {
+void add_enhance_switch(CLI::App& app, EnhanceFlags& flags, const std::string& when_default) {
   CLI::Option* on = app.add_flag_callback(
       "--enhance,--use-pe", [&flags] { flags.enabled = true; },
-      "let the model's language model rewrite the prompt first");
+      "let the model's language model rewrite the prompt first (" + when_default + ")");
   app.add_flag_callback(
-         "--no-enhance,--no-pe", [&flags] { flags.enabled = false; },
-         "draw the prompt as it is (default)")
+         "--no-enhance,--no-pe", [&flags] { flags.enabled = false; }, "draw the prompt as it is")
       ->excludes(on);
 }
 
@@ -108,7 +107,7 @@ bool should_enhance(const EnhanceFlags& flags, const ModelInfo& info) {
                     " has no prompt enhancer (folders pe and pe_tokenizer); name a server with "
                     "--pe-url, or run without --enhance");
   }
-  return flags.enabled.value_or(flags.endpoint.has_value());
+  return flags.enabled.value_or(is_possible);
 }
 
 }  // namespace ernie_image

@@ -10,7 +10,8 @@
 namespace ernie_image {
 
 struct EnhanceFlags {
-  /// --enhance or --no-enhance; absent: if a server is named.
+  /// --enhance or --no-enhance; absent: as the reference does, if the model has an enhancer or a
+  /// server is named.
   std::optional<bool> enabled;
   EnhanceOptions options;
   std::string system_prompt_file;
@@ -21,8 +22,8 @@ struct EnhanceFlags {
   std::optional<ChatEndpoint> endpoint;  ///< set by complete_enhance_flags
 };
 
-/// --enhance, --no-enhance
-void add_enhance_switch(CLI::App& app, EnhanceFlags& flags);
+/// --enhance, --no-enhance; `when_default` says for --help when it is on without either.
+void add_enhance_switch(CLI::App& app, EnhanceFlags& flags, const std::string& when_default);
 
 /// --pe-*
 void add_enhancer_flags(CLI::App& app, EnhanceFlags& flags);

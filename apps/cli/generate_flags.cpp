@@ -156,7 +156,7 @@ void add_generate_flags(CLI::App& app, GenerateFlags& flags) {
   add_prompt_flags(app, flags);
   add_load_flags(app, flags.load);
   add_sampling_flags(app, flags);
-  add_enhance_switch(app, flags.enhance);
+  add_enhance_switch(app, flags.enhance, "default: if it has one");
   add_enhancer_flags(app, flags.enhance);
   add_output_flags(app, flags);
   app.footer(kExamples);

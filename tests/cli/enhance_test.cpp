@@ -171,8 +171,32 @@ TEST(GenerateEnhanced, DrawsRecordsAndShowsTheNewPrompt) {
   EXPECT_EQ(outcome.json()["images"][0]["original_prompt"], "king of the jungle");
   EXPECT_EQ(record_of(folder / "lion.png")["prompts"], json({caption}));
   EXPECT_EQ(record_of(folder / "lion.png")["original_prompts"], json({"king of the jungle"}));
-  ASSERT_EQ(run_program({"generate", "-p", caption, "-o", folder / "direct.png"}).exit_code, 0);
+  ASSERT_EQ(run_program({"generate", "-p", caption, "--no-enhance", "-o", folder / "direct.png"})
+                .exit_code,
+            0);
   EXPECT_EQ(read_png(folder / "lion.png").image.rgb, read_png(folder / "direct.png").image.rgb);
+}
+
+TEST(GenerateEnhanced, IsTheDefaultWhereTheModelCan) {
+  const TemporaryFolder folder;
+  const auto generate = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"generate",   "-p",  "king of the jungle",
+                                          "--pe-cache", "off", "--steps",
+                                          "1",          "-o",  folder / "a.png"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = run_program(arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return record_of(folder / "a.png");
+  };
+  EXPECT_TRUE(generate({}).contains("original_prompts"));
+  EXPECT_FALSE(generate({"--no-enhance"}).contains("original_prompts"));
+
+  const std::string model = folder / "without";
+  std::filesystem::copy(golden::data_path("reference/models/tiny_a"), model,
+                        std::filesystem::copy_options::recursive);
+  std::filesystem::remove_all(model + "/pe");
+  const json record = generate({"--model", model, "-H", "32", "-W", "32"});
+  EXPECT_EQ(record["prompts"], json({"king of the jungle"}));
 }
 
 TEST(GenerateEnhanced, RerunUsesTheKeptTextAndNeverDecodes) {

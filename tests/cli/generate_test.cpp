@@ -22,8 +22,8 @@ std::string joined(const Names& arguments) {
 
 TEST(Generate, MakesAPictureWithTheModelsDefaults) {
   const TemporaryFolder folder;
-  const Outcome outcome = run_program(
-      {"generate", "--prompt", "a red apple on a blue background", "--output", folder / "a.png"});
+  const Outcome outcome = run_program({"generate", "--prompt", "a red apple on a blue background",
+                                       "--no-enhance", "--output", folder / "a.png"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(outcome.out, "");
   EXPECT_NE(outcome.err.find("embedded model emoji-tiny"), std::string::npos) << outcome.err;
@@ -56,7 +56,7 @@ TEST(Generate, KnowsEveryAlias) {
   json first;
   for (Names arguments : spellings) {
     arguments.insert(arguments.begin(), "generate");
-    arguments.insert(arguments.end(), {"-o", folder / "a.png", "-t", "1", "-q"});
+    arguments.insert(arguments.end(), {"-o", folder / "a.png", "-t", "1", "-q", "--no-enhance"});
     const Outcome outcome = run_program(arguments);
     ASSERT_EQ(outcome.exit_code, 0) << joined(arguments) << outcome.err;
     EXPECT_EQ(outcome.err, "");
@@ -75,9 +75,9 @@ TEST(Generate, KnowsEveryAlias) {
 
 TEST(Generate, JsonHasEverySecondEveryByteAndEveryFile) {
   const TemporaryFolder folder;
-  const Outcome outcome = run_program({"generate", "-p", "a dog", "-p", "熊猫", "--num-images", "2",
-                                       "--seed", "1,2,3,4", "--steps", "2", "--json", "--preview",
-                                       folder / "view.png", "-o", folder / "a.png"});
+  const Outcome outcome = run_program(
+      {"generate", "-p", "a dog", "-p", "熊猫", "--num-images", "2", "--seed", "1,2,3,4", "--steps",
+       "2", "--json", "--no-enhance", "--preview", folder / "view.png", "-o", folder / "a.png"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const json report = outcome.json();
   for (const char* stage : {"load", "text_encoder", "transformer", "vae_decoder", "total"}) {
@@ -106,7 +106,7 @@ TEST(Generate, ReadsPromptsFromAFileAndNumbersTheOutputs) {
   const TemporaryFolder folder;
   write_bytes(folder / "prompts.txt", "a dog\r\n\n  \n一只熊猫\n");
   const Outcome outcome = run_program({"generate", "--prompt-file", folder / "prompts.txt",
-                                       "--steps", "1", "-o", folder / "p%03d.png"});
+                                       "--steps", "1", "--no-enhance", "-o", folder / "p%03d.png"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(folder.names(), Names({"p001.png", "p002.png", "prompts.txt"}));
   EXPECT_EQ(record_of(folder / "p002.png")["prompts"], json({"a dog", "一只熊猫"}));
@@ -116,9 +116,9 @@ TEST(Generate, ReadsPromptsFromAFileAndNumbersTheOutputs) {
 
 TEST(Generate, ReadsPromptsFromStandardInput) {
   const TemporaryFolder folder;
-  const Outcome outcome =
-      run_program({"generate", "--prompt-file", "-", "--steps", "1", "-o", folder / "a.png"},
-                  {.input = "a cat\n"});
+  const Outcome outcome = run_program(
+      {"generate", "--prompt-file", "-", "--steps", "1", "--no-enhance", "-o", folder / "a.png"},
+      {.input = "a cat\n"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(record_of(folder / "a.png")["prompts"], json({"a cat"}));
 }
@@ -126,7 +126,9 @@ TEST(Generate, ReadsPromptsFromStandardInput) {
 TEST(Generate, TakesAnEmptyPrompt) {
   const TemporaryFolder folder;
   EXPECT_EQ(
-      run_program({"generate", "--prompt=", "--steps", "1", "-o", folder / "a.png"}).exit_code, 0);
+      run_program({"generate", "--prompt=", "--steps", "1", "--no-enhance", "-o", folder / "a.png"})
+          .exit_code,
+      0);
   EXPECT_EQ(record_of(folder / "a.png")["prompts"], json({""}));
 }
 

@@ -123,8 +123,8 @@ void write_bytes(const std::string& path, const std::string& bytes) {
 
 std::vector<std::string> quick_run(const std::string& output,
                                    const std::vector<std::string>& more) {
-  std::vector<std::string> arguments = {"generate", "--prompt", "a red apple", "--steps",
-                                        "1",        "--output", output};
+  std::vector<std::string> arguments = {
+      "generate", "--no-enhance", "--prompt", "a red apple", "--steps", "1", "--output", output};
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
 }

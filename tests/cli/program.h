@@ -67,7 +67,7 @@ class TemporaryFolder {
 std::string read_bytes(const std::string& path);
 void write_bytes(const std::string& path, const std::string& bytes);
 
-/// Arguments of a short run: one step with the embedded model.
+/// Arguments of a short run: one step with the embedded model, the prompt as it is.
 std::vector<std::string> quick_run(const std::string& output,
                                    const std::vector<std::string>& more = {});
 

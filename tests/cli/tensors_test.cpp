@@ -37,7 +37,8 @@ Outcome run_case(const Case& golden_case, const TemporaryFolder& folder,
                                         "--save-tensors",
                                         folder / "t.safetensors",
                                         "-o",
-                                        folder / "a.png"};
+                                        folder / "a.png",
+                                        "--no-enhance"};
   arguments.insert(arguments.end(), more.begin(), more.end());
   return run_program(arguments);
 }

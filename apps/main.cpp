@@ -16,6 +16,9 @@
 #include "cli/inspect_command.h"
 #include "cli/rerun_command.h"
 #include "cli/tokenize_command.h"
+#include "eval/diff_command.h"
+#include "eval/eval_command.h"
+#include "eval/metrics_command.h"
 
 namespace ernie_image {
 namespace {
@@ -58,8 +61,9 @@ int run(int argc, char** argv) {
   program.footer(kExamples);
   const Command commands[] = {add_generate_command(program), add_rerun_command(program),
                               add_enhance_command(program),  add_tokenize_command(program),
-                              add_inspect_command(program),  add_devices_command(program),
-                              add_bench_command(program)};
+                              add_eval_command(program),     add_metrics_command(program),
+                              add_diff_command(program),     add_inspect_command(program),
+                              add_devices_command(program),  add_bench_command(program)};
   try {
     program.parse(reversed_arguments(argc, argv));
   } catch (const CLI::ParseError& error) {

@@ -1,0 +1,57 @@
+#include "eval/configuration.h"
+
+#include <gtest/gtest.h>
+
+namespace ernie_image {
+namespace {
+
+Configuration parse(const std::string& text) {
+  return parse_configuration("--candidate", text, {.model = "folder", .num_threads = 3});
+}
+
+void expect_refused(const std::string& text, const std::string& part) {
+  try {
+    parse(text);
+    ADD_FAILURE() << text << " was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
+    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+  }
+}
+
+TEST(Configuration, ABareWordIsADtype) {
+  const Configuration bf16 = parse("bf16");
+  EXPECT_EQ(bf16.load.precision, Precision::bf16);
+  EXPECT_EQ(bf16.load.model, "folder");
+  EXPECT_EQ(bf16.load.num_threads, 3);
+  EXPECT_EQ(bf16.label, "bf16");
+}
+
+TEST(Configuration, KeysReplaceTheDefaults) {
+  const Configuration c =
+      parse("dtype=fp32,device=cpu,kernels=avx2,threads=2,model=other,threshold=0.25");
+  EXPECT_EQ(c.load.precision, Precision::fp32);
+  EXPECT_EQ(c.load.cpu_kernels, "avx2");
+  EXPECT_EQ(c.load.num_threads, 2);
+  EXPECT_EQ(c.load.model, "other");
+  EXPECT_EQ(c.threshold_nmse_percent, 0.25);
+}
+
+TEST(Configuration, RefusesWhatItDoesNotKnow) {
+  expect_refused("fp64", "fp64");
+  expect_refused("", "dtype has no value");
+  expect_refused("bf16,", "dtype is given twice");
+  expect_refused("colour=red", "colour");
+  expect_refused("dtype=bf16,dtype=fp32", "twice");
+  expect_refused("threads=0", "threads");
+  expect_refused("threshold=much", "threshold");
+  expect_refused("kernels=", "kernels has no value");
+}
+
+TEST(Configuration, LabelsBecomeHarmlessFileNames) {
+  EXPECT_EQ(file_name_of("model=../../etc,dtype=bf16"), "model-..-..-etc-dtype-bf16");
+  EXPECT_EQ(file_name_of(std::string(500, 'x')).size(), 60u);
+}
+
+}  // namespace
+}  // namespace ernie_image
