@@ -1,12 +1,15 @@
 // The prompt enhancer through the program: golden texts, cache, a chat server, metadata.
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <set>
 #include <thread>
 
 #include "cli/program.h"
+#include "core/half.h"
 #include "io/image_file.h"
 #include "support/golden.h"
 
@@ -214,6 +217,47 @@ TEST(GenerateEnhanced, RerunUsesTheKeptTextAndNeverDecodes) {
   EXPECT_EQ(outcome.exit_code, 0) << outcome.out << outcome.err;
 }
 
+/// A copy of a small model, every weight of whose enhancer went through `edit`.
+std::string copy_with_enhancer(
+    const TemporaryFolder& folder, const std::string& name,
+    const std::function<void(const std::string& tensor_name, Tensor& tensor)>& edit) {
+  const std::string model = folder / name;
+  std::filesystem::copy(golden::data_path("reference/models/" + name), model,
+                        std::filesystem::copy_options::recursive);
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  {
+    const SafetensorsFile weights = SafetensorsFile::open(model + "/pe/model.safetensors");
+    for (const std::string& tensor_name : weights.names()) {
+      const Tensor mapped = weights.tensor(tensor_name);
+      Tensor tensor = Tensor::host(mapped.dtype(), mapped.shape());
+      std::copy_n(mapped.bytes(), mapped.size_bytes(), tensor.bytes());
+      edit(tensor_name, tensor);
+      tensors.emplace_back(tensor_name, tensor);
+    }
+  }
+  write_safetensors(model + "/pe/model.safetensors", tensors);
+  return model;
+}
+
+TEST(GenerateEnhanced, BytesThatAreNoTextAreReplacedAndSaid) {
+  const TemporaryFolder folder;
+  // Whatever the hidden states are, one of two tokens wins that stand for the bytes FE and FF.
+  constexpr std::int64_t kTokenFe = 206, kTokenFf = 207;
+  const std::string model =
+      copy_with_enhancer(folder, "tiny_b", [](const std::string& name, Tensor& tensor) {
+        if (name != "lm_head.weight") return;
+        std::fill_n(tensor.bytes(), tensor.size_bytes(), std::byte{0});
+        tensor.data<std::uint16_t>()[kTokenFe * tensor.dim(1)] = float_to_bf16(1);
+        tensor.data<std::uint16_t>()[kTokenFf * tensor.dim(1)] = float_to_bf16(-1);
+      });
+  const Outcome outcome = run_program(
+      {"generate", "--model", model, "-p", "doggo", "--pe-temperature", "0", "--pe-cache", "off",
+       "--pe-max-tokens", "3", "--steps", "1", "-H", "32", "-W", "32", "-o", folder / "a.png"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("not UTF-8"), std::string::npos) << outcome.err;
+  EXPECT_EQ(record_of(folder / "a.png")["prompts"], json({"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}));
+}
+
 TEST(GenerateEnhanced, EndlessAndEmptyTextsAreSaid) {
   const TemporaryFolder folder;
   const Outcome cut = run_program({"generate", "-p", "doggo", "--enhance", "--pe-cache", "off",
@@ -223,21 +267,14 @@ TEST(GenerateEnhanced, EndlessAndEmptyTextsAreSaid) {
 
   // An enhancer whose first token is the end: the whole output layer but one row is lowered by the
   // norm's zero weight.
-  const std::string model = folder / "model";
-  std::filesystem::copy(golden::data_path("reference/models/tiny_a"), model,
-                        std::filesystem::copy_options::recursive);
+  const std::string model =
+      copy_with_enhancer(folder, "tiny_a", [](const std::string& name, Tensor& tensor) {
+        if (name == "model.norm.weight")  // all logits are 0, and the first id wins
+          std::fill_n(tensor.bytes(), tensor.size_bytes(), std::byte{0});
+      });
   std::string config = read_bytes(model + "/pe/config.json");
   config.replace(config.find("\"eos_token_id\": 2"), 17, "\"eos_token_id\": 0");
   write_bytes(model + "/pe/config.json", config);
-  const SafetensorsFile weights = SafetensorsFile::open(model + "/pe/model.safetensors");
-  std::vector<std::pair<std::string, Tensor>> tensors;
-  for (const std::string& name : weights.names()) {
-    Tensor tensor = weights.tensor(name);
-    if (name == "model.norm.weight") std::fill_n(tensor.bytes(), tensor.size_bytes(), std::byte{0});
-    tensors.emplace_back(name, tensor);
-  }
-  write_safetensors(model + "/pe/model.safetensors",
-                    tensors);  // all logits are 0, and the first id wins
   const Outcome empty =
       run_program({"generate", "--model", model, "-p", "doggo", "--enhance", "--pe-temperature",
                    "0", "--pe-cache", "off", "-H", "32", "-W", "32", "-o", folder / "b.png"});
