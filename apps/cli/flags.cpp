@@ -32,6 +32,30 @@ CLI::Option* add_number_flag(CLI::App& app, const std::string& names,
   return app.add_option_function<std::string>(names, parse, help)->type_name("F");
 }
 
+void add_size_and_steps_flags(CLI::App& app, Request& request) {
+  add_integer_flag(app, "--height,-H", request.height_px, 1, kMaxSidePx,
+                   "pixels; default: the model's own size");
+  add_integer_flag(app, "--width,-W", request.width_px, 1, kMaxSidePx,
+                   "pixels; default: the model's own size");
+  add_integer_flag(app, "--num-steps,--steps,--num-inference-steps", request.num_inference_steps, 1,
+                   kMaxSteps, "denoising steps; default: the model's own number");
+}
+
+void add_guidance_flag(CLI::App& app, Request& request) {
+  add_number_flag(
+      app, "--guidance-scale,--cfg-scale",
+      [&request](double scale) { request.guidance_scale = scale; }, 0, kMaxGuidanceScale,
+      "classifier-free guidance, off at 1 and below; default: the model's own");
+}
+
+void add_single_seed_flag(CLI::App& app, Request& request) {
+  app.add_option_function<std::string>(
+         "--seed,-s",
+         [&request](const std::string& text) { request.seeds = {parse_seed("--seed", text)}; },
+         "of every picture, default 42")
+      ->type_name("N");
+}
+
 void add_model_flag(CLI::App& app, LoadOptions& load) {
   app.add_option("--model,-m", load.model,
                  "model folder, or a hub id already in the local cache; default: "

@@ -24,6 +24,15 @@ CLI::Option* add_number_flag(CLI::App& app, const std::string& names,
                              std::function<void(double)> set, double min, double max,
                              const std::string& help);
 
+/// --height, --width, --num-steps
+void add_size_and_steps_flags(CLI::App& app, Request& request);
+
+/// --guidance-scale
+void add_guidance_flag(CLI::App& app, Request& request);
+
+/// --seed, of commands that draw every picture from the same one
+void add_single_seed_flag(CLI::App& app, Request& request);
+
 /// --model
 void add_model_flag(CLI::App& app, LoadOptions& load);
 

@@ -44,16 +44,8 @@ void add_prompt_flags(CLI::App& app, GenerateFlags& flags) {
 
 void add_sampling_flags(CLI::App& app, GenerateFlags& flags) {
   Request& request = flags.request;
-  add_integer_flag(app, "--height,-H", request.height_px, 1, kMaxSidePx,
-                   "pixels; default: the model's own size");
-  add_integer_flag(app, "--width,-W", request.width_px, 1, kMaxSidePx,
-                   "pixels; default: the model's own size");
-  add_integer_flag(app, "--num-steps,--steps,--num-inference-steps", request.num_inference_steps, 1,
-                   kMaxSteps, "denoising steps; default: the model's own number");
-  add_number_flag(
-      app, "--guidance-scale,--cfg-scale",
-      [&request](double scale) { request.guidance_scale = scale; }, 0, kMaxGuidanceScale,
-      "classifier-free guidance, off at 1 and below; default: the model's own");
+  add_size_and_steps_flags(app, request);
+  add_guidance_flag(app, request);
   app.add_option_function<std::string>(
          "--seed,-s",
          [&request](const std::string& text) { request.seeds = parse_seeds("--seed", text); },

@@ -136,17 +136,8 @@ void add_diff_flags(CLI::App& app, DiffFlags& flags) {
       ->type_name("SPEC");
   app.add_option("--b", flags.b, "the other, which is trusted")->required()->type_name("SPEC");
   app.add_option("--prompt,-p", flags.prompt, "what to draw")->type_name("TEXT");
-  add_integer_flag(app, "--height,-H", request.height_px, 1, kMaxSidePx,
-                   "pixels; default: the model's own size");
-  add_integer_flag(app, "--width,-W", request.width_px, 1, kMaxSidePx,
-                   "pixels; default: the model's own size");
-  add_integer_flag(app, "--num-steps,--steps,--num-inference-steps", request.num_inference_steps, 1,
-                   kMaxSteps, "denoising steps; default: the model's own number");
-  app.add_option_function<std::string>(
-         "--seed,-s",
-         [&request](const std::string& text) { request.seeds = {parse_seed("--seed", text)}; },
-         "default 42")
-      ->type_name("N");
+  add_size_and_steps_flags(app, request);
+  add_single_seed_flag(app, request);
   add_number_flag(
       app, "--tolerance", [&flags](double value) { flags.tolerance = value; }, 0, 1e9,
       "relative error, sqrt(sum (a - b)^2 / sum b^2), that a tensor may have; default 0.02");

@@ -143,21 +143,9 @@ void add_request_flags(CLI::App& app, EvalFlags& flags) {
   app.add_option("--prompt-file", flags.prompt_file,
                  "prompts, one a line, UTF-8; blank lines and lines with # in front are skipped")
       ->type_name("FILE");
-  add_integer_flag(app, "--height,-H", request.height_px, 1, kMaxSidePx,
-                   "pixels; default: the model's own size");
-  add_integer_flag(app, "--width,-W", request.width_px, 1, kMaxSidePx,
-                   "pixels; default: the model's own size");
-  add_integer_flag(app, "--num-steps,--steps,--num-inference-steps", request.num_inference_steps, 1,
-                   kMaxSteps, "denoising steps; default: the model's own number");
-  add_number_flag(
-      app, "--guidance-scale,--cfg-scale",
-      [&request](double scale) { request.guidance_scale = scale; }, 0, kMaxGuidanceScale,
-      "default: the model's own");
-  app.add_option_function<std::string>(
-         "--seed,-s",
-         [&request](const std::string& text) { request.seeds = {parse_seed("--seed", text)}; },
-         "of every picture, default 42")
-      ->type_name("N");
+  add_size_and_steps_flags(app, request);
+  add_guidance_flag(app, request);
+  add_single_seed_flag(app, request);
 }
 
 void add_comparison_flags(CLI::App& app, EvalFlags& flags) {
