@@ -85,6 +85,17 @@ void add_cpu_kernels_flag(CLI::App& app, LoadOptions& load) {
       ->type_name("NAME");
 }
 
+void add_memory_limit_flag(CLI::App& app, LoadOptions& load) {
+  app.add_option_function<std::string>(
+         "--memory-limit",
+         [&load](const std::string& text) {
+           load.memory_limit_bytes = parse_byte_count("--memory-limit", text);
+         },
+         "of everything held in memory, weights included, e.g. 6G; what does not fit is read from "
+         "the files layer by layer; default: what the system has")
+      ->type_name("BYTES");
+}
+
 void add_load_flags(CLI::App& app, LoadOptions& load) {
   add_model_flag(app, load);
   add_dtype_flag(app, load);
@@ -93,14 +104,7 @@ void add_load_flags(CLI::App& app, LoadOptions& load) {
       ->type_name("cpu");
   add_threads_flag(app, load);
   add_cpu_kernels_flag(app, load);
-  app.add_option_function<std::string>(
-         "--memory-limit",
-         [&load](const std::string& text) {
-           load.memory_limit_bytes = parse_byte_count("--memory-limit", text);
-         },
-         "decode in tiles above this many bytes of activations, e.g. 6G; default: half of the free "
-         "memory")
-      ->type_name("BYTES");
+  add_memory_limit_flag(app, load);
 }
 
 std::string precision_name(Precision precision) {

@@ -45,6 +45,8 @@ void add_threads_flag(CLI::App& app, LoadOptions& load);
 /// --cpu-kernels
 void add_cpu_kernels_flag(CLI::App& app, LoadOptions& load);
 
+void add_memory_limit_flag(CLI::App& app, LoadOptions& load);
+
 /// --model, --dtype, --device, --threads, --cpu-kernels, --memory-limit
 void add_load_flags(CLI::App& app, LoadOptions& load);
 

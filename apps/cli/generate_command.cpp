@@ -12,11 +12,11 @@
 #include "cli/generation.h"
 #include "cli/image_record.h"
 #include "cli/latents_file.h"
-#include "cli/memory_sampler.h"
 #include "cli/picture_views.h"
 #include "cli/run_report.h"
 #include "cli/tensor_collector.h"
 #include "io/safetensors.h"
+#include "pipeline/memory_sampler.h"
 
 namespace ernie_image {
 namespace {
@@ -67,10 +67,14 @@ int run_generate(GenerateFlags& flags) {
   TensorCollector tensors(flags.trace_blocks);
   if (!flags.save_tensors.empty()) request.trace = &tensors;
   std::vector<std::string> original_prompts;
+  std::vector<StageMemory> enhancing;
   if (should_enhance(flags.enhance, pipeline.info())) {
     original_prompts = request.prompts;
     const Enhancer enhancer(pipeline, flags.load, flags.enhance, interrupt.token());
-    enhance_prompts(enhancer, request, flags.quiet);
+    for (const Enhancement& written : enhance_prompts(enhancer, request, flags.quiet)) {
+      const StageMemory& stage = written.enhanced.memory;
+      if (!stage.stage.empty()) enhancing.push_back(stage);
+    }
   }
   const Result result = generate_with_progress(pipeline, request, interrupt, !flags.quiet);
 
@@ -80,7 +84,7 @@ int run_generate(GenerateFlags& flags) {
   if (!flags.save_tensors.empty()) write_safetensors(flags.save_tensors, tensors.tensors());
   const std::chrono::duration<double> elapsed = Clock::now() - start;
   report({flags, paths, pipeline.info(), request, original_prompts, result, elapsed.count(),
-          memory.peak()});
+          memory.peak(), enhancing});
   return kExitSuccess;
 }
 

@@ -9,6 +9,7 @@
 #include "io/model_folder.h"
 #include "io/weight_files.h"
 #include "pipeline/model.h"
+#include "pipeline/prompt_enhancer.h"
 
 namespace ernie_image {
 namespace {
@@ -46,19 +47,35 @@ std::string components_text(const ModelReport& report, bool with_tensors) {
   return text;
 }
 
+std::string stage_row(const MemoryPlan& plan, const PlanStage& stage) {
+  char row[160];
+  std::snprintf(
+      row, sizeof(row), "  %-14s %10s %10s %10s %12s %10s\n", stage.name.c_str(),
+      human_bytes(stage.mapped_bytes()).c_str(), human_bytes(stage.resident_bytes()).c_str(),
+      human_bytes(stage.copied_bytes).c_str(), human_bytes(stage.activation_bytes).c_str(),
+      human_bytes(plan.stage_bytes(stage)).c_str());
+  std::string text = row;
+  const ResidencyPlan& layers = stage.residency;
+  if (!stage.fits) text += "    does not fit, not even one layer at a time\n";
+  if (stage.fits && stage.streams()) {
+    text += "    " + std::to_string(layers.layers - layers.resident_layers) + " of " +
+            std::to_string(layers.layers) + " layers are streamed from the file, " +
+            std::to_string(layers.window_layers) + " at a time\n";
+  }
+  return text;
+}
+
 std::string plan_text(const ModelReport& report) {
+  const MemoryPlan& plan = report.plan;
   std::string text = "Memory plan (1 image of " + std::to_string(report.planned.width_px) + "x" +
                      std::to_string(report.planned.height_px) + ", " +
-                     (report.planned.dtype == DType::bf16 ? "bf16" : "fp32") + ")\n";
-  for (const PlanStage& stage : report.plan.stages) {
-    char row[120];
-    std::snprintf(row, sizeof(row), "  %-14s %10s mapped  %10s of activations\n",
-                  stage.name.c_str(), human_bytes(stage.mapped_bytes).c_str(),
-                  human_bytes(stage.activation_bytes).c_str());
-    text += row;
-  }
-  return text + "  Stages run in turn: at most " + human_bytes(report.plan.peak_activation_bytes) +
-         " of activations, " + human_bytes(report.plan.available_bytes) + " are free\n";
+                     (report.planned.dtype == DType::bf16 ? "bf16" : "fp32") + ")\n" +
+                     "  stage              mapped   resident     copied  activations     in all\n";
+  for (const PlanStage& stage : plan.stages) text += stage_row(plan, stage);
+  return text + "  Stages run in turn, each beside " + human_bytes(plan.program_bytes) +
+         " of the program and the copies that stay: at most " + human_bytes(plan.peak_bytes()) +
+         " of the limit " + human_bytes(plan.limit_bytes) + "; " +
+         human_bytes(plan.available_bytes) + " are free\n";
 }
 
 json component_json(const ComponentReport& component, bool with_tensors) {
@@ -78,19 +95,42 @@ json component_json(const ComponentReport& component, bool with_tensors) {
   return result;
 }
 
+json stage_json(const MemoryPlan& plan, const PlanStage& stage) {
+  return {{"name", stage.name},
+          {"mapped_bytes", stage.mapped_bytes()},
+          {"resident_bytes", stage.resident_bytes()},
+          {"copied_bytes", stage.copied_bytes},
+          {"activation_bytes", stage.activation_bytes},
+          {"total_bytes", plan.stage_bytes(stage)},
+          {"layers", stage.residency.layers},
+          {"streamed_layers", stage.residency.layers - stage.residency.resident_layers},
+          {"fits", stage.fits}};
+}
+
 json plan_json(const ModelReport& report) {
+  const MemoryPlan& plan = report.plan;
   json stages = json::array();
-  for (const PlanStage& stage : report.plan.stages) {
-    stages.push_back({{"name", stage.name},
-                      {"mapped_bytes", stage.mapped_bytes},
-                      {"activation_bytes", stage.activation_bytes}});
-  }
+  for (const PlanStage& stage : plan.stages) stages.push_back(stage_json(plan, stage));
   return {{"width", report.planned.width_px},
           {"height", report.planned.height_px},
           {"dtype", report.planned.dtype == DType::bf16 ? "bf16" : "fp32"},
           {"stages", stages},
-          {"peak_activation_bytes", report.plan.peak_activation_bytes},
-          {"available_bytes", report.plan.available_bytes}};
+          {"program_bytes", plan.program_bytes},
+          {"peak_bytes", plan.peak_bytes()},
+          {"peak_activation_bytes", plan.peak_activation_bytes()},
+          {"limit_bytes", plan.limit_bytes},
+          {"available_bytes", plan.available_bytes}};
+}
+
+/// The stage before all others, of a prompt as long as the enhancer's instructions allow.
+void add_enhancer(MemoryPlan& plan, const ModelFolder& folder, DType dtype) {
+  const PromptEnhancerConfig config = PromptEnhancerConfig::read(folder);
+  const WeightFiles weights(folder.component("pe"), "model");
+  EnhancerPlanRequest request;
+  request.dtype = dtype;
+  PlanStage stage = plan_enhancer(config.model, config.tie_word_embeddings, weights, request,
+                                  plan.enhancer_room_bytes());
+  plan.stages.insert(plan.stages.begin(), std::move(stage));
 }
 
 /// What the configs alone say, for a model that cannot be loaded.
@@ -154,6 +194,7 @@ ModelReport report_model(const std::string& model, PlanRequest planned) {
   planned.batch_rows = configs.default_guidance_scale > 1 ? 2 : 1;
   report.planned = planned;
   report.plan = plan_memory(configs, weights, planned);
+  if (folder.has_prompt_enhancer) add_enhancer(report.plan, folder, planned.dtype);
   const std::string name = report.info.name;
   try_loading(report);
   report.info.name = name;  // a hub id, where loading by path knows only the snapshot's folder

@@ -32,7 +32,7 @@ struct ModelReport {
 };
 
 /// Throws Error for a folder whose configs or weight headers cannot be read at all. `planned` gives
-/// size (0: the model's own) and dtype of the memory plan.
+/// size (0: the model's own), dtype and limit of the memory plan.
 ModelReport report_model(const std::string& model, PlanRequest planned);
 
 /// `with_tensors` lists every tensor, not only sums.

@@ -1,5 +1,6 @@
 #include "cli/run_report.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include <nlohmann/json.hpp>
@@ -24,6 +25,37 @@ json seconds_json(const RunReport& report) {
           {"steps", timings.step_seconds},
           {"vae_decoder", timings.vae_decoder_seconds},
           {"total", report.total_seconds}};
+}
+
+json stage_json(const StageMemory& stage) {
+  return {{"name", stage.stage},
+          {"predicted_bytes", stage.predicted_bytes},
+          {"measured_bytes", stage.measured_bytes},
+          {"layers", stage.layers},
+          {"streamed_layers", stage.streamed_layers}};
+}
+
+std::vector<StageMemory> all_stages(const RunReport& report) {
+  std::vector<StageMemory> stages = report.enhancing;
+  stages.insert(stages.end(), report.result.memory.begin(), report.result.memory.end());
+  return stages;
+}
+
+std::uint64_t predicted_peak(const RunReport& report) {
+  std::uint64_t peak = 0;
+  for (const StageMemory& stage : all_stages(report)) peak = std::max(peak, stage.predicted_bytes);
+  return peak;
+}
+
+json memory_json(const RunReport& report) {
+  json stages = json::array();
+  for (const StageMemory& stage : all_stages(report)) stages.push_back(stage_json(stage));
+  return {{"stages", stages},
+          {"predicted_peak_bytes", predicted_peak(report)},
+          {"measured_peak_bytes", report.peak_memory.total_bytes},
+          {"peak_anonymous_bytes", report.peak_memory.anonymous_bytes},
+          {"peak_mapped_bytes", report.peak_memory.file_bytes},
+          {"peak_activation_bytes", report.result.peak_activation_bytes}};
 }
 
 json image_json(const RunReport& report, int index) {
@@ -63,10 +95,7 @@ json report_json(const RunReport& report) {
                  {"seeds", request.seeds},
                  {"prompt_tokens", report.result.prompt_tokens},
                  {"seconds", seconds_json(report)},
-                 {"memory",
-                  {{"peak_anonymous_bytes", report.peak_memory.anonymous_bytes},
-                   {"peak_mapped_bytes", report.peak_memory.file_bytes},
-                   {"peak_activation_bytes", report.result.peak_activation_bytes}}},
+                 {"memory", memory_json(report)},
                  {"images", images}};
   if (!report.flags.save_tensors.empty()) result["tensors"] = report.flags.save_tensors;
   return result;
@@ -87,8 +116,8 @@ std::string report_text(const RunReport& report) {
          human_seconds(transformer_seconds(timings)) + ", VAE decoder " +
          human_seconds(timings.vae_decoder_seconds) + ", in all " +
          human_seconds(report.total_seconds) + "; peak memory " +
-         human_bytes(report.peak_memory.anonymous_bytes) + " and " +
-         human_bytes(report.peak_memory.file_bytes) + " of mapped files\n";
+         human_bytes(report.peak_memory.total_bytes) + ", planned " +
+         human_bytes(predicted_peak(report)) + "\n";
 }
 
 }  // namespace ernie_image

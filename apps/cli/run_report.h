@@ -7,7 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "cli/generate_flags.h"
-#include "io/file_view.h"
+#include "pipeline/memory_sampler.h"
 
 namespace ernie_image {
 
@@ -19,7 +19,8 @@ struct RunReport {
   const std::vector<std::string>& original_prompts;  ///< before enhancing; empty if it was not done
   const Result& result;
   double total_seconds;  ///< from before loading until the files were written
-  ResidentMemory peak_memory;
+  PeakMemory peak_memory;
+  std::vector<StageMemory> enhancing;  ///< a stage for each prompt that was enhanced here
 };
 
 nlohmann::json report_json(const RunReport& report);

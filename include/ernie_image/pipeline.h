@@ -34,8 +34,9 @@ struct LoadOptions {
   int num_threads = 0;
   /// "auto", or an instruction set of `ernie-image devices`.
   std::string cpu_kernels = "auto";
-  /// Above this many bytes of activations the VAE decodes in tiles; 0: half of the memory that is
-  /// free.
+  /// Of everything the process holds in memory, mapped weights included: what does not fit is
+  /// streamed from the files layer by layer, and the VAE decodes in bands. 0: what the system has,
+  /// of which the VAE takes half at most.
   std::uint64_t memory_limit_bytes = 0;
 };
 
@@ -83,11 +84,21 @@ struct Timings {
   double vae_decoder_seconds = 0;
 };
 
+/// What the process held in memory during one stage, planned and measured.
+struct StageMemory {
+  std::string stage;  ///< "pe", "text_encoder", "transformer", "vae"
+  std::uint64_t predicted_bytes = 0;
+  std::uint64_t measured_bytes = 0;
+  int layers = 0;
+  int streamed_layers = 0;  ///< read from the file in every step
+};
+
 struct Result {
   std::vector<Image> images;       ///< prompt by prompt: p0 p0 p1 p1
   std::vector<int> prompt_tokens;  ///< per prompt
   Timings timings;
   std::uint64_t peak_activation_bytes = 0;
+  std::vector<StageMemory> memory;  ///< stage by stage
 };
 
 /// How the prompt enhancer writes. The defaults are the reference's.
@@ -112,6 +123,7 @@ struct EnhancedPrompt {
   bool finished = false;  ///< false: cut off at the token limit
   double prefill_seconds = 0;
   double decode_seconds = 0;
+  StageMemory memory;  ///< all zeros if another program wrote the text
 };
 
 /// What a model folder says about itself.

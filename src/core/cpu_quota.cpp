@@ -1,8 +1,8 @@
 #include "core/cpu_quota.h"
 
 #include <fstream>
-#include <sstream>
-#include <string>
+
+#include "core/cgroup.h"
 
 namespace ernie_image {
 namespace {
@@ -29,46 +29,12 @@ std::optional<double> read_v1(const fs::path& folder) {
   return std::nullopt;
 }
 
-template <typename Read>
-std::optional<double> tightest(const fs::path& root, const fs::path& group, Read read) {
-  std::optional<double> least = read(root);
-  fs::path folder = root;
-  for (const fs::path& part : group.relative_path()) {
-    folder /= part;
-    const std::optional<double> quota = read(folder);
-    if (quota && (!least || *quota < *least)) least = quota;
-  }
-  return least;
-}
-
-/// "cpu,cpuacct"
-bool lists_cpu(const std::string& controllers) {
-  std::istringstream list(controllers);
-  for (std::string name; std::getline(list, name, ',');) {
-    if (name == "cpu") return true;
-  }
-  return false;
-}
-
-/// One line of /proc/self/cgroup: "hierarchy:controllers:path"; version 2 has "0::path".
-std::optional<double> quota_of_line(const std::string& line, const fs::path& root) {
-  const std::size_t first = line.find(':');
-  const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-  if (second == std::string::npos) return std::nullopt;
-  const std::string controllers = line.substr(first + 1, second - first - 1);
-  const fs::path group = line.substr(second + 1);
-  if (controllers.empty()) return tightest(root, group, read_v2);
-  if (lists_cpu(controllers)) return tightest(root / controllers, group, read_v1);
-  return std::nullopt;
-}
-
 }  // namespace
 
 std::optional<double> cgroup_cpu_quota(const fs::path& membership, const fs::path& root) {
-  std::ifstream file(membership);
   std::optional<double> least;
-  for (std::string line; std::getline(file, line);) {
-    const std::optional<double> quota = quota_of_line(line, root);
+  for (const CgroupFolder& group : cgroup_folders(membership, root, "cpu")) {
+    const std::optional<double> quota = group.version2 ? read_v2(group.path) : read_v1(group.path);
     if (quota && (!least || *quota < *least)) least = quota;
   }
   return least;

@@ -1,6 +1,7 @@
 // Weights as files hold them, and where models get them from.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -43,6 +44,19 @@ class WeightSource {
 
   /// Lets the operating system drop the resident pages of this component's files.
   virtual void release_pages() const = 0;
+
+  /// The same for one weight that has been copied and is not read again.
+  virtual void release_pages(const Weight& /*weight*/) const {}
+};
+
+/// Told by a model which of its layers is computed next, so that somebody who knows about files can
+/// fetch weights ahead of their use and let go of them afterwards.
+class LayerListener {
+ public:
+  virtual ~LayerListener() = default;
+
+  /// Layer `index` is about to be used; of the earlier ones, none until the model starts again.
+  virtual void before_layer(std::int64_t index) = 0;
 };
 
 }  // namespace ernie_image

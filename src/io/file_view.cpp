@@ -7,10 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "ernie_image/error.h"
 #include "io/embedded_files.h"
@@ -52,20 +54,31 @@ FileView open_embedded(const std::string& path) {
   if (file == nullptr) {
     throw Error(ErrorKind::not_found, path + ": this program has no such built-in file");
   }
-  return {path, file->bytes, nullptr};
+  return {path, file->bytes, nullptr, -1};
 }
 
 class Mapping {
  public:
-  Mapping(void* address, std::size_t size) : address_(address), size_(size) {}
+  Mapping(FileDescriptor file, void* address, std::size_t size)
+      : file_(std::move(file)), address_(address), size_(size) {}
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping() { ::munmap(address_, size_); }
 
  private:
+  FileDescriptor file_;  // stays open for advice about the page cache
   void* address_;
   std::size_t size_;
 };
+
+/// madvise on the whole pages that hold the part. Only a hint: should it fail, nothing changes.
+void advise(const FilePart& part, int advice) {
+  if (part.file.owner == nullptr) return;  // embedded or empty: nothing is mapped
+  static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(part.bytes.data());
+  const std::uintptr_t first = begin / page * page;
+  ::madvise(reinterpret_cast<void*>(first), begin + part.bytes.size() - first, advice);
+}
 
 [[noreturn]] void throw_open_error(const std::string& path, int error) {
   const bool absent = error == ENOENT || error == ENOTDIR;
@@ -96,17 +109,19 @@ std::size_t kilobytes_of(const std::string& line) {
 FileView open_file(const std::string& path) {
   if (is_embedded(path)) return open_embedded(path);
   // Without O_NONBLOCK, opening a pipe would wait for its writer.
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.valid()) throw_open_error(path, errno);
   const std::size_t size = checked_size(path, file);
-  if (size == 0) return {path, {}, nullptr};  // an empty range cannot be mapped
+  if (size == 0) return {path, {}, nullptr, -1};  // an empty range cannot be mapped
   void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (address == MAP_FAILED) {
     throw Error(ErrorKind::io, path + ": cannot map: " + std::strerror(errno));
   }
+  const int descriptor = file.get();
   return {path,
           {static_cast<const std::byte*>(address), size},
-          std::make_shared<Mapping>(address, size)};
+          std::make_shared<Mapping>(std::move(file), address, size),
+          descriptor};
 }
 
 bool file_exists(const std::string& path) {
@@ -150,10 +165,22 @@ std::string join_path(std::string_view directory, std::string_view name) {
   return path.append(name);
 }
 
-void release_pages(const FileView& file) {
-  if (file.owner == nullptr) return;  // embedded or empty: nothing is mapped
-  // Only a hint: should it fail, the pages merely stay.
-  ::madvise(const_cast<std::byte*>(file.bytes.data()), file.bytes.size(), MADV_DONTNEED);
+void release_pages(const FileView& file) { release_pages({file, file.bytes}, PageCache::keep); }
+
+void release_pages(const FilePart& part, PageCache cache) {
+  advise(part, MADV_DONTNEED);
+  if (cache == PageCache::keep || part.file.descriptor < 0) return;
+  const std::ptrdiff_t offset = part.bytes.data() - part.file.bytes.data();
+  ::posix_fadvise(part.file.descriptor, offset, static_cast<::off_t>(part.bytes.size()),
+                  POSIX_FADV_DONTNEED);
+}
+
+void start_reading(const FilePart& part) { advise(part, MADV_WILLNEED); }
+
+void map_pages([[maybe_unused]] const FilePart& part) {
+#if defined(MADV_POPULATE_READ)
+  advise(part, MADV_POPULATE_READ);  // since Linux 5.14; before, pages are mapped when touched
+#endif
 }
 
 ResidentMemory resident_memory() {

@@ -18,6 +18,7 @@ struct FileView {
   std::string path;
   std::span<const std::byte> bytes;
   std::shared_ptr<const void> owner;
+  int descriptor = -1;  ///< of the open file while `owner` lives; -1 if nothing is mapped
 
   std::string_view text() const {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -42,6 +43,25 @@ std::string join_path(std::string_view directory, std::string_view name);
 /// Tells the system that the mapped pages can be dropped from this process; they come back from the
 /// file when touched.
 void release_pages(const FileView& file);
+
+/// Some bytes of a file, such as the weights of one layer.
+struct FilePart {
+  FileView file;
+  std::span<const std::byte> bytes;
+};
+
+/// Whether pages that leave this process stay in the system's page cache. They cost nothing there
+/// unless a control group counts them as the process's own.
+enum class PageCache { keep, drop };
+
+/// The same for every page that the part touches.
+void release_pages(const FilePart& part, PageCache cache);
+
+/// Starts reading the part from disk, and returns at once.
+void start_reading(const FilePart& part);
+
+/// Reads the part from disk and maps its pages, as far as the system supports it.
+void map_pages(const FilePart& part);
 
 /// What this process holds in memory now: its own data, and pages of mapped files (which the system
 /// can drop). Zeros where the system does not tell.

@@ -166,8 +166,38 @@ std::vector<std::string> WeightFiles::unused() const {
   return names;
 }
 
-void WeightFiles::release_pages() const {
-  for (const SafetensorsFile& file : files_) ernie_image::release_pages(file.file());
+void WeightFiles::release_pages(PageCache cache) const {
+  for (const SafetensorsFile& file : files_)
+    ernie_image::release_pages({file.file(), file.file().bytes}, cache);
+}
+
+void WeightFiles::release_pages(const Weight& weight) const {
+  const auto found = file_of_.find(weight.name);
+  if (found == file_of_.end()) return;
+  const SafetensorsFile& file = files_[found->second];
+  const Weight& stored = file.stored(weight.name);
+  ernie_image::release_pages({file.file(), {stored.data, stored.size_bytes()}}, PageCache::keep);
+}
+
+std::vector<FilePart> WeightFiles::parts(std::string_view prefix) const {
+  std::map<const std::byte*, FilePart> by_address;
+  for (auto entry = file_of_.lower_bound(prefix);
+       entry != file_of_.end() && entry->first.starts_with(prefix); ++entry) {
+    const SafetensorsFile& file = files_[entry->second];
+    const Weight& weight = file.stored(entry->first);
+    if (file.file().owner == nullptr || weight.size_bytes() == 0) continue;
+    by_address.emplace(weight.data, FilePart{file.file(), {weight.data, weight.size_bytes()}});
+  }
+  std::vector<FilePart> joined;
+  for (const auto& [address, part] : by_address) {
+    std::span<const std::byte>* last = joined.empty() ? nullptr : &joined.back().bytes;
+    if (last != nullptr && last->data() + last->size() == address) {
+      *last = {last->data(), last->size() + part.bytes.size()};
+    } else {
+      joined.push_back(part);
+    }
+  }
+  return joined;
 }
 
 std::vector<Weight> WeightFiles::all() const {

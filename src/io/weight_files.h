@@ -23,10 +23,15 @@ class WeightFiles : public WeightSource {
   Weight get(const std::string& name, const Shape& expected_shape) override;
   void require_complete() const override;
   std::vector<std::string> unused() const override;
-  void release_pages() const override;
+  void release_pages() const override { release_pages(PageCache::keep); }
+  void release_pages(const Weight& weight) const override;
+  void release_pages(PageCache cache) const;
 
   /// Every tensor, sorted by name; for listing (see SafetensorsFile::stored).
   std::vector<Weight> all() const;
+  /// Where the tensors lie whose names begin with `prefix`; neighbours in a file joined. Nothing of
+  /// files that are not mapped (the embedded model).
+  std::vector<FilePart> parts(std::string_view prefix) const;
   const std::vector<SafetensorsFile>& files() const { return files_; }
 
  private:

@@ -50,6 +50,7 @@ Tensor LanguageModel::forward(std::span<const std::int32_t> ids, KvCache& cache,
       ops_.embedding(ids, *embed_tokens_, dtype).reshaped({1, tokens, config_.hidden_size});
   tap("embedding", hidden_states);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (listener_ != nullptr) listener_->before_layer(static_cast<std::int64_t>(i));
     const Tap layer = tap.at("layer" + std::to_string(i) + ".");
     hidden_states = layers_[i].forward(ops_, hidden_states, positions, layer, &cache.layers[i]);
   }

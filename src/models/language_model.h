@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "backend/backend.h"
@@ -26,7 +27,13 @@ class LanguageModel {
   LanguageModel(Backend& ops, WeightSource& source, const MinistralConfig& config,
                 bool tie_word_embeddings, Quantization quantization = Quantization::none);
 
+  /// Layer i has the weights whose names begin with this and "i.".
+  static constexpr std::string_view kLayerPrefix = "model.layers.";
+
   const MinistralConfig& config() const { return config_; }
+
+  /// Told of every layer of `forward` from now on; null for nobody.
+  void set_layer_listener(LayerListener* listener) { listener_ = listener; }
 
   KvCache make_cache(std::int64_t capacity, DType dtype) const;
 
@@ -41,6 +48,7 @@ class LanguageModel {
  private:
   Backend& ops_;
   MinistralConfig config_;
+  LayerListener* listener_ = nullptr;
   WeightHandle embed_tokens_;  // [V, H]
   std::vector<MinistralLayer> layers_;
   WeightHandle norm_;  // [H]

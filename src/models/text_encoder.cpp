@@ -17,12 +17,16 @@ std::string find_prefix(const WeightSource& source) {
 
 }  // namespace
 
+std::string TextEncoder::layer_prefix(const WeightSource& source) {
+  return find_prefix(source) + "layers.";
+}
+
 TextEncoder::TextEncoder(Backend& ops, WeightSource& source, const MinistralConfig& config)
     : ops_(ops), config_(config) {
   const WeightLoader loader(ops, source, find_prefix(source));
   embed_tokens_ = loader.load("embed_tokens.weight", {config.vocab_size, config.hidden_size},
                               WeightUse::embedding);
-  for (std::int64_t i = 0; i + 1 < config.num_hidden_layers; ++i) {
+  for (std::int64_t i = 0; i < layers_used(config); ++i) {
     layers_.emplace_back(loader.at("layers." + std::to_string(i)), config);
   }
 }
@@ -42,6 +46,7 @@ Tensor TextEncoder::forward(std::span<const std::int32_t> ids, DType dtype, Trac
   Tensor hidden_states =
       ops_.embedding(ids, *embed_tokens_, dtype).reshaped({1, tokens, config_.hidden_size});
   for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (listener_ != nullptr) listener_->before_layer(static_cast<std::int64_t>(i));
     const Tap tap(ops_, trace, "text.layer" + std::to_string(i) + ".");
     hidden_states = layers_[i].forward(ops_, hidden_states, positions, tap);
   }

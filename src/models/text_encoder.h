@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "backend/backend.h"
@@ -18,7 +19,18 @@ class TextEncoder {
   /// Weight names may begin with "language_model.model.", "language_model.", "model." or nothing.
   TextEncoder(Backend& ops, WeightSource& source, const MinistralConfig& config);
 
+  /// Layer i has the weights whose names begin with this and "i.".
+  static std::string layer_prefix(const WeightSource& source);
+
   const MinistralConfig& config() const { return config_; }
+
+  /// The last layer's output is not read, so it is left out.
+  static std::int64_t layers_used(const MinistralConfig& config) {
+    return config.num_hidden_layers - 1;
+  }
+
+  /// Told of every layer of `forward` from now on; null for nobody.
+  void set_layer_listener(LayerListener* listener) { listener_ = listener; }
 
   /// ids: T >= 1 tokens of one prompt, causal, no padding. Result: [T, H] in `dtype`.
   /// Throws Error(invalid_argument) for an id beyond the vocabulary.
@@ -27,6 +39,7 @@ class TextEncoder {
  private:
   Backend& ops_;
   MinistralConfig config_;
+  LayerListener* listener_ = nullptr;
   WeightHandle embed_tokens_;           // [V, H]
   std::vector<MinistralLayer> layers_;  // all but the last, whose output nobody reads
 };

@@ -191,7 +191,7 @@ Transformer::Transformer(Backend& ops, WeightSource& source, const TransformerCo
   time_linear_2_ = load_linear(time, "linear_2", hidden, hidden, Bias::yes);
   adaln_modulation_ = load_linear(loader, "adaLN_modulation.1", 6 * hidden, hidden, Bias::yes);
   for (std::int64_t i = 0; i < config.num_layers; ++i) {
-    blocks_.emplace_back(loader.at("layers." + std::to_string(i)), config);
+    blocks_.emplace_back(loader.at(std::string(kLayerPrefix) + std::to_string(i)), config);
   }
   final_norm_ = load_linear(loader.at("final_norm"), "linear", 2 * hidden, hidden, Bias::yes);
   final_linear_ = load_linear(loader, "final_linear", config.out_channels, hidden, Bias::yes);
@@ -274,6 +274,7 @@ Tensor Transformer::forward(const Tensor& latents, std::span<const float> timest
   const Modulation modulation(adaln_modulation_(ops_, ops_.silu(temb)));
   tap("adaLN_modulation", modulation.table);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    if (listener_ != nullptr) listener_->before_layer(static_cast<std::int64_t>(i));
     hidden_states = blocks_[i].forward(ops_, hidden_states, modulation, context,
                                        tap.at("block" + std::to_string(i) + "."));
   }

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "backend/backend.h"
@@ -82,7 +83,13 @@ class Transformer {
  public:
   Transformer(Backend& ops, WeightSource& source, const TransformerConfig& config);
 
+  /// Layer i has the weights whose names begin with this and "i.".
+  static constexpr std::string_view kLayerPrefix = "layers.";
+
   const TransformerConfig& config() const { return config_; }
+
+  /// Told of every layer of `forward` from now on; null for nobody.
+  void set_layer_listener(LayerListener* listener) { listener_ = listener; }
 
   /// text: [B, T, text_in_dim], row b valid up to text_lens[b] and zero beyond.
   TransformerContext prepare(const Tensor& text, std::span<const std::int64_t> text_lens,
@@ -99,6 +106,7 @@ class Transformer {
 
   Backend& ops_;
   TransformerConfig config_;
+  LayerListener* listener_ = nullptr;
   Linear x_embedder_;                     // [H, C]
   Linear text_proj_;                      // [H, text_in_dim]; null weight when the widths are equal
   Linear time_linear_1_, time_linear_2_;  // [H, H]

@@ -27,9 +27,11 @@ class WeightLoader {
   bool contains(const std::string& name) const { return source_.contains(prefix_ + name); }
 
   WeightHandle load(const std::string& name, const Shape& shape, WeightUse use) const {
-    const bool linear = use == WeightUse::linear;
-    return backend_.prepare(source_.get(prefix_ + name, shape), use,
-                            linear ? quantization_ : Quantization::none);
+    const Quantization quantization = use == WeightUse::linear ? quantization_ : Quantization::none;
+    const Weight weight = source_.get(prefix_ + name, shape);
+    WeightHandle handle = backend_.prepare(weight, use, quantization);
+    if (quantization != Quantization::none) source_.release_pages(weight);
+    return handle;
   }
 
   WeightHandle vector(const std::string& name, std::int64_t size) const {

@@ -1,40 +1,87 @@
 #include "pipeline/memory_plan.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <fstream>
-#include <limits>
-#include <sstream>
+#include <cassert>
 
-#include "ernie_image/error.h"
+#include "pipeline/memory_limit.h"
 
 namespace ernie_image {
 namespace {
 
-constexpr std::uint64_t kUnlimited = std::numeric_limits<std::uint64_t>::max();
+// Program and shared libraries, stacks, small tensors: 16 to 20 MiB measured.
+constexpr std::uint64_t kProgramBytes = std::uint64_t{20} << 20;
 
-std::uint64_t total_bytes(const WeightFiles& files) {
+// Rows of which a matrix product keeps a packed f32 copy at a time (src/backend/cpu/linear.cpp),
+// and its scratch memory.
+constexpr std::int64_t kPackedRows = 1056;
+constexpr std::uint64_t kScratchBytes = std::uint64_t{8} << 20;
+
+std::uint64_t minus(std::uint64_t a, std::uint64_t b) { return a - std::min(a, b); }
+
+// ---- weights -----------------------------------------------------------------------------------
+
+std::uint64_t prefix_bytes(const std::vector<Weight>& weights, const std::string& prefix) {
   std::uint64_t bytes = 0;
-  for (const Weight& weight : files.all()) bytes += weight.size_bytes();
+  for (const Weight& weight : weights) {
+    if (weight.name.starts_with(prefix)) bytes += weight.size_bytes();
+  }
   return bytes;
 }
 
-std::uint64_t total_elements(const WeightFiles& files) {
-  std::uint64_t elements = 0;
-  for (const Weight& weight : files.all())
-    elements += static_cast<std::uint64_t>(num_elements(weight.shape));
-  return elements;
+/// The mapped weights of a stage: `layers` of them by name, and `fixed_bytes` beside these.
+void set_weights(PlanStage& stage, const WeightFiles& files, std::string_view layer_prefix,
+                 std::int64_t layers, std::uint64_t fixed_bytes) {
+  const std::vector<Weight> weights = files.all();
+  for (std::int64_t i = 0; i < layers; ++i) {
+    const std::string prefix = std::string(layer_prefix) + std::to_string(i) + ".";
+    stage.layer_bytes = std::max(stage.layer_bytes, prefix_bytes(weights, prefix));
+  }
+  stage.fixed_bytes = fixed_bytes;
+  stage.residency.layers = stage.residency.resident_layers = layers;
 }
 
-/// Tokens x widths alive at once in a block: x, the normed x and either q, k, v with their rotated
-/// copies and the attended values, or gate, up and their product beside the float copy that the
-/// matrix product packs.
+/// Rows of a table that are looked up: the system maps 64 KiB around each.
+std::uint64_t looked_up_bytes(std::int64_t rows, const MinistralConfig& config) {
+  const auto table = static_cast<std::uint64_t>(config.vocab_size * config.hidden_size) * 2;
+  return std::min(static_cast<std::uint64_t>(rows) << 16, table);
+}
+
+/// Linear weights become 8-bit numbers with a scale for each row; everything else stays mapped.
+std::uint64_t quantized_bytes(const WeightFiles& files, Quantization quantization) {
+  if (quantization == Quantization::none) return 0;
+  std::uint64_t bytes = 0;
+  for (const Weight& weight : files.all()) {
+    if (weight.shape.size() < 2) continue;
+    bytes += static_cast<std::uint64_t>(num_elements(weight.shape)) +
+             static_cast<std::uint64_t>(weight.shape[0]) * sizeof(float);
+  }
+  return bytes;
+}
+
+/// Convolutions are reordered when they are loaded; the image path has no use for the encoder's.
+std::uint64_t convolution_bytes(const WeightFiles& files) {
+  std::uint64_t bytes = 0;
+  for (const Weight& weight : files.all()) {
+    const bool used =
+        weight.name.starts_with("decoder.") || weight.name.starts_with("post_quant_conv.");
+    if (used && weight.shape.size() == 4) bytes += weight.size_bytes();
+  }
+  return bytes;
+}
+
+// ---- activations -------------------------------------------------------------------------------
+
+/// Tokens x widths alive at once in a block: the block's input, x, the normed x and the result, and
+/// either q, k, v with their rotated copies and the attended values, or gate, up and their product;
+/// beside them the float copy that the matrix product packs. Blocks of the pool are up to an eighth
+/// larger than asked for.
 std::uint64_t block_bytes(std::int64_t tokens, std::int64_t hidden, std::int64_t qkv,
                           std::int64_t ffn, DType dtype) {
-  const std::int64_t attention = 2 * qkv + hidden;
-  const auto widths = static_cast<std::uint64_t>(2 * hidden + std::max(attention, 3 * ffn));
-  const auto packed = static_cast<std::uint64_t>(std::max(hidden, ffn)) * size_of(DType::f32);
-  return static_cast<std::uint64_t>(tokens) * (widths * size_of(dtype) + packed);
+  const std::int64_t widths = std::max(2 * qkv + 3 * hidden, 3 * ffn + 4 * hidden);
+  const std::int64_t packed = std::min(tokens, kPackedRows) * std::max(hidden, ffn);
+  const std::uint64_t bytes = static_cast<std::uint64_t>(tokens * widths) * size_of(dtype) +
+                              static_cast<std::uint64_t>(packed) * size_of(DType::f32);
+  return bytes + bytes / 16 + kScratchBytes;
 }
 
 std::uint64_t block_bytes(std::int64_t tokens, const MinistralConfig& config, DType dtype) {
@@ -43,100 +90,136 @@ std::uint64_t block_bytes(std::int64_t tokens, const MinistralConfig& config, DT
   return block_bytes(tokens, config.hidden_size, qkv, config.intermediate_size, dtype);
 }
 
-/// The first number in a file such as memory.max; "max" or no file: unlimited.
-std::uint64_t read_number(const std::string& path) {
-  std::ifstream file(path);
-  std::uint64_t value = 0;
-  return file >> value ? value : kUnlimited;
+/// Where nothing else limits it, the decoder takes half of the free memory at most.
+std::uint64_t decode_limit(const MemoryPlan& plan, const PlanStage& vae, std::uint64_t asked) {
+  if (asked == 0) return plan.available_bytes / 2;
+  return minus(asked, plan.stage_bytes(vae) - vae.activation_bytes);
 }
 
-std::uint64_t cgroup_left() {
-  const std::uint64_t limit = std::min(read_number("/sys/fs/cgroup/memory.max"),
-                                       read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
-  const std::uint64_t used = std::min(read_number("/sys/fs/cgroup/memory.current"),
-                                      read_number("/sys/fs/cgroup/memory/memory.usage_in_bytes"));
-  if (limit == kUnlimited || used == kUnlimited) return kUnlimited;
-  return limit > used ? limit - used : 0;
+}  // namespace
+
+// ---- MemoryPlan --------------------------------------------------------------------------------
+
+const PlanStage& MemoryPlan::stage(std::string_view name) const {
+  const auto found = std::ranges::find(stages, name, &PlanStage::name);
+  assert(found != stages.end());
+  return *found;
 }
 
-std::uint64_t mem_available() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream fields(line);
-    std::string key;
-    std::uint64_t kib = 0;
-    if (fields >> key >> kib && key == "MemAvailable:") return kib * 1024;
+std::uint64_t MemoryPlan::stage_bytes(const PlanStage& stage) const {
+  std::uint64_t bytes = program_bytes + stage.activation_bytes + stage.resident_bytes();
+  for (const PlanStage& other : stages) {
+    if (other.copy_stays || &other == &stage) bytes += other.copied_bytes;
   }
-  return kUnlimited;
+  return bytes;
 }
 
-std::string gib(std::uint64_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.1f GiB", static_cast<double>(bytes) / (1 << 30));
-  return text;
+std::uint64_t MemoryPlan::peak_bytes() const {
+  std::uint64_t peak = 0;
+  for (const PlanStage& stage : stages) peak = std::max(peak, stage_bytes(stage));
+  return peak;
+}
+
+std::uint64_t MemoryPlan::peak_activation_bytes() const {
+  std::uint64_t peak = 0;
+  for (const PlanStage& stage : stages) peak = std::max(peak, stage.activation_bytes);
+  return peak;
+}
+
+std::uint64_t MemoryPlan::enhancer_room_bytes() const {
+  std::uint64_t held = program_bytes;
+  for (const PlanStage& stage : stages) {
+    if (stage.copy_stays) held += stage.copied_bytes;
+  }
+  return minus(limit_bytes, held);
+}
+
+// ---- planning ----------------------------------------------------------------------------------
+
+namespace {
+
+PlanStage plan_text_encoder(const MinistralConfig& config, const WeightFiles& files,
+                            const PlanRequest& request) {
+  PlanStage stage;
+  stage.name = "text_encoder";
+  stage.activation_bytes = block_bytes(request.text_tokens, config, request.dtype);
+  set_weights(stage, files, TextEncoder::layer_prefix(files), TextEncoder::layers_used(config),
+              looked_up_bytes(request.text_tokens, config));
+  return stage;
+}
+
+PlanStage plan_transformer(const TransformerConfig& config, const WeightFiles& files,
+                           const PlanRequest& request, std::int64_t tokens) {
+  PlanStage stage;
+  stage.name = "transformer";
+  stage.activation_bytes = block_bytes(tokens, config.hidden_size, 3 * config.hidden_size,
+                                       config.ffn_hidden_size, request.dtype);
+  stage.copied_bytes = quantized_bytes(files, request.transformer_quantization);
+  stage.copy_stays = true;
+  if (stage.copied_bytes != 0) return stage;  // the file is not read again
+  const std::vector<Weight> all = files.all();
+  const std::uint64_t in_layers = prefix_bytes(all, std::string(Transformer::kLayerPrefix));
+  set_weights(stage, files, Transformer::kLayerPrefix, config.num_layers,
+              prefix_bytes(all, "") - in_layers);
+  return stage;
+}
+
+PlanStage plan_vae(const VaeConfig& config, const WeightFiles& files, const PlanRequest& request,
+                   std::int64_t h, std::int64_t w) {
+  PlanStage stage;
+  stage.name = "vae";
+  stage.activation_bytes = VaeDecoder::peak_bytes(config, request.images, h, w, request.dtype);
+  stage.copied_bytes = convolution_bytes(files);
+  stage.copy_stays = true;
+  return stage;
 }
 
 }  // namespace
 
 MemoryPlan plan_memory(const ModelConfigs& configs, const ModelWeights& weights,
                        const PlanRequest& request) {
-  const MinistralConfig& text = configs.text_encoder;
-  const TransformerConfig& dit = configs.transformer;
   const std::int64_t h = request.height_px / configs.vae.spatial_factor;
   const std::int64_t w = request.width_px / configs.vae.spatial_factor;
   const std::int64_t tokens = request.batch_rows * (h * w + request.text_tokens);
 
   MemoryPlan plan;
-  plan.stages = {
-      {"text_encoder", total_bytes(weights.text_encoder),
-       block_bytes(request.text_tokens, text, request.dtype)},
-      {"transformer", total_bytes(weights.transformer),
-       block_bytes(tokens, dit.hidden_size, 3 * dit.hidden_size, dit.ffn_hidden_size,
-                   request.dtype)},
-      {"vae", total_bytes(weights.vae),
-       VaeDecoder::peak_bytes(configs.vae, request.images, h, w, request.dtype)},
-  };
-  for (const PlanStage& stage : plan.stages)
-    plan.peak_activation_bytes = std::max(plan.peak_activation_bytes, stage.activation_bytes);
   plan.available_bytes = available_memory_bytes();
+  plan.limit_bytes = total_memory_limit(request.limit_bytes);
+  plan.program_bytes = kProgramBytes + weights.tokenizer_bytes;
+  plan.stages = {plan_text_encoder(configs.text_encoder, weights.text_encoder, request),
+                 plan_transformer(configs.transformer, weights.transformer, request, tokens),
+                 plan_vae(configs.vae, weights.vae, request, h, w)};
+  PlanStage& vae = plan.stages.back();
+  plan.decode_limit_bytes = decode_limit(plan, vae, request.limit_bytes);
+  vae.activation_bytes = std::min(vae.activation_bytes, plan.decode_limit_bytes);
+  for (PlanStage& stage : plan.stages)
+    fit_stage(stage, plan.limit_bytes, plan.stage_bytes(stage) - stage.resident_bytes());
+  drop_done_components(plan);
   return plan;
 }
 
-PlanStage plan_enhancer(const MinistralConfig& config, const WeightFiles& weights,
-                        const EnhancerPlanRequest& request) {
+StageMemory stage_memory(const PlanStage& stage, std::uint64_t predicted_bytes) {
+  const ResidencyPlan& residency = stage.residency;
+  return {stage.name, predicted_bytes, 0, static_cast<int>(residency.layers),
+          static_cast<int>(residency.layers - residency.resident_layers)};
+}
+
+PlanStage plan_enhancer(const MinistralConfig& config, bool tied_embeddings,
+                        const WeightFiles& weights, const EnhancerPlanRequest& request,
+                        std::uint64_t room_bytes) {
   const std::int64_t capacity = request.prompt_tokens + request.new_tokens;
-  PlanStage stage{"pe", total_bytes(weights),
-                  LanguageModel::cache_bytes(config, capacity, request.dtype) +
-                      block_bytes(request.prompt_tokens, config, request.dtype)};
-  if (request.quantization == Quantization::int8) stage.activation_bytes += total_elements(weights);
+  PlanStage stage;
+  stage.name = "pe";
+  stage.activation_bytes = LanguageModel::cache_bytes(config, capacity, request.dtype) +
+                           block_bytes(request.prompt_tokens, config, request.dtype);
+  stage.copied_bytes = quantized_bytes(weights, request.quantization);
+  std::uint64_t fixed = looked_up_bytes(capacity, config);
+  if (stage.copied_bytes == 0) {
+    fixed += prefix_bytes(weights.all(), tied_embeddings ? "model.embed_tokens." : "lm_head.");
+    set_weights(stage, weights, LanguageModel::kLayerPrefix, config.num_hidden_layers, fixed);
+  }
+  fit_stage(stage, room_bytes, stage.activation_bytes + stage.copied_bytes);
   return stage;
 }
-
-void require_fit(const MemoryPlan& plan, std::uint64_t memory_limit_bytes) {
-  const std::uint64_t available =
-      memory_limit_bytes != 0 ? memory_limit_bytes : plan.available_bytes;
-  for (const PlanStage& stage : plan.stages) {
-    if (stage.name == "vae" || stage.activation_bytes <= available)
-      continue;  // the VAE decodes in bands instead
-    throw Error(
-        ErrorKind::out_of_memory,
-        "the " + stage.name + " needs " + gib(stage.activation_bytes) + " for activations and " +
-            gib(available) +
-            " is available; ask for fewer images at once, a smaller picture, or --dtype bf16");
-  }
-}
-
-void require_enhancer_fit(const PlanStage& stage, std::uint64_t memory_limit_bytes) {
-  const std::uint64_t available =
-      memory_limit_bytes != 0 ? memory_limit_bytes : available_memory_bytes();
-  if (stage.activation_bytes <= available) return;
-  throw Error(ErrorKind::out_of_memory,
-              "the prompt enhancer needs " + gib(stage.activation_bytes) +
-                  " besides its mapped weights and " + gib(available) +
-                  " is available; allow fewer new tokens, use --dtype bf16, or run with "
-                  "--no-enhance");
-}
-
-std::uint64_t available_memory_bytes() { return std::min(mem_available(), cgroup_left()); }
 
 }  // namespace ernie_image

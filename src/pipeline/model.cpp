@@ -48,10 +48,16 @@ template <typename Network, typename Config>
 Network build(Backend& ops, WeightFiles& weights, const Config& config) {
   Network network(ops, weights, config);
   weights.require_complete();
+  weights.release_pages();  // of what was copied while loading
   return network;
 }
 
 }  // namespace
+
+std::uint64_t tokenizer_memory_bytes(const ModelFolder& folder, const std::string& part) {
+  const std::string path = join_path(folder.component(part), "tokenizer.json");
+  return file_exists(path) ? open_file(path).bytes.size() / 2 * 3 : 0;
+}
 
 ModelConfigs ModelConfigs::read(const ModelFolder& folder) {
   const ConfigReader vae_config = open_config(folder, "vae");

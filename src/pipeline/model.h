@@ -1,6 +1,7 @@
 // A loaded model folder: configs, mapped weights, the networks on one device.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -31,16 +32,21 @@ struct ModelConfigs {
   static ModelConfigs read(const ModelFolder& folder);
 };
 
+/// Memory that a tokenizer will take: some half more than its file (measured on the released one).
+std::uint64_t tokenizer_memory_bytes(const ModelFolder& folder, const std::string& part);
+
 /// The weights of one component, `<folder>/<part>/<stem>*.safetensors`.
 struct ModelWeights {
   explicit ModelWeights(const ModelFolder& folder)
       : text_encoder(folder.component("text_encoder"), "model"),
         transformer(folder.component("transformer"), "diffusion_pytorch_model"),
-        vae(folder.component("vae"), "diffusion_pytorch_model") {}
+        vae(folder.component("vae"), "diffusion_pytorch_model"),
+        tokenizer_bytes(tokenizer_memory_bytes(folder, "tokenizer")) {}
 
   WeightFiles text_encoder;
   WeightFiles transformer;
   WeightFiles vae;
+  std::uint64_t tokenizer_bytes;  ///< that the tokenizer takes in memory
 };
 
 struct Model {

@@ -12,11 +12,13 @@
 #include "core/trace.h"
 #include "pipeline/guidance.h"
 #include "pipeline/memory_plan.h"
+#include "pipeline/memory_sampler.h"
 #include "pipeline/model.h"
 #include "pipeline/plan.h"
 #include "pipeline/prompt_enhancer.h"
 #include "pipeline/random.h"
 #include "pipeline/text_batch.h"
+#include "pipeline/weight_residency.h"
 
 namespace ernie_image {
 namespace {
@@ -43,6 +45,25 @@ class CancelScope {
 
  private:
   Backend& ops_;
+};
+
+/// Notes what each stage took beside what was planned.
+class StageRecorder {
+ public:
+  StageRecorder(const MemoryPlan& plan, std::vector<StageMemory>& stages)
+      : plan_(plan), stages_(stages) {}
+
+  void finish(std::string_view name) {
+    const PlanStage& stage = plan_.stage(name);
+    stages_.push_back(stage_memory(stage, plan_.stage_bytes(stage)));
+    stages_.back().measured_bytes = sampler_.peak().total_bytes;
+    sampler_.restart();
+  }
+
+ private:
+  const MemoryPlan& plan_;
+  std::vector<StageMemory>& stages_;
+  MemorySampler sampler_;
 };
 
 std::unique_ptr<Backend> make_backend(const LoadOptions& options) {
@@ -100,6 +121,12 @@ Tensor channels_first(const Tensor& images) {
 
 }  // namespace
 
+/// What is to be made, and in how much memory.
+struct CheckedPlan {
+  GenerationPlan generation;
+  MemoryPlan memory;
+};
+
 struct Pipeline::State {
   explicit State(const LoadOptions& options)
       : precision(options.precision),
@@ -115,14 +142,17 @@ struct Pipeline::State {
   Model model;
   ModelInfo info;
 
-  GenerationPlan checked_plan(const Request& request) const;
+  CheckedPlan checked_plan(const Request& request) const;
+  MemoryPlan resting_plan() const;
+  TextBatch encode(const Request& request, const GenerationPlan& plan, const MemoryPlan& memory);
   Tensor initial_latents(const Request& request, const GenerationPlan& plan) const;
   Tensor denoise(const Request& request, const GenerationPlan& plan,
                  const TransformerContext& context, Tensor latents, Timings& timings) const;
   Tensor predict_velocity(const GenerationPlan& plan, const TransformerContext& context,
                           const Tensor& latents, float timestep, const std::string& step,
                           Trace* trace) const;
-  std::vector<Image> decode(const Request& request, const Tensor& latents) const;
+  std::vector<Image> decode(const Request& request, const Tensor& latents,
+                            std::uint64_t limit_bytes) const;
 };
 
 Pipeline::Pipeline(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -154,9 +184,16 @@ Pipeline Pipeline::load(const LoadOptions& options) {
 EnhancedPrompt Pipeline::enhance(const std::string& prompt, int width_px, int height_px,
                                  const EnhanceOptions& options) {
   const CancelScope cancel(*state_->backend, options.cancel);
-  const PromptEnhancer enhancer(*state_->backend, state_->model.folder, state_->dtype,
-                                options.quantization, state_->memory_limit_bytes);
-  EnhancedPrompt enhanced = enhancer.enhance(prompt, width_px, height_px, options);
+  MemorySampler sampler;
+  const MemoryPlan plan = state_->resting_plan();
+  EnhancedPrompt enhanced;
+  {
+    const PromptEnhancer enhancer(*state_->backend, state_->model.folder, state_->dtype,
+                                  options.quantization, plan.enhancer_room_bytes());
+    enhanced = enhancer.enhance(prompt, width_px, height_px, options);
+  }
+  enhanced.memory.predicted_bytes += plan.limit_bytes - plan.enhancer_room_bytes();
+  enhanced.memory.measured_bytes = sampler.peak().total_bytes;
   state_->backend->release_cache();
   return enhanced;
 }
@@ -166,31 +203,34 @@ void Pipeline::check(const Request& request) const { state_->checked_plan(reques
 Result Pipeline::generate(const Request& request) {
   State& state = *state_;
   Backend& ops = *state.backend;
-  const GenerationPlan plan = state.checked_plan(request);
+  const auto [plan, memory] = state.checked_plan(request);
   const CancelScope cancel(ops, request.cancel);
   ops.reset_peak_memory();
   Result result;
-  const auto report = [&](Stage stage, int step, int steps, double seconds) {
-    if (request.on_progress) request.on_progress({stage, step, steps, seconds});
-  };
+  StageRecorder recorder(memory, result.memory);
 
   const Stopwatch text_watch;
-  const TextBatch text = encode_text(
-      ops, state.model.text_encoder, plan, request.num_images_per_prompt, state.dtype,
-      request.trace,
-      [&](int done, int total) { report(Stage::text_encoder, done, total, text_watch.seconds()); });
-  state.model.weights.text_encoder.release_pages();
-  const TransformerContext context = state.model.transformer.prepare(
-      text.text_bth, text.text_lens, plan.latent_height, plan.latent_width, request.trace);
-  result.timings.text_encoder_seconds = text_watch.seconds();
-
-  Tensor latents =
-      state.denoise(request, plan, context, state.initial_latents(request, plan), result.timings);
+  const TextBatch text = state.encode(request, plan, memory);
+  recorder.finish("text_encoder");
+  Tensor latents;
+  {
+    Model& model = state.model;
+    WeightResidency residency(model.weights.transformer, Transformer::kLayerPrefix,
+                              memory.stage("transformer").residency);
+    const ListeningScope listening(model.transformer, residency);
+    const TransformerContext context = model.transformer.prepare(
+        text.text_bth, text.text_lens, plan.latent_height, plan.latent_width, request.trace);
+    result.timings.text_encoder_seconds = text_watch.seconds();
+    latents =
+        state.denoise(request, plan, context, state.initial_latents(request, plan), result.timings);
+  }
   ops.release_cache();
+  recorder.finish("transformer");
 
   const Stopwatch vae_watch;
-  result.images = state.decode(request, latents);
+  result.images = state.decode(request, latents, memory.decode_limit_bytes);
   result.timings.vae_decoder_seconds = vae_watch.seconds();
+  recorder.finish("vae");
   ops.release_cache();
   for (const auto& ids : plan.prompt_ids)
     result.prompt_tokens.push_back(static_cast<int>(ids.size()));
@@ -198,17 +238,46 @@ Result Pipeline::generate(const Request& request) {
   return result;
 }
 
-/// The plan of a request that can be served: its values are valid and its activations fit.
-GenerationPlan Pipeline::State::checked_plan(const Request& request) const {
+/// The plan of a request that can be served: its values are valid and its memory fits.
+CheckedPlan Pipeline::State::checked_plan(const Request& request) const {
   GenerationPlan plan = plan_generation(request, model);
-  PlanRequest memory{
-      plan.images * (plan.guided ? 2 : 1), plan.images, plan.height_px, plan.width_px, 0, dtype};
+  PlanRequest memory{plan.images * (plan.guided ? 2 : 1),
+                     plan.images,
+                     plan.height_px,
+                     plan.width_px,
+                     0,
+                     dtype,
+                     memory_limit_bytes};
   for (const auto* group : {&plan.prompt_ids, &plan.negative_ids}) {
     for (const auto& ids : *group)
       memory.text_tokens = std::max(memory.text_tokens, static_cast<std::int64_t>(ids.size()));
   }
-  require_fit(plan_memory(model.configs, model.weights, memory), memory_limit_bytes);
-  return plan;
+  // Pictures are decoded one at a time, but for a trace.
+  if (request.trace == nullptr) memory.images = 1;
+  MemoryPlan memory_plan = plan_memory(model.configs, model.weights, memory);
+  require_fit(memory_plan);
+  return {std::move(plan), std::move(memory_plan)};
+}
+
+/// What is held between requests.
+MemoryPlan Pipeline::State::resting_plan() const {
+  const std::int64_t side = model.configs.default_side_px;
+  return plan_memory(model.configs, model.weights,
+                     {1, 1, side, side, 1, dtype, memory_limit_bytes});
+}
+
+TextBatch Pipeline::State::encode(const Request& request, const GenerationPlan& plan,
+                                  const MemoryPlan& memory) {
+  const WeightFiles& weights = model.weights.text_encoder;
+  WeightResidency residency(weights, TextEncoder::layer_prefix(weights),
+                            memory.stage("text_encoder").residency);
+  const ListeningScope listening(model.text_encoder, residency);
+  const Stopwatch watch;
+  return encode_text(*backend, model.text_encoder, plan, request.num_images_per_prompt, dtype,
+                     request.trace, [&](int done, int total) {
+                       if (request.on_progress)
+                         request.on_progress({Stage::text_encoder, done, total, watch.seconds()});
+                     });
 }
 
 /// Given latents, or noise: one draw for the whole batch from a single seed, one an image from a
@@ -285,9 +354,8 @@ Tensor Pipeline::State::denoise(const Request& request, const GenerationPlan& pl
 
 /// Latents [images, C, h, w] to pictures, one at a time: the decoder is what needs most memory for
 /// one of them.
-std::vector<Image> Pipeline::State::decode(const Request& request, const Tensor& latents) const {
-  const std::uint64_t limit =
-      memory_limit_bytes != 0 ? memory_limit_bytes : available_memory_bytes() / 2;
+std::vector<Image> Pipeline::State::decode(const Request& request, const Tensor& latents,
+                                           std::uint64_t limit_bytes) const {
   const Stopwatch watch;
   const Tensor z = model.vae.unpack(latents);
   record(request.trace, "vae.input", channels_first(z));
@@ -298,7 +366,7 @@ std::vector<Image> Pipeline::State::decode(const Request& request, const Tensor&
   Tensor decoded = Tensor::host(z.dtype(), picture);
   for (std::int64_t i = 0; i < latents.dim(0); i += at_once) {
     const Tensor part =
-        model.vae.decode(backend->upload(z.slice(i, at_once)), limit, request.trace);
+        model.vae.decode(backend->upload(z.slice(i, at_once)), limit_bytes, request.trace);
     std::copy_n(part.bytes(), part.size_bytes(), decoded.slice(i, at_once).bytes());
     if (request.on_progress)
       request.on_progress({Stage::vae_decoder, static_cast<int>(i + at_once),

@@ -8,7 +8,9 @@
 #include "ernie_image/error.h"
 #include "io/config_reader.h"
 #include "io/file_view.h"
+#include "pipeline/memory_limit.h"
 #include "pipeline/memory_plan.h"
+#include "pipeline/weight_residency.h"
 
 namespace ernie_image {
 namespace {
@@ -27,10 +29,11 @@ const ModelFolder& require_enhancer(const ModelFolder& folder) {
 }
 
 /// Opens the weights, provided that a quantised copy of them would fit.
-WeightFiles open_weights(const ModelFolder& folder, const MinistralConfig& config,
+WeightFiles open_weights(const ModelFolder& folder, const PromptEnhancerConfig& config,
                          Quantization quantization, std::uint64_t memory_limit_bytes) {
   WeightFiles weights(folder.component("pe"), "model");
-  require_enhancer_fit(plan_enhancer(config, weights, {0, 0, DType::f32, quantization}),
+  require_enhancer_fit(plan_enhancer(config.model, config.tie_word_embeddings, weights,
+                                     {0, 0, DType::f32, quantization}, memory_limit_bytes),
                        memory_limit_bytes);
   return weights;
 }
@@ -128,14 +131,22 @@ PromptEnhancer::PromptEnhancer(Backend& ops, const ModelFolder& folder, DType dt
                                Quantization quantization, std::uint64_t memory_limit_bytes)
     : ops_(ops),
       dtype_(dtype),
-      memory_limit_bytes_(memory_limit_bytes),
+      quantization_(quantization),
+      tokenizer_bytes_(tokenizer_memory_bytes(folder, "pe_tokenizer")),
+      memory_limit_bytes_(total_memory_limit(memory_limit_bytes)),
       config_(PromptEnhancerConfig::read(require_enhancer(folder))),
       tokenizer_(Tokenizer::open(folder.component("pe_tokenizer"))),
       template_(
           ChatTemplate::open(join_path(folder.component("pe_tokenizer"), "chat_template.jinja"))),
-      weights_(open_weights(folder, config_.model, quantization, memory_limit_bytes)),
+      weights_(open_weights(folder, config_, quantization, memory_limit_bytes_)),
       model_(ops, weights_, config_.model, config_.tie_word_embeddings, quantization) {
   weights_.require_complete();
+}
+
+PlanStage PromptEnhancer::plan(std::int64_t prompt_tokens, std::int64_t new_tokens) const {
+  return plan_enhancer(config_.model, config_.tie_word_embeddings, weights_,
+                       {prompt_tokens, new_tokens, dtype_, quantization_},
+                       memory_limit_bytes_ - std::min(memory_limit_bytes_, tokenizer_bytes_));
 }
 
 std::string PromptEnhancer::render(const std::string& prompt, int width_px, int height_px,
@@ -174,9 +185,10 @@ EnhancedPrompt PromptEnhancer::enhance(const std::string& prompt, int width_px, 
   result.prompt_tokens = static_cast<int>(prompt_ids.size());
   const std::int64_t limit = new_token_limit(std::ssize(prompt_ids), options);
 
-  require_enhancer_fit(
-      plan_enhancer(config_.model, weights_, {std::ssize(prompt_ids), limit, dtype_}),
-      memory_limit_bytes_);
+  const PlanStage stage = plan(std::ssize(prompt_ids), limit);
+  require_enhancer_fit(stage, memory_limit_bytes_);
+  WeightResidency residency(weights_, LanguageModel::kLayerPrefix, stage.residency);
+  const ListeningScope listening(model_, residency);
 
   const auto prefill_start = std::chrono::steady_clock::now();
   KvCache cache = model_.make_cache(std::ssize(prompt_ids) + limit, dtype_);
@@ -197,6 +209,8 @@ EnhancedPrompt PromptEnhancer::enhance(const std::string& prompt, int width_px, 
   stream.finish(ids);
   result.decode_seconds = seconds_since(decode_start);
   result.text = strip(tokenizer_.decode(ids, true));
+  result.memory = stage_memory(stage, stage.activation_bytes + stage.copied_bytes +
+                                          stage.resident_bytes() + tokenizer_bytes_);
   result.ids.assign(ids.begin(), ids.end());
   return result;
 }

@@ -9,6 +9,7 @@
 #include "io/model_folder.h"
 #include "io/weight_files.h"
 #include "models/language_model.h"
+#include "pipeline/memory_plan.h"
 #include "pipeline/sampling.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
@@ -28,8 +29,8 @@ struct PromptEnhancerConfig {
 /// Made for one or a few prompts and dropped again: it holds the mapped weights of a 3B model.
 class PromptEnhancer {
  public:
-  /// `memory_limit_bytes` 0: what is free. Throws Error(not_found) if the folder has no enhancer,
-  /// Error(out_of_memory).
+  /// `memory_limit_bytes`, for this alone; 0: what is free. Throws Error(not_found) if the folder
+  /// has no enhancer, Error(out_of_memory).
   PromptEnhancer(Backend& ops, const ModelFolder& folder, DType dtype,
                  Quantization quantization = Quantization::none,
                  std::uint64_t memory_limit_bytes = 0);
@@ -42,6 +43,9 @@ class PromptEnhancer {
   EnhancedPrompt enhance(const std::string& prompt, int width_px, int height_px,
                          const EnhanceOptions& options) const;
 
+  /// What a prompt of so many tokens takes.
+  PlanStage plan(std::int64_t prompt_tokens, std::int64_t new_tokens) const;
+
   const LanguageModel& model() const { return model_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
 
@@ -52,12 +56,14 @@ class PromptEnhancer {
 
   Backend& ops_;
   DType dtype_;
+  Quantization quantization_;
+  std::uint64_t tokenizer_bytes_;
   std::uint64_t memory_limit_bytes_;
   PromptEnhancerConfig config_;
   Tokenizer tokenizer_;
   ChatTemplate template_;
   WeightFiles weights_;
-  LanguageModel model_;
+  mutable LanguageModel model_;  // is told who listens, which changes nothing that it computes
 };
 
 /// Without Unicode white space at both ends, as Python's str.strip.

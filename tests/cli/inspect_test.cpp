@@ -32,7 +32,7 @@ TEST(Inspect, DescribesTheEmbeddedModel) {
   EXPECT_EQ(transformer["bytes"], 2818368 * 2);
   EXPECT_EQ(transformer["tensors"], 68);
   EXPECT_EQ(transformer["dtypes"], json({{"BF16", 68}}));
-  EXPECT_EQ(report["memory_plan"]["stages"].size(), 3u);
+  EXPECT_EQ(report["memory_plan"]["stages"].size(), 4u);
   EXPECT_GT(report["memory_plan"]["peak_activation_bytes"], 0);
 }
 

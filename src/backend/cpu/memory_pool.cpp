@@ -1,5 +1,6 @@
 #include "backend/cpu/memory_pool.h"
 
+#include <malloc.h>  // malloc_trim
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -74,6 +75,7 @@ void system_free(std::byte* block, std::size_t bytes) {
 struct CpuMemoryPool::State {
   std::mutex mutex;
   std::map<std::size_t, std::vector<std::byte*>> free_blocks;  // by size class
+  std::size_t free_bytes = 0;                                  // in free_blocks
   std::size_t used_bytes = 0;
   std::size_t peak_bytes = 0;
 
@@ -86,7 +88,9 @@ struct CpuMemoryPool::State {
     if (!blocks.empty()) {
       block = blocks.back();
       blocks.pop_back();
+      free_bytes -= bytes;
     } else {
+      trim(std::max(peak_bytes, used_bytes + bytes) - used_bytes - bytes);
       block = system_allocate(bytes);
     }
     if (block == nullptr) return nullptr;
@@ -100,17 +104,35 @@ struct CpuMemoryPool::State {
     used_bytes -= bytes;
     if (kReuse) {
       free_blocks[bytes].push_back(block);
+      free_bytes += bytes;
     } else {
       system_free(block, bytes);
     }
   }
 
+  /// Gives free blocks back to the system, the largest first, until `most` bytes of them are left.
+  /// Otherwise a run that asks for ever other sizes would hold far more than it uses at a time.
+  void trim(std::size_t most) {
+    for (auto entry = free_blocks.rbegin(); entry != free_blocks.rend(); ++entry) {
+      auto& [bytes, blocks] = *entry;
+      if (bytes < kLargeBlock) return;  // in all they are little, and often needed
+      for (; free_bytes > most && !blocks.empty(); blocks.pop_back()) {
+        system_free(blocks.back(), bytes);
+        free_bytes -= bytes;
+      }
+    }
+  }
+
   void release_cache() {
     const std::lock_guard lock(mutex);
+    free_bytes = 0;
     for (const auto& [bytes, blocks] : free_blocks) {
       for (std::byte* block : blocks) system_free(block, bytes);
     }
     free_blocks.clear();
+#if defined(__GLIBC__)
+    malloc_trim(0);  // the small blocks, which the C library would keep
+#endif
   }
 };
 

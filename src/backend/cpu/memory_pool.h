@@ -6,8 +6,9 @@
 
 namespace ernie_image {
 
-/// Blocks are grouped in size classes an eighth apart. Safe to free from any thread; a block may
-/// outlive its pool.
+/// Blocks are grouped in size classes an eighth apart. Used and free ones together take no more
+/// than the used ones did at their peak, small ones aside. Safe to free from any thread; a block
+/// may outlive its pool.
 class CpuMemoryPool {
  public:
   CpuMemoryPool();

@@ -1,4 +1,4 @@
-#include "cli/memory_sampler.h"
+#include "pipeline/memory_sampler.h"
 
 #include <algorithm>
 #include <chrono>
@@ -16,7 +16,7 @@ MemorySampler::~MemorySampler() {
   thread_.join();
 }
 
-ResidentMemory MemorySampler::peak() {
+PeakMemory MemorySampler::peak() {
   const std::lock_guard lock(mutex_);
   sample();
   return peak_;
@@ -31,10 +31,17 @@ void MemorySampler::sample_until_stopped() {
   }
 }
 
+void MemorySampler::restart() {
+  const std::lock_guard lock(mutex_);
+  peak_ = {};
+}
+
 void MemorySampler::sample() {
   const ResidentMemory now = resident_memory();
-  peak_.anonymous_bytes = std::max(peak_.anonymous_bytes, now.anonymous_bytes);
-  peak_.file_bytes = std::max(peak_.file_bytes, now.file_bytes);
+  peak_.anonymous_bytes = std::max<std::uint64_t>(peak_.anonymous_bytes, now.anonymous_bytes);
+  peak_.file_bytes = std::max<std::uint64_t>(peak_.file_bytes, now.file_bytes);
+  peak_.total_bytes =
+      std::max<std::uint64_t>(peak_.total_bytes, now.anonymous_bytes + now.file_bytes);
 }
 
 }  // namespace ernie_image
