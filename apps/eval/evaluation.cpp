@@ -7,12 +7,12 @@
 #include "cli/flags.h"
 #include "cli/generation.h"
 #include "cli/image_record.h"
-#include "cli/memory_sampler.h"
 #include "core/trace.h"
 #include "eval/figures.h"
 #include "eval/heat_map.h"
 #include "eval/run_log.h"
 #include "eval/tensor_difference.h"
+#include "pipeline/memory_sampler.h"
 
 namespace ernie_image {
 namespace {

@@ -13,7 +13,7 @@
 #include "eval/configuration.h"
 #include "eval/machine.h"
 #include "eval/metrics.h"
-#include "io/file_view.h"
+#include "pipeline/memory_sampler.h"
 
 namespace ernie_image {
 
@@ -51,7 +51,7 @@ struct Performance {
   RunSeconds warm_up;            ///< the first run after loading, in no statistic
   std::vector<RunSeconds> runs;  ///< of the first prompt
   bool repeatable = true;        ///< every run of the first prompt made the same pixels
-  ResidentMemory peak_memory;    ///< of the whole process while this configuration ran
+  PeakMemory peak_memory;        ///< of the whole process while this configuration ran
   std::uint64_t peak_activation_bytes = 0;
 };
 

@@ -75,32 +75,42 @@ TEST(ReportChanges, OtherSettingsAreNamed) {
   EXPECT_NE(changes.differing_settings[0].find("seed"), std::string::npos);
 }
 
-class ReportFile : public testing::TestWithParam<std::pair<const char*, const char*>> {};
+struct BadReport {
+  const char* name;
+  const char* content;
+  const char* message;  ///< part of what must be said
+};
+
+class ReportFile : public testing::TestWithParam<BadReport> {};
 
 TEST_P(ReportFile, IsRefusedIfItIsNone) {
   const cli_test::TemporaryFolder folder;
-  const auto& [content, part] = GetParam();
-  cli_test::write_bytes(folder / "bad.json", content);
+  cli_test::write_bytes(folder / "bad.json", GetParam().content);
   cli_test::write_bytes(folder / "good.json", report(0.1, 1).dump());
   const auto outcome =
       cli_test::run_program({"eval", "--compare", folder / "good.json", folder / "bad.json"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_NE(outcome.err.find("bad.json"), std::string::npos) << outcome.err;
-  EXPECT_NE(outcome.err.find(part), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find(GetParam().message), std::string::npos) << outcome.err;
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Hostile, ReportFile,
-    testing::Values(std::pair{"", "empty"}, std::pair{"[1, 2", "JSON"}, std::pair{"[]", "format"},
-                    std::pair{R"({"format": "png"})", "format"},
-                    std::pair{R"({"format": "ernie-image-eval", "format_version": 99})", "99"},
-                    std::pair{R"({"format": "ernie-image-eval", "format_version": "1"})", "1"},
-                    std::pair{
-                        R"({"format": "ernie-image-eval", "format_version": 1, "baseline": 3})",
-                        "baseline"},
-                    std::pair{R"({"format": "ernie-image-eval", "format_version": 1, "baseline": {},
+    testing::Values(
+        BadReport{"Empty", "", "empty"}, BadReport{"CutShort", "[1, 2", "JSON"},
+        BadReport{"AList", "[]", "format"},
+        BadReport{"AnotherFormat", R"({"format": "png"})", "format"},
+        BadReport{"AnotherVersion", R"({"format": "ernie-image-eval", "format_version": 99})",
+                  "99"},
+        BadReport{"VersionAsText", R"({"format": "ernie-image-eval", "format_version": "1"})", "1"},
+        BadReport{"NoBaseline",
+                  R"({"format": "ernie-image-eval", "format_version": 1, "baseline": 3})",
+                  "baseline"},
+        BadReport{"NoCandidates",
+                  R"({"format": "ernie-image-eval", "format_version": 1, "baseline": {},
                       "candidates": {"a": 1}})",
-                              "candidates"}));
+                  "candidates"}),
+    [](const auto& info) { return info.param.name; });
 
 TEST(ReportChanges, SurvivesAReportWhoseFieldsHaveOtherTypes) {
   const json odd = {{"format", "ernie-image-eval"},
