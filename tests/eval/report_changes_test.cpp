@@ -81,6 +81,8 @@ struct BadReport {
   const char* message;  ///< part of what must be said
 };
 
+void PrintTo(const BadReport& report, std::ostream* out) { *out << report.name; }
+
 class ReportFile : public testing::TestWithParam<BadReport> {};
 
 TEST_P(ReportFile, IsRefusedIfItIsNone) {
@@ -110,7 +112,7 @@ INSTANTIATE_TEST_SUITE_P(
                   R"({"format": "ernie-image-eval", "format_version": 1, "baseline": {},
                       "candidates": {"a": 1}})",
                   "candidates"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 TEST(ReportChanges, SurvivesAReportWhoseFieldsHaveOtherTypes) {
   const json odd = {{"format", "ernie-image-eval"},
