@@ -5,6 +5,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "cli/console.h"
 #include "cli/exit_code.h"
+#include "cli/verify_report.h"
 #include "core/thread_pool.h"
 
 namespace ernie_image {
@@ -13,7 +14,8 @@ namespace {
 constexpr const char* kExamples =
     "Examples:\n"
     "  ernie-image devices\n"
-    "  ernie-image devices --json";
+    "  ernie-image devices --json\n"
+    "  ernie-image devices --verify cpu";
 
 int run_devices(bool json) {
   const std::vector<std::string> kernels = cpu_kernel_names();
@@ -37,8 +39,18 @@ Command add_devices_command(CLI::App& program) {
   CLI::App* app = program.add_subcommand("devices", "List devices and CPU kernel sets");
   const auto json = std::make_shared<bool>(false);
   app->add_flag("--json", *json, "print JSON");
+  const auto verify = std::make_shared<std::string>();
+  app->add_option("--verify", *verify,
+                  "compute every operation on DEVICE (default: cpu) and compare it with double "
+                  "precision; exit code 1 if any differs too much")
+      ->expected(0, 1)
+      ->default_str("cpu")
+      ->type_name("[DEVICE]");
   app->footer(kExamples);
-  return {app, [json] { return run_devices(*json); }};
+  return {app, [json, verify, app] {
+            if (app->count("--verify") == 0) return run_devices(*json);
+            return verify_device({verify->empty() ? "cpu" : *verify}, *json);
+          }};
 }
 
 }  // namespace ernie_image

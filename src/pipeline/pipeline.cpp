@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-#include "backend/cpu/cpu_backend.h"
+#include "backend/registry.h"
 #include "core/trace.h"
 #include "pipeline/guidance.h"
 #include "pipeline/memory_plan.h"
@@ -66,12 +66,8 @@ class StageRecorder {
   MemorySampler sampler_;
 };
 
-std::unique_ptr<Backend> make_backend(const LoadOptions& options) {
-  if (options.device != "cpu") {
-    throw Error(ErrorKind::unsupported,
-                "device \"" + options.device + "\" is not in this build; --device cpu is");
-  }
-  return make_cpu_backend({options.num_threads, options.cpu_kernels});
+BackendOptions backend_options(const LoadOptions& options) {
+  return {options.device, options.num_threads, options.cpu_kernels};
 }
 
 /// Tensors the released folders hold although the image path never reads them.
@@ -132,7 +128,7 @@ struct Pipeline::State {
       : precision(options.precision),
         dtype(precision == Precision::bf16 ? DType::bf16 : DType::f32),
         memory_limit_bytes(options.memory_limit_bytes),
-        backend(make_backend(options)),
+        backend(make_backend(backend_options(options))),
         model(*backend, resolve_model(options.model)) {}
 
   Precision precision;

@@ -85,5 +85,24 @@ TEST(Devices, ListsTheCpu) {
   EXPECT_TRUE(run_program({"devices"}).out.starts_with("cpu: "));
 }
 
+TEST(Devices, VerifyPrintsALineForEachOperationAndDType) {
+  const auto outcome = run_program({"devices", "--verify", "cpu"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.out;
+  for (const std::string operation : {"linear ", "attention ", "conv2d ", "write_rows "}) {
+    for (const std::string dtype : {"fp32", "bf16"}) {
+      const std::size_t at = outcome.out.find("\n" + operation);
+      ASSERT_NE(at, std::string::npos) << operation;
+      EXPECT_NE(outcome.out.find(dtype, at), std::string::npos) << operation;
+    }
+  }
+  EXPECT_TRUE(outcome.out.ends_with("all passed\n")) << outcome.out;
+}
+
+TEST(Devices, VerifyOfAnUnknownDeviceIsAnError) {
+  const auto outcome = run_program({"devices", "--verify", "tpu"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_NE(outcome.err.find("tpu"), std::string::npos) << outcome.err;
+}
+
 }  // namespace
 }  // namespace ernie_image::cli_test

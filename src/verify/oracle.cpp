@@ -1,4 +1,4 @@
-#include "oracle.h"
+#include "verify/oracle.h"
 
 #include <algorithm>
 #include <cmath>

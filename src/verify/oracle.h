@@ -12,6 +12,9 @@
 
 namespace ernie_image::oracle {
 
+/// x [..., K], weight [N, K]; `bias` [N] may be empty.
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
+
 Tensor embedding(std::span<const std::int32_t> ids, const Tensor& table, DType dtype);
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps);
@@ -37,5 +40,8 @@ Tensor concat_rows(const Tensor& a, const Tensor& b);
 Tensor slice_rows(const Tensor& x, std::int64_t begin, std::int64_t count);
 Tensor transpose_rows(const Tensor& x);
 Tensor upsample_nearest2x(const Tensor& x);
+
+/// x [B, H, W, C_in], weight [C_out, C_in, k, k], bias [C_out].
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias);
 
 }  // namespace ernie_image::oracle

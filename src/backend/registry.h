@@ -1,0 +1,22 @@
+// The devices of this build by name: the only place that knows which there are.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "backend/backend.h"
+
+namespace ernie_image {
+
+struct BackendOptions {
+  /// "cpu"
+  std::string device = "cpu";
+  int num_threads = 0;               ///< of the CPU backend, see CpuOptions
+  std::string cpu_kernels = "auto";  ///< of the CPU backend
+};
+
+/// Throws Error(invalid_argument) for a name that is no device's, and what the device itself throws
+/// if it cannot be used.
+std::unique_ptr<Backend> make_backend(const BackendOptions& options);
+
+}  // namespace ernie_image

@@ -1,0 +1,100 @@
+// The conformance suite of src/verify on every device at hand.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "backend/cpu/cpu_backend.h"
+#include "verify/conformance.h"
+
+namespace ernie_image {
+namespace {
+
+using verify::ConformanceCase;
+
+using Parameters = std::tuple<std::string, DType, ConformanceCase>;  // device or kernels, ...
+
+std::string test_name(const testing::TestParamInfo<Parameters>& info) {
+  const auto& [device, dtype, conformance_case] = info.param;
+  return device + (dtype == DType::bf16 ? "_bf16_" : "_f32_") + conformance_case.operation + "_" +
+         conformance_case.behaviour;
+}
+
+void expect_conformance(Backend& ops, const Parameters& parameters) {
+  const auto& [device, dtype, conformance_case] = parameters;
+  if (dtype == DType::bf16 && conformance_case.f32_only) GTEST_SKIP() << "bf16 has no such values";
+  const verify::Outcome outcome = verify::run_case(conformance_case, ops, dtype);
+  for (const std::string& failure : outcome.failures) ADD_FAILURE() << failure;
+}
+
+class CpuConformance : public testing::TestWithParam<Parameters> {};
+
+TEST_P(CpuConformance, Holds) {
+  // Three threads, so that work is really divided, whatever the machine.
+  const auto ops = make_cpu_backend({.num_threads = 3, .kernels = std::get<0>(GetParam())});
+  expect_conformance(*ops, GetParam());
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, CpuConformance,
+                         testing::Combine(testing::ValuesIn(cpu_kernel_names()),
+                                          testing::Values(DType::f32, DType::bf16),
+                                          testing::ValuesIn(verify::conformance_cases())),
+                         test_name);
+
+/// The suite itself: a backend that computes something slightly else must be found out.
+TEST(ConformanceSuite, SeesAWrongValueAWrongShapeAndAnException) {
+  const auto ops = make_cpu_backend();
+  const auto wrong_value = [](verify::Verifier& v) {
+    v.expect_close(v.constant({3}, 1.001f), v.constant({3}, 1), {.f32 = 1e-4f});
+  };
+  const auto wrong_shape = [](verify::Verifier& v) {
+    v.expect_close(v.constant({3}, 1), v.constant({1, 3}, 1), {.f32 = 1e-4f});
+  };
+  const auto throws = [](verify::Verifier& v) { v.ops().download(v.constant({-1}, 1)); };
+  for (void (*run)(verify::Verifier&) : {+wrong_value, +wrong_shape, +throws}) {
+    const verify::Outcome outcome = verify::run_case({"x", "Y", run}, *ops, DType::f32);
+    EXPECT_EQ(outcome.failures.size(), 1u);
+  }
+}
+
+TEST(ConformanceSuite, CountsHowManyBf16ValuesRoundedTheOtherWay) {
+  const auto ops = make_cpu_backend();
+  verify::Verifier v(*ops, DType::bf16);
+  v.expect_close(v.constant({1000}, 1.0078125f), v.constant({1000}, 1), {.f32 = 0});
+  EXPECT_EQ(v.outcome().failures.size(), 1u);  // one step each is allowed, but not of all of them
+}
+
+TEST(ConformanceSuite, CoversEveryOperation) {
+  std::string covered;
+  for (const ConformanceCase& c : verify::conformance_cases())
+    covered += std::string(c.operation) + " ";
+  for (const std::string operation : {"upload",
+                                      "linear",
+                                      "linear_together",
+                                      "embedding",
+                                      "rms_norm",
+                                      "rms_norm_modulate",
+                                      "layer_norm_modulate",
+                                      "norm_rope",
+                                      "attention",
+                                      "gelu_mul",
+                                      "silu_mul",
+                                      "gated_add",
+                                      "add",
+                                      "silu",
+                                      "cast",
+                                      "concat_rows",
+                                      "slice_rows",
+                                      "write_rows",
+                                      "transpose_rows",
+                                      "conv2d",
+                                      "group_norm",
+                                      "upsample_nearest2x"}) {
+    EXPECT_NE(covered.find(operation + " "), std::string::npos) << operation;
+  }
+}
+
+}  // namespace
+}  // namespace ernie_image
