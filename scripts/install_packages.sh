@@ -10,6 +10,9 @@ PACKAGES=(
   libgtest-dev libbenchmark-dev xz-utils python3 python3-numpy
 )
 
+# Optional: matrix products for processors with AMX or AVX512_BF16.
+if [[ $(dpkg --print-architecture 2>/dev/null) == amd64 ]]; then PACKAGES+=(libdnnl-dev); fi
+
 # install_packages NAME...: installs those that are missing, and does nothing when none is.
 install_packages() {
   if ! command -v dpkg-query >/dev/null; then
