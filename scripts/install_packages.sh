@@ -14,6 +14,9 @@ PACKAGES=(
 # shellcheck disable=SC2034
 TEST_PACKAGES=(python3-jsonschema python3-pil chromium)
 
+# Optional: matrix products for processors with AMX or AVX512_BF16.
+if [[ $(dpkg --print-architecture 2>/dev/null) == amd64 ]]; then PACKAGES+=(libdnnl-dev); fi
+
 # install_packages NAME...: installs those that are missing, and does nothing when none is.
 install_packages() {
   if ! command -v dpkg-query >/dev/null; then

@@ -85,7 +85,7 @@ class CpuBackend final : public Backend {
   Tensor linear(const Tensor& x, const PreparedWeight& weight,
                 const PreparedWeight* bias) override {
     const cpu::LinearLayer layer = linear_layer(x, weight, vector_data(bias));
-    cpu::linear(pool_, memory_, kernels_.gemm, x, {&layer, 1});
+    multiply(x, {&layer, 1});
     return layer.y;
   }
 
@@ -94,7 +94,7 @@ class CpuBackend final : public Backend {
     std::vector<cpu::LinearLayer> layers;
     for (const PreparedWeight* weight : weights)
       layers.push_back(linear_layer(x, *weight, nullptr));
-    cpu::linear(pool_, memory_, kernels_.gemm, x, layers);
+    multiply(x, layers);
     std::vector<Tensor> results;
     for (cpu::LinearLayer& layer : layers) results.push_back(std::move(layer.y));
     return results;
@@ -241,6 +241,14 @@ class CpuBackend final : public Backend {
   }
 
  private:
+  void multiply(const Tensor& x, std::span<const cpu::LinearLayer> layers) {
+    const bool many = x.size() != 0 && x.size() / x.dim(-1) > GemmKernels::kMaxVectors;
+    const bool replaced =
+        kernels_.linear_of_many != nullptr && many &&
+        std::ranges::none_of(layers, [](const auto& layer) { return layer.scale != nullptr; });
+    (replaced ? kernels_.linear_of_many : cpu::linear)(pool_, memory_, kernels_.gemm, x, layers);
+  }
+
   Tensor result_like(const char* operation, const Tensor& x) {
     require_activation(operation, x);
     return empty(x.dtype(), x.shape());

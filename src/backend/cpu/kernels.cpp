@@ -1,21 +1,26 @@
 #include "backend/cpu/kernels.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 
 #include "ernie_image/error.h"
+#if defined(ERNIE_IMAGE_ONEDNN)
+#include "backend/cpu/onednn_linear.h"
+#endif
 
 namespace ernie_image {
 namespace {
 
 struct UsableKernels {
-  std::array<const KernelTable*, 3> tables{};
+  std::array<const KernelTable*, 4> tables{};
   std::size_t count = 0;
 
   UsableKernels() {
 #if defined(__x86_64__)
     if (has_avx512()) add(avx512_kernels());
     if (has_avx2()) add(avx2_kernels());
+    if (count != 0) add_onednn();
 #elif defined(__aarch64__)
     add(neon_kernels());
 #endif
@@ -23,6 +28,21 @@ struct UsableKernels {
   }
 
  private:
+#if defined(ERNIE_IMAGE_ONEDNN)
+  /// The best set so far, with oneDNN's products: before that set where the processor has tiles
+  /// that ours do not use. A rule and no timing: the choice decides the last bits of a picture.
+  void add_onednn() {
+    static KernelTable table = *tables[0];
+    table.name = "onednn";
+    table.linear_of_many = cpu::onednn_linear;
+    add(table);
+    if (cpu::onednn_has_amx())
+      std::rotate(tables.begin(), tables.begin() + count - 1, tables.begin() + count);
+  }
+#else
+  void add_onednn() {}
+#endif
+
   void add(const KernelTable& table) { tables[count++] = &table; }
 
 #if defined(__x86_64__)

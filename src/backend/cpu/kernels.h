@@ -7,6 +7,7 @@
 #include "backend/cpu/attention.h"
 #include "backend/cpu/elementwise.h"
 #include "backend/cpu/gemm.h"
+#include "backend/cpu/linear.h"
 #include "backend/cpu/norm.h"
 
 namespace ernie_image {
@@ -17,6 +18,10 @@ struct KernelTable {
   ElementwiseKernels elementwise;
   NormKernels norm;
   AttentionKernels attention;
+  /// In place of cpu::linear for more rows than GemmKernels::kMaxVectors and weights that are not
+  /// int8, or null.
+  void (*linear_of_many)(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& kernels,
+                         const Tensor& x, std::span<const cpu::LinearLayer> layers) = nullptr;
 };
 
 /// The tables compiled in and usable on this processor, best first; never empty.
