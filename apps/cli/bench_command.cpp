@@ -77,6 +77,12 @@ class RandomWeights final : public WeightSource {
   Noise noise_;
 };
 
+/// What the weights of a measurement are kept in.
+const char* weight_name(Quantization quantization) {
+  if (quantization == Quantization::none) return "bf16";
+  return quantization == Quantization::int8 ? "int8" : "int4";
+}
+
 struct Timing {
   double seconds = 0;      ///< the fastest round
   double peak_gflops = 0;  ///< the fastest probe
@@ -93,11 +99,12 @@ class Bench {
   nlohmann::json run() {
     note(std::string("kernels ") + kernels_.name + ", " +
          std::to_string(probe_pool_.num_threads()) + " threads\n" +
-         "operation          shape                     GFLOP/s    peak   share     seconds\n");
+         "operation          shape                    weight  GFLOP/s    peak   share     "
+         "seconds\n");
     measure_linears();
     measure_attention();
     measure_convolutions();
-    measure_block();
+    measure_blocks();
     record_decode();
     return {{"results", results_}};
   }
@@ -113,10 +120,12 @@ class Bench {
 
   void measure_linear(std::int64_t rows, std::int64_t depth, std::int64_t columns) {
     const Tensor x = random_activations({rows, depth});
-    const WeightHandle weight =
-        ops_->prepare(weights_.get("linear", {columns, depth}), WeightUse::linear);
-    record("linear", {rows, depth, columns}, "bf16", rows * depth * columns,
-           [&] { ops_->linear(x, *weight); });
+    const Weight plain = weights_.get("linear", {columns, depth});
+    for (const Quantization quantization : kQuantizations) {
+      const WeightHandle weight = ops_->prepare(plain, WeightUse::linear, quantization);
+      record("linear", {rows, depth, columns}, weight_name(quantization), rows * depth * columns,
+             [&] { ops_->linear(x, *weight); });
+    }
   }
 
   void measure_attention() {
@@ -145,12 +154,16 @@ class Bench {
   }
 
   /// A whole block of the transformer at 256 and 512 pixels square.
-  void measure_block() {
+  void measure_blocks() {
     TransformerConfig config;
     config.hidden_size = kHidden;
     config.num_attention_heads = kHeads;
     config.ffn_hidden_size = kFeedForward;
-    const TransformerBlock block(WeightLoader(*ops_, weights_), config);
+    for (const Quantization quantization : kQuantizations) measure_block(config, quantization);
+  }
+
+  void measure_block(const TransformerConfig& config, Quantization quantization) {
+    const TransformerBlock block(WeightLoader(*ops_, weights_, "", quantization), config);
     const Modulation modulation(random_activations({1, 6 * kHidden}));
     constexpr std::int64_t kWeights = 4 * kHidden * kHidden + 3 * kHidden * kFeedForward;
     for (const std::int64_t tokens : {kTokens256, kTokens512}) {
@@ -160,7 +173,7 @@ class Bench {
       context.rotary.cos = random_activations({1, tokens, kHeadDim});
       context.rotary.sin = context.rotary.cos;
       const Tap tap(*ops_, nullptr, "");
-      record("transformer_block", {tokens, kHidden, kFeedForward}, "bf16",
+      record("transformer_block", {tokens, kHidden, kFeedForward}, weight_name(quantization),
              tokens * kWeights + 2 * tokens * tokens * kHidden,
              [&] { block.forward(*ops_, x, modulation, context, tap); });
     }
@@ -169,7 +182,7 @@ class Bench {
   void record_decode() {
     note("\nLLM decode, weights   GB/s  memory read GB/s   share  tokens/s of the whole model\n");
     for (const DecodeRate& rate : measure_decode(options_, weights_)) {
-      const char* weight = rate.quantization == Quantization::none ? "bf16" : "int8";
+      const char* weight = weight_name(rate.quantization);
       results_.push_back({{"op", "llm_decode"},
                           {"weight", weight},
                           {"gb_per_s", rate.gb_per_s},
@@ -236,9 +249,9 @@ class Bench {
     if (weight != nullptr) result["weight"] = weight;
     results_.push_back(std::move(result));
     char line[160];
-    std::snprintf(line, sizeof(line), "%-18s %-24s %8.1f %7.1f %6.1f%% %11.4f\n", op,
-                  to_string(shape).c_str(), gflops, timing.peak_gflops,
-                  100 * gflops / timing.peak_gflops, timing.seconds);
+    std::snprintf(line, sizeof(line), "%-18s %-24s %-6s %8.1f %7.1f %6.1f%% %11.4f\n", op,
+                  to_string(shape).c_str(), weight == nullptr ? "" : weight, gflops,
+                  timing.peak_gflops, 100 * gflops / timing.peak_gflops, timing.seconds);
     note(line);
   }
 

@@ -357,11 +357,14 @@ std::size_t PackedLayout::block_bytes(std::int64_t count) const {
          outputs_of_panel * sizeof(std::int32_t);
 }
 
-std::size_t PackedLayout::record_bytes() const {
-  const std::int64_t whole = depth / kBlockDepth;
+std::size_t PackedLayout::row_scale_offset() const {
   const std::int64_t rest = depth % kBlockDepth;
-  const std::size_t bytes = static_cast<std::size_t>(whole) * block_bytes(kBlockDepth) +
-                            (rest > 0 ? block_bytes(rest) : 0) + kPanelOutputs * sizeof(float);
+  return static_cast<std::size_t>(depth / kBlockDepth) * block_bytes(kBlockDepth) +
+         (rest > 0 ? block_bytes(rest) : 0);
+}
+
+std::size_t PackedLayout::record_bytes() const {
+  const std::size_t bytes = row_scale_offset() + kPanelOutputs * sizeof(float);
   return static_cast<std::size_t>(round_up(static_cast<std::int64_t>(bytes), 64));
 }
 

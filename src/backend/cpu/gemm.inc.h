@@ -88,7 +88,6 @@ struct PanelPacker {
                        float* panel) {
     if (dtype == DType::f32) return pack<float>(rows, depth, panel);
     if (dtype == DType::bf16) return pack<Bf16>(rows, depth, panel);
-    if (dtype == DType::i8) return pack<I8>(rows, depth, panel);
     pack<F16>(rows, depth, panel);
   }
 };
@@ -310,8 +309,6 @@ void multiply_vectors(const VectorRows& vectors, const WeightRows& weights, std:
     return VectorProduct<V, float>::multiply(vectors, weights, depth, result, result_stride);
   if (weights.dtype == DType::bf16)
     return VectorProduct<V, Bf16>::multiply(vectors, weights, depth, result, result_stride);
-  if (weights.dtype == DType::i8)
-    return VectorProduct<V, I8>::multiply(vectors, weights, depth, result, result_stride);
   VectorProduct<V, F16>::multiply(vectors, weights, depth, result, result_stride);
 }
 

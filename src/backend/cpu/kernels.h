@@ -8,6 +8,7 @@
 #include "backend/cpu/elementwise.h"
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/norm.h"
+#include "backend/cpu/packed_gemm.h"
 
 namespace ernie_image {
 
@@ -17,6 +18,7 @@ struct KernelTable {
   ElementwiseKernels elementwise;
   NormKernels norm;
   AttentionKernels attention;
+  PackedKernels packed;
 };
 
 /// The tables compiled in and usable on this processor, best first; never empty.
