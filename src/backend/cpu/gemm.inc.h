@@ -144,12 +144,18 @@ struct Tile {
     for (int r = 0; r < s.rows; ++r) {
       const float* source = s.source + r * s.source_stride;
       T* target = reinterpret_cast<T*>(s.target) + r * s.target_stride;
-      for (int c = 0; c < s.columns; c += V::kWidth) {
-        const int count = s.columns - c < V::kWidth ? s.columns - c : V::kWidth;
-        Vec v = V::load_partial(source + c, count);
-        if (s.scale != nullptr) v = V::mul(v, V::load_partial(s.scale + c, count));
-        if (s.bias != nullptr) v = V::add(v, V::load_partial(s.bias + c, count));
-        V::store_partial(target + c, v, count);
+      int c = 0;
+      for (; c + V::kWidth <= s.columns; c += V::kWidth) {
+        Vec v = V::load(source + c);
+        if (s.scale != nullptr) v = V::mul(v, V::load(s.scale + c));
+        if (s.bias != nullptr) v = V::add(v, V::load(s.bias + c));
+        V::store(target + c, v);
+      }
+      if (const int rest = s.columns - c; rest > 0) {
+        Vec v = V::load_partial(source + c, rest);
+        if (s.scale != nullptr) v = V::mul(v, V::load_partial(s.scale + c, rest));
+        if (s.bias != nullptr) v = V::add(v, V::load_partial(s.bias + c, rest));
+        V::store_partial(target + c, v, rest);
       }
     }
   }

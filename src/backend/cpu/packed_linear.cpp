@@ -13,10 +13,10 @@ namespace {
 constexpr std::int64_t kBlock = PackedLayout::kBlockDepth;
 constexpr std::int64_t kColumns = PackedKernels::kTileColumns;
 
-// Along K, what is multiplied at a time. 16 panels of it, 274 KiB of 8-bit codes, stay in the L2
+// Along K, what is multiplied at a time. 8 panels of it, 137 KiB of 8-bit codes, stay in the L2
 // cache of a core while all rows pass by, a panel of which (12 KiB at most) stays in L1.
 constexpr std::int64_t kRangeDepth = 1024;
-constexpr std::int64_t kChunkPanels = 16;
+constexpr std::int64_t kChunkPanels = 8;
 
 // Of one row: 64 outputs a chunk are 40 microseconds or more at real sizes.
 constexpr std::int64_t kRowChunkPanels = 4;
