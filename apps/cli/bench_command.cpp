@@ -13,6 +13,7 @@
 #include "backend/cpu/kernels.h"
 #include "cli/bench_decode.h"
 #include "cli/console.h"
+#include "cli/flags.h"
 #include "core/half.h"
 #include "core/thread_pool.h"
 #include "core/weight.h"
@@ -78,9 +79,8 @@ class RandomWeights final : public WeightSource {
 };
 
 /// What the weights of a measurement are kept in.
-const char* weight_name(Quantization quantization) {
-  if (quantization == Quantization::none) return "bf16";
-  return quantization == Quantization::int8 ? "int8" : "int4";
+std::string weight_name(Quantization quantization) {
+  return quantization == Quantization::none ? "bf16" : quantization_name(quantization);
 }
 
 struct Timing {
@@ -131,7 +131,7 @@ class Bench {
   void measure_attention() {
     for (const std::int64_t tokens : sizes()) {
       const Tensor q = random_activations({1, tokens, kHeads, kHeadDim});
-      record("attention", {tokens, kHeads, kHeadDim}, nullptr, 2 * tokens * tokens * kHidden,
+      record("attention", {tokens, kHeads, kHeadDim}, "", 2 * tokens * tokens * kHidden,
              [&] { ops_->attention(q, q, q, {}, 0.0883883f); });
     }
   }
@@ -182,7 +182,7 @@ class Bench {
   void record_decode() {
     note("\nLLM decode, weights   GB/s  memory read GB/s   share  tokens/s of the whole model\n");
     for (const DecodeRate& rate : measure_decode(options_, weights_)) {
-      const char* weight = weight_name(rate.quantization);
+      const std::string weight = weight_name(rate.quantization);
       results_.push_back({{"op", "llm_decode"},
                           {"weight", weight},
                           {"gb_per_s", rate.gb_per_s},
@@ -191,8 +191,8 @@ class Bench {
                           {"tokens_per_s", rate.full_model_tokens_per_s},
                           {"seconds", rate.seconds_per_token}});
       char line[160];
-      std::snprintf(line, sizeof(line), "%-18s %8.1f %17.1f %6.1f%% %9.2f\n", weight, rate.gb_per_s,
-                    rate.read_gb_per_s, 100 * rate.gb_per_s / rate.read_gb_per_s,
+      std::snprintf(line, sizeof(line), "%-18s %8.1f %17.1f %6.1f%% %9.2f\n", weight.c_str(),
+                    rate.gb_per_s, rate.read_gb_per_s, 100 * rate.gb_per_s / rate.read_gb_per_s,
                     rate.full_model_tokens_per_s);
       note(line);
     }
@@ -235,8 +235,8 @@ class Bench {
     return timing;
   }
 
-  /// `products` are counted as two operations each; `weight` is null for operations without one.
-  void record(const char* op, const std::vector<std::int64_t>& shape, const char* weight,
+  /// `products` are counted as two operations each; `weight` is empty for operations without one.
+  void record(const char* op, const std::vector<std::int64_t>& shape, const std::string& weight,
               std::int64_t products, const std::function<void()>& operation) {
     const Timing timing = time(operation);
     const double gflops = 2e-9 * static_cast<double>(products) / timing.seconds;
@@ -246,12 +246,12 @@ class Bench {
                              {"peak_gflops", timing.peak_gflops},
                              {"share", gflops / timing.peak_gflops},
                              {"seconds", timing.seconds}};
-    if (weight != nullptr) result["weight"] = weight;
+    if (!weight.empty()) result["weight"] = weight;
     results_.push_back(std::move(result));
     char line[160];
     std::snprintf(line, sizeof(line), "%-18s %-24s %-6s %8.1f %7.1f %6.1f%% %11.4f\n", op,
-                  to_string(shape).c_str(), weight == nullptr ? "" : weight, gflops,
-                  timing.peak_gflops, 100 * gflops / timing.peak_gflops, timing.seconds);
+                  to_string(shape).c_str(), weight.c_str(), gflops, timing.peak_gflops,
+                  100 * gflops / timing.peak_gflops, timing.seconds);
     note(line);
   }
 

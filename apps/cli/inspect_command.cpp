@@ -30,6 +30,7 @@ int run_inspect(const InspectFlags& flags) {
   planned.height_px = flags.height_px;
   planned.width_px = flags.width_px;
   planned.dtype = flags.load.precision == Precision::bf16 ? DType::bf16 : DType::f32;
+  planned.quantization = flags.load.quantization;
   const ModelReport report = report_model(flags.load.model, planned);
   if (flags.json) {
     print_json(to_json(report, flags.tensors));
@@ -52,6 +53,7 @@ Command add_inspect_command(CLI::App& program) {
   add_integer_flag(*app, "--width,-W", flags->width_px, 1, kMaxSidePx,
                    "of the memory plan; default: the model's own");
   add_dtype_flag(*app, flags->load);
+  add_quant_flag(*app, flags->load);
   app->add_flag("--tensors", flags->tensors, "list every tensor");
   app->add_flag("--json", flags->json, "print JSON");
   app->footer(kExamples);

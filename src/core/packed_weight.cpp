@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/half.h"
+#include "ernie_image/error.h"
 
 namespace ernie_image {
 namespace {
@@ -21,6 +22,9 @@ constexpr std::int64_t kStep = PackedLayout::kStepDepth;
 constexpr std::int64_t kGroup = PackedLayout::kGroupDepth;
 constexpr std::int64_t kBlock = PackedLayout::kBlockDepth;
 constexpr float kMaxScale = PackedLayout::kMaxGroupScale;
+
+// Keeps sizes in bytes within 64 bits.
+constexpr std::int64_t kMaxExtent = std::int64_t{1} << 30;
 
 // A row of smaller numbers is as good as zeros, and its scale could not be inverted.
 constexpr float kTiny = 1e-30f;
@@ -344,6 +348,10 @@ PackedLayout::PackedLayout(WeightFormat packed_format, const Shape& shape)
       panels(round_up(outputs, kPanelOutputs) / kPanelOutputs),
       rotation(rotation_width(inputs)) {
   assert(shape.size() == 2 && format != WeightFormat::plain);
+  if (outputs < 0 || inputs < 0 || outputs > kMaxExtent || inputs > kMaxExtent) {
+    throw Error(ErrorKind::unsupported,
+                "a packed weight " + to_string(shape) + " is too large; at most 2^30 each way");
+  }
 }
 
 std::size_t PackedLayout::code_bytes(std::int64_t count) const {

@@ -80,7 +80,10 @@ class TransformerBlock {
 
 class Transformer {
  public:
-  Transformer(Backend& ops, WeightSource& source, const TransformerConfig& config);
+  /// `quantization` is that of the linear layers of the blocks; the few others (embedders, time,
+  /// modulation, final layers) stay as the file has them.
+  Transformer(Backend& ops, WeightSource& source, const TransformerConfig& config,
+              Quantization quantization = Quantization::none);
 
   const TransformerConfig& config() const { return config_; }
 

@@ -6,6 +6,7 @@
 #include <limits>
 #include <sstream>
 
+#include "core/packed_weight.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image {
@@ -19,11 +20,17 @@ std::uint64_t total_bytes(const WeightFiles& files) {
   return bytes;
 }
 
-std::uint64_t total_elements(const WeightFiles& files) {
-  std::uint64_t elements = 0;
-  for (const Weight& weight : files.all())
-    elements += static_cast<std::uint64_t>(num_elements(weight.shape));
-  return elements;
+/// Of a packed copy of every matrix: a little more than is copied.
+std::uint64_t quantized_bytes(const WeightFiles& files, Quantization quantization) {
+  if (quantization == Quantization::none) return 0;
+  const bool int8 = quantization == Quantization::int8;
+  const WeightFormat format = int8 ? WeightFormat::packed_int8 : WeightFormat::packed_int4;
+  std::uint64_t bytes = 0;
+  for (const Weight& weight : files.all()) {
+    if (weight.format == WeightFormat::plain && weight.shape.size() == 2)
+      bytes += PackedLayout(format, weight.shape).size_bytes();
+  }
+  return bytes;
 }
 
 /// Tokens x widths alive at once in a block: x, the normed x and either q, k, v with their rotated
@@ -92,7 +99,8 @@ MemoryPlan plan_memory(const ModelConfigs& configs, const ModelWeights& weights,
        block_bytes(request.text_tokens, text, request.dtype)},
       {"transformer", total_bytes(weights.transformer),
        block_bytes(tokens, dit.hidden_size, 3 * dit.hidden_size, dit.ffn_hidden_size,
-                   request.dtype)},
+                   request.dtype) +
+           quantized_bytes(weights.transformer, request.quantization)},
       {"vae", total_bytes(weights.vae),
        VaeDecoder::peak_bytes(configs.vae, request.images, h, w, request.dtype)},
   };
@@ -107,9 +115,20 @@ PlanStage plan_enhancer(const MinistralConfig& config, const WeightFiles& weight
   const std::int64_t capacity = request.prompt_tokens + request.new_tokens;
   PlanStage stage{"pe", total_bytes(weights),
                   LanguageModel::cache_bytes(config, capacity, request.dtype) +
-                      block_bytes(request.prompt_tokens, config, request.dtype)};
-  if (request.quantization == Quantization::int8) stage.activation_bytes += total_elements(weights);
+                      block_bytes(request.prompt_tokens, config, request.dtype) +
+                      quantized_bytes(weights, request.quantization)};
   return stage;
+}
+
+void require_quantized_fit(const WeightFiles& weights, Quantization quantization) {
+  const std::uint64_t needed = quantized_bytes(weights, quantization);
+  const std::uint64_t available = available_memory_bytes();
+  if (needed <= available) return;
+  throw Error(ErrorKind::out_of_memory,
+              "the quantised weights of the transformer need " + gib(needed) + " and " +
+                  gib(available) +
+                  " is available; use --quant int4, or --quant none, which maps "
+                  "the weights from their file");
 }
 
 void require_fit(const MemoryPlan& plan, std::uint64_t memory_limit_bytes) {

@@ -19,6 +19,8 @@ struct PlanRequest {
   std::int64_t width_px = 0;
   std::int64_t text_tokens = 64;
   DType dtype = DType::f32;
+  /// Of the transformer, where its copy is not in memory yet.
+  Quantization quantization = Quantization::none;
 };
 
 /// The sizes that decide how much memory the prompt enhancer needs; as many tokens as the released
@@ -51,6 +53,9 @@ MemoryPlan plan_memory(const ModelConfigs& configs, const ModelWeights& weights,
 /// The keys and values of every token, the prefill, and the copy that quantised weights are.
 PlanStage plan_enhancer(const MinistralConfig& config, const WeightFiles& weights,
                         const EnhancerPlanRequest& request);
+
+/// Throws Error(out_of_memory) if a quantised copy of the weights does not fit.
+void require_quantized_fit(const WeightFiles& weights, Quantization quantization);
 
 /// Throws Error(out_of_memory) with the numbers and what would make it fit, if the activations do
 /// not.

@@ -106,7 +106,7 @@ struct Pipeline::State {
         dtype(precision == Precision::bf16 ? DType::bf16 : DType::f32),
         memory_limit_bytes(options.memory_limit_bytes),
         backend(make_backend(options)),
-        model(*backend, resolve_model(options.model)) {}
+        model(*backend, resolve_model(options.model), options.quantization) {}
 
   Precision precision;
   DType dtype;  // of the tensors between operations

@@ -28,7 +28,8 @@
 //   dot4(x, w), add_dot4(sum, x, w)         sums of four products a lane, up to a group of them
 //   add_scaled(total, sum, scale)           total + such a sum * scale
 //   add_scaled_dot4(total, x, w, scale)     if kScalesEachStep
-//   keep(v)                                 where a compiler must not regroup sums
+//   keep(v)                                 sums and loads must not be reordered across it: gcc 12
+//                                           would regroup them, and spill the sums to the stack
 //   store_steps(p, stride, v)               rounded to codes, four a step, |v| <= 127 or NaN
 // No load or store asks for alignment: a tensor in a file may start at any byte.
 //

@@ -160,7 +160,7 @@ struct Avx2 {
   ERNIE_IMAGE_SIMD Ints add_scaled_dot4(Ints total, Ints x, Ints w, Ints scale) {
     return add_scaled(total, dot4(x, w), scale);
   }
-  ERNIE_IMAGE_SIMD void keep(Ints& v) { asm("" : "+x"(v)); }
+  ERNIE_IMAGE_SIMD void keep(Ints& v) { asm volatile("" : "+x"(v) : : "memory"); }
   ERNIE_IMAGE_SIMD void store_steps(std::uint8_t* codes, std::int64_t stride, Vec v) {
     const Ints offset = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(128));
     const Ints words = _mm256_packus_epi32(offset, offset);

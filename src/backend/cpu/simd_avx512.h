@@ -152,7 +152,7 @@ struct Avx512 {
   ERNIE_IMAGE_SIMD Ints add_scaled_dot4(Ints total, Ints x, Ints w, Ints scale) {
     return add_scaled(total, dot4(x, w), scale);
   }
-  ERNIE_IMAGE_SIMD void keep(Ints& v) { asm("" : "+v"(v)); }
+  ERNIE_IMAGE_SIMD void keep(Ints& v) { asm volatile("" : "+v"(v) : : "memory"); }
   ERNIE_IMAGE_SIMD void store_steps(std::uint8_t* codes, std::int64_t stride, Vec v) {
     const Ints offset = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(128));
     const __m128i bytes = _mm512_cvtusepi32_epi8(_mm512_max_epi32(offset, zero_ints()));
