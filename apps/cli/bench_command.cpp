@@ -13,6 +13,7 @@
 #include "backend/cpu/kernels.h"
 #include "cli/bench_decode.h"
 #include "cli/console.h"
+#include "cli/flags.h"
 #include "core/half.h"
 #include "core/thread_pool.h"
 #include "core/weight.h"
@@ -77,6 +78,11 @@ class RandomWeights final : public WeightSource {
   Noise noise_;
 };
 
+/// What the weights of a measurement are kept in.
+std::string weight_name(Quantization quantization) {
+  return quantization == Quantization::none ? "bf16" : quantization_name(quantization);
+}
+
 struct Timing {
   double seconds = 0;      ///< the fastest round
   double peak_gflops = 0;  ///< the fastest probe
@@ -93,11 +99,12 @@ class Bench {
   nlohmann::json run() {
     note(std::string("kernels ") + kernels_.name + ", " +
          std::to_string(probe_pool_.num_threads()) + " threads\n" +
-         "operation          shape                     GFLOP/s    peak   share     seconds\n");
+         "operation          shape                    weight  GFLOP/s    peak   share     "
+         "seconds\n");
     measure_linears();
     measure_attention();
     measure_convolutions();
-    measure_block();
+    measure_blocks();
     record_decode();
     return {{"results", results_}};
   }
@@ -113,16 +120,18 @@ class Bench {
 
   void measure_linear(std::int64_t rows, std::int64_t depth, std::int64_t columns) {
     const Tensor x = random_activations({rows, depth});
-    const WeightHandle weight =
-        ops_->prepare(weights_.get("linear", {columns, depth}), WeightUse::linear);
-    record("linear", {rows, depth, columns}, "bf16", rows * depth * columns,
-           [&] { ops_->linear(x, *weight); });
+    const Weight plain = weights_.get("linear", {columns, depth});
+    for (const Quantization quantization : kQuantizations) {
+      const WeightHandle weight = ops_->prepare(plain, WeightUse::linear, quantization);
+      record("linear", {rows, depth, columns}, weight_name(quantization), rows * depth * columns,
+             [&] { ops_->linear(x, *weight); });
+    }
   }
 
   void measure_attention() {
     for (const std::int64_t tokens : sizes()) {
       const Tensor q = random_activations({1, tokens, kHeads, kHeadDim});
-      record("attention", {tokens, kHeads, kHeadDim}, nullptr, 2 * tokens * tokens * kHidden,
+      record("attention", {tokens, kHeads, kHeadDim}, "", 2 * tokens * tokens * kHidden,
              [&] { ops_->attention(q, q, q, {}, 0.0883883f); });
     }
   }
@@ -145,12 +154,16 @@ class Bench {
   }
 
   /// A whole block of the transformer at 256 and 512 pixels square.
-  void measure_block() {
+  void measure_blocks() {
     TransformerConfig config;
     config.hidden_size = kHidden;
     config.num_attention_heads = kHeads;
     config.ffn_hidden_size = kFeedForward;
-    const TransformerBlock block(WeightLoader(*ops_, weights_), config);
+    for (const Quantization quantization : kQuantizations) measure_block(config, quantization);
+  }
+
+  void measure_block(const TransformerConfig& config, Quantization quantization) {
+    const TransformerBlock block(WeightLoader(*ops_, weights_, "", quantization), config);
     const Modulation modulation(random_activations({1, 6 * kHidden}));
     constexpr std::int64_t kWeights = 4 * kHidden * kHidden + 3 * kHidden * kFeedForward;
     for (const std::int64_t tokens : {kTokens256, kTokens512}) {
@@ -160,7 +173,7 @@ class Bench {
       context.rotary.cos = random_activations({1, tokens, kHeadDim});
       context.rotary.sin = context.rotary.cos;
       const Tap tap(*ops_, nullptr, "");
-      record("transformer_block", {tokens, kHidden, kFeedForward}, "bf16",
+      record("transformer_block", {tokens, kHidden, kFeedForward}, weight_name(quantization),
              tokens * kWeights + 2 * tokens * tokens * kHidden,
              [&] { block.forward(*ops_, x, modulation, context, tap); });
     }
@@ -169,7 +182,7 @@ class Bench {
   void record_decode() {
     note("\nLLM decode, weights   GB/s  memory read GB/s   share  tokens/s of the whole model\n");
     for (const DecodeRate& rate : measure_decode(options_, weights_)) {
-      const char* weight = rate.quantization == Quantization::none ? "bf16" : "int8";
+      const std::string weight = weight_name(rate.quantization);
       results_.push_back({{"op", "llm_decode"},
                           {"weight", weight},
                           {"gb_per_s", rate.gb_per_s},
@@ -178,8 +191,8 @@ class Bench {
                           {"tokens_per_s", rate.full_model_tokens_per_s},
                           {"seconds", rate.seconds_per_token}});
       char line[160];
-      std::snprintf(line, sizeof(line), "%-18s %8.1f %17.1f %6.1f%% %9.2f\n", weight, rate.gb_per_s,
-                    rate.read_gb_per_s, 100 * rate.gb_per_s / rate.read_gb_per_s,
+      std::snprintf(line, sizeof(line), "%-18s %8.1f %17.1f %6.1f%% %9.2f\n", weight.c_str(),
+                    rate.gb_per_s, rate.read_gb_per_s, 100 * rate.gb_per_s / rate.read_gb_per_s,
                     rate.full_model_tokens_per_s);
       note(line);
     }
@@ -222,8 +235,8 @@ class Bench {
     return timing;
   }
 
-  /// `products` are counted as two operations each; `weight` is null for operations without one.
-  void record(const char* op, const std::vector<std::int64_t>& shape, const char* weight,
+  /// `products` are counted as two operations each; `weight` is empty for operations without one.
+  void record(const char* op, const std::vector<std::int64_t>& shape, const std::string& weight,
               std::int64_t products, const std::function<void()>& operation) {
     const Timing timing = time(operation);
     const double gflops = 2e-9 * static_cast<double>(products) / timing.seconds;
@@ -233,11 +246,11 @@ class Bench {
                              {"peak_gflops", timing.peak_gflops},
                              {"share", gflops / timing.peak_gflops},
                              {"seconds", timing.seconds}};
-    if (weight != nullptr) result["weight"] = weight;
+    if (!weight.empty()) result["weight"] = weight;
     results_.push_back(std::move(result));
     char line[160];
-    std::snprintf(line, sizeof(line), "%-18s %-24s %8.1f %7.1f %6.1f%% %11.4f\n", op,
-                  to_string(shape).c_str(), gflops, timing.peak_gflops,
+    std::snprintf(line, sizeof(line), "%-18s %-24s %-6s %8.1f %7.1f %6.1f%% %11.4f\n", op,
+                  to_string(shape).c_str(), weight.c_str(), gflops, timing.peak_gflops,
                   100 * gflops / timing.peak_gflops, timing.seconds);
     note(line);
   }

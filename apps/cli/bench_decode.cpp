@@ -9,6 +9,7 @@
 #include <span>
 
 #include "backend/cpu/cpu_backend.h"
+#include "core/packed_weight.h"
 #include "core/thread_pool.h"
 #include "models/language_model.h"
 
@@ -32,6 +33,17 @@ std::pair<std::int64_t, std::int64_t> weight_counts(const MinistralConfig& c) {
   const std::int64_t heads = 2 * c.num_attention_heads + 2 * c.num_key_value_heads;
   return {c.hidden_size * (heads * c.head_dim + 3 * c.intermediate_size),
           c.hidden_size * c.vocab_size};
+}
+
+/// On average: group scales and sums of a quantised weight are read too.
+double bytes_of_weight(Quantization quantization) {
+  if (quantization == Quantization::none) return 2;
+  const bool int8 = quantization == Quantization::int8;
+  constexpr std::int64_t kDepth = 3072;
+  const PackedLayout layout(int8 ? WeightFormat::packed_int8 : WeightFormat::packed_int4,
+                            {PackedLayout::kPanelOutputs, kDepth});
+  return static_cast<double>(layout.record_bytes()) /
+         static_cast<double>(PackedLayout::kPanelOutputs * kDepth);
 }
 
 double seconds(const std::function<void()>& work) {
@@ -64,7 +76,7 @@ std::vector<DecodeRate> measure_decode(const BenchOptions& options, WeightSource
   std::atomic<std::uint64_t> sink{0};
 
   std::vector<DecodeRate> rates;
-  for (const Quantization quantization : {Quantization::none, Quantization::int8}) {
+  for (const Quantization quantization : kQuantizations) {
     const LanguageModel model(*ops, weights, config, false, quantization);
     const std::vector<std::int32_t> context(kContextTokens, 1);
     KvCache cache = model.make_cache(4 * kContextTokens, DType::f32);
@@ -74,7 +86,7 @@ std::vector<DecodeRate> measure_decode(const BenchOptions& options, WeightSource
       read = std::min(read, seconds([&] { read_all(pool, memory.span<std::uint64_t>(), sink); }));
       token = std::min(token, seconds([&] { model.forward({context.data(), 1}, cache); }));
     }
-    const double weight_bytes = quantization == Quantization::none ? 2 : 1;
+    const double weight_bytes = bytes_of_weight(quantization);
     const double bytes =
         weight_bytes * static_cast<double>(kBenchLayers * layer_weights + output_weights);
     const double full =

@@ -1,6 +1,7 @@
 // Decoding speed of the prompt enhancer's language model, against the memory's.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -9,6 +10,9 @@
 #include "ernie_image/precision.h"
 
 namespace ernie_image {
+
+inline constexpr std::array kQuantizations = {Quantization::none, Quantization::int8,
+                                              Quantization::int4};
 
 /// One token after another through two layers and the output layer at the released width, whose
 /// weights no cache holds.

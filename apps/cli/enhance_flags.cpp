@@ -23,15 +23,10 @@ void add_sampling_flags(CLI::App& app, EnhanceOptions& options) {
       ->type_name("N");
   add_integer_flag(app, "--pe-max-tokens", options.max_tokens, 1, kMaxNewTokens,
                    "the longest text it may write, default 2048");
-  app.add_option_function<std::string>(
-         "--pe-quant",
-         [&options](const std::string& name) {
-           options.quantization = name == "int8" ? Quantization::int8 : Quantization::none;
-         },
-         "weights of the enhancer in memory: none (default, as in the file) or int8, which is "
-         "faster and less exact")
-      ->check(CLI::IsMember({"none", "int8"}).description(""))
-      ->type_name("none|int8");
+  add_quantization_flag(
+      app, "--pe-quant", options.quantization,
+      "weights of the enhancer in memory: none (default, as in the file), int8 or "
+      "int4, which are faster and less exact");
 }
 
 void add_server_flags(CLI::App& app, EnhanceFlags& flags) {

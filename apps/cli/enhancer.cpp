@@ -116,7 +116,7 @@ json Enhancer::recipe(const std::string& prompt, int width_px, int height_px) co
   } else {
     recipe["system_prompt"] = options_.system_prompt;
     recipe["dtype"] = dtype_;
-    recipe["quantization"] = options_.quantization == Quantization::int8 ? "int8" : "none";
+    recipe["quantization"] = quantization_name(options_.quantization);
   }
   return recipe;
 }

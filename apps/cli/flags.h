@@ -2,7 +2,9 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include <CLI/CLI.hpp>
 
@@ -39,6 +41,13 @@ void add_model_flag(CLI::App& app, LoadOptions& load);
 /// --dtype
 void add_dtype_flag(CLI::App& app, LoadOptions& load);
 
+/// `name` none|int8|int4, which sets `quantization`.
+void add_quantization_flag(CLI::App& app, const std::string& name, Quantization& quantization,
+                           const std::string& help);
+
+/// --quant
+void add_quant_flag(CLI::App& app, LoadOptions& load);
+
 /// --threads
 void add_threads_flag(CLI::App& app, LoadOptions& load);
 
@@ -47,11 +56,17 @@ void add_cpu_kernels_flag(CLI::App& app, LoadOptions& load);
 
 void add_memory_limit_flag(CLI::App& app, LoadOptions& load);
 
-/// --model, --dtype, --device, --threads, --cpu-kernels, --memory-limit
+/// --model, --dtype, --quant, --device, --threads, --cpu-kernels, --memory-limit
 void add_load_flags(CLI::App& app, LoadOptions& load);
 
 /// "fp32" or "bf16"
 std::string precision_name(Precision precision);
+
+/// "none", "int8" or "int4"
+std::string quantization_name(Quantization quantization);
+
+/// The reverse, nothing for an unknown name.
+std::optional<Quantization> quantization_from_name(std::string_view name);
 
 /// The kernel set that `load` will run with: "auto" is the best of this processor.
 std::string kernels_used(const LoadOptions& load);

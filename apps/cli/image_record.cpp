@@ -113,6 +113,7 @@ json to_json(const ImageRecord& record) {
       {"num_inference_steps", request.num_inference_steps},
       {"guidance_scale", request.guidance_scale.value()},
       {"dtype", precision_name(record.load.precision)},
+      {"quantization", quantization_name(record.load.quantization)},
       {"device", record.load.device},
       {"cpu_kernels", record.load.cpu_kernels},
       {"memory_limit_bytes", record.load.memory_limit_bytes}};
@@ -144,6 +145,14 @@ Precision read_precision(const RecordReader& reader) {
   if (name == "bf16") return Precision::bf16;
   if (name != "fp32") reader.fail("dtype", "is neither fp32 nor bf16");
   return Precision::fp32;
+}
+
+/// Absent from the records of 0.1.0.
+Quantization read_quantization(const RecordReader& reader) {
+  if (!reader.has("quantization")) return Quantization::none;
+  const auto quantization = quantization_from_name(reader.text("quantization"));
+  if (!quantization) reader.fail("quantization", "is neither none, nor int8, nor int4");
+  return *quantization;
 }
 
 Request read_request(const RecordReader& reader) {
@@ -182,6 +191,7 @@ ImageRecord read_record(const RecordReader& reader) {
   record.image_index =
       static_cast<int>(reader.integer("image_index", 0, image_count(record.request) - 1));
   record.load.precision = read_precision(reader);
+  record.load.quantization = read_quantization(reader);
   record.load.device = reader.text("device");
   record.load.cpu_kernels = reader.text("cpu_kernels");
   record.load.memory_limit_bytes =

@@ -31,6 +31,7 @@ int run_inspect(const InspectFlags& flags) {
   planned.width_px = flags.width_px;
   planned.dtype = flags.load.precision == Precision::bf16 ? DType::bf16 : DType::f32;
   planned.limit_bytes = flags.load.memory_limit_bytes;
+  planned.transformer_quantization = flags.load.quantization;
   const ModelReport report = report_model(flags.load.model, planned);
   if (flags.json) {
     print_json(to_json(report, flags.tensors));
@@ -54,6 +55,7 @@ Command add_inspect_command(CLI::App& program) {
                    "of the memory plan; default: the model's own");
   add_dtype_flag(*app, flags->load);
   add_memory_limit_flag(*app, flags->load);
+  add_quant_flag(*app, flags->load);
   app->add_flag("--tensors", flags->tensors, "list every tensor");
   app->add_flag("--json", flags->json, "print JSON");
   app->footer(kExamples);

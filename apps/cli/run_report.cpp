@@ -88,6 +88,7 @@ json report_json(const RunReport& report) {
                  {"device", report.flags.load.device},
                  {"cpu_kernels", kernels_used(report.flags.load)},
                  {"dtype", precision_name(report.flags.load.precision)},
+                 {"quantization", quantization_name(report.flags.load.quantization)},
                  {"width", request.width_px},
                  {"height", request.height_px},
                  {"num_inference_steps", request.num_inference_steps},

@@ -28,6 +28,8 @@ struct LoadOptions {
   /// model.
   std::string model;
   Precision precision = Precision::fp32;
+  /// Of the linear layers of the transformer's blocks, compressed while the model is loaded.
+  Quantization quantization = Quantization::none;
   /// "cpu"
   std::string device = "cpu";
   /// 0: every CPU the process may use.

@@ -9,7 +9,8 @@ enum class Precision { fp32, bf16 };
 /// How the weights of linear layers are compressed when they are loaded.
 enum class Quantization {
   none,  ///< as in the file
-  int8,  ///< symmetric, one scale an output row: round(w / s), s = max |w| of the row / 127
+  int8,  ///< about 8.4 bits a weight; activations are rounded to 8 bits too
+  int4,  ///< about 4.4 bits a weight; activations are rounded to 8 bits
 };
 
 }  // namespace ernie_image

@@ -1,6 +1,7 @@
 // Weights as files hold them, and where models get them from.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -11,16 +12,27 @@
 
 namespace ernie_image {
 
+/// How the bytes of a weight are arranged.
+enum class WeightFormat : std::uint8_t {
+  plain,        ///< row-major elements of `dtype`
+  packed_int8,  ///< a linear weight quantised as packed_weight.h says; `dtype` is i8
+  packed_int4,  ///< likewise with 4 bits; `dtype` is i8 here too
+};
+
 /// A read-only tensor in the format of its file; `owner` keeps the mapped pages alive.
 /// `data` is null for a weight that was missing or misshapen (see WeightSource::get).
 struct Weight {
   std::string name;
   DType dtype = DType::f32;
-  Shape shape;
+  Shape shape;  ///< of the tensor that is meant, in a packed format too: [N, K]
   const std::byte* data = nullptr;
   std::shared_ptr<const void> owner;
+  WeightFormat format = WeightFormat::plain;
+  /// Packed formats: how many bytes there are, which whoever uses them compares with the layout.
+  std::size_t packed_bytes = 0;
 
   std::size_t size_bytes() const {
+    if (format != WeightFormat::plain) return packed_bytes;
     return static_cast<std::size_t>(num_elements(shape)) * size_of(dtype);
   }
 };

@@ -81,7 +81,10 @@ class TransformerBlock {
 
 class Transformer {
  public:
-  Transformer(Backend& ops, WeightSource& source, const TransformerConfig& config);
+  /// `quantization` is that of the linear layers of the blocks; the few others (embedders, time,
+  /// modulation, final layers) stay as the file has them.
+  Transformer(Backend& ops, WeightSource& source, const TransformerConfig& config,
+              Quantization quantization = Quantization::none);
 
   /// Layer i has the weights whose names begin with this and "i.".
   static constexpr std::string_view kLayerPrefix = "layers.";

@@ -82,4 +82,15 @@ void require_enhancer_fit(const PlanStage& stage, std::uint64_t room_bytes) {
   if (!stage.fits) refuse(stage, stage.copied_bytes, room_bytes);
 }
 
+void require_quantized_fit(const WeightFiles& transformer, Quantization quantization) {
+  const std::uint64_t needed = quantized_layers_bytes(transformer, quantization);
+  const std::uint64_t available = available_memory_bytes();
+  if (needed <= available) return;
+  throw Error(ErrorKind::out_of_memory,
+              "the quantised weights of the transformer need " + gib(needed) + " and " +
+                  gib(available) +
+                  " is available; use --quant int4, or --quant none, which maps the weights from "
+                  "their file");
+}
+
 }  // namespace ernie_image

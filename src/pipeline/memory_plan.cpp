@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "core/packed_weight.h"
 #include "pipeline/memory_limit.h"
 
 namespace ernie_image {
@@ -46,14 +47,18 @@ std::uint64_t looked_up_bytes(std::int64_t rows, const MinistralConfig& config) 
   return std::min(static_cast<std::uint64_t>(rows) << 16, table);
 }
 
-/// Linear weights become 8-bit numbers with a scale for each row; everything else stays mapped.
-std::uint64_t quantized_bytes(const WeightFiles& files, Quantization quantization) {
+/// Of packed copies of the matrices whose names begin so; weights that are packed in the file are
+/// not copied.
+std::uint64_t quantized_bytes(const WeightFiles& files, std::string_view prefix,
+                              Quantization quantization) {
   if (quantization == Quantization::none) return 0;
+  const bool int8 = quantization == Quantization::int8;
+  const WeightFormat format = int8 ? WeightFormat::packed_int8 : WeightFormat::packed_int4;
   std::uint64_t bytes = 0;
   for (const Weight& weight : files.all()) {
-    if (weight.shape.size() < 2) continue;
-    bytes += static_cast<std::uint64_t>(num_elements(weight.shape)) +
-             static_cast<std::uint64_t>(weight.shape[0]) * sizeof(float);
+    const bool copied = weight.name.starts_with(prefix) && weight.format == WeightFormat::plain &&
+                        weight.shape.size() == 2;
+    if (copied) bytes += PackedLayout(format, weight.shape).size_bytes();
   }
   return bytes;
 }
@@ -154,13 +159,14 @@ PlanStage plan_transformer(const TransformerConfig& config, const WeightFiles& f
   stage.name = "transformer";
   stage.activation_bytes = block_bytes(tokens, config.hidden_size, 3 * config.hidden_size,
                                        config.ffn_hidden_size, request.dtype);
-  stage.copied_bytes = quantized_bytes(files, request.transformer_quantization);
+  stage.copied_bytes =
+      quantized_bytes(files, Transformer::kLayerPrefix, request.transformer_quantization);
   stage.copy_stays = true;
-  if (stage.copied_bytes != 0) return stage;  // the file is not read again
   const std::vector<Weight> all = files.all();
   const std::uint64_t in_layers = prefix_bytes(all, std::string(Transformer::kLayerPrefix));
-  set_weights(stage, files, Transformer::kLayerPrefix, config.num_layers,
-              prefix_bytes(all, "") - in_layers);
+  // Of copied layers the file is not read again.
+  set_weights(stage, files, Transformer::kLayerPrefix,
+              stage.copied_bytes == 0 ? config.num_layers : 0, prefix_bytes(all, "") - in_layers);
   return stage;
 }
 
@@ -212,14 +218,20 @@ PlanStage plan_enhancer(const MinistralConfig& config, bool tied_embeddings,
   stage.name = "pe";
   stage.activation_bytes = LanguageModel::cache_bytes(config, capacity, request.dtype) +
                            block_bytes(request.prompt_tokens, config, request.dtype);
-  stage.copied_bytes = quantized_bytes(weights, request.quantization);
+  const char* head = tied_embeddings ? "model.embed_tokens." : "lm_head.";
+  stage.copied_bytes = quantized_bytes(weights, LanguageModel::kLayerPrefix, request.quantization) +
+                       quantized_bytes(weights, head, request.quantization);
   std::uint64_t fixed = looked_up_bytes(capacity, config);
   if (stage.copied_bytes == 0) {
-    fixed += prefix_bytes(weights.all(), tied_embeddings ? "model.embed_tokens." : "lm_head.");
+    fixed += prefix_bytes(weights.all(), head);
     set_weights(stage, weights, LanguageModel::kLayerPrefix, config.num_hidden_layers, fixed);
   }
   fit_stage(stage, room_bytes, stage.activation_bytes + stage.copied_bytes);
   return stage;
+}
+
+std::uint64_t quantized_layers_bytes(const WeightFiles& transformer, Quantization quantization) {
+  return quantized_bytes(transformer, Transformer::kLayerPrefix, quantization);
 }
 
 }  // namespace ernie_image

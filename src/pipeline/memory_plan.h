@@ -89,6 +89,12 @@ PlanStage plan_enhancer(const MinistralConfig& config, bool tied_embeddings,
 /// The planned half of what is reported of a stage.
 StageMemory stage_memory(const PlanStage& stage, std::uint64_t predicted_bytes);
 
+/// Of a quantised copy of the transformer's layers.
+std::uint64_t quantized_layers_bytes(const WeightFiles& transformer, Quantization quantization);
+
+/// Throws Error(out_of_memory) if that copy does not fit.
+void require_quantized_fit(const WeightFiles& transformer, Quantization quantization);
+
 /// Decides which layers stay and which are streamed, so that the stage takes at most `limit_bytes`,
 /// `own_bytes` of which are not mapped weights. If that is impossible, the stage does not fit.
 void fit_stage(PlanStage& stage, std::uint64_t limit_bytes, std::uint64_t own_bytes);

@@ -6,6 +6,7 @@
 
 #include "io/config_reader.h"
 #include "io/file_view.h"
+#include "pipeline/memory_plan.h"
 
 namespace ernie_image {
 namespace {
@@ -44,12 +45,22 @@ void check_fit(const ModelConfigs& configs, const ModelFolder& folder) {
   }
 }
 
-template <typename Network, typename Config>
-Network build(Backend& ops, WeightFiles& weights, const Config& config) {
-  Network network(ops, weights, config);
+template <typename Network, typename Config, typename... Options>
+Network build(Backend& ops, WeightFiles& weights, const Config& config, Options... options) {
+  Network network(ops, weights, config, options...);
   weights.require_complete();
   weights.release_pages();  // of what was copied while loading
   return network;
+}
+
+/// Quantised weights are a copy, so the file's pages may go.
+Transformer build_transformer(Backend& ops, WeightFiles& weights, const TransformerConfig& config,
+                              Quantization quantization) {
+  if (quantization == Quantization::none) return build<Transformer>(ops, weights, config);
+  require_quantized_fit(weights, quantization);
+  Transformer transformer = build<Transformer>(ops, weights, config, quantization);
+  weights.release_pages();
+  return transformer;
 }
 
 }  // namespace
@@ -78,13 +89,13 @@ ModelConfigs ModelConfigs::read(const ModelFolder& folder) {
   return configs;
 }
 
-Model::Model(Backend& ops, const ModelFolder& model_folder)
+Model::Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization)
     : folder(model_folder),
       configs(ModelConfigs::read(folder)),
       weights(folder),
       tokenizer(Tokenizer::open(folder.component("tokenizer"))),
       text_encoder(build<TextEncoder>(ops, weights.text_encoder, configs.text_encoder)),
-      transformer(build<Transformer>(ops, weights.transformer, configs.transformer)),
+      transformer(build_transformer(ops, weights.transformer, configs.transformer, quantization)),
       vae(build<VaeDecoder>(ops, weights.vae, configs.vae)) {}
 
 }  // namespace ernie_image

@@ -50,7 +50,8 @@ struct ModelWeights {
 };
 
 struct Model {
-  Model(Backend& ops, const ModelFolder& model_folder);
+  /// `quantization` is the transformer's.
+  Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization);
 
   ModelFolder folder;
   ModelConfigs configs;

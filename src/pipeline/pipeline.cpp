@@ -127,12 +127,14 @@ struct Pipeline::State {
   explicit State(const LoadOptions& options)
       : precision(options.precision),
         dtype(precision == Precision::bf16 ? DType::bf16 : DType::f32),
+        quantization(options.quantization),
         memory_limit_bytes(options.memory_limit_bytes),
         backend(make_backend(backend_options(options))),
-        model(*backend, resolve_model(options.model)) {}
+        model(*backend, resolve_model(options.model), options.quantization) {}
 
   Precision precision;
   DType dtype;  // of the tensors between operations
+  Quantization quantization;
   std::uint64_t memory_limit_bytes;
   std::unique_ptr<Backend> backend;
   Model model;
@@ -243,7 +245,8 @@ CheckedPlan Pipeline::State::checked_plan(const Request& request) const {
                      plan.width_px,
                      0,
                      dtype,
-                     memory_limit_bytes};
+                     memory_limit_bytes,
+                     quantization};
   for (const auto* group : {&plan.prompt_ids, &plan.negative_ids}) {
     for (const auto& ids : *group)
       memory.text_tokens = std::max(memory.text_tokens, static_cast<std::int64_t>(ids.size()));
@@ -259,7 +262,7 @@ CheckedPlan Pipeline::State::checked_plan(const Request& request) const {
 MemoryPlan Pipeline::State::resting_plan() const {
   const std::int64_t side = model.configs.default_side_px;
   return plan_memory(model.configs, model.weights,
-                     {1, 1, side, side, 1, dtype, memory_limit_bytes});
+                     {1, 1, side, side, 1, dtype, memory_limit_bytes, quantization});
 }
 
 TextBatch Pipeline::State::encode(const Request& request, const GenerationPlan& plan,

@@ -27,7 +27,6 @@ void store_block(const GemmKernels& kernels, const float* tiles, const OutputBlo
       store.source_stride = columns;
       store.rows = static_cast<int>(std::min(rows, output.rows - i));
       store.columns = static_cast<int>(std::min(columns, output.columns - j));
-      store.scale = output.scale == nullptr ? nullptr : output.scale + j;
       store.bias = output.bias == nullptr ? nullptr : output.bias + j;
       store.dtype = output.dtype;
       store.target = output.data + static_cast<std::size_t>(i * output.stride + j) * element;

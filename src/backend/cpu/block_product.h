@@ -42,8 +42,7 @@ struct OutputBlock {
   std::int64_t stride;  ///< elements
   std::int64_t rows;
   std::int64_t columns;
-  const float* bias;             ///< [columns], or null
-  const float* scale = nullptr;  ///< [columns] of an int8 weight, or null
+  const float* bias;  ///< [columns], or null
 };
 
 /// tiles: [ceil(rows / tile_rows)][ceil(columns / tile_columns)].

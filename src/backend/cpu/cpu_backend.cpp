@@ -10,6 +10,7 @@
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/memory_pool.h"
+#include "backend/cpu/packed_linear.h"
 #include "backend/cpu/prepared_weight.h"
 #include "core/thread_pool.h"
 #include "ernie_image/error.h"
@@ -75,28 +76,35 @@ class CpuBackend final : public Backend {
   Tensor download(const Tensor& tensor) override { return tensor; }
 
   WeightHandle prepare(const Weight& weight, WeightUse use, Quantization quantization) override {
-    if (quantization == Quantization::int8)
-      return quantize_cpu_weight(pool_, kernels_.gemm, weight);
-    return prepare_cpu_weight(weight, use);
+    // A weight that is packed already stays what it is.
+    if (quantization == Quantization::none || weight.format != WeightFormat::plain)
+      return prepare_cpu_weight(weight, use);
+    assert(use == WeightUse::linear);
+    const bool int8 = quantization == Quantization::int8;
+    return quantize_cpu_weight(pool_, weight,
+                               int8 ? WeightFormat::packed_int8 : WeightFormat::packed_int4);
   }
 
   // ---- dense layers ------------------------------------------------------------------------
 
   Tensor linear(const Tensor& x, const PreparedWeight& weight,
                 const PreparedWeight* bias) override {
-    const cpu::LinearLayer layer = linear_layer(x, weight, vector_data(bias));
-    multiply(x, {&layer, 1});
-    return layer.y;
+    Tensor y = linear_result(x, weight);
+    LinearCall call;
+    call.add(weight, vector_data(bias), y);
+    run(x, call);
+    return y;
   }
 
   std::vector<Tensor> linear_together(
       const Tensor& x, std::initializer_list<const PreparedWeight*> weights) override {
-    std::vector<cpu::LinearLayer> layers;
-    for (const PreparedWeight* weight : weights)
-      layers.push_back(linear_layer(x, *weight, nullptr));
-    multiply(x, layers);
+    LinearCall call;
     std::vector<Tensor> results;
-    for (cpu::LinearLayer& layer : layers) results.push_back(std::move(layer.y));
+    for (const PreparedWeight* weight : weights) {
+      results.push_back(linear_result(x, *weight));
+      call.add(*weight, nullptr, results.back());
+    }
+    run(x, call);
     return results;
   }
 
@@ -241,26 +249,39 @@ class CpuBackend final : public Backend {
   }
 
  private:
-  void multiply(const Tensor& x, std::span<const cpu::LinearLayer> layers) {
-    const bool many = x.size() != 0 && x.size() / x.dim(-1) > GemmKernels::kMaxVectors;
-    const bool replaced =
-        kernels_.linear_of_many != nullptr && many &&
-        std::ranges::none_of(layers, [](const auto& layer) { return layer.scale != nullptr; });
-    (replaced ? kernels_.linear_of_many : cpu::linear)(pool_, memory_, kernels_.gemm, x, layers);
-  }
-
   Tensor result_like(const char* operation, const Tensor& x) {
     require_activation(operation, x);
     return empty(x.dtype(), x.shape());
   }
 
-  cpu::LinearLayer linear_layer(const Tensor& x, const PreparedWeight& weight, const float* bias) {
+  /// Layers that read the same x, by how their weights are kept.
+  struct LinearCall {
+    std::vector<cpu::LinearLayer> plain;
+    std::vector<cpu::PackedLayer> packed;
+
+    void add(const PreparedWeight& weight, const float* bias, const Tensor& y) {
+      const Weight& source = as_cpu_weight(weight, WeightUse::linear).source;
+      if (source.format == WeightFormat::plain) {
+        plain.push_back({&source, bias, y});
+      } else {
+        packed.push_back({PackedLayout(source.format, source.shape), source.data, bias, y});
+      }
+    }
+  };
+
+  Tensor linear_result(const Tensor& x, const PreparedWeight& weight) {
     require_activation("linear", x);
-    const CpuWeight& prepared = as_cpu_weight(weight, WeightUse::linear);
-    const Weight& source = prepared.source;
-    assert(source.shape.size() == 2 && x.dim(-1) == source.shape[1]);
-    const float* scale = prepared.scale.empty() ? nullptr : prepared.scale.data<float>();
-    return {&source, scale, bias, empty(x.dtype(), with_last(x.shape(), source.shape[0]))};
+    assert(weight.shape().size() == 2 && x.dim(-1) == weight.shape()[1]);
+    return empty(x.dtype(), with_last(x.shape(), weight.shape()[0]));
+  }
+
+  void run(const Tensor& x, const LinearCall& call) {
+    const bool many = x.size() != 0 && x.size() / x.dim(-1) > GemmKernels::kMaxVectors;
+    const auto linear =
+        many && kernels_.linear_of_many != nullptr ? kernels_.linear_of_many : cpu::linear;
+    if (!call.plain.empty()) linear(pool_, memory_, kernels_.gemm, x, call.plain);
+    if (!call.packed.empty())
+      cpu::packed_linear(pool_, memory_, kernels_.gemm, kernels_.packed, x, call.packed);
   }
 
   const KernelTable& kernels_;

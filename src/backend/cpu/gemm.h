@@ -16,14 +16,14 @@ struct TileStore {
   std::int64_t source_stride;  ///< floats
   int rows;
   int columns;
-  const float* scale = nullptr;  ///< [columns] of an int8 weight, or null
+  const float* scale = nullptr;  ///< [columns] of a quantised weight, or null
   const float* bias = nullptr;   ///< [columns], or null
   DType dtype;                   ///< f32 or bf16
   std::byte* target;
   std::int64_t target_stride;  ///< elements
 };
 
-/// Consecutive rows of a weight: f32, f16, bf16 or int8, at any alignment.
+/// Consecutive rows of a weight: f32, f16 or bf16, at any alignment.
 struct WeightRows {
   DType dtype;
   const std::byte* data;
@@ -44,7 +44,7 @@ struct GemmKernels {
   int tile_rows;
   int tile_columns;
 
-  /// Packs `depth` elements of each of tile_rows (tile_columns) rows of f32, f16, bf16 or int8.
+  /// Packs `depth` elements of each of tile_rows (tile_columns) rows of f32, f16 or bf16.
   void (*pack_left)(DType dtype, const std::byte* const* rows, std::int64_t depth, float* panel);
   void (*pack_right)(DType dtype, const std::byte* const* rows, std::int64_t depth, float* panel);
 

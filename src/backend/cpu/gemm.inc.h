@@ -88,7 +88,6 @@ struct PanelPacker {
                        float* panel) {
     if (dtype == DType::f32) return pack<float>(rows, depth, panel);
     if (dtype == DType::bf16) return pack<Bf16>(rows, depth, panel);
-    if (dtype == DType::i8) return pack<I8>(rows, depth, panel);
     pack<F16>(rows, depth, panel);
   }
 };
@@ -145,12 +144,18 @@ struct Tile {
     for (int r = 0; r < s.rows; ++r) {
       const float* source = s.source + r * s.source_stride;
       T* target = reinterpret_cast<T*>(s.target) + r * s.target_stride;
-      for (int c = 0; c < s.columns; c += V::kWidth) {
-        const int count = s.columns - c < V::kWidth ? s.columns - c : V::kWidth;
-        Vec v = V::load_partial(source + c, count);
-        if (s.scale != nullptr) v = V::mul(v, V::load_partial(s.scale + c, count));
-        if (s.bias != nullptr) v = V::add(v, V::load_partial(s.bias + c, count));
-        V::store_partial(target + c, v, count);
+      int c = 0;
+      for (; c + V::kWidth <= s.columns; c += V::kWidth) {
+        Vec v = V::load(source + c);
+        if (s.scale != nullptr) v = V::mul(v, V::load(s.scale + c));
+        if (s.bias != nullptr) v = V::add(v, V::load(s.bias + c));
+        V::store(target + c, v);
+      }
+      if (const int rest = s.columns - c; rest > 0) {
+        Vec v = V::load_partial(source + c, rest);
+        if (s.scale != nullptr) v = V::mul(v, V::load_partial(s.scale + c, rest));
+        if (s.bias != nullptr) v = V::add(v, V::load_partial(s.bias + c, rest));
+        V::store_partial(target + c, v, rest);
       }
     }
   }
@@ -310,8 +315,6 @@ void multiply_vectors(const VectorRows& vectors, const WeightRows& weights, std:
     return VectorProduct<V, float>::multiply(vectors, weights, depth, result, result_stride);
   if (weights.dtype == DType::bf16)
     return VectorProduct<V, Bf16>::multiply(vectors, weights, depth, result, result_stride);
-  if (weights.dtype == DType::i8)
-    return VectorProduct<V, I8>::multiply(vectors, weights, depth, result, result_stride);
   VectorProduct<V, F16>::multiply(vectors, weights, depth, result, result_stride);
 }
 

@@ -9,6 +9,7 @@
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/norm.h"
+#include "backend/cpu/packed_gemm.h"
 
 namespace ernie_image {
 
@@ -18,8 +19,8 @@ struct KernelTable {
   ElementwiseKernels elementwise;
   NormKernels norm;
   AttentionKernels attention;
-  /// In place of cpu::linear for more rows than GemmKernels::kMaxVectors and weights that are not
-  /// int8, or null.
+  PackedKernels packed;
+  /// In place of cpu::linear for more rows than GemmKernels::kMaxVectors, or null.
   void (*linear_of_many)(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& kernels,
                          const Tensor& x, std::span<const cpu::LinearLayer> layers) = nullptr;
 };

@@ -76,7 +76,6 @@ void multiply_chunk(const GemmKernels& kernels, const VectorRows& vectors,
   store.source_stride = kVectorChunk;
   store.rows = vectors.count;
   store.columns = static_cast<int>(chunk.count);
-  store.scale = chunk.layer->scale == nullptr ? nullptr : chunk.layer->scale + chunk.begin;
   store.bias = chunk.layer->bias == nullptr ? nullptr : chunk.layer->bias + chunk.begin;
   store.dtype = y.dtype();
   store.target = y.bytes() + static_cast<std::size_t>(chunk.begin) * size_of(y.dtype());
@@ -168,8 +167,7 @@ void multiply_chunk(const GemmKernels& kernels, const PackedRows& packed, std::i
   store_block(kernels, workspace.tiles,
               {y.dtype(), y.bytes() + static_cast<std::size_t>(offset) * size_of(y.dtype()),
                columns, std::min(panels * kernels.tile_rows, packed.count - row), chunk.count,
-               chunk.layer->bias == nullptr ? nullptr : chunk.layer->bias + chunk.begin,
-               chunk.layer->scale == nullptr ? nullptr : chunk.layer->scale + chunk.begin});
+               chunk.layer->bias == nullptr ? nullptr : chunk.layer->bias + chunk.begin});
 }
 
 /// Into how many groups the panels are split, so that every thread has several chunks to take.

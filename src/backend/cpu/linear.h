@@ -11,12 +11,11 @@
 
 namespace ernie_image::cpu {
 
-/// Weight [N, K] f32, f16, bf16 or int8, at any alignment.
+/// Weight [N, K] f32, f16 or bf16, at any alignment.
 struct LinearLayer {
   const Weight* weight;
-  const float* scale;  ///< [N] of an int8 weight, or null
-  const float* bias;   ///< [N], or null
-  Tensor y;            ///< [..., N], f32 or bf16, allocated by the caller
+  const float* bias;  ///< [N], or null
+  Tensor y;           ///< [..., N], f32 or bf16, allocated by the caller
 };
 
 /// All layers read the same x [..., K], f32 or bf16, which is packed once.

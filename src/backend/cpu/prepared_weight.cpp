@@ -1,18 +1,18 @@
 #include "backend/cpu/prepared_weight.h"
 
-#include <algorithm>
 #include <cassert>
-#include <cmath>
+#include <cstdint>
 #include <cstring>
-#include <span>
 #include <string>
-#include <vector>
 
 #include "backend/cpu/conv2d.h"
+#include "core/packed_weight.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image {
 namespace {
+
+constexpr std::uintptr_t kPackedAlignment = 64;
 
 void require_supported(const Weight& weight) {
   if (weight.dtype == DType::f32 || weight.dtype == DType::f16 || weight.dtype == DType::bf16)
@@ -29,20 +29,36 @@ Tensor widened(const Weight& weight) {
   return to_float(raw);
 }
 
-/// One row to int8; gives its scale. A row of zeros has scale 0.
-float quantize_row(std::span<const float> row, std::int8_t* target) {
-  float largest = 0;
-  for (const float value : row) largest = std::max(largest, std::abs(value));
-  const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
-  for (std::size_t k = 0; k < row.size(); ++k)
-    target[k] = static_cast<std::int8_t>(std::lrintf(row[k] * inverse));
-  return largest / 127.0f;
+[[noreturn]] void throw_corrupt(const Weight& weight, const std::string& problem) {
+  throw Error(ErrorKind::corrupt_file, "cpu: packed weight " + weight.name + " " +
+                                           to_string(weight.shape) + " " + problem +
+                                           "; quantise the model again");
+}
+
+void require_packed(const Weight& weight, WeightUse use) {
+  if (use != WeightUse::linear || weight.shape.size() != 2) {
+    throw Error(ErrorKind::unsupported, "cpu: weight " + weight.name + " " +
+                                            to_string(weight.shape) +
+                                            " is packed, which only linear layers may be");
+  }
+  const std::size_t expected = PackedLayout(weight.format, weight.shape).size_bytes();
+  if (weight.packed_bytes != expected) {
+    throw_corrupt(weight, "has " + std::to_string(weight.packed_bytes) + " bytes, expected " +
+                              std::to_string(expected));
+  }
+  if (reinterpret_cast<std::uintptr_t>(weight.data) % kPackedAlignment != 0)
+    throw_corrupt(weight, "does not begin at a multiple of 64 bytes");
 }
 
 }  // namespace
 
 WeightHandle prepare_cpu_weight(const Weight& weight, WeightUse use) {
-  require_supported(weight);
+  const bool packed = weight.format != WeightFormat::plain;
+  if (packed) {
+    require_packed(weight, use);
+  } else {
+    require_supported(weight);
+  }
   const auto prepared = std::make_shared<CpuWeight>();
   prepared->use = use;
   prepared->source = weight;
@@ -56,28 +72,24 @@ WeightHandle prepare_cpu_weight(const Weight& weight, WeightUse use) {
   return prepared;
 }
 
-WeightHandle quantize_cpu_weight(ThreadPool& pool, const GemmKernels& kernels,
-                                 const Weight& weight) {
+WeightHandle quantize_cpu_weight(ThreadPool& pool, const Weight& weight, WeightFormat format) {
   require_supported(weight);
   const auto prepared = std::make_shared<CpuWeight>();
   prepared->source = weight;
   if (weight.data == nullptr) return prepared;
-  const std::int64_t rows = weight.shape[0];
-  const std::int64_t depth = weight.shape[1];
-  prepared->converted = Tensor::host(DType::i8, weight.shape);
-  prepared->scale = Tensor::host(DType::f32, {rows});
-  std::vector<std::vector<float>> widened_rows(static_cast<std::size_t>(pool.num_threads()));
-  pool.parallel_for(rows, [&](std::int64_t n, int thread) {
-    std::vector<float>& row = widened_rows[static_cast<std::size_t>(thread)];
-    row.resize(static_cast<std::size_t>(depth));
-    const std::size_t offset = static_cast<std::size_t>(n * depth) * size_of(weight.dtype);
-    kernels.widen(weight.dtype, weight.data + offset, depth, row.data());
-    prepared->scale.data<float>()[n] =
-        quantize_row(row, prepared->converted.data<std::int8_t>() + n * depth);
+  const PackedLayout layout(format, weight.shape);
+  const Tensor packed = Tensor::host(DType::i8, {static_cast<std::int64_t>(layout.size_bytes())});
+  pool.parallel_for(layout.panels, [&](std::int64_t panel, int) {
+    pack_panel(layout, weight, panel,
+               packed.bytes() + static_cast<std::size_t>(panel) * layout.record_bytes());
   });
-  prepared->source.dtype = DType::i8;
-  prepared->source.data = prepared->converted.bytes();
-  prepared->source.owner = nullptr;
+  prepared->source = {weight.name,
+                      DType::i8,
+                      weight.shape,
+                      packed.bytes(),
+                      std::make_shared<Tensor>(packed),
+                      format,
+                      packed.size_bytes()};
   return prepared;
 }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "backend/backend.h"
-#include "backend/cpu/gemm.h"
 #include "core/thread_pool.h"
 
 namespace ernie_image {
@@ -12,21 +11,20 @@ class CpuWeight : public PreparedWeight {
   const Shape& shape() const override { return source.shape; }
 
   WeightUse use = WeightUse::linear;
-  /// What the file holds. For linear and embedding weights, also where it is read from; a quantised
-  /// one reads from `converted` instead.
+  /// What the file holds. For linear and embedding weights, also where it is read from. Of a linear
+  /// weight that was quantised here: the packed form, whose bytes it owns.
   Weight source;
-  /// vector: f32 [n]; conv2d: [C_out, kh * kw * C_in] in the file's format; quantised: int8 [N, K].
-  /// Else empty.
+  /// vector: f32 [n]; conv2d: [C_out, kh * kw * C_in] in the file's format. Else empty.
   Tensor converted;
-  Tensor scale;  ///< f32 [N] of a quantised weight, else empty
 };
 
-/// Throws Error(unsupported) for a dtype other than f32, f16 and bf16.
+/// A packed linear weight is used where it lies. Throws Error(unsupported) for a dtype other than
+/// f32, f16 and bf16 of a plain weight, and for packed weights that are not linear;
+/// Error(corrupt_file) for a packed one whose bytes are not what its shape demands.
 WeightHandle prepare_cpu_weight(const Weight& weight, WeightUse use);
 
-/// A linear weight compressed to int8 with a scale for each row; the same errors.
-WeightHandle quantize_cpu_weight(ThreadPool& pool, const GemmKernels& kernels,
-                                 const Weight& weight);
+/// A plain linear weight as a packed copy; the same errors.
+WeightHandle quantize_cpu_weight(ThreadPool& pool, const Weight& weight, WeightFormat format);
 
 /// The handle as this backend made it; it must have data and be prepared for `use`.
 const CpuWeight& as_cpu_weight(const PreparedWeight& weight, WeightUse use);

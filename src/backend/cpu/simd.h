@@ -4,7 +4,7 @@
 //   Vec, Mask, kWidth                       floats in a register
 //   kTileRows, kTileVectors                 the GEMM tile that fills the register file
 //   zero(), broadcast(x)
-//   load(p), load_partial(p, n)             float, Bf16, F16 or I8, widened; lanes from n on are 0
+//   load(p), load_partial(p, n)             float, Bf16 or F16, widened; lanes from n on are 0
 //   store(p, v), store_partial(p, v, n)     float or Bf16, to nearest even; a NaN stays a NaN
 //   add, sub, mul, div, min, max, sqrt, abs, neg
 //   fma(a, b, c)                            a * b + c
@@ -16,6 +16,21 @@
 //   reduce_add(v), reduce_max(v)
 //   transpose(rows)                         kWidth x kWidth, any 32-bit contents
 //   bf16_even(v), bf16_odd(v)               the lower / upper bf16 of each 32-bit lane, widened
+// and for quantised products (packed_gemm.h), where "codes" are four bytes in each 32-bit lane:
+//   Ints, kPackedRows                       32-bit integers in a register; rows of the tile
+//   kOffsetCodes                            activations are stored as code + 128, else as code
+//   kScalesEachStep                         8-bit codes go through add_scaled_dot4
+//   zero_ints(), load_ints(p), store_ints(p, v), ints_to_float(v)
+//   negated_times_128(v)                    if kOffsetCodes
+//   broadcast_step(p)                       the same four codes of activations in each lane
+//   low_codes(v), high_codes(v)             of bytes that hold two codes + 8 of four bits
+//   load_group_scales(p)                    an i8 for each lane
+//   dot4(x, w), add_dot4(sum, x, w)         sums of four products a lane, up to a group of them
+//   add_scaled(total, sum, scale)           total + such a sum * scale
+//   add_scaled_dot4(total, x, w, scale)     if kScalesEachStep
+//   keep(v)                                 sums and loads must not be reordered across it: gcc 12
+//                                           would regroup them, and spill the sums to the stack
+//   store_steps(p, stride, v)               rounded to codes, four a step, |v| <= 127 or NaN
 // No load or store asks for alignment: a tensor in a file may start at any byte.
 //
 // Kernels are templates over V, instantiated in kernels_<isa>.cpp alone, the one file compiled with
@@ -24,6 +39,7 @@
 // on older processors.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #define ERNIE_IMAGE_SIMD [[gnu::always_inline]] static inline
@@ -36,9 +52,6 @@ struct Bf16 {
 };
 struct F16 {
   std::uint16_t bits;
-};
-struct I8 {
-  std::int8_t value;
 };
 
 }  // namespace ernie_image

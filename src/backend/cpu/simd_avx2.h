@@ -25,10 +25,6 @@ struct Avx2 {
   ERNIE_IMAGE_SIMD Vec load(const F16* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
-  ERNIE_IMAGE_SIMD Vec load(const I8* p) {
-    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
-  }
   template <class T>
   ERNIE_IMAGE_SIMD Vec load_partial(const T* p, int n) {
     alignas(32) T lanes[kWidth] = {};
@@ -119,6 +115,59 @@ struct Avx2 {
   ERNIE_IMAGE_SIMD Vec bf16_odd(Vec v) {
     const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
     return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(v), upper));
+  }
+
+  // ---- quantised products ----
+
+  using Ints = __m256i;
+  static constexpr bool kOffsetCodes = true;     // vpmaddubsw takes unsigned activations
+  static constexpr bool kScalesEachStep = true;  // and sums in 16 bits
+  static constexpr int kPackedRows = 6;  // 12 totals, 2 of scales, 1 of activations, 1 of products
+
+  ERNIE_IMAGE_SIMD Ints zero_ints() { return _mm256_setzero_si256(); }
+  ERNIE_IMAGE_SIMD Ints load_ints(const void* p) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+  }
+  ERNIE_IMAGE_SIMD void store_ints(void* p, Ints v) {
+    _mm256_storeu_si256(static_cast<__m256i*>(p), v);
+  }
+  ERNIE_IMAGE_SIMD Vec ints_to_float(Ints v) { return _mm256_cvtepi32_ps(v); }
+  ERNIE_IMAGE_SIMD Ints negated_times_128(Ints v) {
+    return _mm256_sub_epi32(zero_ints(), _mm256_slli_epi32(v, 7));
+  }
+  ERNIE_IMAGE_SIMD Ints broadcast_step(const std::uint8_t* codes) {
+    int step;
+    __builtin_memcpy(&step, codes, sizeof(step));
+    return _mm256_set1_epi32(step);
+  }
+  ERNIE_IMAGE_SIMD Ints low_codes(Ints pairs) {
+    const Ints low = _mm256_and_si256(pairs, _mm256_set1_epi8(15));
+    return _mm256_sub_epi8(low, _mm256_set1_epi8(8));
+  }
+  ERNIE_IMAGE_SIMD Ints high_codes(Ints pairs) { return low_codes(_mm256_srli_epi16(pairs, 4)); }
+  ERNIE_IMAGE_SIMD Ints load_group_scales(const std::byte* scales) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(scales));
+    const Ints wide = _mm256_cvtepi8_epi32(bytes);
+    return _mm256_blend_epi16(wide, _mm256_slli_epi32(wide, 16), 0xaa);
+  }
+  ERNIE_IMAGE_SIMD Ints dot4(Ints x, Ints w) { return _mm256_maddubs_epi16(x, w); }
+  ERNIE_IMAGE_SIMD Ints add_dot4(Ints sum, Ints x, Ints w) {
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(x, w));
+  }
+  ERNIE_IMAGE_SIMD Ints add_scaled(Ints total, Ints sum, Ints scale) {
+    return _mm256_add_epi32(total, _mm256_madd_epi16(sum, scale));
+  }
+  ERNIE_IMAGE_SIMD Ints add_scaled_dot4(Ints total, Ints x, Ints w, Ints scale) {
+    return add_scaled(total, dot4(x, w), scale);
+  }
+  ERNIE_IMAGE_SIMD void keep(Ints& v) { asm volatile("" : "+x"(v) : : "memory"); }
+  ERNIE_IMAGE_SIMD void store_steps(std::uint8_t* codes, std::int64_t stride, Vec v) {
+    const Ints offset = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(128));
+    const Ints words = _mm256_packus_epi32(offset, offset);
+    const Ints bytes = _mm256_packus_epi16(words, words);
+    const int low = _mm256_extract_epi32(bytes, 0), high = _mm256_extract_epi32(bytes, 4);
+    __builtin_memcpy(codes, &low, sizeof(low));
+    __builtin_memcpy(codes + stride, &high, sizeof(high));
   }
 
  private:

@@ -22,9 +22,6 @@ struct Avx512 {
   ERNIE_IMAGE_SIMD Vec load(const float* p) { return _mm512_loadu_ps(p); }
   ERNIE_IMAGE_SIMD Vec load(const Bf16* p) { return widen_bf16(_mm256_loadu_si256(words(p))); }
   ERNIE_IMAGE_SIMD Vec load(const F16* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(words(p))); }
-  ERNIE_IMAGE_SIMD Vec load(const I8* p) {
-    return widen_i8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
   ERNIE_IMAGE_SIMD Vec load_partial(const float* p, int n) {
     return _mm512_maskz_loadu_ps(first_lanes(n), p);
   }
@@ -33,9 +30,6 @@ struct Avx512 {
   }
   ERNIE_IMAGE_SIMD Vec load_partial(const F16* p, int n) {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(n), p));
-  }
-  ERNIE_IMAGE_SIMD Vec load_partial(const I8* p, int n) {
-    return widen_i8(_mm_maskz_loadu_epi8(first_lanes(n), p));
   }
 
   ERNIE_IMAGE_SIMD void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
@@ -119,11 +113,57 @@ struct Avx512 {
     return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), upper));
   }
 
+  // ---- quantised products ----
+
+  using Ints = __m512i;
+  static constexpr bool kOffsetCodes = true;     // vpmaddubsw takes unsigned activations
+  static constexpr bool kScalesEachStep = true;  // and sums in 16 bits
+  static constexpr int kPackedRows = 12;
+
+  ERNIE_IMAGE_SIMD Ints zero_ints() { return _mm512_setzero_si512(); }
+  ERNIE_IMAGE_SIMD Ints load_ints(const void* p) { return _mm512_loadu_si512(p); }
+  ERNIE_IMAGE_SIMD void store_ints(void* p, Ints v) { _mm512_storeu_si512(p, v); }
+  ERNIE_IMAGE_SIMD Vec ints_to_float(Ints v) { return _mm512_cvtepi32_ps(v); }
+  ERNIE_IMAGE_SIMD Ints negated_times_128(Ints v) {
+    return _mm512_sub_epi32(zero_ints(), _mm512_slli_epi32(v, 7));
+  }
+  ERNIE_IMAGE_SIMD Ints broadcast_step(const std::uint8_t* codes) {
+    int step;
+    __builtin_memcpy(&step, codes, sizeof(step));
+    return _mm512_set1_epi32(step);
+  }
+  ERNIE_IMAGE_SIMD Ints low_codes(Ints pairs) {
+    const Ints low = _mm512_and_si512(pairs, _mm512_set1_epi8(15));
+    return _mm512_sub_epi8(low, _mm512_set1_epi8(8));
+  }
+  ERNIE_IMAGE_SIMD Ints high_codes(Ints pairs) { return low_codes(_mm512_srli_epi16(pairs, 4)); }
+  ERNIE_IMAGE_SIMD Ints load_group_scales(const std::byte* scales) {
+    const Ints wide =
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales)));
+    return _mm512_mask_blend_epi16(0xaaaaaaaau, wide, _mm512_slli_epi32(wide, 16));
+  }
+  ERNIE_IMAGE_SIMD Ints dot4(Ints x, Ints w) { return _mm512_maddubs_epi16(x, w); }
+  ERNIE_IMAGE_SIMD Ints add_dot4(Ints sum, Ints x, Ints w) {
+    return _mm512_add_epi16(sum, _mm512_maddubs_epi16(x, w));
+  }
+  ERNIE_IMAGE_SIMD Ints add_scaled(Ints total, Ints sum, Ints scale) {
+    return _mm512_add_epi32(total, _mm512_madd_epi16(sum, scale));
+  }
+  ERNIE_IMAGE_SIMD Ints add_scaled_dot4(Ints total, Ints x, Ints w, Ints scale) {
+    return add_scaled(total, dot4(x, w), scale);
+  }
+  ERNIE_IMAGE_SIMD void keep(Ints& v) { asm volatile("" : "+v"(v) : : "memory"); }
+  ERNIE_IMAGE_SIMD void store_steps(std::uint8_t* codes, std::int64_t stride, Vec v) {
+    const Ints offset = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(128));
+    const __m128i bytes = _mm512_cvtusepi32_epi8(_mm512_max_epi32(offset, zero_ints()));
+    alignas(16) std::uint8_t steps[16];
+    _mm_store_si128(reinterpret_cast<__m128i*>(steps), bytes);
+    for (int step = 0; step < 4; ++step)
+      __builtin_memcpy(codes + step * stride, steps + step * 4, 4);
+  }
+
  private:
   ERNIE_IMAGE_SIMD const __m256i* words(const void* p) { return static_cast<const __m256i*>(p); }
-  ERNIE_IMAGE_SIMD Vec widen_i8(__m128i bytes) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
-  }
   ERNIE_IMAGE_SIMD Vec widen_bf16(__m256i bits) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
   }

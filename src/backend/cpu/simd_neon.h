@@ -24,11 +24,6 @@ struct Neon {
   ERNIE_IMAGE_SIMD Vec load(const F16* p) {
     return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(bytes(p))));
   }
-  ERNIE_IMAGE_SIMD Vec load(const I8* p) {
-    std::uint32_t word;
-    __builtin_memcpy(&word, p, sizeof(word));
-    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(word)))));
-  }
   template <class T>
   ERNIE_IMAGE_SIMD Vec load_partial(const T* p, int n) {
     T lanes[kWidth] = {};
@@ -96,7 +91,59 @@ struct Neon {
     return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), vdupq_n_u32(0xffff0000u)));
   }
 
+  // ---- quantised products ----
+
+  using Ints = int32x4_t;
+  static constexpr bool kOffsetCodes = false;  // signed activations, sums in 32 bits
+  static constexpr bool kScalesEachStep = false;
+  static constexpr int kPackedRows = 4;  // 16 sums, 4 of weights, 1 of activations
+
+  ERNIE_IMAGE_SIMD Ints zero_ints() { return vdupq_n_s32(0); }
+  ERNIE_IMAGE_SIMD Ints load_ints(const void* p) {
+    return vreinterpretq_s32_u8(vld1q_u8(bytes(p)));
+  }
+  ERNIE_IMAGE_SIMD void store_ints(void* p, Ints v) {
+    vst1q_u8(static_cast<std::uint8_t*>(p), vreinterpretq_u8_s32(v));
+  }
+  ERNIE_IMAGE_SIMD Vec ints_to_float(Ints v) { return vcvtq_f32_s32(v); }
+  ERNIE_IMAGE_SIMD Ints broadcast_step(const std::uint8_t* codes) {
+    std::int32_t step;
+    __builtin_memcpy(&step, codes, sizeof(step));
+    return vdupq_n_s32(step);
+  }
+  ERNIE_IMAGE_SIMD Ints low_codes(Ints pairs) {
+    return codes_of(vandq_u8(vreinterpretq_u8_s32(pairs), vdupq_n_u8(15)));
+  }
+  ERNIE_IMAGE_SIMD Ints high_codes(Ints pairs) {
+    return codes_of(vshrq_n_u8(vreinterpretq_u8_s32(pairs), 4));
+  }
+  ERNIE_IMAGE_SIMD Ints load_group_scales(const std::byte* scales) {
+    std::uint32_t word;
+    __builtin_memcpy(&word, scales, sizeof(word));
+    return vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(word))));
+  }
+  ERNIE_IMAGE_SIMD Ints dot4(Ints x, Ints w) { return add_dot4(zero_ints(), x, w); }
+  ERNIE_IMAGE_SIMD Ints add_dot4(Ints sum, Ints x, Ints w) {
+    const int8x16_t a = vreinterpretq_s8_s32(x), b = vreinterpretq_s8_s32(w);
+    // Sums of two products of at most 127 * 127 or 127 * 8 fit 16 bits, and then there are pairs.
+    const int16x8_t low = vpaddq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)), vmull_high_s8(a, b));
+    return vpadalq_s16(sum, low);
+  }
+  ERNIE_IMAGE_SIMD Ints add_scaled(Ints total, Ints sum, Ints scale) {
+    return vmlaq_s32(total, sum, scale);
+  }
+  ERNIE_IMAGE_SIMD void keep(Ints& v) { asm("" : "+w"(v)); }
+  ERNIE_IMAGE_SIMD void store_steps(std::uint8_t* codes, std::int64_t, Vec v) {
+    const int16x4_t words = vqmovn_s32(vcvtnq_s32_f32(v));
+    const int8x8_t step = vqmovn_s16(vcombine_s16(words, words));
+    const std::uint64_t word = vget_lane_u64(vreinterpret_u64_s8(step), 0);
+    __builtin_memcpy(codes, &word, 4);
+  }
+
  private:
+  ERNIE_IMAGE_SIMD Ints codes_of(uint8x16_t nibbles) {
+    return vreinterpretq_s32_u8(vsubq_u8(nibbles, vdupq_n_u8(8)));
+  }
   ERNIE_IMAGE_SIMD const std::uint8_t* bytes(const void* p) {
     return static_cast<const std::uint8_t*>(p);
   }

@@ -37,10 +37,6 @@ struct Portable {
     const Bits special = reinterpret_cast<Bits>((half & 0x7c00u) == 0x7c00u) & 0x7f800000u;
     return reinterpret_cast<Vec>(reinterpret_cast<Bits>(magnitude) | special | sign);
   }
-  ERNIE_IMAGE_SIMD Vec load(const I8* p) {
-    return Vec{static_cast<float>(p[0].value), static_cast<float>(p[1].value),
-               static_cast<float>(p[2].value), static_cast<float>(p[3].value)};
-  }
   template <class T>
   ERNIE_IMAGE_SIMD Vec load_partial(const T* p, int n) {
     T lanes[kWidth] = {};
@@ -124,7 +120,58 @@ struct Portable {
     return reinterpret_cast<Vec>(reinterpret_cast<Bits>(v) & 0xffff0000u);
   }
 
+  // ---- quantised products: four bytes in each lane ----
+
+  using Ints = std::int32_t __attribute__((vector_size(16)));
+  static constexpr bool kOffsetCodes = false;
+  static constexpr bool kScalesEachStep = false;
+  static constexpr int kPackedRows = 2;
+
+  ERNIE_IMAGE_SIMD Ints zero_ints() { return Ints{}; }
+  ERNIE_IMAGE_SIMD Ints load_ints(const void* p) {
+    Ints v;
+    __builtin_memcpy(&v, p, sizeof(v));
+    return v;
+  }
+  ERNIE_IMAGE_SIMD void store_ints(void* p, Ints v) { __builtin_memcpy(p, &v, sizeof(v)); }
+  ERNIE_IMAGE_SIMD Vec ints_to_float(Ints v) { return __builtin_convertvector(v, Vec); }
+  ERNIE_IMAGE_SIMD Ints broadcast_step(const std::uint8_t* codes) {
+    std::int32_t step;
+    __builtin_memcpy(&step, codes, sizeof(step));
+    return Ints{step, step, step, step};
+  }
+  ERNIE_IMAGE_SIMD Ints low_codes(Ints pairs) { return codes_of(pairs & 0x0f0f0f0f); }
+  ERNIE_IMAGE_SIMD Ints high_codes(Ints pairs) { return codes_of((pairs >> 4) & 0x0f0f0f0f); }
+  ERNIE_IMAGE_SIMD Ints load_group_scales(const std::byte* scales) {
+    std::int8_t values[kWidth];
+    __builtin_memcpy(values, scales, sizeof(values));
+    return Ints{values[0], values[1], values[2], values[3]};
+  }
+  ERNIE_IMAGE_SIMD Ints dot4(Ints x, Ints w) {
+    return byte_of<0>(x) * byte_of<0>(w) + byte_of<1>(x) * byte_of<1>(w) +
+           (byte_of<2>(x) * byte_of<2>(w) + byte_of<3>(x) * byte_of<3>(w));
+  }
+  ERNIE_IMAGE_SIMD Ints add_dot4(Ints sum, Ints x, Ints w) { return sum + dot4(x, w); }
+  ERNIE_IMAGE_SIMD Ints add_scaled(Ints total, Ints sum, Ints scale) { return total + sum * scale; }
+  ERNIE_IMAGE_SIMD void keep(Ints&) {}
+  ERNIE_IMAGE_SIMD void store_steps(std::uint8_t* codes, std::int64_t, Vec v) {
+    const Vec number = select(v == v, v, zero());
+    const Ints rounded = __builtin_convertvector(round(number), Ints);
+    for (int i = 0; i < kWidth; ++i) codes[i] = static_cast<std::uint8_t>(rounded[i]);
+  }
+
  private:
+  /// Byte kByte of each lane, with its sign.
+  template <int kByte>
+  ERNIE_IMAGE_SIMD Ints byte_of(Ints v) {
+    return reinterpret_cast<Ints>(reinterpret_cast<Bits>(v) << (24 - 8 * kByte)) >> 24;
+  }
+  /// n - 8 of each byte n of 0..15: in two's complement, n ^ 8 with the fourth bit as the sign.
+  ERNIE_IMAGE_SIMD Ints codes_of(Ints nibbles) {
+    const Bits bits = reinterpret_cast<Bits>(nibbles);
+    const Bits negative = (bits & 0x08080808u) ^ 0x08080808u;  // below 8
+    return reinterpret_cast<Ints>((bits ^ 0x08080808u) | (negative << 1) * 15u);
+  }
   ERNIE_IMAGE_SIMD Bits bf16_bits(Vec v) {  // in the lower half of each 32-bit lane
     const Bits bits = reinterpret_cast<Bits>(v);
     const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;

@@ -1,0 +1,458 @@
+// The kernels of packed_gemm.h as templates over a vector policy; see simd.h for what may be used
+// here.
+#pragma once
+
+#include "backend/cpu/gemm.inc.h"
+#include "backend/cpu/packed_gemm.h"
+#include "backend/cpu/simd.h"
+
+namespace ernie_image {
+
+// The numbers of PackedLayout, which code of an instruction set may not include.
+struct PackedForm {
+  static constexpr int kOutputs = 16;
+  static constexpr int kStepBytes = kOutputs * 4;
+  static constexpr int kGroupDepth = 32;
+  static constexpr int kGroupSteps = 8;
+  static constexpr int kBlockDepth = 256;
+};
+
+/// Rotation and rounding of activations, a block of 256 at a time in a buffer that L1 holds.
+template <class V>
+struct ActivationQuantizer {
+  using Vec = typename V::Vec;
+  static constexpr int kWidth = V::kWidth;
+  static constexpr int kBlock = PackedForm::kBlockDepth;
+
+  ERNIE_IMAGE_SIMD void butterfly(Vec& a, Vec& b) {
+    const Vec sum = V::add(a, b);
+    b = V::sub(a, b);
+    a = sum;
+  }
+
+  /// The steps of the transform within kWidth elements, for kWidth vectors at a time.
+  ERNIE_IMAGE_SIMD void transform_lanes(float* x) {
+    Vec v[kWidth];
+    ERNIE_IMAGE_UNROLL
+    for (int i = 0; i < kWidth; ++i) v[i] = V::load(x + i * kWidth);
+    V::transpose(v);
+    ERNIE_IMAGE_UNROLL
+    for (int half = 1; half < kWidth; half *= 2) {
+      ERNIE_IMAGE_UNROLL
+      for (int i = 0; i < kWidth; ++i) {
+        if ((i & half) == 0) butterfly(v[i], v[i + half]);
+      }
+    }
+    V::transpose(v);
+    ERNIE_IMAGE_UNROLL
+    for (int i = 0; i < kWidth; ++i) V::store(x + i * kWidth, v[i]);
+  }
+
+  /// Two steps of the transform, over pairs `half` and then 2 * `half` apart.
+  ERNIE_IMAGE_SIMD void transform_twice(float* x, int half) {
+    for (int i = 0; i < kBlock; i += 4 * half) {
+      for (int j = i; j < i + half; j += kWidth) {
+        Vec v[4];
+        ERNIE_IMAGE_UNROLL
+        for (int q = 0; q < 4; ++q) v[q] = V::load(x + j + q * half);
+        butterfly(v[0], v[1]);
+        butterfly(v[2], v[3]);
+        butterfly(v[0], v[2]);
+        butterfly(v[1], v[3]);
+        ERNIE_IMAGE_UNROLL
+        for (int q = 0; q < 4; ++q) V::store(x + j + q * half, v[q]);
+      }
+    }
+  }
+
+  ERNIE_IMAGE_SIMD void transform_once(float* x, int half) {
+    for (int i = 0; i < kBlock; i += 2 * half) {
+      for (int j = i; j < i + half; j += kWidth) {
+        Vec low = V::load(x + j), high = V::load(x + j + half);
+        butterfly(low, high);
+        V::store(x + j, low);
+        V::store(x + j + half, high);
+      }
+    }
+  }
+
+  /// Fast Walsh-Hadamard transforms of `width` elements each, not normalised.
+  static void transform(float* x, int width) {
+    for (int i = 0; i < kBlock; i += kWidth * kWidth) transform_lanes(x + i);
+    int half = kWidth;
+    for (; 4 * half <= width; half *= 4) transform_twice(x, half);
+    if (2 * half <= width) transform_once(x, half);
+  }
+
+  template <class T>
+  static void read(const T* source, int count, float* x) {
+    int i = 0;
+    for (; i + kWidth <= count; i += kWidth) V::store(x + i, V::load(source + i));
+    if (i < count) {
+      V::store(x + i, V::load_partial(source + i, count - i));
+      i += kWidth;
+    }
+    for (; i < kBlock; i += kWidth) V::store(x + i, V::zero());
+  }
+
+  /// The largest magnitude, or NaN if a value is not finite.
+  static float largest_magnitude(const float* x) {
+    constexpr int kSums = 4;
+    Vec largest[kSums], check[kSums];
+    for (int s = 0; s < kSums; ++s) largest[s] = check[s] = V::zero();
+    for (int i = 0; i < kBlock; i += kSums * kWidth) {
+      ERNIE_IMAGE_UNROLL
+      for (int s = 0; s < kSums; ++s) {
+        const Vec v = V::load(x + i + s * kWidth);
+        largest[s] = V::max(largest[s], V::abs(v));
+        check[s] = V::fma(v, V::zero(), check[s]);
+      }
+    }
+    const Vec most = V::max(V::max(largest[0], largest[1]), V::max(largest[2], largest[3]));
+    const Vec bad = V::add(V::add(check[0], check[1]), V::add(check[2], check[3]));
+    return V::reduce_max(most) + V::reduce_add(bad);
+  }
+
+  /// One block; gives its scale, that of the transform not included.
+  static float quantize(const float* x, int depth, std::uint8_t* codes, std::int64_t step_stride) {
+    constexpr float kLargestCode = 127.0f;
+    constexpr float kTiny = 1e-30f;  // as good as zeros, and not to be inverted
+    const float largest = largest_magnitude(x);
+    const Vec inverse = V::broadcast(largest > kTiny ? kLargestCode / largest : 0.0f);
+    for (int i = 0; i < depth; i += kWidth)
+      V::store_steps(codes + i / 4 * step_stride, step_stride, V::mul(V::load(x + i), inverse));
+    return largest / kLargestCode;
+  }
+
+  template <class T>
+  static void quantize_row_of(const ActivationRow& row, const ActivationTarget& target) {
+    alignas(64) float x[kBlock];
+    const T* source = reinterpret_cast<const T*>(row.data);
+    const int width = static_cast<int>(row.rotation);
+    for (std::int64_t k = 0; k < row.depth; k += kBlock) {
+      const std::int64_t given = row.count - k, depth = row.depth - k;
+      read(source + k, static_cast<int>(given < kBlock ? given : kBlock), x);
+      if (width > 1) transform(x, width);
+      const float scale = quantize(x, static_cast<int>(depth < kBlock ? depth : kBlock),
+                                   target.codes + k * target.rows, target.rows * 4);
+      target.scales[k / kBlock * target.rows] = scale * row.norm;
+    }
+  }
+
+  static void quantize_row(const ActivationRow& row, const ActivationTarget& target) {
+    if (row.dtype == DType::f32) return quantize_row_of<float>(row, target);
+    quantize_row_of<Bf16>(row, target);
+  }
+};
+
+/// How one group of 32 along K is multiplied: kRows rows times 16 outputs.
+template <class V, int kRows>
+struct PackedTile {
+  using Vec = typename V::Vec;
+  using Ints = typename V::Ints;
+  static constexpr int kVectors = PackedForm::kStepBytes / static_cast<int>(sizeof(Ints));
+  static constexpr int kSteps = PackedForm::kGroupSteps;
+  using Sums = Ints[kRows][kVectors];
+
+  /// A step of 8-bit codes as the record holds them.
+  struct Codes8 {
+    static constexpr int kGroupBytes = PackedForm::kStepBytes * kSteps;
+    ERNIE_IMAGE_SIMD Ints load(const std::byte* group, int step, int vector) {
+      return V::load_ints(group + step * PackedForm::kStepBytes +
+                          vector * static_cast<int>(sizeof(Ints)));
+    }
+  };
+
+  /// A step of 4-bit codes as the record holds them.
+  struct Codes4 {
+    static constexpr int kGroupBytes = PackedForm::kStepBytes * kSteps / 2;
+    ERNIE_IMAGE_SIMD Ints load(const std::byte* group, int step, int vector) {
+      const Ints pair = V::load_ints(group + step / 2 * PackedForm::kStepBytes +
+                                     vector * static_cast<int>(sizeof(Ints)));
+      return step % 2 == 0 ? V::low_codes(pair) : V::high_codes(pair);
+    }
+  };
+
+  /// Activations with an offset of 128 start from -128 times the block's sum of weights.
+  ERNIE_IMAGE_SIMD Ints initial_total(const std::byte* sums, int vector) {
+    if constexpr (!V::kOffsetCodes) {
+      return V::zero_ints();
+    } else {
+      return V::negated_times_128(V::load_ints(sums + vector * static_cast<int>(sizeof(Ints))));
+    }
+  }
+
+  ERNIE_IMAGE_SIMD void load_scales(const std::byte* scales, Ints (&scale)[kVectors]) {
+    ERNIE_IMAGE_UNROLL
+    for (int c = 0; c < kVectors; ++c)
+      scale[c] = V::load_group_scales(scales + c * static_cast<int>(sizeof(Ints)) / 4);
+  }
+
+  /// total += scale * x * w at each step: for instruction sets that multiply by the scale in the
+  /// same instruction that adds up products.
+  ERNIE_IMAGE_SIMD void add_scaled_step(const std::uint8_t* x, const std::byte* group, int step,
+                                        const Ints (&scale)[kVectors], Sums& total) {
+    ERNIE_IMAGE_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const Ints a = V::broadcast_step(x + (step * kRows + r) * 4);
+      ERNIE_IMAGE_UNROLL
+      for (int c = 0; c < kVectors; ++c) {
+        total[r][c] = V::add_scaled_dot4(total[r][c], a, Codes8::load(group, step, c), scale[c]);
+        V::keep(total[r][c]);
+      }
+    }
+  }
+
+  /// The sums of a group, not scaled.
+  template <class Codes>
+  ERNIE_IMAGE_SIMD void sum_group(const std::uint8_t* x, const std::byte* group, Sums& sum) {
+    ERNIE_IMAGE_UNROLL
+    for (int step = 0; step < kSteps; ++step) {
+      Ints w[kVectors];
+      ERNIE_IMAGE_UNROLL
+      for (int c = 0; c < kVectors; ++c) w[c] = Codes::load(group, step, c);
+      ERNIE_IMAGE_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const Ints a = V::broadcast_step(x + (step * kRows + r) * 4);
+        ERNIE_IMAGE_UNROLL
+        for (int c = 0; c < kVectors; ++c) {
+          sum[r][c] = step == 0 ? V::dot4(a, w[c]) : V::add_dot4(sum[r][c], a, w[c]);
+          V::keep(sum[r][c]);
+        }
+      }
+    }
+  }
+
+  /// The parts of a block of the weight.
+  template <class Codes>
+  struct Block {
+    ERNIE_IMAGE_SIMD int groups_of(std::int64_t depth) {
+      return static_cast<int>(depth) / PackedForm::kGroupDepth;
+    }
+    ERNIE_IMAGE_SIMD const std::byte* scales(const std::byte* block, int groups) {
+      return block + groups * Codes::kGroupBytes;
+    }
+    ERNIE_IMAGE_SIMD const std::byte* sums(const std::byte* block, int groups) {
+      return scales(block, groups) + groups * PackedForm::kOutputs;
+    }
+    ERNIE_IMAGE_SIMD const std::byte* end(const std::byte* block, int groups) {
+      return sums(block, groups) + PackedForm::kStepBytes;
+    }
+  };
+
+  /// tile (+)= x_scale * total
+  ERNIE_IMAGE_SIMD void add_block(Ints total, float x_scale, bool accumulate, float* tile) {
+    const Vec product = V::ints_to_float(total);
+    const Vec scale = V::broadcast(x_scale);
+    V::store(tile, accumulate ? V::fma(product, scale, V::load(tile)) : V::mul(product, scale));
+  }
+
+  /// The totals stay in registers for the whole block.
+  ERNIE_IMAGE_SIMD void multiply_block_each_step(const std::uint8_t* x, const float* x_scales,
+                                                 const std::byte* block, int groups,
+                                                 bool accumulate, float* tile) {
+    const std::byte* scales = Block<Codes8>::scales(block, groups);
+    const std::byte* sums = Block<Codes8>::sums(block, groups);
+    Sums total;
+    ERNIE_IMAGE_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      ERNIE_IMAGE_UNROLL
+      for (int c = 0; c < kVectors; ++c) total[r][c] = initial_total(sums, c);
+    }
+    for (int group = 0; group < groups; ++group) {
+      Ints scale[kVectors];
+      load_scales(scales, scale);
+      ERNIE_IMAGE_UNROLL
+      for (int step = 0; step < kSteps; ++step) add_scaled_step(x, block, step, scale, total);
+      x += kSteps * kRows * 4;
+      block += Codes8::kGroupBytes;
+      scales += PackedForm::kOutputs;
+    }
+    ERNIE_IMAGE_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      ERNIE_IMAGE_UNROLL
+      for (int c = 0; c < kVectors; ++c)
+        add_block(total[r][c], x_scales[r], accumulate,
+                  tile + r * PackedForm::kOutputs + c * V::kWidth);
+    }
+  }
+
+  /// The sums of a group fill the registers; the totals are in memory, at hand in L1.
+  template <class Codes>
+  ERNIE_IMAGE_SIMD void multiply_block_by_group(const std::uint8_t* x, const float* x_scales,
+                                                const std::byte* block, int groups, bool accumulate,
+                                                std::int32_t* totals, float* tile) {
+    const std::byte* scales = Block<Codes>::scales(block, groups);
+    const std::byte* sums = Block<Codes>::sums(block, groups);
+    const auto at = [](int r, int c) { return r * PackedForm::kOutputs + c * V::kWidth; };
+    ERNIE_IMAGE_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      ERNIE_IMAGE_UNROLL
+      for (int c = 0; c < kVectors; ++c) V::store_ints(totals + at(r, c), initial_total(sums, c));
+    }
+    for (int group = 0; group < groups; ++group) {
+      Sums sum;
+      sum_group<Codes>(x, block, sum);
+      Ints scale[kVectors];
+      load_scales(scales, scale);
+      ERNIE_IMAGE_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        ERNIE_IMAGE_UNROLL
+        for (int c = 0; c < kVectors; ++c) {
+          std::int32_t* total = totals + at(r, c);
+          V::store_ints(total, V::add_scaled(V::load_ints(total), sum[r][c], scale[c]));
+        }
+      }
+      x += kSteps * kRows * 4;
+      block += Codes::kGroupBytes;
+      scales += PackedForm::kOutputs;
+    }
+    ERNIE_IMAGE_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      ERNIE_IMAGE_UNROLL
+      for (int c = 0; c < kVectors; ++c)
+        add_block(V::load_ints(totals + at(r, c)), x_scales[r], accumulate, tile + at(r, c));
+    }
+  }
+
+  /// `kEachStep`: multiply by group scales at each step, which 8-bit codes need where products are
+  /// summed in 16 bits.
+  template <bool kEachStep>
+  [[gnu::flatten]] static void multiply(const PackedOperands& operands, bool accumulate,
+                                        std::int32_t* totals, float* tile) {
+    const std::uint8_t* x = operands.codes;
+    const float* x_scales = operands.scales;
+    const std::byte* block = operands.blocks;
+    for (std::int64_t k = 0; k < operands.depth; k += PackedForm::kBlockDepth) {
+      const std::int64_t rest = operands.depth - k;
+      const int groups =
+          Block<Codes8>::groups_of(rest < PackedForm::kBlockDepth ? rest : PackedForm::kBlockDepth);
+      if constexpr (kEachStep) {
+        multiply_block_each_step(x, x_scales, block, groups, accumulate || k > 0, tile);
+      } else {
+        multiply_block_by_group<Codes8>(x, x_scales, block, groups, accumulate || k > 0, totals,
+                                        tile);
+      }
+      x += PackedForm::kBlockDepth * kRows;
+      x_scales += kRows;
+      block = Block<Codes8>::end(block, groups);
+    }
+  }
+};
+
+/// One row of activations against a record: memory is to be the limit.
+template <class V>
+struct PackedRow {
+  using Vec = typename V::Vec;
+  using Ints = typename V::Ints;
+  using Tile = PackedTile<V, 1>;
+  static constexpr int kVectors = Tile::kVectors;
+
+  /// The stream that the processor does not foresee: the next lines of this record and of the next.
+  ERNIE_IMAGE_SIMD void prefetch(const std::byte* codes, int bytes) {
+    constexpr int kAheadBytes = 2048;
+    constexpr int kLine = 64;
+    ERNIE_IMAGE_UNROLL
+    for (int line = 0; line < bytes; line += kLine)
+      __builtin_prefetch(codes + kAheadBytes + line, 0);
+  }
+
+  template <class Codes, bool kEachStep>
+  ERNIE_IMAGE_SIMD void add_group(const std::uint8_t* x, const std::byte* group,
+                                  const std::byte* scales, typename Tile::Sums& total) {
+    Ints scale[kVectors];
+    Tile::load_scales(scales, scale);
+    if constexpr (kEachStep) {
+      ERNIE_IMAGE_UNROLL
+      for (int step = 0; step < Tile::kSteps; ++step)
+        Tile::add_scaled_step(x, group, step, scale, total);
+    } else {
+      typename Tile::Sums sum;
+      Tile::template sum_group<Codes>(x, group, sum);
+      ERNIE_IMAGE_UNROLL
+      for (int c = 0; c < kVectors; ++c)
+        total[0][c] = V::add_scaled(total[0][c], sum[0][c], scale[c]);
+    }
+  }
+
+  template <class Codes, bool kEachStep>
+  [[gnu::flatten]] static void multiply(const PackedOperands& operands, float* result) {
+    using Block = typename Tile::template Block<Codes>;
+    const std::uint8_t* x = operands.codes;
+    const float* x_scales = operands.scales;
+    const std::byte* block = operands.blocks;
+    Vec y[kVectors];
+    ERNIE_IMAGE_UNROLL
+    for (int c = 0; c < kVectors; ++c) y[c] = V::zero();
+    for (std::int64_t k = 0; k < operands.depth; k += PackedForm::kBlockDepth) {
+      const std::int64_t rest = operands.depth - k;
+      const int groups =
+          Block::groups_of(rest < PackedForm::kBlockDepth ? rest : PackedForm::kBlockDepth);
+      const std::byte* scales = Block::scales(block, groups);
+      typename Tile::Sums total;
+      ERNIE_IMAGE_UNROLL
+      for (int c = 0; c < kVectors; ++c)
+        total[0][c] = Tile::initial_total(Block::sums(block, groups), c);
+      for (int group = 0; group < groups; ++group) {
+        const std::byte* codes = block + group * Codes::kGroupBytes;
+        prefetch(codes, Codes::kGroupBytes);
+        add_group<Codes, kEachStep>(x, codes, scales + group * PackedForm::kOutputs, total);
+        x += Tile::kSteps * 4;
+      }
+      const Vec x_scale = V::broadcast(*x_scales++);
+      ERNIE_IMAGE_UNROLL
+      for (int c = 0; c < kVectors; ++c) {
+        const Vec product = V::ints_to_float(total[0][c]);
+        // As a tile does it: what the number of rows is must not show in the result.
+        y[c] = k > 0 ? V::fma(product, x_scale, y[c]) : V::mul(product, x_scale);
+      }
+      block = Block::end(block, groups);
+    }
+    ERNIE_IMAGE_UNROLL
+    for (int c = 0; c < kVectors; ++c) V::store(result + c * V::kWidth, y[c]);
+  }
+};
+
+/// 4-bit codes in the form of 8-bit codes; scales and sums are copied.
+template <class V>
+struct PackedUnpacker {
+  using Ints = typename V::Ints;
+  using Tile = PackedTile<V, 1>;
+  static constexpr int kVectorBytes = static_cast<int>(sizeof(Ints));
+
+  static void unpack(const std::byte* block, std::int64_t depth, std::byte* unpacked) {
+    const int groups = static_cast<int>(depth) / PackedForm::kGroupDepth;
+    for (int group = 0; group < groups; ++group) {
+      ERNIE_IMAGE_UNROLL
+      for (int step = 0; step < Tile::kSteps; ++step) {
+        ERNIE_IMAGE_UNROLL
+        for (int c = 0; c < Tile::kVectors; ++c)
+          V::store_ints(unpacked + step * PackedForm::kStepBytes + c * kVectorBytes,
+                        Tile::Codes4::load(block, step, c));
+      }
+      block += Tile::Codes4::kGroupBytes;
+      unpacked += Tile::Codes8::kGroupBytes;
+    }
+    __builtin_memcpy(unpacked, block,
+                     static_cast<unsigned>(groups * PackedForm::kOutputs + PackedForm::kStepBytes));
+  }
+};
+
+template <class V>
+PackedKernels make_packed_kernels() {
+  using Tile = PackedTile<V, V::kPackedRows>;
+  using Row = PackedRow<V>;
+  using RowTile = PackedTile<V, 1>;
+  constexpr bool kEachStep = V::kScalesEachStep;
+  PackedKernels kernels;
+  kernels.tile_rows = V::kPackedRows;
+  kernels.quantize_row = ActivationQuantizer<V>::quantize_row;
+  kernels.unpack_block = PackedUnpacker<V>::unpack;
+  kernels.multiply_tile8 = Tile::template multiply<kEachStep>;
+  kernels.multiply_tile4 = Tile::template multiply<false>;
+  kernels.multiply_row8 = Row::template multiply<typename RowTile::Codes8, kEachStep>;
+  kernels.multiply_row4 = Row::template multiply<typename RowTile::Codes4, false>;
+  return kernels;
+}
+
+}  // namespace ernie_image
