@@ -58,7 +58,7 @@ std::int64_t WeightResidency::next_to_read() const {
 }
 
 void WeightResidency::before_layer(std::int64_t index) {
-  if (index >= plan_.layers) return;  // a copy in memory, not pages
+  if (index >= plan_.layers) return;  // quantised: the file is not read any more
   std::unique_lock lock(mutex_);
   current_ = index;
   // The reader notices at its next chunk. Until then it would map pages of what is let go here.

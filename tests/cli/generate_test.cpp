@@ -87,6 +87,15 @@ TEST(Generate, JsonHasEverySecondEveryByteAndEveryFile) {
   for (const char* kind : {"peak_anonymous_bytes", "peak_mapped_bytes", "peak_activation_bytes"}) {
     EXPECT_GT(report["memory"].at(kind).get<std::uint64_t>(), 100000u) << kind;
   }
+  std::vector<std::string> stages;
+  for (const json& stage : report["memory"].at("stages")) {
+    stages.push_back(stage.at("name"));
+    EXPECT_GT(stage.at("predicted_bytes").get<std::uint64_t>(), 1u << 20) << stage;
+    EXPECT_GT(stage.at("measured_bytes").get<std::uint64_t>(), 1u << 20) << stage;
+  }
+  EXPECT_EQ(stages, std::vector<std::string>({"text_encoder", "transformer", "vae"}));
+  EXPECT_GT(report["memory"].at("predicted_peak_bytes").get<std::uint64_t>(), 1u << 20);
+  EXPECT_GT(report["memory"].at("measured_peak_bytes").get<std::uint64_t>(), 1u << 20);
   EXPECT_EQ(report["model"]["name"], "emoji-tiny");
   EXPECT_EQ(report["model"]["path"], "embedded:emoji-tiny");
   EXPECT_EQ(report["seeds"], json({1, 2, 3, 4}));

@@ -55,6 +55,22 @@ TEST(Inspect, PlansMoreMemoryForMorePixels) {
   EXPECT_LT(peak({"--dtype", "bf16", "-W", "256", "-H", "256"}), peak({"-W", "256", "-H", "256"}));
 }
 
+TEST(Inspect, PlansForAMemoryLimit) {
+  const auto plan = [](const std::string& limit) {
+    return run_program(
+               {"inspect", kTinyB, "-W", "64", "-H", "64", "--json", "--memory-limit", limit})
+        .json()["memory_plan"];
+  };
+  const json wide = plan("1G");
+  EXPECT_EQ(wide["limit_bytes"], 1u << 30);
+  for (const json& stage : wide["stages"]) {
+    EXPECT_TRUE(stage["fits"].get<bool>()) << stage;
+    EXPECT_EQ(stage["streamed_layers"], 0) << stage;
+  }
+  const json narrow = plan("1M");
+  for (const json& stage : narrow["stages"]) EXPECT_FALSE(stage["fits"].get<bool>()) << stage;
+}
+
 TEST(Inspect, SaysWhyAModelCannotBeUsed) {
   const TemporaryFolder folder;
   fs::copy(std::string(ERNIE_IMAGE_TEST_DATA) + "/reference/models/tiny_a", folder / "m",

@@ -1,6 +1,7 @@
 #include "core/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
 #include <chrono>
@@ -102,6 +103,21 @@ TEST(ThreadPool, ARequestedCancelStopsBetweenChunks) {
     pool.set_cancel_token(nullptr);
     EXPECT_NO_THROW(pool.parallel_for(10, [](std::int64_t, int) {}));
   }
+}
+
+TEST(ThreadPool, TheAffinityMaskLimitsTheAvailableCpus) {
+  cpu_set_t before;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++cpu) {
+    if (CPU_ISSET(cpu, &before)) CPU_SET(cpu, &one);
+  }
+  ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+  EXPECT_EQ(available_cpus(), 1);
+  EXPECT_EQ(ThreadPool().num_threads(), 1);
+  ASSERT_EQ(sched_setaffinity(0, sizeof(before), &before), 0);
+  EXPECT_LE(available_cpus(), CPU_COUNT(&before));
 }
 
 TEST(ThreadPool, ZeroMeansTheAvailableCpus) {

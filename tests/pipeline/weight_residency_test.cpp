@@ -167,6 +167,12 @@ TEST_F(WeightResidencyTest, StopsReadingWhenTheWorkIsBrokenOff) {
   EXPECT_EQ(mapped_layers(), Layers());
 }
 
+TEST(WeightResidency, HasNothingToDoForLayersThatAreNotInThePlan) {
+  const WeightFiles files("embedded:emoji-tiny/transformer", "diffusion_pytorch_model");
+  WeightResidency residency(files, "layers.", {});
+  EXPECT_NO_THROW(residency.before_layer(0));
+}
+
 TEST(WeightResidency, LeavesTheEmbeddedModelAlone) {
   const WeightFiles files("embedded:emoji-tiny/transformer", "diffusion_pytorch_model");
   EXPECT_TRUE(files.parts("layers.0.").empty());
