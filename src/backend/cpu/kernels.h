@@ -8,6 +8,7 @@
 #include "backend/cpu/elementwise.h"
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/norm.h"
+#include "backend/cpu/winograd.h"
 
 namespace ernie_image {
 
@@ -17,6 +18,7 @@ struct KernelTable {
   ElementwiseKernels elementwise;
   NormKernels norm;
   AttentionKernels attention;
+  WinogradKernels winograd;
 };
 
 /// The tables compiled in and usable on this processor, best first; never empty.

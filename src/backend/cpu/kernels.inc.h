@@ -6,13 +6,18 @@
 #include "backend/cpu/gemm.inc.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/norm.inc.h"
+#include "backend/cpu/winograd.inc.h"
 
 namespace ernie_image {
 
 template <class V>
 KernelTable make_kernel_table(const char* name) {
-  return {name, make_gemm_kernels<V>(), make_elementwise_kernels<V>(), make_norm_kernels<V>(),
-          make_attention_kernels<V>()};
+  return {name,
+          make_gemm_kernels<V>(),
+          make_elementwise_kernels<V>(),
+          make_norm_kernels<V>(),
+          make_attention_kernels<V>(),
+          make_winograd_kernels<V>()};
 }
 
 }  // namespace ernie_image

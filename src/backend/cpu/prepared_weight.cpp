@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "backend/cpu/conv2d.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image {
@@ -48,7 +47,6 @@ WeightHandle prepare_cpu_weight(const Weight& weight, WeightUse use) {
   prepared->source = weight;
   if (weight.data == nullptr) return prepared;
   if (use == WeightUse::vector) prepared->converted = widened(weight);
-  if (use == WeightUse::conv2d) prepared->converted = cpu::reorder_conv2d_weight(weight);
   if (!prepared->converted.empty()) {
     prepared->source.data = nullptr;
     prepared->source.owner = nullptr;

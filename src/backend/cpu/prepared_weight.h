@@ -12,11 +12,10 @@ class CpuWeight : public PreparedWeight {
   const Shape& shape() const override { return source.shape; }
 
   WeightUse use = WeightUse::linear;
-  /// What the file holds. For linear and embedding weights, also where it is read from; a quantised
-  /// one reads from `converted` instead.
+  /// What the file holds, and where all but vectors are read from; a quantised weight reads from
+  /// `converted` instead.
   Weight source;
-  /// vector: f32 [n]; conv2d: [C_out, kh * kw * C_in] in the file's format; quantised: int8 [N, K].
-  /// Else empty.
+  /// vector: f32 [n]; quantised: int8 [N, K]. Else empty.
   Tensor converted;
   Tensor scale;  ///< f32 [N] of a quantised weight, else empty
 };
