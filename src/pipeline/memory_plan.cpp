@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "ernie_image/error.h"
+#include "models/vae_memory.h"
 
 namespace ernie_image {
 namespace {
@@ -94,7 +95,7 @@ MemoryPlan plan_memory(const ModelConfigs& configs, const ModelWeights& weights,
        block_bytes(tokens, dit.hidden_size, 3 * dit.hidden_size, dit.ffn_hidden_size,
                    request.dtype)},
       {"vae", total_bytes(weights.vae),
-       VaeDecoder::peak_bytes(configs.vae, request.images, h, w, request.dtype)},
+       vae_decoder_bytes(configs.vae, request.images, h, w, request.dtype)},
   };
   for (const PlanStage& stage : plan.stages)
     plan.peak_activation_bytes = std::max(plan.peak_activation_bytes, stage.activation_bytes);
