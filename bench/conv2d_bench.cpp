@@ -21,6 +21,9 @@ void BM_Conv2d(benchmark::State& state) {
 BENCHMARK(BM_Conv2d)
     ->ArgNames({"kernels", "channels", "side", "kernel"})
     ->ArgsProduct({{0, 1, 2}, {128, 512}, {32, 128}, {1, 3}})
+    ->Args({0, 512, 256, 3})
+    ->Args({0, 256, 256, 3})
+    ->Args({0, 128, 512, 3})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 

@@ -8,6 +8,7 @@ namespace {
 constexpr const char* kExamples =
     "Examples:\n"
     "  ernie-image bench\n"
+    "  ernie-image bench --op linear,attention --sizes 1024\n"
     "  ernie-image bench --quick --threads 1 --cpu-kernels avx2 --json";
 
 }  // namespace
@@ -22,6 +23,13 @@ Command add_bench_command(CLI::App& program) {
   const auto flags = std::make_shared<Flags>();
   add_threads_flag(*app, flags->load);
   add_cpu_kernels_flag(*app, flags->load);
+  app->add_option("--op", flags->bench.ops, "which operations, separated by commas")
+      ->delimiter(',')
+      ->check(CLI::IsMember(bench_ops()));
+  app->add_option("--sizes", flags->bench.sizes_px,
+                  "which pictures, of 256, 512, 1024 pixels square")
+      ->delimiter(',')
+      ->check(CLI::IsMember({256, 512, 1024}));
   app->add_flag("--quick", flags->bench.quick, "small sizes and few rounds only");
   app->add_flag("--json", flags->bench.json, "print JSON");
   app->footer(kExamples);

@@ -67,6 +67,37 @@ struct RotaryTable {
 
 enum class Activation { none, silu };
 
+/// A band of the rows of a picture, [B, rows, W, C], and the bands it borders on; null at the
+/// picture's edge.
+struct ImageBand {
+  const Tensor& rows;
+  const Tensor* above = nullptr;
+  const Tensor* below = nullptr;
+};
+
+/// What GroupNorm has to know of the whole picture.
+struct GroupStatistics {
+  int groups;
+  float eps;
+  /// f32 [B, groups, 2]: mean and 1 / sqrt(variance + eps). Empty where a backend leaves it to the
+  /// norm itself, which then sees the picture in one band.
+  Tensor values;
+};
+
+/// GroupNorm and silu, each rounded, ahead of a convolution.
+struct ConvNorm {
+  const GroupStatistics& statistics;
+  const PreparedWeight& weight;  // [C]
+  const PreparedWeight& bias;    // [C]
+};
+
+/// What a convolution does on the way; by default nothing.
+struct ConvFusion {
+  const ConvNorm* norm = nullptr;    ///< convolves the normed picture
+  bool upsample = false;             ///< convolves the picture with every pixel repeated 2 x 2
+  const Tensor* residual = nullptr;  ///< is added to the rounded result, and rounded
+};
+
 /// One device queue. Not for concurrent use.
 class Backend {
  public:
@@ -184,6 +215,21 @@ class Backend {
                             Activation activation) = 0;
 
   virtual Tensor upsample_nearest2x(const Tensor& x) = 0;
+
+  // ---- images in bands of rows -------------------------------------------------------------
+  // A picture whose tensors would be too large is cut into bands, which one by one are made and
+  // freed. A backend that prefers whole pictures need not do anything: what is here composes the
+  // operations above.
+
+  /// Whether large pictures should come in bands.
+  virtual bool takes_bands() const { return false; }
+
+  /// Of the picture that the bands make up, top to bottom.
+  virtual GroupStatistics group_statistics(std::span<const Tensor> bands, int groups, float eps);
+
+  /// `conv2d` of a band, after and before what `fusion` says. Zeros are only beyond the picture.
+  virtual Tensor conv2d_band(const ImageBand& x, const PreparedWeight& weight,
+                             const PreparedWeight& bias, const ConvFusion& fusion);
 };
 
 }  // namespace ernie_image

@@ -7,24 +7,20 @@
 
 #include "core/half.h"
 #include "ernie_image/error.h"
+#include "models/vae_memory.h"
 
 namespace ernie_image {
 namespace {
 
-constexpr float kGroupNormEps = 1e-6f;
 /// The pipeline's constant; it does not read the config's batch_norm_eps.
 constexpr float kBatchNormEps = 1e-5f;
 constexpr std::int64_t kMaxWidth = 1 << 16;
 
-GroupNorm load_group_norm(const WeightLoader& loader, const std::string& name,
-                          std::int64_t channels) {
-  return {loader.vector(name + ".weight", channels), loader.vector(name + ".bias", channels)};
-}
-
-Tensor group_norm(Backend& ops, const Tensor& x, const GroupNorm& norm, int groups,
-                  Activation activation) {
-  return ops.group_norm(x, *norm.weight, *norm.bias, groups, kGroupNormEps, activation);
-}
+/// The convolutions of the last blocks see some 13 rows of their input to either side: bands that
+/// overlap by 32 and fade over them agree but for the group norms' statistics, which are those of
+/// the band.
+constexpr std::int64_t kOverlap = 32;
+constexpr std::int64_t kMinBandRows = 3 * kOverlap;
 
 /// A 1-D weight as host floats.
 Tensor host_vector(WeightSource& source, const std::string& name, std::int64_t size) {
@@ -44,12 +40,6 @@ float rounded(float value, DType dtype) {
   return dtype == DType::bf16 ? round_to_bf16(value) : value;
 }
 
-/// Rows [begin, begin + count) of images [B, H, W, C].
-Tensor crop_rows(Backend& ops, const Tensor& x, std::int64_t begin, std::int64_t count) {
-  const Tensor rows = x.reshaped({x.dim(0), x.dim(1), x.dim(2) * x.dim(3)});
-  return ops.slice_rows(rows, begin, count).reshaped({x.dim(0), count, x.dim(2), x.dim(3)});
-}
-
 /// Adds `band` [B, rows, W, C], which begins at row `top`, to `image` [B, H, W, C]. Over the first
 /// `fade` rows, which the band above covers too, its weight rises linearly while the other's falls.
 void blend_band(Tensor& image, const Tensor& band, std::int64_t top, std::int64_t fade) {
@@ -63,18 +53,6 @@ void blend_band(Tensor& image, const Tensor& band, std::int64_t top, std::int64_
       for (std::int64_t i = 0; i < row_size; ++i) target[i] += weight * (source[i] - target[i]);
     }
   }
-}
-
-/// Elements of activations that up block `index` holds at its peak, for `pixels` input pixels.
-std::int64_t up_block_elements(const VaeConfig& config, std::size_t index, std::int64_t pixels) {
-  const auto& widths = config.block_out_channels;
-  const std::size_t level = widths.size() - 1 - index;
-  const std::int64_t outputs = widths[level];
-  const std::int64_t inputs = index == 0 ? outputs : widths[level + 1];
-  const std::int64_t residual = std::max(2 * inputs + outputs, inputs + 3 * outputs);
-  const std::int64_t upsample =
-      level == 0 ? 0 : 8 * outputs;  // x2 image in and out of its convolution
-  return pixels * std::max(residual, upsample);
 }
 
 }  // namespace
@@ -120,66 +98,9 @@ VaeConfig VaeConfig::read(const ConfigReader& reader) {
   return config;
 }
 
-ResnetBlock::ResnetBlock(const WeightLoader& loader, std::int64_t inputs, std::int64_t outputs,
-                         int groups)
-    : groups_(groups),
-      norm1_(load_group_norm(loader, "norm1", inputs)),
-      norm2_(load_group_norm(loader, "norm2", outputs)),
-      conv1_(load_conv2d(loader, "conv1", outputs, inputs, 3)),
-      conv2_(load_conv2d(loader, "conv2", outputs, outputs, 3)) {
-  if (inputs != outputs) conv_shortcut_ = load_conv2d(loader, "conv_shortcut", outputs, inputs, 1);
-}
-
-Tensor ResnetBlock::forward(Backend& ops, Tensor x) const {
-  Tensor h = conv1_(ops, group_norm(ops, x, norm1_, groups_, Activation::silu));
-  if (conv_shortcut_) x = (*conv_shortcut_)(ops, x);
-  h = conv2_(ops, group_norm(ops, h, norm2_, groups_, Activation::silu));
-  return ops.add(x, h);
-}
-
-VaeAttention::VaeAttention(const WeightLoader& loader, std::int64_t channels, int groups)
-    : groups_(groups),
-      group_norm_(load_group_norm(loader, "group_norm", channels)),
-      to_q_(load_linear(loader, "to_q", channels, channels, Bias::yes)),
-      to_k_(load_linear(loader, "to_k", channels, channels, Bias::yes)),
-      to_v_(load_linear(loader, "to_v", channels, channels, Bias::yes)),
-      to_out_(load_linear(loader, "to_out.0", channels, channels, Bias::yes)) {}
-
-Tensor VaeAttention::forward(Backend& ops, const Tensor& x) const {
-  const std::int64_t channels = x.dim(3);
-  const std::int64_t pixels = x.dim(1) * x.dim(2);
-  const Tensor y = group_norm(ops, x, group_norm_, groups_, Activation::none)
-                       .reshaped({x.dim(0), pixels, channels});
-  const Shape one_head = {x.dim(0), pixels, 1, channels};
-  const Tensor query = to_q_(ops, y).reshaped(one_head);
-  const Tensor key = to_k_(ops, y).reshaped(one_head);
-  const Tensor value = to_v_(ops, y).reshaped(one_head);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(channels));
-  const Tensor attended = to_out_(ops, ops.attention(query, key, value, {}, scale));
-  return ops.add(attended.reshaped(x.shape()), x);
-}
-
-UpBlock::UpBlock(const WeightLoader& loader, std::int64_t inputs, std::int64_t outputs,
-                 const VaeConfig& config, bool upsample) {
-  const int groups = static_cast<int>(config.norm_num_groups);
-  for (std::int64_t i = 0; i <= config.layers_per_block; ++i) {
-    resnets_.emplace_back(loader.at("resnets." + std::to_string(i)), i == 0 ? inputs : outputs,
-                          outputs, groups);
-  }
-  if (upsample) upsampler_ = load_conv2d(loader, "upsamplers.0.conv", outputs, outputs, 3);
-}
-
-Tensor UpBlock::forward(Backend& ops, Tensor x) const {
-  for (const ResnetBlock& resnet : resnets_) x = resnet.forward(ops, std::move(x));
-  if (upsampler_) {
-    x = ops.upsample_nearest2x(x);
-    x = (*upsampler_)(ops, x);
-  }
-  return x;
-}
-
-VaeDecoder::VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& config)
-    : ops_(ops), config_(config) {
+VaeDecoder::VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& config,
+                       std::size_t band_bytes)
+    : ops_(ops), config_(config), band_bytes_(band_bytes) {
   const WeightLoader root(ops, source);
   const WeightLoader decoder = root.at("decoder");
   const auto& widths = config.block_out_channels;
@@ -200,11 +121,16 @@ VaeDecoder::VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& conf
     mid_attention_.emplace(decoder.at("mid_block.attentions.0"), inputs, groups);
   for (std::size_t i = 0; i < widths.size(); ++i) {
     const std::int64_t outputs = widths[widths.size() - 1 - i];
-    up_blocks_.emplace_back(decoder.at("up_blocks." + std::to_string(i)), inputs, outputs, config,
-                            i + 1 < widths.size());
+    up_blocks_.emplace_back(decoder.at("up_blocks." + std::to_string(i)),
+                            UpBlockConfig{.inputs = inputs,
+                                          .outputs = outputs,
+                                          .resnets = config.layers_per_block + 1,
+                                          .groups = groups,
+                                          .upsample = i + 1 < widths.size(),
+                                          .band_bytes = band_bytes});
     inputs = outputs;
   }
-  conv_norm_out_ = load_group_norm(decoder, "conv_norm_out", inputs);
+  conv_norm_out_ = load_group_norm(decoder, "conv_norm_out", inputs, groups);
   conv_out_ = load_conv2d(decoder, "conv_out", config.out_channels, inputs, 3);
 }
 
@@ -232,7 +158,7 @@ Tensor VaeDecoder::unpack(const Tensor& latents) const {
   return round_to(z, dtype);
 }
 
-Tensor VaeDecoder::head(const Tensor& z, const Tap& tap) const {
+Picture VaeDecoder::head(const Tensor& z, const Tap& tap) const {
   Tensor x = z;
   if (post_quant_conv_) {
     x = (*post_quant_conv_)(ops_, x);
@@ -240,83 +166,76 @@ Tensor VaeDecoder::head(const Tensor& z, const Tap& tap) const {
   }
   x = conv_in_(ops_, x);
   tap.channels_first("conv_in", x);
-  x = mid_resnets_[0].forward(ops_, std::move(x));
+  x = mid_resnets_[0].forward(ops_, {std::move(x)}).front();
   tap.channels_first("mid.resnet0", x);
   if (mid_attention_) {
     x = mid_attention_->forward(ops_, x);
     tap.channels_first("mid.attention", x);
   }
-  x = mid_resnets_[1].forward(ops_, std::move(x));
+  x = mid_resnets_[1].forward(ops_, {std::move(x)}).front();
   tap.channels_first("mid_block", x);
-  return x;
+  return {std::move(x)};
 }
 
-Tensor VaeDecoder::up_blocks(Tensor x, std::size_t first, std::size_t last, const Tap& tap) const {
+Picture VaeDecoder::up_blocks(Picture x, std::size_t first, std::size_t last,
+                              const Tap& tap) const {
   for (std::size_t i = first; i < last; ++i) {
     x = up_blocks_[i].forward(ops_, std::move(x));
-    tap.channels_first("up_block" + std::to_string(i), x);
+    ops_.release_cache();  // what was freed is too small for the next block
+    const std::string name = "up_block" + std::to_string(i);
+    if (tap.wants(name)) tap.channels_first(name, joined(ops_, x));
   }
   return x;
 }
 
-Tensor VaeDecoder::tail(Tensor x, const Tap& tap) const {
-  if (tap.wants("conv_norm_out")) {
-    const int groups = static_cast<int>(config_.norm_num_groups);
-    tap.channels_first("conv_norm_out",
-                       group_norm(ops_, x, conv_norm_out_, groups, Activation::none));
-  }
-  x = group_norm(ops_, x, conv_norm_out_, static_cast<int>(config_.norm_num_groups),
-                 Activation::silu);
-  return conv_out_(ops_, x);
-}
-
-std::uint64_t VaeDecoder::peak_bytes(const VaeConfig& config, std::int64_t batch, std::int64_t h,
-                                     std::int64_t w, DType dtype) {
-  std::int64_t pixels = batch * 4 * h * w;
-  std::int64_t peak = 0;
-  for (std::size_t i = 0; i < config.block_out_channels.size(); ++i, pixels *= 4) {
-    peak = std::max(peak, up_block_elements(config, i, pixels));
-  }
-  return static_cast<std::uint64_t>(peak) * size_of(dtype);
+Tensor VaeDecoder::tail(Picture x, const Tap& tap) const {
+  if (tap.wants("conv_norm_out"))
+    tap.channels_first("conv_norm_out", group_norm(ops_, joined(ops_, x), conv_norm_out_));
+  const NormedConv2d conv_out(ops_, x, conv_norm_out_, conv_out_);
+  return ops_.download(
+      joined(ops_, by_bands(ops_, std::move(x),
+                            [&](const ImageBand& band, std::size_t) { return conv_out(band); })));
 }
 
 std::size_t VaeDecoder::whole_blocks(const Tensor& z, std::uint64_t memory_limit_bytes) const {
-  std::int64_t pixels = z.dim(0) * z.dim(1) * z.dim(2);
+  VaeExtent extent{z.dim(0), z.dim(1), z.dim(2), z.dtype()};
   std::size_t count = 0;
-  while (count < up_blocks_.size()) {
-    const auto bytes =
-        static_cast<std::uint64_t>(up_block_elements(config_, count, pixels)) * size_of(z.dtype());
-    if (bytes > memory_limit_bytes) break;
-    pixels *= 4;
+  while (count < up_blocks_.size() &&
+         up_block_bytes(config_, count, extent, band_bytes_) <= memory_limit_bytes) {
+    extent = extent.upsampled();
     ++count;
   }
   return count;
 }
 
+/// Rows of x whose remaining blocks fit the limit together.
+std::int64_t VaeDecoder::rows_that_fit(const Tensor& x, std::size_t first_block,
+                                       std::uint64_t memory_limit_bytes) const {
+  const auto fits = [&](std::int64_t rows) {
+    VaeExtent extent{x.dim(0), rows, x.dim(2), x.dtype()};
+    for (std::size_t i = first_block; i < up_blocks_.size(); ++i) {
+      if (up_block_bytes(config_, i, extent, band_bytes_) > memory_limit_bytes) return false;
+      extent = extent.upsampled();
+    }
+    return true;
+  };
+  std::int64_t rows = x.dim(1);
+  while (rows > kMinBandRows && !fits(rows)) rows -= std::max<std::int64_t>(1, rows / 8);
+  return std::max(rows, kMinBandRows);
+}
+
 Tensor VaeDecoder::decode(const Tensor& z, std::uint64_t memory_limit_bytes, Trace* trace) const {
   const Tap tap(ops_, trace, "vae.");
   const std::size_t whole = whole_blocks(z, memory_limit_bytes);
-  Tensor x = up_blocks(head(z, tap), 0, whole, tap);
-  if (whole == up_blocks_.size()) return ops_.download(tail(std::move(x), tap));
-
-  // Every further block quadruples the pixels; the last one or two decide the peak.
-  const std::int64_t row_pixels = x.dim(0) * x.dim(2);
-  std::int64_t row_elements = 0;
-  for (std::size_t i = whole; i < up_blocks_.size(); ++i) {
-    row_elements =
-        std::max(row_elements, up_block_elements(config_, i, row_pixels << (2 * (i - whole))));
-  }
-  const auto row_bytes = static_cast<std::uint64_t>(row_elements) * size_of(z.dtype());
-  return decode_in_bands(x, whole, static_cast<std::int64_t>(memory_limit_bytes / row_bytes));
+  Picture picture = up_blocks(head(z, tap), 0, whole, tap);
+  if (whole == up_blocks_.size()) return tail(std::move(picture), tap);
+  const Tensor x = joined(ops_, std::exchange(picture, {}));
+  return decode_in_bands(x, whole, rows_that_fit(x, whole, memory_limit_bytes));
 }
 
 Tensor VaeDecoder::decode_in_bands(const Tensor& x, std::size_t first_block,
                                    std::int64_t band_rows) const {
-  // The remaining convolutions see some 13 rows of x to either side: bands that overlap by 32 and
-  // fade over them agree but for the group norms' statistics, which are those of the band.
-  constexpr std::int64_t kOverlap = 32;
   const std::int64_t rows = x.dim(1);
-  band_rows = std::min(std::max(band_rows, 3 * kOverlap), rows);
   const std::int64_t scale = std::int64_t{1} << (up_blocks_.size() - 1 - first_block);
   Tensor image =
       Tensor::host(DType::f32, {x.dim(0), rows * scale, x.dim(2) * scale, config_.out_channels});
@@ -324,9 +243,9 @@ Tensor VaeDecoder::decode_in_bands(const Tensor& x, std::size_t first_block,
   for (std::int64_t top = 0, end = 0; end < rows; top = end - kOverlap) {
     const std::int64_t fade = end == 0 ? 0 : kOverlap * scale;
     end = std::min(top + band_rows, rows);
-    Tensor band =
-        up_blocks(crop_rows(ops_, x, top, end - top), first_block, up_blocks_.size(), silent);
-    blend_band(image, to_float(ops_.download(tail(std::move(band), silent))), top * scale, fade);
+    Picture band =
+        up_blocks({crop_rows(ops_, x, top, end - top)}, first_block, up_blocks_.size(), silent);
+    blend_band(image, to_float(tail(std::move(band), silent)), top * scale, fade);
   }
   return round_to(image, x.dtype());
 }

@@ -4,13 +4,13 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <vector>
 
 #include "backend/backend.h"
 #include "core/trace.h"
 #include "io/config_reader.h"
+#include "models/vae_blocks.h"
 #include "nn/linear.h"
 #include "nn/tap.h"
 
@@ -37,50 +37,11 @@ struct VaeConfig {
   static VaeConfig read(const ConfigReader& reader);
 };
 
-struct GroupNorm {
-  WeightHandle weight, bias;  // [C]
-};
-
-/// x' + conv2(silu(norm2(conv1(silu(norm1(x)))))), x' = conv_shortcut(x) where the widths differ.
-class ResnetBlock {
- public:
-  ResnetBlock(const WeightLoader& loader, std::int64_t inputs, std::int64_t outputs, int groups);
-  Tensor forward(Backend& ops, Tensor x) const;
-
- private:
-  int groups_;
-  GroupNorm norm1_, norm2_;
-  Conv2d conv1_, conv2_;
-  std::optional<Conv2d> conv_shortcut_;
-};
-
-/// Single-head attention over all pixels, plus the input.
-class VaeAttention {
- public:
-  VaeAttention(const WeightLoader& loader, std::int64_t channels, int groups);
-  Tensor forward(Backend& ops, const Tensor& x) const;
-
- private:
-  int groups_;
-  GroupNorm group_norm_;
-  Linear to_q_, to_k_, to_v_, to_out_;
-};
-
-/// Residual blocks, then nearest x2 and a convolution, except in the last block.
-class UpBlock {
- public:
-  UpBlock(const WeightLoader& loader, std::int64_t inputs, std::int64_t outputs,
-          const VaeConfig& config, bool upsample);
-  Tensor forward(Backend& ops, Tensor x) const;
-
- private:
-  std::vector<ResnetBlock> resnets_;
-  std::optional<Conv2d> upsampler_;
-};
-
 class VaeDecoder {
  public:
-  VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& config);
+  /// `band_bytes`: of the bands that pictures are cut into, which changes memory but not results.
+  VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& config,
+             std::size_t band_bytes = kBandBytes);
 
   const VaeConfig& config() const { return config_; }
 
@@ -93,20 +54,19 @@ class VaeDecoder {
   /// bands of rows, blended linearly.
   Tensor decode(const Tensor& z, std::uint64_t memory_limit_bytes, Trace* trace) const;
 
-  /// Bytes of activations that decoding `batch` images of packed latents h x w in one piece needs
-  /// at its peak.
-  static std::uint64_t peak_bytes(const VaeConfig& config, std::int64_t batch, std::int64_t h,
-                                  std::int64_t w, DType dtype);
-
  private:
-  Tensor head(const Tensor& z, const Tap& tap) const;
-  Tensor up_blocks(Tensor x, std::size_t first, std::size_t last, const Tap& tap) const;
-  Tensor tail(Tensor x, const Tap& tap) const;
+  Picture head(const Tensor& z, const Tap& tap) const;
+  Picture up_blocks(Picture x, std::size_t first, std::size_t last, const Tap& tap) const;
+  /// The host picture [B, H, W, 3].
+  Tensor tail(Picture x, const Tap& tap) const;
   Tensor decode_in_bands(const Tensor& x, std::size_t first_block, std::int64_t band_rows) const;
   std::size_t whole_blocks(const Tensor& z, std::uint64_t memory_limit_bytes) const;
+  std::int64_t rows_that_fit(const Tensor& x, std::size_t first_block,
+                             std::uint64_t memory_limit_bytes) const;
 
   Backend& ops_;
   VaeConfig config_;
+  std::size_t band_bytes_;
   Tensor bn_mean_, bn_var_;  // host f32 [4 C]
   std::optional<Conv2d> post_quant_conv_;
   Conv2d conv_in_;

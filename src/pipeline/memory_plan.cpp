@@ -4,6 +4,7 @@
 #include <cassert>
 
 #include "core/packed_weight.h"
+#include "models/vae_memory.h"
 #include "pipeline/memory_limit.h"
 
 namespace ernie_image {
@@ -63,15 +64,10 @@ std::uint64_t quantized_bytes(const WeightFiles& files, std::string_view prefix,
   return bytes;
 }
 
-/// Convolutions are reordered when they are loaded; the image path has no use for the encoder's.
-std::uint64_t convolution_bytes(const WeightFiles& files) {
-  std::uint64_t bytes = 0;
-  for (const Weight& weight : files.all()) {
-    const bool used =
-        weight.name.starts_with("decoder.") || weight.name.starts_with("post_quant_conv.");
-    if (used && weight.shape.size() == 4) bytes += weight.size_bytes();
-  }
-  return bytes;
+/// What the image path reads of the VAE; it has no use for the encoder.
+std::uint64_t decoder_bytes(const WeightFiles& files) {
+  const std::vector<Weight> weights = files.all();
+  return prefix_bytes(weights, "decoder.") + prefix_bytes(weights, "post_quant_conv.");
 }
 
 // ---- activations -------------------------------------------------------------------------------
@@ -174,9 +170,8 @@ PlanStage plan_vae(const VaeConfig& config, const WeightFiles& files, const Plan
                    std::int64_t h, std::int64_t w) {
   PlanStage stage;
   stage.name = "vae";
-  stage.activation_bytes = VaeDecoder::peak_bytes(config, request.images, h, w, request.dtype);
-  stage.copied_bytes = convolution_bytes(files);
-  stage.copy_stays = true;
+  stage.activation_bytes = vae_decoder_bytes(config, request.images, h, w, request.dtype);
+  stage.fixed_bytes = decoder_bytes(files);
   return stage;
 }
 

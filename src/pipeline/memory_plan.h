@@ -40,7 +40,7 @@ struct PlanRequest {
 struct PlanStage {
   std::string name;  ///< "pe", "text_encoder", "transformer", "vae"
   std::uint64_t activation_bytes = 0;
-  std::uint64_t copied_bytes = 0;  ///< quantised or reordered weights
+  std::uint64_t copied_bytes = 0;  ///< quantised weights
   bool copy_stays = false;         ///< from loading to the end, not only during this stage
   std::uint64_t fixed_bytes = 0;   ///< mapped weights that are needed all the time
   std::uint64_t layer_bytes = 0;   ///< of the largest layer

@@ -7,7 +7,7 @@ namespace ernie_image::verify {
 std::vector<ConformanceCase> conformance_cases() {
   std::vector<ConformanceCase> all;
   for (const auto cases : {dense_cases(), norm_cases(), attention_cases(), elementwise_cases(),
-                           layout_cases(), image_cases()}) {
+                           layout_cases(), image_cases(), band_cases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;

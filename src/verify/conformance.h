@@ -23,6 +23,7 @@ std::span<const ConformanceCase> attention_cases();
 std::span<const ConformanceCase> elementwise_cases();
 std::span<const ConformanceCase> layout_cases();
 std::span<const ConformanceCase> image_cases();
+std::span<const ConformanceCase> band_cases();
 
 /// All of them.
 std::vector<ConformanceCase> conformance_cases();

@@ -46,6 +46,12 @@ void matches_across_blocks_of_depth_pixels_and_channels(Verifier& v) {
   check(v, {1, 14, 15, 2}, 4, 1);    // more than one chunk of pixels
 }
 
+void matches_at_pictures_of_partial_tiles(Verifier& v) {
+  for (const std::int64_t side : {3, 4, 5, 7, 8}) check(v, {1, side, 9 - side, 6}, 5, 3);
+  check(v, {1, 70, 3, 4}, 3, 3);   // more than one chunk of tiles, high
+  check(v, {1, 3, 130, 4}, 3, 3);  // and wide
+}
+
 void matches_at_the_widths_of_the_model(Verifier& v) {
   check(v, {1, 4, 3, 512}, 256, 3, DType::bf16, kLongSums);
   check(v, {1, 7, 6, 128}, 3, 3, DType::bf16, kLongSums);
@@ -83,6 +89,8 @@ constexpr std::array kCases = {
     ConformanceCase{"conv2d", "DoesNotMixTheImagesOfABatch", does_not_mix_the_images_of_a_batch},
     ConformanceCase{"conv2d", "MatchesAcrossBlocksOfDepthPixelsAndChannels",
                     matches_across_blocks_of_depth_pixels_and_channels},
+    ConformanceCase{"conv2d", "MatchesAtPicturesOfPartialTiles",
+                    matches_at_pictures_of_partial_tiles},
     ConformanceCase{"conv2d", "MatchesAtTheWidthsOfTheModel", matches_at_the_widths_of_the_model},
     ConformanceCase{"conv2d", "ReadsBf16Weights", reads_bf16_weights},
     ConformanceCase{"conv2d", "RefusesOtherKernelSizes", refuses_other_kernel_sizes},

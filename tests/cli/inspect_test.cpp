@@ -53,7 +53,22 @@ TEST(Inspect, PlansMoreMemoryForMorePixels) {
   };
   EXPECT_GT(peak({"-W", "256", "-H", "256"}), peak({"-W", "128", "-H", "128"}));
   EXPECT_LT(peak({"--dtype", "bf16", "-W", "256", "-H", "256"}), peak({"-W", "256", "-H", "256"}));
-  EXPECT_GT(peak({"--quant", "int8", "-W", "64", "-H", "64"}), peak({"-W", "64", "-H", "64"}));
+}
+
+TEST(Inspect, PlansTheCopiesOfQuantisedWeights) {
+  const auto transformer = [](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"inspect", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    for (const auto& stage : run_program(arguments).json()["memory_plan"]["stages"])
+      if (stage["name"] == "transformer") return stage;
+    return nlohmann::json();
+  };
+  const auto plain = transformer({}), int8 = transformer({"--quant", "int8"}),
+             int4 = transformer({"--quant", "int4"});
+  EXPECT_EQ(plain["copied_bytes"], 0);
+  EXPECT_GT(int8["copied_bytes"], int4["copied_bytes"]);
+  EXPECT_LT(int4["copied_bytes"].get<double>(), 0.3 * plain["mapped_bytes"].get<double>());
+  EXPECT_LT(int8["mapped_bytes"], plain["mapped_bytes"]);
 }
 
 TEST(Inspect, PlansForAMemoryLimit) {

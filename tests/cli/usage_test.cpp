@@ -80,6 +80,8 @@ INSTANTIATE_TEST_SUITE_P(
         WrongUsage{"RerunWithoutFile", {"rerun"}, "file"},
         WrongUsage{"RerunOfJpeg", {"rerun", "a.jpg"}, ".png"},
         WrongUsage{"BenchOfUnknownKernels", {"bench", "--cpu-kernels", "mmx"}, "mmx"},
+        WrongUsage{"BenchOfUnknownOperation", {"bench", "--op", "linear,fft"}, "fft"},
+        WrongUsage{"BenchOfUnknownSize", {"bench", "--sizes", "300"}, "300"},
         WrongUsage{"TokenizeWithoutText", {"tokenize"}, "--text"},
         WrongUsage{"TokenizeTwoTexts", {"tokenize", "--text", "a", "--text-file", "b"}, "either"}),
     [](const auto& test) { return test.param.name; });

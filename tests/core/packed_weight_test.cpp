@@ -238,8 +238,8 @@ TEST_P(PackedWeight, HasTheSameBytesOnEveryProcessor) {
 
 INSTANTIATE_TEST_SUITE_P(Formats, PackedWeight,
                          testing::Values(WeightFormat::packed_int8, WeightFormat::packed_int4),
-                         [](const auto& info) {
-                           return info.param == WeightFormat::packed_int8 ? "int8" : "int4";
+                         [](const auto& test) {
+                           return test.param == WeightFormat::packed_int8 ? "int8" : "int4";
                          });
 
 TEST(PackedLayout, RotatesByTheLargestPowerOfTwo) {

@@ -69,8 +69,8 @@ TEST_P(Quantized, PictureDoesNotDependOnTheThreads) {
 INSTANTIATE_TEST_SUITE_P(Weights, Quantized,
                          testing::Values(Limits{Quantization::int8, 1.3e-4, 47},
                                          Limits{Quantization::int4, 7e-3, 27}),
-                         [](const auto& info) {
-                           return info.param.quantization == Quantization::int8 ? "int8" : "int4";
+                         [](const auto& test) {
+                           return test.param.quantization == Quantization::int8 ? "int8" : "int4";
                          });
 
 }  // namespace

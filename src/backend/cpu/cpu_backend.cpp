@@ -3,15 +3,16 @@
 
 #include <algorithm>
 #include <cassert>
+#include <optional>
 #include <string>
 #include <utility>
 
-#include "backend/cpu/conv2d.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/memory_pool.h"
 #include "backend/cpu/packed_linear.h"
 #include "backend/cpu/prepared_weight.h"
+#include "backend/cpu/winograd.h"
 #include "core/thread_pool.h"
 #include "ernie_image/error.h"
 
@@ -222,16 +223,27 @@ class CpuBackend final : public Backend {
 
   Tensor conv2d(const Tensor& x, const PreparedWeight& weight,
                 const PreparedWeight& bias) override {
-    require_activation("conv2d", x);
+    return conv2d_band({x}, weight, bias, {});
+  }
+
+  Tensor conv2d_band(const ImageBand& x, const PreparedWeight& weight, const PreparedWeight& bias,
+                     const ConvFusion& fusion) override {
+    require_activation("conv2d", x.rows);
     const Shape& shape = weight.shape();  // [C_out, C_in, kh, kw]
     const CpuWeight& prepared = as_cpu_weight(weight, WeightUse::conv2d);
     if (shape[2] != shape[3] || (shape[2] != 1 && shape[2] != 3))
       refuse("conv2d", prepared.source.dtype, shape, "a square kernel of 1 or 3");
-    assert(x.rank() == 4 && x.dim(3) == shape[1]);
-    Tensor y = empty(x.dtype(), with_last(x.shape(), shape[0]));
-    cpu::conv2d(pool_, memory_, kernels_.gemm, x, prepared.converted, static_cast<int>(shape[2]),
-                vector_data(bias), y);
-    return y;
+    assert(x.rows.rank() == 4 && x.rows.dim(3) == shape[1]);
+    if (shape[2] == 3) return conv3x3(x, prepared, vector_data(bias), fusion);
+    if (fusion.norm != nullptr || fusion.upsample || fusion.residual != nullptr)
+      return Backend::conv2d_band({x.rows}, weight, bias, fusion);
+    return pointwise(x.rows, prepared, vector_data(bias));
+  }
+
+  bool takes_bands() const override { return true; }
+
+  GroupStatistics group_statistics(std::span<const Tensor> bands, int groups, float eps) override {
+    return {groups, eps, cpu::group_statistics(pool_, kernels_.norm, bands, groups, eps)};
   }
 
   Tensor group_norm(const Tensor& x, const PreparedWeight& weight, const PreparedWeight& bias,
@@ -284,9 +296,57 @@ class CpuBackend final : public Backend {
       cpu::packed_linear(pool_, memory_, kernels_.gemm, kernels_.packed, x, call.packed);
   }
 
+  /// A 1x1 convolution is a linear layer over pixels.
+  Tensor pointwise(const Tensor& x, const CpuWeight& weight, const float* bias) {
+    const cpu::LinearLayer layer = {&weight.source, bias,
+                                    empty(x.dtype(), with_last(x.shape(), weight.shape()[0]))};
+    cpu::linear(pool_, memory_, kernels_.gemm, x, {&layer, 1});
+    return layer.y;
+  }
+
+  Tensor conv3x3(const ImageBand& x, const CpuWeight& weight, const float* bias,
+                 const ConvFusion& fusion) {
+    const std::int64_t scale = fusion.upsample ? 2 : 1;
+    const Shape& in = x.rows.shape();
+    Tensor y = empty(x.rows.dtype(), {in[0], scale * in[1], scale * in[2], weight.shape()[0]});
+    assert(fusion.residual == nullptr || fusion.residual->shape() == y.shape());
+    const std::shared_ptr<float> filters = transformed_filters(x, weight);
+    cpu::Conv3x3 job = {.x = x,
+                        .norm = {},
+                        .upsample = fusion.upsample,
+                        .weights = filters.get(),
+                        .bias = bias,
+                        .residual = fusion.residual,
+                        .y = y};
+    std::optional<cpu::ChannelNorm> norm;
+    if (fusion.norm != nullptr) {
+      norm.emplace(fusion.norm->statistics.values, in[3], vector_data(fusion.norm->weight));
+      job.norm = {norm->mean.data(), norm->factor.data(), vector_data(fusion.norm->bias)};
+    }
+    cpu::winograd_conv2d(pool_, memory_, kernels_.gemm, kernels_.winograd, job);
+    return y;
+  }
+
+  /// Kept from one band of a picture to the next; bands come from top to bottom.
+  std::shared_ptr<float> transformed_filters(const ImageBand& x, const CpuWeight& weight) {
+    std::shared_ptr<float> filters;
+    if (x.above != nullptr && filters_ != nullptr && filters_of_ == &weight) {
+      filters = filters_;
+    } else {
+      filters_.reset();
+      filters =
+          cpu::winograd_weights(pool_, memory_, kernels_.gemm, kernels_.winograd, weight.source);
+    }
+    filters_of_ = &weight;
+    filters_ = x.below == nullptr ? nullptr : filters;
+    return filters;
+  }
+
   const KernelTable& kernels_;
   ThreadPool pool_;
   CpuMemoryPool memory_;
+  const CpuWeight* filters_of_ = nullptr;  // the convolution under way
+  std::shared_ptr<float> filters_;         // null if its last band is done
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "backend/cpu/linear.h"
 #include "backend/cpu/norm.h"
 #include "backend/cpu/packed_gemm.h"
+#include "backend/cpu/winograd.h"
 
 namespace ernie_image {
 
@@ -20,6 +21,7 @@ struct KernelTable {
   NormKernels norm;
   AttentionKernels attention;
   PackedKernels packed;
+  WinogradKernels winograd;
   /// In place of cpu::linear for more rows than GemmKernels::kMaxVectors, or null.
   void (*linear_of_many)(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& kernels,
                          const Tensor& x, std::span<const cpu::LinearLayer> layers) = nullptr;

@@ -7,6 +7,7 @@
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/norm.inc.h"
 #include "backend/cpu/packed_gemm.inc.h"
+#include "backend/cpu/winograd.inc.h"
 
 namespace ernie_image {
 
@@ -17,7 +18,8 @@ KernelTable make_kernel_table(const char* name) {
           make_elementwise_kernels<V>(),
           make_norm_kernels<V>(),
           make_attention_kernels<V>(),
-          make_packed_kernels<V>()};
+          make_packed_kernels<V>(),
+          make_winograd_kernels<V>()};
 }
 
 }  // namespace ernie_image

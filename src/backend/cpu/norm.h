@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include "backend/backend.h"
 #include "core/tensor.h"
@@ -78,6 +80,18 @@ void layer_norm_modulate(ThreadPool& pool, const NormKernels& kernels, const Ten
 /// `norm_weight` [D] may be null.
 void norm_rope(ThreadPool& pool, const NormKernels& kernels, const Tensor& x,
                const float* norm_weight, float eps, const RotaryTable& rotary, Tensor& y);
+
+/// f32 [B, groups, 2], mean and 1 / sqrt(variance + eps), of the picture that the bands make up.
+Tensor group_statistics(ThreadPool& pool, const NormKernels& kernels, std::span<const Tensor> bands,
+                        int groups, float eps);
+
+/// Such statistics laid out by channel, [B, C] each, the factor times the norm's weight [C].
+struct ChannelNorm {
+  ChannelNorm(const Tensor& statistics, std::int64_t channels, const float* weight);
+
+  std::vector<float> mean;
+  std::vector<float> factor;
+};
 
 void group_norm(ThreadPool& pool, const NormKernels& kernels, const Tensor& x, const float* weight,
                 const float* bias, int groups, float eps, Activation activation, Tensor& y);

@@ -1,5 +1,5 @@
 // GroupNorm of [B, H, W, C]: statistics of strips of pixels in float, joined in double, then one
-// affine map by channel. The result does not depend on the number of threads.
+// affine map by channel. The result does not depend on the number of threads, and hardly on bands.
 #include <algorithm>
 #include <cassert>
 #include <cmath>
@@ -20,6 +20,7 @@ struct Moments {
 
   /// Of both sets together (Chan, Golub and LeVeque).
   void join(const Moments& other) {
+    if (other.count == 0) return;
     const double total = count + other.count;
     const double distance = other.mean - mean;
     squares += other.squares + distance * distance * count * other.count / total;
@@ -28,7 +29,7 @@ struct Moments {
   }
 };
 
-/// An image batch cut into strips of at most `strip` pixels.
+/// A band of an image batch cut into strips of at most `strip` pixels.
 struct Strips {
   std::int64_t images;
   std::int64_t pixels;  ///< of an image
@@ -87,56 +88,64 @@ void measure_strip(const NormKernels::Table& kernels, const Strips& strips, cons
   }
 }
 
-/// mean and 1 / sqrt(variance + eps) by group, laid out by channel: [B, C] each.
-struct ChannelStatistics {
-  std::vector<float> mean;
-  std::vector<float> factor;
-
-  ChannelStatistics(const Strips& strips, const std::vector<Moments>& moments, const float* weight,
-                    float eps) {
-    for (std::int64_t image = 0; image < strips.images; ++image) {
-      for (std::int64_t c = 0; c < strips.channels; ++c) {
-        const std::int64_t group = c / strips.channels_per_group();
-        if (c % strips.channels_per_group() == 0) total_ = join(strips, moments, image, group);
-        mean.push_back(static_cast<float>(total_.mean));
-        const double deviation = std::sqrt(total_.squares / total_.count + eps);
-        factor.push_back(static_cast<float>(weight[c] / deviation));
-      }
+/// Joins the strips of a band to the moments [images][groups] of the bands before, top to bottom.
+void join_strips(const Strips& strips, const std::vector<Moments>& moments,
+                 std::vector<Moments>& totals) {
+  for (std::int64_t index = 0; index < strips.count(); ++index) {
+    for (std::int64_t g = 0; g < strips.groups; ++g) {
+      totals[static_cast<std::size_t>(index / strips.per_image * strips.groups + g)].join(
+          moments[static_cast<std::size_t>(index * strips.groups + g)]);
     }
   }
-
- private:
-  static Moments join(const Strips& strips, const std::vector<Moments>& moments, std::int64_t image,
-                      std::int64_t group) {
-    Moments total;
-    for (std::int64_t strip = 0; strip < strips.per_image; ++strip) {
-      const std::int64_t index = image * strips.per_image + strip;
-      total.join(moments[static_cast<std::size_t>(index * strips.groups + group)]);
-    }
-    return total;
-  }
-
-  Moments total_;
-};
+}
 
 }  // namespace
+
+Tensor group_statistics(ThreadPool& pool, const NormKernels& kernels, std::span<const Tensor> bands,
+                        int groups, float eps) {
+  const std::int64_t images = bands.front().dim(0);
+  std::vector<Moments> totals(static_cast<std::size_t>(images * groups));
+  for (const Tensor& band : bands) {
+    assert(band.rank() == 4 && band.dim(0) == images && band.dim(3) % groups == 0);
+    const Strips strips(band, groups);
+    std::vector<Moments> moments(static_cast<std::size_t>(strips.count() * groups));
+    pool.parallel_for(strips.count(), [&](std::int64_t index, int) {
+      measure_strip(kernels.of(band.dtype()), strips, band, index, moments.data() + index * groups);
+    });
+    join_strips(strips, moments, totals);
+  }
+  Tensor values = Tensor::host(DType::f32, {images, groups, 2});
+  float* value = values.data<float>();
+  for (const Moments& total : totals) {
+    *value++ = static_cast<float>(total.mean);
+    *value++ = static_cast<float>(1.0 / std::sqrt(total.squares / total.count + eps));
+  }
+  return values;
+}
+
+ChannelNorm::ChannelNorm(const Tensor& statistics, std::int64_t channels, const float* weight) {
+  const std::int64_t images = statistics.dim(0);
+  const std::int64_t groups = statistics.dim(1);
+  const float* values = statistics.data<float>();
+  for (std::int64_t i = 0; i < images * channels; ++i) {
+    const std::int64_t group = i / channels * groups + i % channels / (channels / groups);
+    mean.push_back(values[2 * group]);
+    factor.push_back(values[2 * group + 1] * weight[i % channels]);
+  }
+}
 
 void group_norm(ThreadPool& pool, const NormKernels& kernels, const Tensor& x, const float* weight,
                 const float* bias, int groups, float eps, Activation activation, Tensor& y) {
   assert(x.rank() == 4 && x.dim(3) % groups == 0 && x.dtype() == y.dtype());
   const Strips strips(x, groups);
   const NormKernels::Table& table = kernels.of(x.dtype());
-  std::vector<Moments> moments(static_cast<std::size_t>(strips.count() * groups));
-  pool.parallel_for(strips.count(), [&](std::int64_t index, int) {
-    measure_strip(table, strips, x, index, moments.data() + index * groups);
-  });
-  const ChannelStatistics statistics(strips, moments, weight, eps);
+  const ChannelNorm norm(group_statistics(pool, kernels, {&x, 1}, groups, eps), strips.channels,
+                         weight);
   pool.parallel_for(strips.count(), [&](std::int64_t index, int) {
     const std::int64_t offset = index / strips.per_image * strips.channels;
-    table.channel_affine(
-        strips.start_of(x, index), strips.pixels_of(index), strips.channels,
-        {statistics.mean.data() + offset, statistics.factor.data() + offset, bias, activation},
-        strips.start_of(y, index));
+    table.channel_affine(strips.start_of(x, index), strips.pixels_of(index), strips.channels,
+                         {norm.mean.data() + offset, norm.factor.data() + offset, bias, activation},
+                         strips.start_of(y, index));
   });
 }
 

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <string>
 
-#include "backend/cpu/conv2d.h"
 #include "core/packed_weight.h"
 #include "ernie_image/error.h"
 
@@ -64,7 +63,6 @@ WeightHandle prepare_cpu_weight(const Weight& weight, WeightUse use) {
   prepared->source = weight;
   if (weight.data == nullptr) return prepared;
   if (use == WeightUse::vector) prepared->converted = widened(weight);
-  if (use == WeightUse::conv2d) prepared->converted = cpu::reorder_conv2d_weight(weight);
   if (!prepared->converted.empty()) {
     prepared->source.data = nullptr;
     prepared->source.owner = nullptr;

@@ -11,10 +11,10 @@ class CpuWeight : public PreparedWeight {
   const Shape& shape() const override { return source.shape; }
 
   WeightUse use = WeightUse::linear;
-  /// What the file holds. For linear and embedding weights, also where it is read from. Of a linear
-  /// weight that was quantised here: the packed form, whose bytes it owns.
+  /// What the file holds, and where all but vectors are read from. Of a linear weight that was
+  /// quantised here: the packed form, whose bytes it owns.
   Weight source;
-  /// vector: f32 [n]; conv2d: [C_out, kh * kw * C_in] in the file's format. Else empty.
+  /// vector: f32 [n]. Else empty.
   Tensor converted;
 };
 

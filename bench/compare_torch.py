@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+"""Speed of ernie-image beside torch on the same machine, operation by operation.
+
+    python3 -m venv /tmp/torch && /tmp/torch/bin/pip install torch diffusers
+    /tmp/torch/bin/python bench/compare_torch.py --program build/ernie-image --json compare.json
+
+Both sides take turns for --rounds rounds, and the fastest of each counts: whatever else the machine does
+can only slow them down. torch runs in fp32 with as many threads; convolutions in both memory formats,
+of which the faster counts. Activations are fp32 and weights bf16 on our side, which the program widens in passing; torch has
+no such operation and is given fp32 weights ("f32") or bf16 for both ("bf16").
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+
+HIDDEN, FEED_FORWARD, HEADS, HEAD_DIM = 4096, 12288, 32, 128
+TOKENS = {256: 288, 512: 1056, 1024: 4128}
+LLM = dict(hidden=3072, ffn=9216, q=4096, kv=1024, layers=2, vocabulary=131072, context=256)
+
+
+def seconds(function, budget=1.0):
+    """The fastest call; as many as fit the budget, at least one."""
+    best, start = float("inf"), time.perf_counter()
+    while True:
+        begin = time.perf_counter()
+        function()
+        now = time.perf_counter()
+        best = min(best, now - begin)
+        if now - start + best > budget:  # a call longer than the budget is made once
+            return best
+
+
+class Torch:
+    """torch's side: each method gives {row: function}; rows are (operation, shape, type)."""
+
+    def __init__(self, torch, layout):
+        self.torch = torch
+        self.layout = layout
+        self.F = torch.nn.functional
+
+    def linear(self, size):
+        rows = {}
+        m = TOKENS[size]
+        for k, n in ((HIDDEN, HIDDEN), (HIDDEN, FEED_FORWARD), (FEED_FORWARD, HIDDEN)):
+            x, w = self.torch.randn(m, k), self.torch.randn(n, k) * 0.02
+            rows["linear", (m, k, n), "f32"] = lambda x=x, w=w: self.F.linear(x, w)
+            if (k, n) == (HIDDEN, HIDDEN):
+                xb, wb = x.bfloat16(), w.bfloat16()
+                rows["linear", (m, k, n), "bf16"] = lambda x=xb, w=wb: self.F.linear(x, w)
+        return rows
+
+    def attention(self, size):
+        q = self.torch.randn(1, HEADS, TOKENS[size], HEAD_DIM)
+        shape = (TOKENS[size], HEADS, HEAD_DIM)
+        return {("attention", shape, "f32"): lambda: self.F.scaled_dot_product_attention(q, q, q)}
+
+    def block(self, size):
+        block = make_block(self.torch)
+        x = self.torch.randn(1, TOKENS[size], HIDDEN)
+        modulation = [self.torch.randn(1, 1, HIDDEN) * 0.02 for _ in range(6)]
+        angles = self.torch.randn(1, TOKENS[size], 1, HEAD_DIM)
+        cos, sin = angles.cos(), angles.sin()
+        shape = (TOKENS[size], HIDDEN, FEED_FORWARD)
+        return {("transformer_block", shape, "f32"): lambda: block(x, modulation, cos, sin)}
+
+    def vae_decode(self, size):
+        decoder = make_decoder(self.torch)
+        z = self.torch.randn(1, 32, size // 8, size // 8)
+
+        layout = getattr(self.torch, self.layout)
+        decoder, z = decoder.to(memory_format=layout), z.contiguous(memory_format=layout)
+        return {("vae_decode", (size, size), "f32"): lambda: decoder(z)}
+
+    def llm_decode(self, _size):
+        layers = make_llm(self.torch)
+        x = self.torch.randn(1, LLM["hidden"]).bfloat16()
+        return {("llm_decode", (), "bf16"): lambda: layers(x)}
+
+
+def make_block(torch):
+    """A block of the transformer at full width, in the reference's operations."""
+    F = torch.nn.functional
+    w = lambda n, k: torch.randn(n, k) * 0.02
+    q, k, v, o = (w(HIDDEN, HIDDEN) for _ in range(4))
+    gate, up = w(FEED_FORWARD, HIDDEN), w(FEED_FORWARD, HIDDEN)
+    down = w(HIDDEN, FEED_FORWARD)
+    ones, head_ones = torch.ones(HIDDEN), torch.ones(HEAD_DIM)
+    half = HEAD_DIM // 2
+
+    def rotate(x, cos, sin):
+        return x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
+
+    def block(x, modulation, cos, sin):
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = modulation
+        y = F.rms_norm(x, (HIDDEN,), ones, 1e-6) * (1 + scale_a) + shift_a
+        heads = lambda t: t.view(1, -1, HEADS, HEAD_DIM)
+        qs = rotate(F.rms_norm(heads(F.linear(y, q)), (HEAD_DIM,), head_ones, 1e-6), cos, sin)
+        ks = rotate(F.rms_norm(heads(F.linear(y, k)), (HEAD_DIM,), head_ones, 1e-6), cos, sin)
+        a = F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (qs, ks, heads(F.linear(y, v)))))
+        x = x + gate_a * F.linear(a.transpose(1, 2).reshape(1, -1, HIDDEN), o)
+        y = F.rms_norm(x, (HIDDEN,), ones, 1e-6) * (1 + scale_f) + shift_f
+        return x + gate_f * F.linear(F.gelu(F.linear(y, gate)) * F.linear(y, up), down)
+
+    return block
+
+
+def make_decoder(torch):
+    """The decoder of diffusers where it is installed, else the same layers."""
+    try:
+        from diffusers import AutoencoderKLFlux2
+
+        vae = AutoencoderKLFlux2().eval()
+        return torch.nn.Sequential(vae.post_quant_conv, vae.decoder)
+    except ImportError:
+        return PlainDecoder.build(torch)
+
+
+class PlainDecoder:
+    """FLUX.2's decoder in torch.nn."""
+
+    @staticmethod
+    def build(torch):
+        nn, F = torch.nn, torch.nn.functional
+
+        class Resnet(nn.Module):
+            def __init__(self, i, o):
+                super().__init__()
+                self.norm1, self.norm2 = nn.GroupNorm(32, i, 1e-6), nn.GroupNorm(32, o, 1e-6)
+                self.conv1, self.conv2 = nn.Conv2d(i, o, 3, padding=1), nn.Conv2d(o, o, 3, padding=1)
+                self.shortcut = nn.Conv2d(i, o, 1) if i != o else nn.Identity()
+
+            def forward(self, x):
+                h = self.conv1(F.silu(self.norm1(x)))
+                return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+
+        class Attention(nn.Module):
+            def __init__(self, c):
+                super().__init__()
+                self.norm = nn.GroupNorm(32, c, 1e-6)
+                self.q, self.k, self.v, self.o = (nn.Linear(c, c) for _ in range(4))
+
+            def forward(self, x):
+                y = self.norm(x).flatten(2).transpose(1, 2)
+                a = F.scaled_dot_product_attention(*(p(y).unsqueeze(1) for p in (self.q, self.k, self.v)))
+                return x + self.o(a.squeeze(1)).transpose(1, 2).reshape(x.shape)
+
+        layers = [nn.Conv2d(32, 32, 1), nn.Conv2d(32, 512, 3, padding=1)]
+        layers += [Resnet(512, 512), Attention(512), Resnet(512, 512)]
+        inputs = 512
+        for level, outputs in enumerate((512, 512, 256, 128)):
+            for i in range(3):
+                layers.append(Resnet(inputs if i == 0 else outputs, outputs))
+            if level < 3:
+                layers += [nn.Upsample(scale_factor=2), nn.Conv2d(outputs, outputs, 3, padding=1)]
+            inputs = outputs
+        layers += [nn.GroupNorm(32, 128, 1e-6), nn.SiLU(), nn.Conv2d(128, 3, 3, padding=1)]
+        return nn.Sequential(*layers).eval()
+
+
+def make_llm(torch):
+    """One token through two layers and the output layer, in bf16, as `bench --op llm_decode` has it."""
+    F = torch.nn.functional
+    w = lambda n, k: (torch.randn(n, k) * 0.02).bfloat16()
+    h, f, q, kv = LLM["hidden"], LLM["ffn"], LLM["q"], LLM["kv"]
+    layers = [[w(q, h), w(kv, h), w(kv, h), w(h, q), w(f, h), w(f, h), w(h, f)]
+              for _ in range(LLM["layers"])]
+    head = w(LLM["vocabulary"], h)
+    ones = torch.ones(h).bfloat16()
+    cache = torch.randn(1, 8, LLM["context"], HEAD_DIM).bfloat16()
+
+    def token(x):
+        for wq, wk, wv, wo, gate, up, down in layers:
+            y = F.rms_norm(x, (h,), ones, 1e-5)
+            qs, _, _ = F.linear(y, wq), F.linear(y, wk), F.linear(y, wv)
+            a = F.scaled_dot_product_attention(qs.view(1, HEADS, 1, HEAD_DIM), cache, cache, enable_gqa=True)
+            x = x + F.linear(a.reshape(1, q), wo)
+            y = F.rms_norm(x, (h,), ones, 1e-5)
+            x = x + F.linear(F.silu(F.linear(y, gate)) * F.linear(y, up), down)
+        return F.linear(x, head)
+
+    return token
+
+
+def measure_torch(op, size, threads, layout):
+    """Runs in a process of its own, so that neither side holds memory or threads of the other."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    results = []
+    with torch.inference_mode():
+        for (name, shape, dtype), run in getattr(Torch(torch, layout), op)(size).items():
+            if op != "vae_decode":
+                run()  # maps memory
+            best = seconds(run)
+            results.append({"op": name, "shape": list(shape), "type": dtype, "seconds": best})
+    json.dump({"torch": torch.__version__, "results": results}, sys.stdout)
+
+
+def output_of(command):
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def run_torch(op, size, args):
+    """The results of one round; pictures in both memory formats."""
+    layouts = ("contiguous_format", "channels_last") if op == "vae_decode" else ("contiguous_format",)
+    runs = [output_of(args.under.split() + [sys.executable, __file__, "--measure-torch", op, "--sizes", str(size),
+                       "--threads", str(args.threads), "--layout", layout]) for layout in layouts]
+    return {"torch": runs[0]["torch"], "results": [result for run in runs for result in run["results"]]}
+
+
+def run_ours(op, size, args):
+    command = args.under.split() + [args.program, "bench", "--json", "--op", op, "--threads", str(args.threads)]
+    return output_of(command + (["--sizes", str(size)] if op != "llm_decode" else []))
+
+
+def key(result):
+    shape = tuple(result.get("shape", ()))
+    if result["op"] == "llm_decode" and result["weight"] != "bf16":
+        return None  # torch has no such weights
+    return result["op"], shape
+
+
+def compare(op, size, args, best):
+    """One round of one operation; `best` keeps the fastest of both sides by (operation, shape)."""
+    theirs, ours = run_torch(op, size, args), run_ours(op, size, args)
+    best["versions"] = {"torch": theirs["torch"]}
+    for result in ours["results"]:
+        if key(result) is None:
+            continue
+        row = best["rows"].setdefault(key(result), {})
+        row["ours"] = min(row.get("ours", float("inf")), result["seconds"])
+        for extra in ("peak_bytes", "share"):
+            if extra in result:
+                row[extra] = result[extra]
+    for result in theirs["results"]:
+        row = best["rows"].setdefault(key({**result, "weight": "bf16"}), {})
+        name = "torch_" + result["type"]
+        row[name] = min(row.get(name, float("inf")), result["seconds"])
+
+
+def cpu_name():
+    with open("/proc/cpuinfo") as file:
+        names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def print_table(best):
+    print(f"{'operation':20}{'shape':24}{'ours s':>10}{'torch f32':>11}{'ratio':>7}{'torch bf16':>12}{'ratio':>7}")
+    for (op, shape), row in best["rows"].items():
+        line = f"{op:20}{'x'.join(map(str, shape)):24}{row.get('ours', 0):10.4f}"
+        for name, width in (("torch_f32", 11), ("torch_bf16", 12)):
+            seen = name in row and "ours" in row
+            line += f"{row[name]:{width}.4f}{row['ours'] / row[name]:7.2f}" if seen else " " * (width + 7)
+        print(line)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", default="build/ernie-image")
+    parser.add_argument("--op", default="linear,attention,block,vae_decode,llm_decode")
+    parser.add_argument("--sizes", default="256,512,1024")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--under", default="", help="a command to run each measurement under, such as nice -n -5")
+    parser.add_argument("--json", help="write the rows to this file")
+    parser.add_argument("--measure-torch", help=argparse.SUPPRESS)
+    parser.add_argument("--layout", default="contiguous_format", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    sizes = [int(size) for size in args.sizes.split(",")]
+    if args.measure_torch:
+        return measure_torch(args.measure_torch, sizes[0], args.threads, args.layout)
+    best = {"machine": cpu_name(), "threads": args.threads, "rows": {}}
+    for op in args.op.split(","):
+        for size in sizes if op != "llm_decode" else sizes[:1]:
+            for _ in range(args.rounds):
+                compare(op, size, args, best)
+    print(f"{best['machine']}, {args.threads} threads, torch {best['versions']['torch']}, python {platform.python_version()}")
+    print_table(best)
+    if args.json:
+        rows = [{"op": op, "shape": list(shape), **row} for (op, shape), row in best["rows"].items()]
+        with open(args.json, "w") as file:
+            json.dump({**best, "rows": rows}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

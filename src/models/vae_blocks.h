@@ -1,0 +1,89 @@
+// The blocks that the VAE decoder is made of.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "models/vae_picture.h"
+#include "nn/linear.h"
+
+namespace ernie_image {
+
+struct GroupNorm {
+  WeightHandle weight, bias;  // [C]
+  int groups;
+};
+
+GroupNorm load_group_norm(const WeightLoader& loader, const std::string& name,
+                          std::int64_t channels, int groups);
+
+/// Without an activation.
+Tensor group_norm(Backend& ops, const Tensor& x, const GroupNorm& norm);
+
+/// The convolution of silu(norm(x)), band by band.
+class NormedConv2d {
+ public:
+  /// Measures x; norm and conv must outlive this.
+  NormedConv2d(Backend& ops, const Picture& x, const GroupNorm& norm, const Conv2d& conv);
+  NormedConv2d(const NormedConv2d&) = delete;
+  NormedConv2d& operator=(const NormedConv2d&) = delete;
+
+  /// Plus `residual`, if not null.
+  Tensor operator()(const ImageBand& band, const Tensor* residual = nullptr) const;
+
+ private:
+  Backend& ops_;
+  const Conv2d& conv_;
+  const GroupStatistics statistics_;
+  const ConvNorm norm_;
+};
+
+/// x' + conv2(silu(norm2(conv1(silu(norm1(x)))))), x' = conv_shortcut(x) where the widths differ.
+class ResnetBlock {
+ public:
+  ResnetBlock(const WeightLoader& loader, std::int64_t inputs, std::int64_t outputs, int groups);
+  Picture forward(Backend& ops, Picture x) const;
+
+ private:
+  GroupNorm norm1_, norm2_;
+  Conv2d conv1_, conv2_;
+  std::optional<Conv2d> conv_shortcut_;
+};
+
+/// Single-head attention over all pixels, plus the input.
+class VaeAttention {
+ public:
+  VaeAttention(const WeightLoader& loader, std::int64_t channels, int groups);
+  Tensor forward(Backend& ops, const Tensor& x) const;
+
+ private:
+  GroupNorm group_norm_;
+  Linear to_q_, to_k_, to_v_, to_out_;
+};
+
+struct UpBlockConfig {
+  std::int64_t inputs;
+  std::int64_t outputs;
+  std::int64_t resnets;
+  int groups;
+  bool upsample;
+  std::size_t band_bytes;  ///< of the bands that upsampling makes
+};
+
+/// Residual blocks, then nearest x2 and a convolution, except in the last block.
+class UpBlock {
+ public:
+  UpBlock(const WeightLoader& loader, const UpBlockConfig& config);
+  Picture forward(Backend& ops, Picture x) const;
+
+ private:
+  std::vector<ResnetBlock> resnets_;
+  std::optional<Conv2d> upsampler_;
+  std::size_t band_bytes_;
+};
+
+}  // namespace ernie_image

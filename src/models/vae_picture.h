@@ -1,0 +1,50 @@
+// Pictures as bands of rows, so that what is used up can be freed while what is made from it grows.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "backend/backend.h"
+
+namespace ernie_image {
+
+/// Bands of rows, top to bottom, each [B, rows, W, C]. A small picture is a single band.
+using Picture = std::vector<Tensor>;
+
+/// Large enough that the rows a band needs of its neighbours hardly count.
+constexpr std::size_t kBandBytes = std::size_t{64} << 20;
+
+/// Rows of a band of at most `band_bytes`, in whole tiles of convolutions.
+std::int64_t rows_of_band(std::size_t band_bytes, std::size_t row_bytes);
+
+/// Rows [begin, begin + count) of [B, H, W, C].
+Tensor crop_rows(Backend& ops, const Tensor& x, std::int64_t begin, std::int64_t count);
+
+/// The picture in one band.
+Tensor joined(Backend& ops, const Picture& picture);
+
+/// Cuts the bands so far that doubling each pixel both ways gives bands of at most `band_bytes`.
+/// Nothing is cut for a backend that takes whole pictures only.
+Picture cut_for_upsampling(Backend& ops, Picture x, std::size_t band_bytes);
+
+/// `convolve(band, index)` of one band after another; those of x are freed as soon as no later one
+/// borders on them.
+template <class Convolve>
+Picture by_bands(Backend& ops, Picture x, Convolve convolve) {
+  Picture y;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const ImageBand band = {x[i], i > 0 ? &x[i - 1] : nullptr,
+                            i + 1 < x.size() ? &x[i + 1] : nullptr};
+    y.push_back(convolve(band, i));
+    if (i == 0) continue;
+    // Blocks of one size are used again; others would stay in the cache beside the new ones.
+    const bool reusable = x[i - 1].size_bytes() == y[i - 1].size_bytes();
+    x[i - 1] = {};
+    if (!reusable) ops.release_cache();
+  }
+  return y;
+}
+
+}  // namespace ernie_image
