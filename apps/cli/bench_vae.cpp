@@ -5,8 +5,8 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "models/vae_decoder.h"
-#include "pipeline/memory_sampler.h"
 #include "models/vae_memory.h"
+#include "pipeline/memory_sampler.h"
 
 namespace ernie_image {
 namespace {

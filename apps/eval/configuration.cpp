@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "cli/flags.h"
 #include "cli/limits.h"
 #include "cli/parse_values.h"
 #include "io/json.h"
@@ -23,12 +24,20 @@ void set_dtype(const std::string& flag, const std::string& value, Configuration&
   configuration.load.precision = value == "bf16" ? Precision::bf16 : Precision::fp32;
 }
 
+Quantization read_quantization(const std::string& flag, const std::string& value) {
+  const auto quantization = quantization_from_name(value);
+  if (!quantization) fail(flag, printable(value) + " is not a quant (none, int8 or int4)");
+  return *quantization;
+}
+
 void set_key(const std::string& flag, const std::string& key, const std::string& value,
              Configuration& configuration) {
   LoadOptions& load = configuration.load;
   if (value.empty()) fail(flag, key + " has no value");
   if (key == "dtype") {
     set_dtype(flag, value, configuration);
+  } else if (key == "quant") {
+    load.quantization = read_quantization(flag, value);
   } else if (key == "device") {
     load.device = value;
   } else if (key == "kernels") {

@@ -1,5 +1,5 @@
 // What an evaluation compares: a way to load a model, written as "bf16" or
-// "dtype=bf16,device=cpu,kernels=avx2,threads=2,model=DIR,threshold=1.0".
+// "dtype=bf16,quant=int8,device=cpu,kernels=avx2,threads=2,model=DIR,threshold=1.0".
 #pragma once
 
 #include <optional>
@@ -19,7 +19,7 @@ struct Configuration {
 
 /// One line on the form of a SPEC, for --help.
 inline constexpr const char* kSpecHelp =
-    "fp32, bf16, or KEY=VALUE,... with dtype, device, kernels, threads, model, threshold";
+    "fp32, bf16, or KEY=VALUE,... with dtype, quant, device, kernels, threads, model, threshold";
 
 /// What `text` leaves open is taken from `defaults`. Throws Error(invalid_argument) naming `flag`
 /// and the part that is wrong.

@@ -209,12 +209,15 @@ CandidateRun run_candidate(const Evaluation& evaluation, std::size_t index,
   return candidate;
 }
 
-/// Kernels, devices, folders and sizes that will not do are found before any work is done.
+/// Kernels, devices, folders and sizes that will not do are found before any work is done. Weights
+/// are not quantised for that.
 void require_candidates(const EvaluationSettings& settings) {
   for (const Configuration& configuration : settings.candidates) {
     Request request = settings.request;
     request.prompts = {settings.prompts.front()};
-    Pipeline::load(configuration.load).check(request);
+    LoadOptions load = configuration.load;
+    load.quantization = Quantization::none;
+    Pipeline::load(load).check(request);
   }
 }
 

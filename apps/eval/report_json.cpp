@@ -76,6 +76,7 @@ json configuration_json(const ConfigurationRun& run) {
       {"model",
        {{"name", run.info.name}, {"path", run.info.path}, {"content_hash", run.info.content_hash}}},
       {"dtype", precision_name(load.precision)},
+      {"quantization", quantization_name(load.quantization)},
       {"device", load.device},
       {"cpu_kernels", run.cpu_kernels},
       {"threads", load.num_threads},

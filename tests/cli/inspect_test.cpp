@@ -59,7 +59,8 @@ TEST(Inspect, PlansTheCopiesOfQuantisedWeights) {
   const auto transformer = [](const std::vector<std::string>& more) {
     std::vector<std::string> arguments = {"inspect", "--json"};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    for (const auto& stage : run_program(arguments).json()["memory_plan"]["stages"])
+    const auto report = run_program(arguments).json();
+    for (const auto& stage : report["memory_plan"]["stages"])
       if (stage["name"] == "transformer") return stage;
     return nlohmann::json();
   };

@@ -151,8 +151,9 @@ TEST_P(PackedWeight, KeepsSumsWithinSixteenBits) {
       EXPECT_LE(std::abs(reader.scale(n, k)), 127);
       EXPECT_GE(reader.code(n, k), int8 ? -127 : -8);
       EXPECT_LE(reader.code(n, k), int8 ? 127 : 7);
-      if (int8 && k % 2 == 0)
+      if (int8 && k % 2 == 0) {
         EXPECT_LE(std::abs(reader.code(n, k) + reader.code(n, k + 1)), 128) << n << " " << k;
+      }
     }
   }
 }
@@ -171,11 +172,15 @@ TEST_P(PackedWeight, StoresSumsAndFillsWithZeros) {
       std::int32_t sum = 0;
       for (std::int64_t k = begin; k < begin + reader.block_depth(begin); ++k) {
         sum += reader.scale(n, k) * reader.code(n, k);
-        if (n >= kOutputs || k >= kInputs) EXPECT_EQ(reader.scale(n, k) * reader.code(n, k), 0);
+        if (n >= kOutputs || k >= kInputs) {
+          EXPECT_EQ(reader.scale(n, k) * reader.code(n, k), 0);
+        }
       }
       EXPECT_EQ(reader.sum(n, begin), sum);
     }
-    if (n >= kOutputs) EXPECT_EQ(reader.row_scale(n), 0.0f);
+    if (n >= kOutputs) {
+      EXPECT_EQ(reader.row_scale(n), 0.0f);
+    }
   }
 }
 

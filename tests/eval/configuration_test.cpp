@@ -29,8 +29,9 @@ TEST(Configuration, ABareWordIsADtype) {
 
 TEST(Configuration, KeysReplaceTheDefaults) {
   const Configuration c =
-      parse("dtype=fp32,device=cpu,kernels=avx2,threads=2,model=other,threshold=0.25");
+      parse("dtype=fp32,quant=int4,device=cpu,kernels=avx2,threads=2,model=other,threshold=0.25");
   EXPECT_EQ(c.load.precision, Precision::fp32);
+  EXPECT_EQ(c.load.quantization, Quantization::int4);
   EXPECT_EQ(c.load.cpu_kernels, "avx2");
   EXPECT_EQ(c.load.num_threads, 2);
   EXPECT_EQ(c.load.model, "other");
@@ -43,6 +44,7 @@ TEST(Configuration, RefusesWhatItDoesNotKnow) {
   expect_refused("bf16,", "dtype is given twice");
   expect_refused("colour=red", "colour");
   expect_refused("dtype=bf16,dtype=fp32", "twice");
+  expect_refused("quant=int3", "int3");
   expect_refused("threads=0", "threads");
   expect_refused("threshold=much", "threshold");
   expect_refused("kernels=", "kernels has no value");

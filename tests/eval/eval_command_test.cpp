@@ -46,13 +46,13 @@ TEST(Eval, ReportsFiguresThatThePicturesBear) {
   const Outcome outcome =
       evaluate(folder / "new/report",
                {"-p", "a fox on a green background", "-p", "</script>黑色 \"quoted\"",
-                "--candidate", "bf16", "--candidate", "dtype=bf16,kernels=portable,threshold=0.5"});
+                "--candidate", "bf16", "--candidate", "quant=int8,kernels=portable,threshold=0.5"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_NE(outcome.err.find("bf16: PASSED, nMSE %"), std::string::npos) << outcome.err;
   expect_report_right(folder / "new/report");
   const std::string log = read_bytes(folder / "new/report/log.txt");
   EXPECT_NE(log.find("baseline fp32: run 2"), std::string::npos) << log;
-  EXPECT_NE(log.find("candidate2 dtype=bf16,kernels=portable,threshold=0.5: PASSED"),
+  EXPECT_NE(log.find("candidate2 quant=int8,kernels=portable,threshold=0.5: PASSED"),
             std::string::npos)
       << log;
 }
