@@ -5,9 +5,13 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "core/quantization.h"
 #include "core/weight.h"
 
 namespace ernie_image {
+
+/// See WeightLoader::load.
+void check_packed(const Weight& weight, WeightUse use, Quantization quantization);
 
 /// Loads the weights of one module: a backend, a source and the module's name as prefix.
 class WeightLoader {
@@ -26,10 +30,14 @@ class WeightLoader {
 
   bool contains(const std::string& name) const { return source_.contains(prefix_ + name); }
 
+  /// Throws Error(corrupt_file) for a packed weight that is no linear layer's,
+  /// Error(invalid_argument) for one that is packed otherwise than this loader is to quantise it.
   WeightHandle load(const std::string& name, const Shape& shape, WeightUse use) const {
-    const bool linear = use == WeightUse::linear;
-    return backend_.prepare(source_.get(prefix_ + name, shape), use,
-                            linear ? quantization_ : Quantization::none);
+    const Weight weight = source_.get(prefix_ + name, shape);
+    const bool quantized = use == WeightUse::linear && is_quantized_layer(weight.name);
+    const Quantization quantization = quantized ? quantization_ : Quantization::none;
+    if (weight.format != WeightFormat::plain) check_packed(weight, use, quantization);
+    return backend_.prepare(weight, use, quantization);
   }
 
   WeightHandle vector(const std::string& name, std::int64_t size) const {
@@ -40,7 +48,7 @@ class WeightLoader {
   Backend& backend_;
   WeightSource& source_;
   std::string prefix_;
-  Quantization quantization_;  // of linear weights
+  Quantization quantization_;  // of the linear weights that quantization.h names
 };
 
 /// y = x W^T + b

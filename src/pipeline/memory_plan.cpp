@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "core/packed_weight.h"
+#include "core/quantization.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image {
@@ -20,14 +21,14 @@ std::uint64_t total_bytes(const WeightFiles& files) {
   return bytes;
 }
 
-/// Of a packed copy of every matrix: a little more than is copied.
+/// Of a packed copy of what is not packed in the file already.
 std::uint64_t quantized_bytes(const WeightFiles& files, Quantization quantization) {
   if (quantization == Quantization::none) return 0;
-  const bool int8 = quantization == Quantization::int8;
-  const WeightFormat format = int8 ? WeightFormat::packed_int8 : WeightFormat::packed_int4;
+  const WeightFormat format = weight_format(quantization);
   std::uint64_t bytes = 0;
   for (const Weight& weight : files.all()) {
-    if (weight.format == WeightFormat::plain && weight.shape.size() == 2)
+    const bool matrix = weight.format == WeightFormat::plain && weight.shape.size() == 2;
+    if (matrix && is_quantized_layer(weight.name))
       bytes += PackedLayout(format, weight.shape).size_bytes();
   }
   return bytes;
