@@ -14,6 +14,7 @@
 #include "cli/flags.h"
 #include "cli/generate_command.h"
 #include "cli/inspect_command.h"
+#include "cli/quantize_command.h"
 #include "cli/rerun_command.h"
 #include "cli/tokenize_command.h"
 
@@ -59,7 +60,7 @@ int run(int argc, char** argv) {
   const Command commands[] = {add_generate_command(program), add_rerun_command(program),
                               add_enhance_command(program),  add_tokenize_command(program),
                               add_inspect_command(program),  add_devices_command(program),
-                              add_bench_command(program)};
+                              add_bench_command(program),    add_quantize_command(program)};
   try {
     program.parse(reversed_arguments(argc, argv));
   } catch (const CLI::ParseError& error) {
