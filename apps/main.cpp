@@ -14,6 +14,7 @@
 #include "cli/flags.h"
 #include "cli/generate_command.h"
 #include "cli/inspect_command.h"
+#include "cli/quantize_command.h"
 #include "cli/rerun_command.h"
 #include "cli/tokenize_command.h"
 #include "eval/diff_command.h"
@@ -59,11 +60,11 @@ int run(int argc, char** argv) {
   CLI::App program("Text to picture with ERNIE-Image and ERNIE-Image-Turbo", "ernie-image");
   program.set_version_flag("--version", std::string("ernie-image ") + version());
   program.footer(kExamples);
-  const Command commands[] = {add_generate_command(program), add_rerun_command(program),
-                              add_enhance_command(program),  add_tokenize_command(program),
-                              add_eval_command(program),     add_metrics_command(program),
-                              add_diff_command(program),     add_inspect_command(program),
-                              add_devices_command(program),  add_bench_command(program)};
+  const Command commands[] = {
+      add_generate_command(program), add_rerun_command(program),   add_enhance_command(program),
+      add_tokenize_command(program), add_eval_command(program),    add_metrics_command(program),
+      add_diff_command(program),     add_inspect_command(program), add_devices_command(program),
+      add_bench_command(program),    add_quantize_command(program)};
   try {
     program.parse(reversed_arguments(argc, argv));
   } catch (const CLI::ParseError& error) {

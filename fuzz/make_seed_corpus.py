@@ -22,6 +22,11 @@ def safetensors_seeds():
     yield "unaligned", file({"a": entry("U8", [1], 0, 1), "b": entry("F64", [1], 1, 9)}, bytes(9))
     yield "types", file({t: entry(t, [1], i, i + 1) for i, t in enumerate(["BOOL", "I8", "F8_E4M3", "F8_E5M2"])},
                         bytes(4))
+    notes = {"ernie_image.packed": "1", "ernie_image.packed.w": "int8 16 32"}
+    header = {"__metadata__": notes, "w": entry("U8", [1, 704], 0, 704)}
+    padding = -(8 + len(json.dumps(header, separators=(",", ":")))) % 64
+    text = json.dumps(header, separators=(",", ":")).encode() + b" " * padding
+    yield "packed", file(text, bytes(704))
     yield "overflow", file({"a": entry("U8", [2**32, 2**32], 0, 0)})
     yield "git_lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1234\n"
     yield "web_page", b"<!DOCTYPE html><html></html>"

@@ -22,6 +22,7 @@ struct InspectFlags {
   int height_px = 0;
   int width_px = 0;
   bool tensors = false;
+  bool verify = false;
   bool json = false;
 };
 
@@ -32,7 +33,8 @@ int run_inspect(const InspectFlags& flags) {
   planned.dtype = flags.load.precision == Precision::bf16 ? DType::bf16 : DType::f32;
   planned.limit_bytes = flags.load.memory_limit_bytes;
   planned.transformer_quantization = flags.load.quantization;
-  const ModelReport report = report_model(flags.load.model, planned);
+  ModelReport report = report_model(flags.load.model, planned);
+  if (flags.verify) verify_files(report);
   if (flags.json) {
     print_json(to_json(report, flags.tensors));
   } else {
@@ -57,6 +59,8 @@ Command add_inspect_command(CLI::App& program) {
   add_memory_limit_flag(*app, flags->load);
   add_quant_flag(*app, flags->load);
   app->add_flag("--tensors", flags->tensors, "list every tensor");
+  app->add_flag("--verify", flags->verify,
+                "read every file of a quantised model and compare its checksum");
   app->add_flag("--json", flags->json, "print JSON");
   app->footer(kExamples);
   return {app, [flags] { return run_inspect(*flags); }};

@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/console.h"
+#include "core/quantization.h"
 #include "io/model_folder.h"
+#include "io/model_manifest.h"
 #include "io/weight_files.h"
 #include "pipeline/model.h"
 #include "pipeline/prompt_enhancer.h"
@@ -15,6 +17,12 @@ namespace ernie_image {
 namespace {
 
 using nlohmann::json;
+
+/// "BF16"; "int8" for a packed weight.
+std::string type_name(const Weight& tensor) {
+  return std::string(tensor.format == WeightFormat::plain ? dtype_name(tensor.dtype)
+                                                          : format_name(tensor.format));
+}
 
 std::string format_row(const char* name, std::size_t tensors, double parameters,
                        const std::string& bytes, const std::string& dtypes) {
@@ -25,9 +33,12 @@ std::string format_row(const char* name, std::size_t tensors, double parameters,
 }
 
 std::string dtypes_text(const ComponentReport& component) {
+  const auto packed_bytes = component.packed_bytes();
   std::string text;
   for (const auto& [dtype, count] : component.tensors_by_dtype()) {
     text += (text.empty() ? "" : ", ") + dtype + " x " + std::to_string(count);
+    const auto packed = packed_bytes.find(dtype);
+    if (packed != packed_bytes.end()) text += " (" + human_bytes(packed->second) + ")";
   }
   return text;
 }
@@ -40,7 +51,7 @@ std::string components_text(const ModelReport& report, bool with_tensors) {
                        dtypes_text(component));
     if (!with_tensors) continue;
     for (const Weight& tensor : component.tensors) {
-      text += "    " + visible(tensor.name) + " " + std::string(dtype_name(tensor.dtype)) + " " +
+      text += "    " + visible(tensor.name) + " " + type_name(tensor) + " " +
               to_string(tensor.shape) + "\n";
     }
   }
@@ -83,12 +94,13 @@ json component_json(const ComponentReport& component, bool with_tensors) {
                  {"tensors", component.tensors.size()},
                  {"parameters", component.parameters()},
                  {"bytes", component.bytes()},
-                 {"dtypes", component.tensors_by_dtype()}};
+                 {"dtypes", component.tensors_by_dtype()},
+                 {"packed_bytes", component.packed_bytes()}};
   if (!with_tensors) return result;
   json& list = result["tensor_list"] = json::array();
   for (const Weight& tensor : component.tensors) {
     list.push_back({{"name", tensor.name},
-                    {"dtype", dtype_name(tensor.dtype)},
+                    {"dtype", type_name(tensor)},
                     {"shape", tensor.shape},
                     {"bytes", tensor.size_bytes()}});
   }
@@ -133,6 +145,14 @@ void add_enhancer(MemoryPlan& plan, const ModelFolder& folder, DType dtype) {
   plan.stages.insert(plan.stages.begin(), std::move(stage));
 }
 
+std::string verification_text(const Verification& verification) {
+  std::string text = "Checksums: " + std::to_string(verification.files) + " files, " +
+                     human_bytes(verification.bytes) + ", " +
+                     std::to_string(verification.damaged.size()) + " damaged\n";
+  for (const std::string& problem : verification.damaged) text += "  " + visible(problem) + "\n";
+  return text;
+}
+
 /// What the configs alone say, for a model that cannot be loaded.
 ModelInfo info_of_configs(const ModelFolder& folder, const ModelConfigs& configs) {
   ModelInfo info;
@@ -173,8 +193,16 @@ std::uint64_t ComponentReport::bytes() const {
 
 std::map<std::string, int> ComponentReport::tensors_by_dtype() const {
   std::map<std::string, int> counts;
-  for (const Weight& tensor : tensors) ++counts[std::string(dtype_name(tensor.dtype))];
+  for (const Weight& tensor : tensors) ++counts[type_name(tensor)];
   return counts;
+}
+
+std::map<std::string, std::uint64_t> ComponentReport::packed_bytes() const {
+  std::map<std::string, std::uint64_t> bytes;
+  for (const Weight& tensor : tensors) {
+    if (tensor.format != WeightFormat::plain) bytes[type_name(tensor)] += tensor.size_bytes();
+  }
+  return bytes;
 }
 
 ModelReport report_model(const std::string& model, PlanRequest planned) {
@@ -201,6 +229,20 @@ ModelReport report_model(const std::string& model, PlanRequest planned) {
   return report;
 }
 
+void verify_files(ModelReport& report) {
+  const std::string& folder = report.info.path;
+  const auto manifest = folder == kEmbeddedModel ? std::nullopt : ModelManifest::read(folder);
+  if (!manifest) {
+    throw Error(ErrorKind::not_found, "--verify: " + folder + " has no " + kManifestName +
+                                          " with checksums, which `ernie-image quantize` writes");
+  }
+  Verification verification{manifest->files.size(), 0, damaged_files(folder, *manifest)};
+  for (const auto& [name, digest] : manifest->files) verification.bytes += digest.bytes;
+  if (!verification.damaged.empty() && report.problem.empty())
+    report.problem = std::to_string(verification.damaged.size()) + " damaged files";
+  report.verification = std::move(verification);
+}
+
 json to_json(const ModelReport& report, bool with_tensors) {
   json components = json::array();
   for (const ComponentReport& component : report.components) {
@@ -220,6 +262,11 @@ json to_json(const ModelReport& report, bool with_tensors) {
                  {"components", components},
                  {"unused_tensors", info.unused_tensors},
                  {"memory_plan", plan_json(report)}};
+  if (report.verification) {
+    result["verification"] = {{"files", report.verification->files},
+                              {"bytes", report.verification->bytes},
+                              {"damaged", report.verification->damaged}};
+  }
   if (!report.problem.empty()) result["problem"] = report.problem;
   return result;
 }
@@ -238,6 +285,7 @@ std::string to_text(const ModelReport& report, bool with_tensors) {
     text += "Tensors that are not used\n";
     for (const std::string& name : info.unused_tensors) text += "  " + visible(name) + "\n";
   }
+  if (report.verification) text += verification_text(*report.verification);
   return report.problem.empty() ? text
                                 : text + "This model cannot be used: " + report.problem + "\n";
 }

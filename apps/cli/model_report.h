@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,17 @@ struct ComponentReport {
 
   std::int64_t parameters() const;
   std::uint64_t bytes() const;
+  /// By element type, or "int8" and "int4" for packed weights.
   std::map<std::string, int> tensors_by_dtype() const;
+  /// Bytes of the packed weights, "int8" and "int4".
+  std::map<std::string, std::uint64_t> packed_bytes() const;
+};
+
+/// What `inspect --verify` found.
+struct Verification {
+  std::size_t files = 0;
+  std::uint64_t bytes = 0;
+  std::vector<std::string> damaged;  ///< with what is wrong
 };
 
 struct ModelReport {
@@ -28,12 +39,17 @@ struct ModelReport {
   std::vector<ComponentReport> components;
   PlanRequest planned;
   MemoryPlan plan;
+  std::optional<Verification> verification;
   std::string problem;  ///< why the model cannot be loaded; empty if it can
 };
 
 /// Throws Error for a folder whose configs or weight headers cannot be read at all. `planned` gives
 /// size (0: the model's own), dtype and limit of the memory plan.
 ModelReport report_model(const std::string& model, PlanRequest planned);
+
+/// Compares every file with the checksums that `quantize` wrote down; damage is a problem of the
+/// model. Throws Error(not_found) for a folder without checksums.
+void verify_files(ModelReport& report);
 
 /// `with_tensors` lists every tensor, not only sums.
 nlohmann::json to_json(const ModelReport& report, bool with_tensors);

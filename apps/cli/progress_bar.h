@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ernie_image/pipeline.h"
+#include "pipeline/quantize_model.h"
 
 namespace ernie_image {
 
@@ -15,11 +16,17 @@ class ProgressBar {
   ProgressBar& operator=(const ProgressBar&) = delete;
 
   void show(const Progress& progress);
+  void show(const QuantizeProgress& progress);
 
  private:
+  void show_line(const std::string& line);
+
   bool enabled_;
   bool drawn_ = false;
 };
+
+/// "quantize  [######------------------] 61/252  3.9/15.6 GB  0.21 GB/s  0:55 left"
+std::string progress_line(const QuantizeProgress& progress);
 
 /// "transformer   [############----------]  5/8  1.24 s/step  3.7 s left"
 std::string progress_line(const Progress& progress);

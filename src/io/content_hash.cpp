@@ -55,6 +55,16 @@ std::string content_hash(const ModelFolder& folder) {
   return hash.hex();
 }
 
+std::string sampled_hash(const ModelFolder& folder) {
+  Sha256 hash;
+  update_file(hash, "model_index.json", open_file(folder.component("model_index.json")).text());
+  for (const char* part :
+       {"pe", "pe_tokenizer", "scheduler", "text_encoder", "tokenizer", "transformer", "vae"}) {
+    hash_component(hash, folder, part, Values::sampled);
+  }
+  return hash.hex();
+}
+
 std::string enhancer_hash(const ModelFolder& folder) {
   Sha256 hash;
   for (const char* part : {"pe", "pe_tokenizer"}) {

@@ -7,6 +7,7 @@
 #include "io/file_view.h"
 #include "io/json.h"
 #include "io/model_cache.h"
+#include "io/model_manifest.h"
 
 namespace ernie_image {
 namespace {
@@ -59,9 +60,16 @@ bool is_listed(const nlohmann::json& index, const std::string& part) {
          (*entry)[0].is_string() && (*entry)[1].is_string();
 }
 
+/// A quantised folder may have any name, and some defaults go by the name.
+std::string origin_of(const std::string& path, const std::string& name) {
+  if (path == kEmbeddedModel) return path;
+  const auto manifest = ModelManifest::read(path);
+  return manifest ? manifest->source_name : name;
+}
+
 ModelFolder check_folder(const std::string& path, const std::string& name) {
   const nlohmann::json index = read_model_index(path);
-  ModelFolder folder{path, name, false};
+  ModelFolder folder{path, name, false, origin_of(path, name)};
   const auto is_present = [&](const std::string& part) {
     return is_listed(index, part) && directory_exists(folder.component(part));
   };

@@ -15,6 +15,10 @@ struct ModelFolder {
   bool has_prompt_enhancer =
       false;  ///< both pe and pe_tokenizer are listed in model_index.json (not null) and present
 
+  /// The name of the model that it was quantised from, whose defaults it has; else `name`, or
+  /// kEmbeddedModel.
+  std::string origin;
+
   std::string component(const std::string& part) const;  ///< path + "/" + part
 };
 
@@ -36,5 +40,9 @@ std::string content_hash(const ModelFolder& folder);
 /// The same over the prompt enhancer, with the beginning of every tensor's values: two folders with
 /// the same hash write the same text. Call it for a folder that has one.
 std::string enhancer_hash(const ModelFolder& folder);
+
+/// The same over everything, with the beginning of every tensor's values: tells whether a folder is
+/// still what it was.
+std::string sampled_hash(const ModelFolder& folder);
 
 }  // namespace ernie_image

@@ -6,6 +6,7 @@
 
 #include "ernie_image/error.h"
 #include "io/json.h"
+#include "io/packed_tensors.h"
 #include "io/placeholder.h"
 #include "io/safetensors_header.h"
 
@@ -71,6 +72,7 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
                                          data + entry.begin, result.file_.owner});
   }
   result.metadata_ = std::move(header.metadata);
+  apply_packed_metadata(path, result.metadata_, result.weights_);
   return result;
 }
 
@@ -103,7 +105,9 @@ Weight SafetensorsFile::weight(const std::string& name) const {
 
 Tensor SafetensorsFile::tensor(const std::string& name) const {
   const Weight& weight = stored(name);
-  Tensor tensor = Tensor::host(weight.dtype, weight.shape);
+  const bool packed = weight.format != WeightFormat::plain;
+  Tensor tensor = packed ? Tensor::host(DType::u8, {static_cast<std::int64_t>(weight.packed_bytes)})
+                         : Tensor::host(weight.dtype, weight.shape);
   std::memcpy(tensor.bytes(), weight.data, weight.size_bytes());
   return tensor;
 }

@@ -17,7 +17,8 @@ class SafetensorsFile {
  public:
   /// Throws Error(corrupt_file) saying what is wrong: too short, a git-lfs pointer, header not JSON
   /// or over 100 MB, unknown dtype, offsets that overlap, leave holes or contradict dtype x shape,
-  /// file cut short (with both sizes). Reads the header only: no page of the data is touched.
+  /// file cut short (with both sizes), or what packed_tensors.h refuses. Reads the header only: no
+  /// page of the data is touched.
   static SafetensorsFile open(const std::string& path);
 
   const std::string& path() const { return file_.path; }
@@ -31,7 +32,7 @@ class SafetensorsFile {
   Weight weight(const std::string& name) const;
   /// As it lies in the file, never copied: for listing, since `data` may not be aligned.
   const Weight& stored(const std::string& name) const;
-  /// The same as a tensor copied to host memory.
+  /// The same as a tensor copied to host memory; of a packed weight its bytes, as U8.
   Tensor tensor(const std::string& name) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 

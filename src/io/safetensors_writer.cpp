@@ -1,3 +1,5 @@
+#include "io/safetensors_writer.h"
+
 #include <algorithm>
 #include <cstdint>
 
@@ -11,24 +13,27 @@ namespace {
 
 using Tensors = std::vector<std::pair<std::string, Tensor>>;
 
-nlohmann::ordered_json header_json(const Tensors& tensors,
+constexpr std::size_t kLengthBytes = 8;
+constexpr std::size_t kAlignment = 64;  // the format asks for 8, packed weights for 64
+
+nlohmann::ordered_json header_json(const std::vector<TensorEntry>& tensors,
                                    const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::uint64_t begin = 0;
-  for (const auto& [name, tensor] : tensors) {
+  for (const TensorEntry& tensor : tensors) {
     const std::uint64_t end = begin + tensor.size_bytes();
-    header[name] = {{"dtype", dtype_name(tensor.dtype())},
-                    {"shape", tensor.shape()},
-                    {"data_offsets", {begin, end}}};
+    header[tensor.name] = {{"dtype", dtype_name(tensor.dtype)},
+                           {"shape", tensor.shape},
+                           {"data_offsets", {begin, end}}};
     begin = end;
   }
   return header;
 }
 
-void check_names(const std::string& path, const Tensors& tensors) {
+void check_names(const std::string& path, const std::vector<TensorEntry>& tensors) {
   std::vector<std::string> names = {"__metadata__"};
-  for (const auto& [name, tensor] : tensors) names.push_back(name);
+  for (const TensorEntry& tensor : tensors) names.push_back(tensor.name);
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
   if (twice != names.end()) {
@@ -37,12 +42,12 @@ void check_names(const std::string& path, const Tensors& tensors) {
   }
 }
 
-/// Padded with spaces so that the data begins at a multiple of 8, as the format asks for.
-std::string header_text(const std::string& path, const Tensors& tensors,
+std::string header_text(const std::string& path, const std::vector<TensorEntry>& tensors,
                         const std::map<std::string, std::string>& metadata) {
   try {
     std::string text = header_json(tensors, metadata).dump();
-    text.append((8 - text.size() % 8) % 8, ' ');
+    const std::size_t begin = kLengthBytes + text.size();
+    text.append((kAlignment - begin % kAlignment) % kAlignment, ' ');
     return text;
   } catch (const nlohmann::json::exception& error) {
     throw Error(ErrorKind::invalid_argument,
@@ -52,20 +57,28 @@ std::string header_text(const std::string& path, const Tensors& tensors,
 
 }  // namespace
 
+std::string safetensors_beginning(const std::string& path, const std::vector<TensorEntry>& tensors,
+                                  const std::map<std::string, std::string>& metadata) {
+  check_names(path, tensors);
+  const std::string header = header_text(path, tensors, metadata);
+  std::string length;
+  for (int shift = 0; shift < 64; shift += 8) length += static_cast<char>(header.size() >> shift);
+  return length + header;
+}
+
 void write_safetensors(const std::string& path, const Tensors& tensors,
                        const std::map<std::string, std::string>& metadata) {
-  check_names(path, tensors);
   Tensors ordered = tensors;
   std::stable_sort(ordered.begin(), ordered.end(), [](const auto& a, const auto& b) {
     return size_of(a.second.dtype()) > size_of(b.second.dtype());
   });
-  const std::string header = header_text(path, ordered, metadata);
-  std::string length;
-  for (int shift = 0; shift < 64; shift += 8) length += static_cast<char>(header.size() >> shift);
+  std::vector<TensorEntry> entries;
+  for (const auto& [name, tensor] : ordered)
+    entries.push_back({name, tensor.dtype(), tensor.shape()});
+  const std::string beginning = safetensors_beginning(path, entries, metadata);
 
   write_file_atomically(path, [&](const auto& append) {
-    append(std::as_bytes(std::span(length)));
-    append(std::as_bytes(std::span(header)));
+    append(std::as_bytes(std::span(beginning)));
     for (const auto& [name, tensor] : ordered) append({tensor.bytes(), tensor.size_bytes()});
   });
 }

@@ -141,7 +141,7 @@ Weight WeightFiles::get(const std::string& name, const Shape& expected_shape) {
                         to_string(expected_shape));
     return absent;
   }
-  if (!is_usable(stored.dtype)) {
+  if (stored.format == WeightFormat::plain && !is_usable(stored.dtype)) {
     problems_.push_back(name + ": type " + std::string(dtype_name(stored.dtype)) +
                         ", expected F32, F16 or BF16");
     return absent;

@@ -182,7 +182,7 @@ Tensor TransformerBlock::mlp(Backend& ops, const Tensor& hidden_states) const {
 Transformer::Transformer(Backend& ops, WeightSource& source, const TransformerConfig& config,
                          Quantization quantization)
     : ops_(ops), config_(config) {
-  const WeightLoader loader(ops, source);
+  const WeightLoader loader(ops, source, "", quantization);
   const std::int64_t hidden = config.hidden_size;
   x_embedder_ = load_linear(loader.at("x_embedder"), "proj", hidden, config.in_channels, Bias::yes);
   if (config.text_in_dim != hidden)
@@ -191,9 +191,8 @@ Transformer::Transformer(Backend& ops, WeightSource& source, const TransformerCo
   time_linear_1_ = load_linear(time, "linear_1", hidden, hidden, Bias::yes);
   time_linear_2_ = load_linear(time, "linear_2", hidden, hidden, Bias::yes);
   adaln_modulation_ = load_linear(loader, "adaLN_modulation.1", 6 * hidden, hidden, Bias::yes);
-  const WeightLoader quantizing(ops, source, "", quantization);
   for (std::int64_t i = 0; i < config.num_layers; ++i) {
-    blocks_.emplace_back(quantizing.at(std::string(kLayerPrefix) + std::to_string(i)), config);
+    blocks_.emplace_back(loader.at(std::string(kLayerPrefix) + std::to_string(i)), config);
   }
   final_norm_ = load_linear(loader.at("final_norm"), "linear", 2 * hidden, hidden, Bias::yes);
   final_linear_ = load_linear(loader, "final_linear", config.out_channels, hidden, Bias::yes);

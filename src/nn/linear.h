@@ -5,9 +5,13 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "core/quantization.h"
 #include "core/weight.h"
 
 namespace ernie_image {
+
+/// See WeightLoader::load.
+void check_packed(const Weight& weight, WeightUse use, Quantization quantization);
 
 /// Loads the weights of one module: a backend, a source and the module's name as prefix.
 class WeightLoader {
@@ -26,11 +30,16 @@ class WeightLoader {
 
   bool contains(const std::string& name) const { return source_.contains(prefix_ + name); }
 
+  /// Throws Error(corrupt_file) for a packed weight that is no linear layer's,
+  /// Error(invalid_argument) for one that is packed otherwise than this loader is to quantise it.
   WeightHandle load(const std::string& name, const Shape& shape, WeightUse use) const {
-    const Quantization quantization = use == WeightUse::linear ? quantization_ : Quantization::none;
     const Weight weight = source_.get(prefix_ + name, shape);
+    const bool quantized = use == WeightUse::linear && is_quantized_layer(weight.name);
+    const Quantization quantization = quantized ? quantization_ : Quantization::none;
+    if (weight.format != WeightFormat::plain) check_packed(weight, use, quantization);
     WeightHandle handle = backend_.prepare(weight, use, quantization);
-    if (quantization != Quantization::none) source_.release_pages(weight);
+    const bool copied = quantization != Quantization::none && weight.format == WeightFormat::plain;
+    if (copied) source_.release_pages(weight);
     return handle;
   }
 
@@ -42,7 +51,7 @@ class WeightLoader {
   Backend& backend_;
   WeightSource& source_;
   std::string prefix_;
-  Quantization quantization_;  // of linear weights
+  Quantization quantization_;  // of the linear weights that quantization.h names
 };
 
 /// y = x W^T + b

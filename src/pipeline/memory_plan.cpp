@@ -4,6 +4,7 @@
 #include <cassert>
 
 #include "core/packed_weight.h"
+#include "core/quantization.h"
 #include "models/vae_memory.h"
 #include "pipeline/memory_limit.h"
 
@@ -53,12 +54,11 @@ std::uint64_t looked_up_bytes(std::int64_t rows, const MinistralConfig& config) 
 std::uint64_t quantized_bytes(const WeightFiles& files, std::string_view prefix,
                               Quantization quantization) {
   if (quantization == Quantization::none) return 0;
-  const bool int8 = quantization == Quantization::int8;
-  const WeightFormat format = int8 ? WeightFormat::packed_int8 : WeightFormat::packed_int4;
+  const WeightFormat format = weight_format(quantization);
   std::uint64_t bytes = 0;
   for (const Weight& weight : files.all()) {
-    const bool copied = weight.name.starts_with(prefix) && weight.format == WeightFormat::plain &&
-                        weight.shape.size() == 2;
+    const bool copied = weight.name.starts_with(prefix) && is_quantized_layer(weight.name) &&
+                        weight.format == WeightFormat::plain && weight.shape.size() == 2;
     if (copied) bytes += PackedLayout(format, weight.shape).size_bytes();
   }
   return bytes;

@@ -78,10 +78,10 @@ ModelConfigs ModelConfigs::read(const ModelFolder& folder) {
   configs.vae = VaeConfig::read(vae_config);
   configs.scheduler =
       SchedulerConfig::read(open_config(folder, "scheduler", "scheduler_config.json"));
-  if (folder.path == kEmbeddedModel) {
+  if (folder.origin == kEmbeddedModel) {
     configs.default_side_px = static_cast<int>(vae_config.integer("sample_size", 64, 1, 1024));
   }
-  if (is_base_model(folder.name)) {
+  if (is_base_model(folder.origin)) {
     configs.default_num_inference_steps = 50;
     configs.default_guidance_scale = 4.0;
   }

@@ -87,8 +87,9 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& test) { return test.param.name; });
 
 TEST(Help, ShowsEveryFlagAndExamples) {
-  for (const Names& command : {Names{}, Names{"generate"}, Names{"rerun"}, Names{"tokenize"},
-                               Names{"inspect"}, Names{"devices"}, Names{"bench"}}) {
+  for (const Names& command :
+       {Names{}, Names{"generate"}, Names{"rerun"}, Names{"tokenize"}, Names{"inspect"},
+        Names{"devices"}, Names{"bench"}, Names{"quantize"}}) {
     Names arguments = command;
     arguments.push_back("--help");
     const Outcome outcome = run_program(arguments);

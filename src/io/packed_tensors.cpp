@@ -1,0 +1,107 @@
+#include "io/packed_tensors.h"
+
+#include <cstdint>
+#include <sstream>
+
+#include "core/packed_weight.h"
+#include "core/quantization.h"
+#include "ernie_image/error.h"
+#include "io/json.h"
+
+namespace ernie_image {
+namespace {
+
+constexpr std::uintptr_t kAlignment = 64;
+constexpr std::int64_t kMaxExtent = 1 << 24;  // keeps every product of two within 64 bits
+
+struct PackedEntry {
+  WeightFormat format;
+  Shape shape;  // [N, K]
+};
+
+[[noreturn]] void throw_corrupt(const std::string& path, const std::string& problem) {
+  throw Error(ErrorKind::corrupt_file, path + ": " + problem + "; quantise the model again");
+}
+
+/// "int8 8192 3072"
+PackedEntry parse_entry(const std::string& path, const std::string& name,
+                        const std::string& value) {
+  std::istringstream fields(value);
+  std::string format_text, rest;
+  std::int64_t outputs = 0, inputs = 0;
+  fields >> format_text >> outputs >> inputs;
+  const bool complete = !fields.fail() && !(fields >> rest);
+  const auto format = packed_format_from_name(format_text);
+  const bool in_range =
+      outputs >= 1 && outputs <= kMaxExtent && inputs >= 1 && inputs <= kMaxExtent;
+  if (complete && format && in_range) return {*format, {outputs, inputs}};
+  throw_corrupt(path, "packed tensor " + printable(name) + " is described as " + printable(value) +
+                          ", expected int8 or int4, then N and K");
+}
+
+void apply_entry(const std::string& path, const PackedEntry& entry, Weight& weight) {
+  const Shape expected = packed_extents(entry.format, entry.shape);
+  const std::string name = "packed tensor " + printable(weight.name);
+  if (weight.dtype != DType::u8 || weight.shape != expected) {
+    throw_corrupt(path, name + " is " + std::string(dtype_name(weight.dtype)) + " " +
+                            to_string(weight.shape) + ", expected U8 " + to_string(expected) +
+                            " for " + packed_value(entry.format, entry.shape));
+  }
+  if (reinterpret_cast<std::uintptr_t>(weight.data) % kAlignment != 0)
+    throw_corrupt(path, name + " does not begin at a multiple of 64 bytes");
+  weight.packed_bytes = weight.size_bytes();
+  weight.dtype = DType::i8;
+  weight.shape = entry.shape;
+  weight.format = entry.format;
+}
+
+/// Whether the metadata speaks of packed tensors at all, in a version that can be read.
+bool has_packed_tensors(const std::string& path,
+                        const std::map<std::string, std::string>& metadata) {
+  const auto version = metadata.find(std::string(kPackedVersionKey));
+  if (version != metadata.end() && version->second != kPackedVersion) {
+    throw Error(ErrorKind::corrupt_file,
+                path + ": quantised weights of version " + printable(version->second) +
+                    ", this program reads version " + std::string(kPackedVersion) +
+                    "; quantise the model again with this program, or use a newer one");
+  }
+  const auto first = metadata.lower_bound(packed_key(""));
+  const bool has_entries = first != metadata.end() && first->first.starts_with(packed_key(""));
+  if (has_entries && version == metadata.end())
+    throw_corrupt(path, "packed tensors without " + std::string(kPackedVersionKey));
+  return has_entries;
+}
+
+}  // namespace
+
+std::string packed_key(std::string_view tensor) {
+  return std::string(kPackedVersionKey) + "." + std::string(tensor);
+}
+
+std::string packed_value(WeightFormat format, const Shape& shape) {
+  return std::string(format_name(format)) + " " + std::to_string(shape[0]) + " " +
+         std::to_string(shape[1]);
+}
+
+Shape packed_extents(WeightFormat format, const Shape& shape) {
+  const PackedLayout layout(format, shape);
+  return {layout.panels, static_cast<std::int64_t>(layout.record_bytes())};
+}
+
+void apply_packed_metadata(const std::string& path,
+                           const std::map<std::string, std::string>& metadata,
+                           std::map<std::string, Weight, std::less<>>& weights) {
+  if (!has_packed_tensors(path, metadata)) return;
+  const std::string prefix = packed_key("");
+  for (auto entry = metadata.lower_bound(prefix);
+       entry != metadata.end() && entry->first.starts_with(prefix); ++entry) {
+    const std::string name = entry->first.substr(prefix.size());
+    const PackedEntry packed = parse_entry(path, name, entry->second);
+    const auto weight = weights.find(name);
+    if (weight == weights.end())
+      throw_corrupt(path, "packed tensor " + printable(name) + " is not in the file");
+    apply_entry(path, packed, weight->second);
+  }
+}
+
+}  // namespace ernie_image

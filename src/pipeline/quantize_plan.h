@@ -1,0 +1,58 @@
+// Which files a quantised model folder will hold, known before any is written.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/weight.h"
+#include "io/model_folder.h"
+#include "io/safetensors_writer.h"
+#include "io/weight_files.h"
+
+namespace ernie_image {
+
+/// A tensor of a shard: packed if `format` says so, else as the source has it.
+struct PlannedTensor {
+  TensorEntry entry;
+  WeightFormat format = WeightFormat::plain;
+  const SafetensorsFile* file = nullptr;  ///< of the source
+
+  const Weight& source() const { return file->stored(entry.name); }
+};
+
+struct PlannedFile {
+  enum class Kind {
+    copy,   ///< of `source`
+    link,   ///< to `source`, which is large, where the file system can
+    shard,  ///< weights
+    text,   ///< `content`
+  };
+  Kind kind = Kind::copy;
+  std::string name;  ///< below the folder: "vae/config.json"
+  std::string source;
+  std::string content;
+  std::vector<PlannedTensor> tensors;
+  std::map<std::string, std::string> metadata;
+  std::uint64_t source_bytes = 0;  ///< to read
+  std::uint64_t bytes = 0;         ///< to write, without a shard's header
+};
+
+struct QuantizePlan {
+  std::vector<PlannedFile> files;  ///< in the order of writing; model_index.json comes last
+  /// The mapped source, which the planned tensors point into.
+  std::vector<std::unique_ptr<WeightFiles>> weights;
+
+  std::uint64_t source_bytes() const;
+  std::size_t packed_tensors() const;
+};
+
+/// `components`: those to be quantised, of text_encoder, transformer and pe. Throws Error if the
+/// source lacks one of them, or is quantised already.
+QuantizePlan plan_quantization(const ModelFolder& source, const std::set<std::string>& components,
+                               WeightFormat format, std::uint64_t max_shard_bytes);
+
+}  // namespace ernie_image
