@@ -1,11 +1,13 @@
 #!/bin/sh
 # check_hot_loops.sh OBJDUMP OBJECT
 # gcc is known to spill the accumulators of a tile to the stack, at less than half the speed. Looks
-# at the innermost loops with a dozen or more fused multiply-adds in matrix products and attention,
-# which is where the time goes: none may store a vector register to the stack (a constant read from
-# there does no harm), and the tile product must be among them.
+# at the innermost loops with a dozen or more products in matrix products, of floats and of quantised
+# weights, and in attention, which is where the time goes: none may store a vector register to the
+# stack (a constant read from there does no harm), and the tile products must be among them.
 set -eu
-"$1" -d --no-show-raw-insn "$2" | awk '
+only_packed=0
+case "$2" in *vnni* | *dotprod*) only_packed=1 ;; esac # these hold nothing else
+"$1" -d --no-show-raw-insn "$2" | awk -v only_packed="$only_packed" '
   /^[0-9a-f]+ </ { name = $2; delete line_of; count = 0; next }
   !/^ *[0-9a-f]+:/ { next }
   {
@@ -23,14 +25,15 @@ set -eu
     for (i = first; i < count; ++i) if (is_jump[i]) next
     products = 0; spills = 0; example = ""
     for (i = first; i <= count; ++i) {
-      if (text[i] ~ /vfmadd|fmla/) ++products
+      if (text[i] ~ /vfmadd|fmla|vpmaddubsw|vpdpbusd|smull|sdot/) ++products
       if (text[i] ~ /%[xyz]mm[0-9]+,[-0-9a-fx]*\(%r[sb]p[,)]|st[pr][ \t]+q.*\[sp/) {
         ++spills; example = text[i]
       }
     }
-    if (products < 12 || name !~ /Tile|VectorProduct|Attention/) next
+    if (products < 12 || name !~ /Tile|VectorProduct|PackedRow|Attention/) next
     ++loops
-    if (name ~ /Tile.*multiply/) tile = 1
+    if (name ~ /[0-9]Tile.*multiply/ && name !~ /Packed/) tile = 1
+    if (name ~ /PackedTile.*multiplyILb[01]/) packed = 1
     if (spills > 0) {
       printf "%s %d vector stores to the stack in a loop of %d products, such as\n%s\n",
              name, spills, products, example
@@ -39,6 +42,7 @@ set -eu
   }
   END {
     printf "%d hot loops\n", loops
-    if (!tile) { print "the tile product was not found"; failed = 1 }
+    if (!tile && !only_packed) { print "the tile product was not found"; failed = 1 }
+    if (!packed) { print "the quantised tile product was not found"; failed = 1 }
     exit failed
   }'

@@ -38,6 +38,7 @@ TEST(Generate, MakesAPictureWithTheModelsDefaults) {
                                "ernie-image "));
   const json record = json::parse(file.metadata.at("ernie_image"));
   EXPECT_EQ(record["dtype"], "fp32");
+  EXPECT_EQ(record["quantization"], "none");
   EXPECT_EQ(record["device"], "cpu");
   EXPECT_NE(record["cpu_kernels"], "auto");
   EXPECT_EQ(record["model"]["content_hash"].get<std::string>().size(), 64u);

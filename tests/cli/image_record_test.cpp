@@ -137,6 +137,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Damage{"GuidanceIsNull", [](json& j) { j["guidance_scale"] = nullptr; }},
                     Damage{"GuidanceIsHuge", [](json& j) { j["guidance_scale"] = 1e30; }},
                     Damage{"UnknownDtype", [](json& j) { j["dtype"] = "fp64"; }},
+                    Damage{"UnknownQuantization", [](json& j) { j["quantization"] = "int3"; }},
+                    Damage{"QuantizationIsNumber", [](json& j) { j["quantization"] = 8; }},
                     Damage{"MemoryLimitIsNegative", [](json& j) { j["memory_limit_bytes"] = -1; }},
                     Damage{"LatentsHashIsNumber", [](json& j) { j["latents_sha256"] = 7; }}),
     [](const auto& test) { return test.param.name; });

@@ -53,6 +53,7 @@ TEST(Inspect, PlansMoreMemoryForMorePixels) {
   };
   EXPECT_GT(peak({"-W", "256", "-H", "256"}), peak({"-W", "128", "-H", "128"}));
   EXPECT_LT(peak({"--dtype", "bf16", "-W", "256", "-H", "256"}), peak({"-W", "256", "-H", "256"}));
+  EXPECT_GT(peak({"--quant", "int8", "-W", "64", "-H", "64"}), peak({"-W", "64", "-H", "64"}));
 }
 
 TEST(Inspect, SaysWhyAModelCannotBeUsed) {

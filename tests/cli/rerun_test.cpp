@@ -61,6 +61,14 @@ TEST_F(Rerun, MakesAnyImageOfABatchAgain) {
   }
 }
 
+TEST_F(Rerun, QuantisesAsThePictureWas) {
+  for (const char* quantization : {"int8", "int4"}) {
+    generate({"--quant", quantization});
+    const Outcome outcome = run_program({"rerun", path_});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.out << outcome.err;
+  }
+}
+
 TEST_F(Rerun, WritesThePictureAgain) {
   generate();
   ASSERT_EQ(run_program({"rerun", path_, "--output", folder_ / "again.png"}).exit_code, 0);

@@ -104,6 +104,30 @@ TEST_P(RealWidth, TransformerLayer) {
   expect_stored(golden_case, "output", output, 1);
 }
 
+/// The output of the transformer at the released width, its one block quantised.
+Tensor quantized_output(Backend& ops, Quantization quantization) {
+  const Case golden_case(folder_of("dit_4096"));
+  FormulaWeights weights(golden_case.json["weight_table"]);
+  const Transformer transformer(ops, weights, TransformerConfig::read(config_of("dit_4096")),
+                                quantization);
+  const Tensor text = to_float(formula_tensor("input.text", {2, 21, 3072}, 2.0f));
+  const std::vector<std::int64_t> text_lens = {21, 21};
+  const TransformerContext context =
+      transformer.prepare(ops.upload(text), text_lens, 6, 10, nullptr);
+  const Tensor latents = golden_case.tensors.tensor("input.hidden_states");
+  const Tensor timesteps = golden_case.tensors.tensor("input.timestep");
+  return ops.download(
+      transformer.forward(ops.upload(latents), timesteps.span<float>(), context, nullptr));
+}
+
+TEST(RealWidthQuantized, TransformerCallStaysNear) {
+  const auto ops = make_cpu_backend();
+  const Tensor exact = quantized_output(*ops, Quantization::none);
+  // The limits of docs/numerics.md for a whole call; one block adds less than all.
+  EXPECT_LE(golden::compare(quantized_output(*ops, Quantization::int8), exact).nmse, 1.3e-4);
+  EXPECT_LE(golden::compare(quantized_output(*ops, Quantization::int4), exact).nmse, 7e-3);
+}
+
 TEST_P(RealWidth, TextLayerBelowAtAndAboveTheOriginalContext) {
   const Case golden_case(folder_of("text_3072"));
   FormulaWeights weights(golden_case.json["weight_table"]);

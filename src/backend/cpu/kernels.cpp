@@ -1,5 +1,10 @@
 #include "backend/cpu/kernels.h"
 
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include <array>
 #include <string>
 
@@ -9,14 +14,16 @@ namespace ernie_image {
 namespace {
 
 struct UsableKernels {
-  std::array<const KernelTable*, 3> tables{};
+  std::array<const KernelTable*, 4> tables{};
   std::size_t count = 0;
 
   UsableKernels() {
 #if defined(__x86_64__)
+    if (has_avx512_vnni()) add(avx512_vnni_kernels());
     if (has_avx512()) add(avx512_kernels());
     if (has_avx2()) add(avx2_kernels());
 #elif defined(__aarch64__)
+    if (has_dotprod()) add(neon_dotprod_kernels());
     add(neon_kernels());
 #endif
     add(portable_kernels());
@@ -33,6 +40,9 @@ struct UsableKernels {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   }
+  static bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+#elif defined(__aarch64__)
+  static bool has_dotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
 #endif
 };
 
