@@ -95,7 +95,7 @@ void add_metadata(PlannedFile& shard, const std::map<std::string, std::string>& 
   shard.metadata = of_source;
   for (const PlannedTensor& tensor : shard.tensors) {
     if (tensor.format == WeightFormat::plain) continue;
-    shard.metadata[std::string(kPackedVersionKey)] = kPackedVersion;
+    shard.metadata.insert_or_assign(std::string(kPackedVersionKey), std::string(kPackedVersion));
     shard.metadata[packed_key(tensor.entry.name)] =
         packed_value(tensor.format, tensor.source().shape);
   }
