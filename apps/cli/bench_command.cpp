@@ -167,7 +167,7 @@ class Bench {
   }
 
   void measure_block(const TransformerConfig& config, Quantization quantization) {
-    const TransformerBlock block(WeightLoader(*ops_, weights_, "", quantization), config);
+    const TransformerBlock block(WeightLoader(*ops_, weights_, "layers.0.", quantization), config);
     const Modulation modulation(random_activations({1, 6 * kHidden}));
     constexpr std::int64_t kWeights = 4 * kHidden * kHidden + 3 * kHidden * kFeedForward;
     for (const std::int64_t tokens : sizes()) {
