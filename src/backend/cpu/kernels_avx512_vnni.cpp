@@ -9,7 +9,7 @@ namespace ernie_image {
 const KernelTable& avx512_vnni_kernels() {
   static const KernelTable table = [] {
     KernelTable kernels = avx512_kernels();
-    kernels.name = "avx512-vnni";
+    kernels.name = "avx512_vnni";
     kernels.packed = make_packed_kernels<Avx512Vnni>();
     return kernels;
   }();

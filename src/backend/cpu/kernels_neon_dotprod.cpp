@@ -9,7 +9,7 @@ namespace ernie_image {
 const KernelTable& neon_dotprod_kernels() {
   static const KernelTable table = [] {
     KernelTable kernels = neon_kernels();
-    kernels.name = "neon-dotprod";
+    kernels.name = "neon_dotprod";
     kernels.packed = make_packed_kernels<NeonDotprod>();
     return kernels;
   }();
