@@ -3,8 +3,8 @@
 # gcc is known to spill the accumulators of a tile to the stack, at less than half the speed. Looks
 # at the innermost loops with a dozen or more products in matrix products, of floats and of quantised
 # weights, and in attention, which is where the time goes: none may store a vector register to the
-# stack more often than once in 16 products (a constant read from there does no harm, and a wholly
-# unrolled loop may put something by at its end), and the tile products must be among them.
+# stack (a constant read from there does no harm), and the tile products must be among them. NEON's
+# quantised tile is known to store 8 registers for 256 products, and may.
 set -eu
 only_packed=0
 case "$2" in *vnni* | *dotprod*) only_packed=1 ;; esac # these hold nothing else
@@ -35,7 +35,8 @@ case "$2" in *vnni* | *dotprod*) only_packed=1 ;; esac # these hold nothing else
     ++loops
     if (name ~ /[0-9]Tile.*multiply/ && name !~ /Packed/) tile = 1
     if (name ~ /PackedTile.*multiplyILb[01]/) packed = 1
-    if (spills * 16 > products) {
+    allowed = name ~ /PackedTileINS_4NeonE/ ? products / 16 : 0
+    if (spills > allowed) {
       printf "%s %d vector stores to the stack in a loop of %d products, such as\n%s\n",
              name, spills, products, example
       failed = 1
