@@ -4,7 +4,7 @@
 # at the innermost loops with a dozen or more products in matrix products, of floats and of quantised
 # weights, and in attention, which is where the time goes: none may store a vector register to the
 # stack (a constant read from there does no harm), and the tile products must be among them. NEON's
-# quantised tile is known to store 8 registers for 256 products, and may.
+# quantised tiles are known to store a few registers, at most one for 16 products, and may.
 set -eu
 only_packed=0
 case "$2" in *vnni* | *dotprod*) only_packed=1 ;; esac # these hold nothing else
@@ -35,7 +35,7 @@ case "$2" in *vnni* | *dotprod*) only_packed=1 ;; esac # these hold nothing else
     ++loops
     if (name ~ /[0-9]Tile.*multiply/ && name !~ /Packed/) tile = 1
     if (name ~ /PackedTile.*multiplyILb[01]/) packed = 1
-    allowed = name ~ /PackedTileINS_4NeonE/ ? products / 16 : 0
+    allowed = name ~ /PackedTileINS_(4Neon|11NeonDotprod)E/ ? products / 16 : 0
     if (spills > allowed) {
       printf "%s %d vector stores to the stack in a loop of %d products, such as\n%s\n",
              name, spills, products, example
