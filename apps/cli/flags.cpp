@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/registry.h"
 #include "cli/console.h"
 #include "cli/limits.h"
 #include "cli/parse_values.h"
@@ -104,6 +105,27 @@ void add_cpu_kernels_flag(CLI::App& app, LoadOptions& load) {
       ->type_name("NAME");
 }
 
+void add_device_flag(CLI::App& app, LoadOptions& load) {
+  const CLI::Validator known(
+      [](std::string& name) {
+        return is_device_name(name) ? std::string() : "\"" + name + "\" is no device";
+      },
+      "");
+  app.add_option("--device", load.device, "cpu (default), ascend or ascend:N for its Nth card")
+      ->check(known)
+      ->type_name("cpu|ascend[:N]");
+  app.add_option("--offload", load.offload,
+                 "when weights leave a device's memory: auto (default) when room is needed, none, "
+                 "encoder when their stage is done, layers streams them from the file")
+      ->check(CLI::IsMember({"auto", "none", "encoder", "layers"}).description(""))
+      ->type_name("auto|none|encoder|layers");
+  app.add_option("--ascend-attention", load.ascend_attention,
+                 "how padding reaches Ascend's attention: auto (default), lengths, mask (dense), "
+                 "or composed of plain operations")
+      ->check(CLI::IsMember({"auto", "lengths", "mask", "composed"}).description(""))
+      ->type_name("auto|lengths|mask|composed");
+}
+
 void add_memory_limit_flag(CLI::App& app, LoadOptions& load) {
   app.add_option_function<std::string>(
          "--memory-limit",
@@ -119,9 +141,7 @@ void add_load_flags(CLI::App& app, LoadOptions& load) {
   add_model_flag(app, load);
   add_dtype_flag(app, load);
   add_quant_flag(app, load);
-  app.add_option("--device", load.device, "cpu (default)")
-      ->check(CLI::IsMember({"cpu"}).description(""))
-      ->type_name("cpu");
+  add_device_flag(app, load);
   add_threads_flag(app, load);
   add_cpu_kernels_flag(app, load);
   add_memory_limit_flag(app, load);

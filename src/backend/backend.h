@@ -116,6 +116,10 @@ class Backend {
   /// Gives cached free memory back to the system.
   virtual void release_cache() = 0;
 
+  /// The stage that used the weights so far (text encoder, transformer...) is done: a device with
+  /// copies of them may give these up, and takes them from the file again when they are used.
+  virtual void end_stage() {}
+
   // ---- memory ------------------------------------------------------------------------------
 
   /// Uninitialised memory from the pool.

@@ -3,17 +3,23 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "backend/backend.h"
 
 namespace ernie_image {
 
 struct BackendOptions {
-  /// "cpu"
+  /// "cpu", "ascend" (the first card) or "ascend:N"
   std::string device = "cpu";
-  int num_threads = 0;               ///< of the CPU backend, see CpuOptions
-  std::string cpu_kernels = "auto";  ///< of the CPU backend
+  int num_threads = 0;                    ///< of the CPU backend, see CpuOptions
+  std::string cpu_kernels = "auto";       ///< of the CPU backend
+  std::string offload = "auto";           ///< of devices with memory of their own
+  std::string ascend_attention = "auto";  ///< of Ascend, see AscendOptions
 };
+
+/// Whether the name is a device's of any machine; this one may not have it.
+bool is_device_name(std::string_view name);
 
 /// Throws Error(invalid_argument) for a name that is no device's, and what the device itself throws
 /// if it cannot be used.

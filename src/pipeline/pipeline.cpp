@@ -67,7 +67,8 @@ class StageRecorder {
 };
 
 BackendOptions backend_options(const LoadOptions& options) {
-  return {options.device, options.num_threads, options.cpu_kernels};
+  return {options.device, options.num_threads, options.cpu_kernels, options.offload,
+          options.ascend_attention};
 }
 
 /// Tensors the released folders hold although the image path never reads them.
@@ -192,6 +193,7 @@ EnhancedPrompt Pipeline::enhance(const std::string& prompt, int width_px, int he
   }
   enhanced.memory.predicted_bytes += plan.limit_bytes - plan.enhancer_room_bytes();
   enhanced.memory.measured_bytes = sampler.peak().total_bytes;
+  state_->backend->end_stage();
   state_->backend->release_cache();
   return enhanced;
 }
@@ -209,6 +211,7 @@ Result Pipeline::generate(const Request& request) {
 
   const Stopwatch text_watch;
   const TextBatch text = state.encode(request, plan, memory);
+  ops.end_stage();
   recorder.finish("text_encoder");
   Tensor latents;
   {
@@ -222,11 +225,13 @@ Result Pipeline::generate(const Request& request) {
     latents =
         state.denoise(request, plan, context, state.initial_latents(request, plan), result.timings);
   }
+  ops.end_stage();
   ops.release_cache();
   recorder.finish("transformer");
 
   const Stopwatch vae_watch;
   result.images = state.decode(request, latents, memory.decode_limit_bytes);
+  ops.end_stage();
   result.timings.vae_decoder_seconds = vae_watch.seconds();
   recorder.finish("vae");
   ops.release_cache();
