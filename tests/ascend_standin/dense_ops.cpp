@@ -16,6 +16,7 @@ void multiply_transposed(const float* a, const float* b, float* y, std::int64_t 
                          std::int64_t depth, std::int64_t columns) {
   constexpr int kLanes = 16;
   constexpr int kRows = 4;  // of `a` for one pass over a row of `b`
+  const bool backwards = is_perturbed();
   for (std::int64_t first = 0; first < rows; first += kRows) {
     const std::int64_t count = std::min<std::int64_t>(kRows, rows - first);
     for (std::int64_t n = 0; n < columns; ++n) {
@@ -30,7 +31,8 @@ void multiply_transposed(const float* a, const float* b, float* y, std::int64_t 
       }
       for (std::int64_t m = 0; m < count; ++m) {
         float sum = 0;
-        for (const float part : sums[m]) sum += part;
+        for (int lane = 0; lane < kLanes; ++lane)
+          sum += sums[m][backwards ? kLanes - 1 - lane : lane];
         for (std::int64_t rest = k; rest < depth; ++rest)
           sum += a[(first + m) * depth + rest] * weight[rest];
         y[(first + m) * columns + n] = sum;

@@ -27,7 +27,8 @@ namespace {
 /// out[i] = function(values of the operands at i), broadcast to the shape of `out`.
 template <typename Function>
 aclnnStatus map(Plan& plan, std::vector<const aclTensor*> operands, aclTensor* out,
-                std::uint64_t* workspace_bytes, aclOpExecutor** executor, Function function) {
+                std::uint64_t* workspace_bytes, aclOpExecutor** executor, Function function,
+                Rounding rounding = Rounding::device) {
   std::vector<aclTensor> copies;
   for (const aclTensor* operand : operands) plan.input(operand, "an operand");
   plan.output(out, "out");
@@ -41,7 +42,7 @@ aclnnStatus map(Plan& plan, std::vector<const aclTensor*> operands, aclTensor* o
     plan.require(out->dtype == ACL_FLOAT || out->dtype == ACL_BF16, "out is not of a float type");
   }
   if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
-  return plan.finish(workspace_bytes, executor, [copies, target = *out, function] {
+  return plan.finish(workspace_bytes, executor, [copies, target = *out, function, rounding] {
     std::vector<Values> values;
     for (const aclTensor& copy : copies) values.push_back(read(copy));
     Values result(values[0].size());
@@ -49,7 +50,7 @@ aclnnStatus map(Plan& plan, std::vector<const aclTensor*> operands, aclTensor* o
       result[i] = function(values[0][i], values.size() > 1 ? values[1][i] : 0.0f,
                            values.size() > 2 ? values[2][i] : 0.0f);
     }
-    write(target, result);
+    write(target, std::move(result), rounding);
   });
 }
 
@@ -107,7 +108,7 @@ STANDIN_OPERATION(Addcmul, const aclTensor* x, const aclTensor* a, const aclTens
 
 STANDIN_OPERATION(Silu, const aclTensor* x, aclTensor* out) {
   Plan plan("aclnnSilu");
-  if (x != nullptr && out != nullptr) plan.require(x->dtype == out->dtype, "dtypes differ");
+  if (is_alive(x) && is_alive(out)) plan.require(x->dtype == out->dtype, "dtypes differ");
   return map(plan, {x}, out, workspace_bytes, executor,
              [](float v, float, float) { return v / (1.0f + std::exp(-v)); });
 }
@@ -115,7 +116,7 @@ STANDIN_OPERATION(Silu, const aclTensor* x, aclTensor* out) {
 STANDIN_OPERATION(GeluV2, const aclTensor* x, std::int64_t approximate, aclTensor* out) {
   Plan plan("aclnnGeluV2");
   plan.require(approximate == 0 || approximate == 1, "approximate is neither 0 nor 1");
-  if (x != nullptr && out != nullptr) plan.require(x->dtype == out->dtype, "dtypes differ");
+  if (is_alive(x) && is_alive(out)) plan.require(x->dtype == out->dtype, "dtypes differ");
   return map(plan, {x}, out, workspace_bytes, executor, [approximate](float v, float, float) {
     const double z = v;
     const double tanh_form = 0.5 * z * (1 + std::tanh(0.7978845608 * (z + 0.044715 * z * z * z)));
@@ -126,14 +127,17 @@ STANDIN_OPERATION(GeluV2, const aclTensor* x, std::int64_t approximate, aclTenso
 
 STANDIN_OPERATION(Cast, const aclTensor* x, const aclDataType dtype, aclTensor* out) {
   Plan plan("aclnnCast");
-  if (out != nullptr) plan.require(out->dtype == dtype, "out is not of the dtype asked for");
-  return map(plan, {x}, out, workspace_bytes, executor, [](float v, float, float) { return v; });
+  if (is_alive(out)) plan.require(out->dtype == dtype, "out is not of the dtype asked for");
+  return map(
+      plan, {x}, out, workspace_bytes, executor, [](float v, float, float) { return v; },
+      Rounding::exact);
 }
 
 STANDIN_OPERATION(InplaceCopy, aclTensor* target, const aclTensor* source) {
   Plan plan("aclnnInplaceCopy");
-  return map(plan, {source}, target, workspace_bytes, executor,
-             [](float v, float, float) { return v; });
+  return map(
+      plan, {source}, target, workspace_bytes, executor, [](float v, float, float) { return v; },
+      Rounding::exact);
 }
 
 STANDIN_OPERATION(InplaceFillScalar, aclTensor* target, const aclScalar* value) {
@@ -142,7 +146,7 @@ STANDIN_OPERATION(InplaceFillScalar, aclTensor* target, const aclScalar* value) 
   plan.output(target, "target", true);
   if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
   return plan.finish(workspace_bytes, executor, [copy = *target, number = value->value] {
-    write(copy, Values(static_cast<std::size_t>(element_count(copy)), number));
+    write(copy, Values(static_cast<std::size_t>(element_count(copy)), number), Rounding::exact);
   });
 }
 
@@ -160,7 +164,7 @@ STANDIN_OPERATION(InplaceMaskedFillScalar, aclTensor* target, const aclTensor* m
     Values values = read(copy);
     const Values hidden = read(where);
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = hidden[i] != 0 ? number : values[i];
-    write(copy, values);
+    write(copy, std::move(values), Rounding::exact);
   });
 }
 
@@ -182,5 +186,6 @@ STANDIN_OPERATION(Permute, const aclTensor* x, const aclIntArray* axes, aclTenso
     seen.strides[i] = x->strides[from];
   }
   plan.require(seen.dims == out->dims, "out has another shape than the permuted x");
-  return plan.finish(workspace_bytes, executor, [seen, copy = *out] { write(copy, read(seen)); });
+  return plan.finish(workspace_bytes, executor,
+                     [seen, copy = *out] { write(copy, read(seen), Rounding::exact); });
 }

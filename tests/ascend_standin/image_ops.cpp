@@ -105,6 +105,6 @@ STANDIN_OPERATION(UpsampleNearest2d, const aclTensor* x, const aclIntArray* size
       result[static_cast<std::size_t>(i)] = values[static_cast<std::size_t>(
           (line / 2 * width + column / 2) * channels + i % channels)];
     }
-    write(y, result);
+    write(y, result, Rounding::exact);
   });
 }

@@ -26,18 +26,26 @@ inline constexpr int kRefused = 161002;
 inline constexpr int kTilingRefused = 561002;
 inline constexpr int kExecutorMisuse = 561102;
 
-/// Bytes of the card (by its address) or of pinned host memory.
+/// Bytes of the card (by its address) or of host memory.
 struct Range {
   std::uintptr_t begin;
   std::size_t bytes;
+  bool written = false;
 };
+bool overlap(const Range& a, const Range& b);
 
 /// Sets this thread's message, and gives back `code`.
 int fail(int code, const std::string& message);
 
-/// Nonzero, with a message, before aclInit or without aclrtSetDevice on this thread; or because a
-/// test ordered this call to fail.
+/// Nonzero, with a message, before aclInit and after aclFinalize.
+int require_initialized(const char* function);
+
+/// The same, also without aclrtSetDevice on this thread, or because a test ordered this call to
+/// fail.
 int enter(const char* function);
+
+/// The one that this thread has set.
+int current_device();
 
 /// Something wrong that the card would not report to the caller: remembered, and reported by every
 /// queue from now on.
@@ -53,8 +61,8 @@ std::byte* real_address(const void* device_address);
 int enqueue(aclrtStream stream, const std::string& name, std::vector<Range> uses,
             std::function<void()> work);
 
-/// For leak checks: objects of aclnn alive.
-void count_object(int change);
+/// For leak checks: objects alive, by kind ("tensor", "executor").
+void count_object(const char* kind, int change);
 
 }  // namespace standin
 

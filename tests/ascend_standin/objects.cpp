@@ -4,18 +4,31 @@
 #include <cstring>
 #include <mutex>
 
-#include "core/half.h"
-
 namespace standin {
 namespace {
+
+template <typename T>
+constexpr const char* kKind = "";
+template <>
+constexpr const char* kKind<aclTensor> = "tensor";
+template <>
+constexpr const char* kKind<aclTensorList> = "tensor list";
+template <>
+constexpr const char* kKind<aclScalar> = "scalar";
+template <>
+constexpr const char* kKind<aclIntArray> = "array";
+template <>
+constexpr const char* kKind<aclOpExecutor> = "executor";
 
 /// Everything alive, so that a stale pointer is an error and not a crash.
 template <typename T>
 class Registry {
  public:
+  /// Null before aclInit.
   T* add(std::unique_ptr<T> object) {
+    if (require_initialized(kKind<T>) != 0) return nullptr;
     const std::lock_guard lock(mutex_);
-    count_object(1);
+    count_object(kKind<T>, 1);
     T* const raw = object.release();
     alive_.insert(raw);
     return raw;
@@ -28,7 +41,7 @@ class Registry {
   bool remove(const T* object) {
     const std::lock_guard lock(mutex_);
     if (alive_.erase(object) == 0) return false;
-    count_object(-1);
+    count_object(kKind<T>, -1);
     delete object;
     return true;
   }
@@ -56,66 +69,35 @@ Range range_of(const aclTensor& tensor) {
           (static_cast<std::size_t>(last) + 1) * size};
 }
 
-bool overlap(const Range& a, const Range& b) {
-  return a.begin < b.begin + b.bytes && b.begin < a.begin + a.bytes;
-}
-
 template <typename T>
-aclnnStatus destroy(const T* object, const char* what) {
+aclnnStatus destroy(const T* object) {
   if (registry<T>().remove(object)) return 0;
-  violation(std::string(what) + " destroyed twice, or never made");
-  return fail(kNullPointer, std::string(what) + " destroyed twice, or never made");
+  const std::string problem = kKind<T> + std::string(" destroyed twice, or never made");
+  violation(problem);
+  return fail(kNullPointer, problem);
 }
 
-/// Calls `visit(address)` for each element in order.
-template <typename Visit>
-void for_each_element(const aclTensor& tensor, std::byte* base, const Visit& visit) {
-  const std::size_t rank = tensor.dims.size();
-  const auto size = static_cast<std::int64_t>(element_bytes(tensor.dtype));
-  const std::int64_t inner = rank == 0 ? 1 : tensor.dims.back();
-  const std::int64_t step = rank == 0 ? 0 : tensor.strides.back() * size;
-  std::vector<std::int64_t> index(rank, 0);
-  const std::int64_t count = element_count(tensor);
-  for (std::int64_t done = 0; done < count; done += inner) {
-    std::int64_t offset = tensor.offset;
-    for (std::size_t i = 0; i + 1 < rank; ++i) offset += index[i] * tensor.strides[i];
-    std::byte* element = base + offset * size;
-    for (std::int64_t i = 0; i < inner; ++i, element += step) visit(element);
-    for (std::size_t i = rank < 2 ? 0 : rank - 1; i-- > 0;) {
-      if (++index[i] < tensor.dims[i]) break;
-      index[i] = 0;
-    }
-  }
+/// What forbids phase 2, or "".
+std::string misuse(const aclOpExecutor& executor) {
+  if (executor.thread != std::this_thread::get_id()) return "phase 1 was on another thread";
+  if (executor.device != current_device()) return "phase 1 was for another device";
+  return "";
 }
 
-float load(const std::byte* element, aclDataType dtype) {
-  std::uint16_t half = 0;
-  float value = 0;
-  switch (dtype) {
-    case ACL_FLOAT:
-      std::memcpy(&value, element, sizeof(value));
-      return value;
-    case ACL_BF16:
-      std::memcpy(&half, element, sizeof(half));
-      return ernie_image::bf16_to_float(half);
-    case ACL_FLOAT16:
-      std::memcpy(&half, element, sizeof(half));
-      return ernie_image::f16_to_float(half);
-    default:
-      return static_cast<float>(*reinterpret_cast<const std::uint8_t*>(element));
-  }
-}
-
-void store(std::byte* element, aclDataType dtype, float value) {
-  if (dtype == ACL_BF16) {
-    const std::uint16_t half = ernie_image::float_to_bf16(value);
-    std::memcpy(element, &half, sizeof(half));
-  } else {
-    std::memcpy(element, &value, sizeof(value));
-  }
+std::string workspace_problem(const aclOpExecutor& executor, void* workspace, std::uint64_t bytes) {
+  const std::uint64_t asked = executor.workspace_bytes;
+  if (asked == 0) return "";
+  if (workspace == nullptr || bytes < asked) return "smaller than was asked for";
+  if (!is_device_address(workspace)) return "it is not device memory";
+  const Range range = {address_of(workspace), asked};
+  for (const Range& used : executor.uses)
+    if (overlap(used, range)) return "it overlaps a tensor";
+  return check_range(range, 0);
 }
 
 }  // namespace
+
+bool is_alive(const aclTensor* tensor) { return registry<aclTensor>().contains(tensor); }
 
 std::size_t element_bytes(aclDataType dtype) {
   switch (dtype) {
@@ -159,6 +141,8 @@ Plan::Plan(const char* operation, std::uint64_t workspace_bytes)
     : executor_(std::make_unique<aclOpExecutor>()) {
   executor_->operation = operation;
   executor_->workspace_bytes = workspace_bytes;
+  executor_->thread = std::this_thread::get_id();
+  executor_->device = current_device();
   status_ = enter((std::string(operation) + "GetWorkspaceSize").c_str());
 }
 
@@ -196,6 +180,9 @@ void Plan::input(const aclTensor* tensor, const char* name, bool optional, aclFo
 void Plan::output(const aclTensor* tensor, const char* name, bool in_place, aclFormat format) {
   add(tensor, name, false, format);
   if (refused() || element_count(*tensor) == 0) return;
+  executor_->uses.back().written = true;
+  require(tensor->dtype == ACL_FLOAT || tensor->dtype == ACL_BF16,
+          std::string(name) + " is neither FLOAT nor BF16, which is all the stand-in computes");
   for (std::size_t i = 0; i < tensor->dims.size(); ++i) {
     require(tensor->dims[i] == 1 || tensor->strides[i] != 0,
             std::string(name) + " overlaps itself");
@@ -226,23 +213,17 @@ aclnnStatus launch(const char* operation, void* workspace, std::uint64_t workspa
   if (executor->operation != name)
     return fail(kExecutorMisuse, name + ": the executor is that of " + executor->operation);
   for (const aclTensor* tensor : executor->tensors) {
-    if (!registry<aclTensor>().contains(tensor))
-      return fail(kExecutorMisuse, name + ": a tensor was destroyed between the phases");
+    if (registry<aclTensor>().contains(tensor)) continue;
+    registry<aclOpExecutor>().remove(executor);  // of no use any more
+    return fail(kExecutorMisuse, name + ": a tensor was destroyed between the phases");
   }
+  if (const std::string problem = misuse(*executor); !problem.empty())
+    return fail(kExecutorMisuse, name + ": " + problem);
   const std::uint64_t asked = executor->workspace_bytes;
-  if (asked > 0 && (workspace == nullptr || workspace_bytes < asked))
-    return fail(kRefused, name + ": the workspace is smaller than was asked for");
+  const std::string problem = workspace_problem(*executor, workspace, workspace_bytes);
+  if (!problem.empty()) return fail(kRefused, name + ": workspace: " + problem);
   std::vector<Range> uses = executor->uses;
-  if (asked > 0) {
-    const Range range = {address_of(workspace), asked};
-    const std::string problem =
-        is_device_address(workspace) ? check_range(range, 0) : "it is not device memory";
-    if (!problem.empty()) return fail(kRefused, name + ": workspace: " + problem);
-    for (const Range& used : executor->uses) {
-      if (overlap(used, range)) return fail(kRefused, name + ": the workspace overlaps a tensor");
-    }
-    uses.push_back(range);
-  }
+  if (asked > 0) uses.push_back({address_of(workspace), asked, true});
   const std::size_t scribbled = std::min<std::uint64_t>(asked, 65536);
   const int status = enqueue(stream, name, std::move(uses),
                              [workspace, scribbled, work = std::move(executor->work)] {
@@ -252,24 +233,6 @@ aclnnStatus launch(const char* operation, void* workspace, std::uint64_t workspa
                              });
   registry<aclOpExecutor>().remove(executor);
   return status;
-}
-
-std::vector<float> read(const aclTensor& tensor) {
-  std::vector<float> values(static_cast<std::size_t>(element_count(tensor)));
-  if (values.empty()) return values;
-  std::byte* const base = real_address(tensor.data);
-  const aclDataType dtype = tensor.dtype;
-  float* out = values.data();
-  for_each_element(tensor, base, [&](const std::byte* element) { *out++ = load(element, dtype); });
-  return values;
-}
-
-void write(const aclTensor& tensor, const std::vector<float>& values) {
-  if (values.empty()) return;
-  const float* in = values.data();
-  const aclDataType dtype = tensor.dtype;
-  for_each_element(tensor, real_address(tensor.data),
-                   [&](std::byte* element) { store(element, dtype, *in++); });
 }
 
 }  // namespace standin
@@ -307,16 +270,16 @@ aclTensorList* aclCreateTensorList(const aclTensor* const* tensors, std::uint64_
       std::make_unique<aclTensorList>(aclTensorList{{tensors, tensors + count}}));
 }
 
-aclnnStatus aclDestroyTensor(const aclTensor* tensor) { return destroy(tensor, "a tensor"); }
-aclnnStatus aclDestroyScalar(const aclScalar* scalar) { return destroy(scalar, "a scalar"); }
-aclnnStatus aclDestroyIntArray(const aclIntArray* array) { return destroy(array, "an array"); }
+aclnnStatus aclDestroyTensor(const aclTensor* tensor) { return destroy(tensor); }
+aclnnStatus aclDestroyScalar(const aclScalar* scalar) { return destroy(scalar); }
+aclnnStatus aclDestroyIntArray(const aclIntArray* array) { return destroy(array); }
 
 /// With its tensors.
 aclnnStatus aclDestroyTensorList(const aclTensorList* list) {
   if (registry<aclTensorList>().contains(list)) {
-    for (const aclTensor* tensor : list->tensors) destroy(tensor, "a tensor of a list");
+    for (const aclTensor* tensor : list->tensors) destroy(tensor);
   }
-  return destroy(list, "a tensor list");
+  return destroy(list);
 }
 
 }  // extern "C"

@@ -5,6 +5,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "machine.h"
@@ -34,10 +35,15 @@ struct aclOpExecutor {
   std::vector<standin::Range> uses;
   std::uint64_t workspace_bytes;
   std::function<void()> work;
+  std::thread::id thread;  // of phase 1
+  int device;
 };
 }  // namespace ernie_image::ascend
 
 namespace standin {
+
+/// Neither null nor destroyed.
+bool is_alive(const aclTensor* tensor);
 
 std::size_t element_bytes(aclDataType dtype);
 std::int64_t element_count(const aclTensor& tensor);
@@ -77,8 +83,19 @@ class Plan {
 aclnnStatus launch(const char* operation, void* workspace, std::uint64_t workspace_bytes,
                    aclOpExecutor* executor, aclrtStream stream);
 
+/// How a result was come by.
+enum class Rounding {
+  exact,   ///< a copy, or one rounding that every device makes alike
+  device,  ///< computed: a card may be a bit off, or have added in another order
+};
+
+/// $ASCEND_STANDIN_PERTURB is set: some computed bf16 results are one bit off, and products are
+/// added up in another order. What passes then does not depend on the stand-in's bits.
+bool is_perturbed();
+
 /// Elements in order, as float; and back, rounded to nearest even.
 std::vector<float> read(const aclTensor& tensor);
-void write(const aclTensor& tensor, const std::vector<float>& values);
+void write(const aclTensor& tensor, std::vector<float> values,
+           Rounding rounding = Rounding::device);
 
 }  // namespace standin

@@ -84,6 +84,12 @@ class AscendMemory : public testing::Test {
   std::uint64_t peak() const { return books().peak_bytes - at_start; }
   std::uint64_t in_use() const { return books().bytes_in_use - at_start; }
 
+  /// What the backend counts is what the card has handed out.
+  void expect_counted(const Backend& ops) const {
+    EXPECT_EQ(ops.device_memory()->held_bytes, in_use());
+    EXPECT_EQ(ops.device_memory()->peak_bytes, peak());
+  }
+
   void expect_right(const Tensor& actual) {
     const auto cpu = make_cpu_backend();
     const Tensor expected = Network(*cpu, "").run();
@@ -101,6 +107,25 @@ TEST_F(AscendMemory, WithoutOffloadEverythingStays) {
   expect_right(network.run());
   ops->end_stage();
   EXPECT_GE(in_use(), kLayers * kLayerBytes);
+  expect_counted(*ops);
+}
+
+/// A larger picture may need the room of layers that were all there before.
+TEST_F(AscendMemory, AutomaticDecidesAnewForEachStage) {
+  set_capacity(2 * kLayers * kLayerBytes);
+  const auto ops = make_ascend_backend();
+  const Network network(*ops, "");
+  ops->begin_stage(kLayerBytes);
+  expect_right(network.run());
+  EXPECT_GE(in_use(), kLayers * kLayerBytes);
+  ops->end_stage();
+  ops->begin_stage(kLayers * kLayerBytes + kLayerBytes);
+  expect_right(network.run());
+  EXPECT_LT(in_use(), 3 * kLayerBytes);
+  ops->end_stage();
+  ops->begin_stage(kLayerBytes);
+  expect_right(network.run());
+  EXPECT_GE(in_use(), kLayers * kLayerBytes);
 }
 
 TEST_F(AscendMemory, AStageLeavesWhenItIsDone) {
@@ -115,6 +140,7 @@ TEST_F(AscendMemory, AStageLeavesWhenItIsDone) {
     }
   }
   EXPECT_LT(peak(), kLayers * kLayerBytes + kSlack);
+  expect_counted(*ops);
 }
 
 TEST_F(AscendMemory, LayersAreStreamedThroughTwoBuffers) {
@@ -123,6 +149,7 @@ TEST_F(AscendMemory, LayersAreStreamedThroughTwoBuffers) {
   for (int step = 0; step < 5; ++step) expect_right(network.run());
   EXPECT_GE(peak(), 2 * kLayerBytes);
   EXPECT_LT(peak(), 2 * kLayerBytes + kSlack);
+  expect_counted(*ops);
   EXPECT_EQ(books().violations, 0u);
 }
 

@@ -14,7 +14,6 @@
   X(const char*, aclrtGetSocName, ())                                                              \
   X(aclError, aclrtGetDeviceCount, (std::uint32_t * count))                                        \
   X(aclError, aclrtSetDevice, (std::int32_t device))                                               \
-  X(aclError, aclrtResetDevice, (std::int32_t device))                                             \
   X(aclError, aclrtGetMemInfo, (aclrtMemAttr kind, std::size_t * free, std::size_t * total))       \
   X(aclError, aclrtCreateStream, (aclrtStream * stream))                                           \
   X(aclError, aclrtDestroyStream, (aclrtStream stream))                                            \

@@ -57,10 +57,22 @@ class AscendBackend : public Backend {
     stream_.set_cancel_token(std::move(token));
   }
   std::size_t peak_memory_bytes() const override { return stream_.memory().peak_bytes(); }
-  void reset_peak_memory() override { stream_.memory().reset_peak(); }
+  void reset_peak_memory() override {
+    stream_.memory().reset_peak();
+    stream_.device().reset_peak();
+  }
+  std::optional<DeviceMemory> device_memory() const override {
+    const ascend::Device& device = stream_.device();
+    device.bind();
+    return DeviceMemory{device.free_bytes(), device.total_bytes(), device.held_bytes(),
+                        device.peak_bytes()};
+  }
   void release_cache() override {
     attention_.release_masks();
     stream_.memory().release_cache();
+  }
+  void begin_stage(std::uint64_t activation_bytes) override {
+    weights_.begin_stage(activation_bytes);
   }
   void end_stage() override { weights_.end_stage(); }
 
@@ -233,10 +245,15 @@ AscendInfo ascend_info() {
   if (cann.libraries.empty()) return info;
   for (const ascend::OperationState& state : ascend::operation_states(cann))
     info.operations.push_back({state.name, state.present, state.alternative});
-  for (int i = 0; i < ascend::device_count(); ++i) {
-    const ascend::Device card(i);
-    const char* const soc = cann.aclrtGetSocName();
-    info.cards.push_back({i, soc == nullptr ? "" : soc, card.free_bytes(), card.total_bytes()});
+  try {
+    for (int i = 0; i < ascend::device_count(); ++i) {
+      const ascend::Device card(i);
+      card.bind();
+      const char* const soc = cann.aclrtGetSocName();
+      info.cards.push_back({i, soc == nullptr ? "" : soc, card.free_bytes(), card.total_bytes()});
+    }
+  } catch (const Error& error) {
+    info.problem = error.what();  // a driver that does not fit, a card that is broken
   }
   if (info.problem.empty() && info.cards.empty()) info.problem = "CANN is there, but no card";
   return info;

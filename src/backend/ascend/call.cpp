@@ -52,12 +52,12 @@ IntegersObject::~IntegersObject() {
 
 std::string Held<ViewList>::text(const ViewList& list) {
   std::string text;
-  for (const View& view : list.views) text += " " + to_string(view);
+  for (const View& view : list.views) text += word(to_string(view));
   return text;
 }
 
 std::string Held<Integers>::text(const Integers& integers) {
-  return integers.present ? " " + ernie_image::to_string(integers.values) : " none";
+  return word(integers.present ? ernie_image::to_string(integers.values) : "none");
 }
 
 Stream::Stream(int device_index)
@@ -67,8 +67,8 @@ Stream::Stream(int device_index)
       staging_(std::make_unique<Staging>()) {}
 
 Stream::~Stream() {
-  cann().aclrtSetDevice(device_->index());
-  cann().aclrtSynchronizeStream(queue_->get());  // the workspace may still be in use
+  // The workspace may still be in use.
+  if (device_->try_bind()) cann().aclrtSynchronizeStream(queue_->get());
 }
 
 Tensor Stream::empty(DType dtype, Shape shape) const {

@@ -77,6 +77,10 @@ class IntegersObject {
   aclIntArray* array_ = nullptr;
 };
 
+/// A blank before a word of a description. Not `" " + text`, in which GCC 12 sees an overlap that
+/// is not there (its bug 105651).
+inline std::string word(const std::string& text) { return std::string(1, ' ').append(text); }
+
 /// How a parameter is held during a call: objects for what aclnn has objects for, else itself.
 template <typename T>
 struct Held {
@@ -88,12 +92,12 @@ struct Held {
 template <>
 struct Held<View> : TensorObject {
   using TensorObject::TensorObject;
-  static std::string text(const View& view) { return " " + to_string(view); }
+  static std::string text(const View& view) { return word(to_string(view)); }
 };
 template <>
 struct Held<Tensor> : TensorObject {
   explicit Held(const Tensor& tensor) : TensorObject(View(tensor)) {}
-  static std::string text(const Tensor& tensor) { return " " + to_string(View(tensor)); }
+  static std::string text(const Tensor& tensor) { return word(to_string(View(tensor))); }
 };
 template <>
 struct Held<ViewList> : ListObject {
@@ -103,7 +107,7 @@ struct Held<ViewList> : ListObject {
 template <>
 struct Held<Scalar> : ScalarObject {
   using ScalarObject::ScalarObject;
-  static std::string text(Scalar scalar) { return " " + std::to_string(scalar.value); }
+  static std::string text(Scalar scalar) { return word(std::to_string(scalar.value)); }
 };
 template <>
 struct Held<Integers> : IntegersObject {

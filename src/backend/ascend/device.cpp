@@ -6,6 +6,12 @@
 
 namespace ernie_image::ascend {
 
+namespace {
+
+thread_local int bound_device = -1;
+
+}  // namespace
+
 const Cann& initialized_cann() {
   const Cann& api = cann();
   if (!api.problem.empty()) throw Error(ErrorKind::not_found, "ascend: " + api.problem);
@@ -64,16 +70,28 @@ Device::Device(int index) : index_(index) {
                                           "; this machine has " + std::to_string(count));
   }
   require(api.aclrtSetDevice(index), "aclrtSetDevice " + std::to_string(index));
+  bound_device = index;
 }
-
-Device::~Device() { cann().aclrtResetDevice(index_); }
 
 /// Cheap for the thread that did it last: several cards may be served by one thread.
 void Device::bind() const {
-  thread_local int bound = -1;
-  if (bound == index_) return;
+  if (bound_device == index_) return;
   require(cann().aclrtSetDevice(index_), "aclrtSetDevice " + std::to_string(index_));
-  bound = index_;
+  bound_device = index_;
+}
+
+bool Device::try_bind() const noexcept {
+  if (bound_device == index_) return true;
+  if (cann().aclrtSetDevice(index_) != 0) return false;
+  bound_device = index_;
+  return true;
+}
+
+void Device::count(std::ptrdiff_t bytes) const {
+  const std::size_t now = held_ += static_cast<std::size_t>(bytes);
+  std::size_t peak = peak_;
+  while (now > peak && !peak_.compare_exchange_weak(peak, now)) {
+  }
 }
 
 std::size_t Device::free_bytes() const {

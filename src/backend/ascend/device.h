@@ -1,6 +1,7 @@
 // One card: its queue, its events, and errors that say what was asked of it.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -54,22 +55,32 @@ class Event {
   bool recorded_ = false;
 };
 
-/// One card, for any thread: each binds itself with `bind` before it calls CANN.
+/// One card, for any thread: each binds itself with `bind` before it calls CANN. Cards are never
+/// reset, which would take them from other threads that have bound themselves.
 class Device {
  public:
   /// Throws Error(not_found) if there is no such card.
   explicit Device(int index);
-  ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
   int index() const { return index_; }
   void bind() const;
+  /// For destructors: false if the card is gone, and its memory with it.
+  bool try_bind() const noexcept;
   std::size_t free_bytes() const;
   std::size_t total_bytes() const;
 
+  /// Keeps the books of what is held through this object.
+  void count(std::ptrdiff_t bytes) const;
+  std::size_t held_bytes() const { return held_; }
+  std::size_t peak_bytes() const { return peak_; }
+  void reset_peak() const { peak_ = held_.load(); }
+
  private:
   int index_;
+  mutable std::atomic<std::size_t> held_{0};
+  mutable std::atomic<std::size_t> peak_{0};
 };
 
 }  // namespace ernie_image::ascend

@@ -53,6 +53,7 @@ void LayerStream::prefetch_after(const WeightGroup& layer) {
 void LayerStream::begin_fill(Buffer& buffer, const std::shared_ptr<WeightGroup>& layer) {
   buffer.holds = layer;
   if (buffer.block.bytes() < layer->bytes) {
+    buffer.filled.synchronize();  // it may never have been used
     buffer.idle.synchronize();
     buffer.block = DeviceBlock();
     buffer.block = DeviceBlock(stream_.device(), layer->bytes);

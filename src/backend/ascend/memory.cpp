@@ -33,16 +33,13 @@ DeviceBlock::DeviceBlock(const Device& device, std::size_t bytes)
                     "--offload layers");
   }
   data_ = static_cast<std::byte*>(memory);
+  device.count(static_cast<std::ptrdiff_t>(bytes));
 }
 
 DeviceBlock::~DeviceBlock() {
   if (data_ == nullptr) return;
-  try {
-    device_->bind();
-  } catch (const Error&) {
-    return;  // the card is gone, and the memory with it
-  }
-  cann().aclrtFree(data_);
+  device_->count(-static_cast<std::ptrdiff_t>(bytes_));
+  if (device_->try_bind()) cann().aclrtFree(data_);
 }
 
 DeviceBlock::DeviceBlock(DeviceBlock&& other) noexcept
@@ -64,7 +61,9 @@ PinnedBlock::PinnedBlock(std::size_t bytes) {
 
 PinnedBlock::~PinnedBlock() { cann().aclrtFreeHost(data_); }
 
-MemoryPool::~MemoryPool() { cann().aclrtSynchronizeStream(queue_->get()); }
+MemoryPool::~MemoryPool() {
+  if (device_->try_bind()) cann().aclrtSynchronizeStream(queue_->get());
+}
 
 std::shared_ptr<std::byte> MemoryPool::allocate(std::size_t bytes) {
   auto block = std::make_shared<DeviceBlock>(take(size_class(bytes)));

@@ -43,6 +43,16 @@ std::vector<std::string> split_operation_libraries() {
   return names;
 }
 
+/// Where `Loader::open` has been, for people.
+std::string where_looked() {
+  const auto value = [](const char* name) {
+    const std::string text = environment(name);
+    return text.empty() ? std::string("which is not set") : "which is " + text;
+  };
+  return "in the folders of LD_LIBRARY_PATH, " + value("LD_LIBRARY_PATH") +
+         ", nor in $ASCEND_HOME_PATH/lib64, " + value("ASCEND_HOME_PATH");
+}
+
 class Loader {
  public:
   explicit Loader(Cann& cann) : cann_(cann) {
@@ -63,9 +73,9 @@ class Loader {
   void load() {
     void* const runtime = open("libascendcl.so");
     if (runtime == nullptr) {
-      cann_.problem =
-          "libascendcl.so was not found; install the CANN toolkit and run "
-          "`source <toolkit>/set_env.sh`";
+      cann_.problem = "no CANN: libascendcl.so was not found " + where_looked() +
+                      "; install driver, CANN toolkit and the kernels package of the chip, run "
+                      "`source <toolkit>/set_env.sh`, then `ernie-image devices`";
       return;
     }
     void* const objects = open("libnnopbase.so");

@@ -12,7 +12,7 @@ namespace ernie_image::ascend {
 namespace {
 
 constexpr std::size_t kAlignment = 512;
-/// What is left for activations and workspaces when it is decided whether all layers can be there.
+/// Where no stage has said what it needs.
 constexpr std::size_t kActivationReserve = std::size_t{2} << 30;
 
 void require_supported(const Weight& weight) {
@@ -45,8 +45,7 @@ std::size_t bytes_of(const Weight& weight, bool widen) {
 
 WeightGroup::~WeightGroup() {
   if (block.data() == nullptr) return;
-  cann().aclrtSetDevice(device->index());
-  cann().aclrtSynchronizeStream(queue->get());  // queued work may read it
+  if (device->try_bind()) cann().aclrtSynchronizeStream(queue->get());  // queued work may read it
 }
 
 void fill(const WeightGroup& group, std::byte* target, Staging& staging, const Queue& queue) {
@@ -64,7 +63,10 @@ void fill(const WeightGroup& group, std::byte* target, Staging& staging, const Q
 }
 
 WeightStore::WeightStore(Stream& stream, Offload offload)
-    : stream_(stream), offload_(offload), layers_(std::make_unique<LayerStream>(stream)) {}
+    : stream_(stream),
+      offload_(offload),
+      reserve_(std::min(kActivationReserve, stream.device().total_bytes() / 8)),
+      layers_(std::make_unique<LayerStream>(stream)) {}
 
 WeightStore::~WeightStore() = default;
 
@@ -125,23 +127,33 @@ Tensor WeightStore::resident(const PreparedWeight& prepared) {
           weight.group};
 }
 
-/// Decided for all layers of a network when the first is used.
+/// Decided for all layers of a network when the first is used in a stage.
 bool WeightStore::is_streamed(const WeightGroup& group) {
   if (group.chain == nullptr) return false;
   LayerChain& chain = *group.chain;
   if (chain.decided) return chain.streamed;
   chain.decided = true;
-  chain.streamed = offload_ == Offload::layers;
-  if (offload_ == Offload::automatic) {
-    std::size_t bytes = 0;
-    for (const auto& layer : chain.layers) {
-      if (const auto live = layer.lock()) bytes += live->bytes;
-    }
-    const std::size_t reserve = std::min(kActivationReserve, stream_.device().total_bytes() / 8);
-    make_room(bytes + reserve);
-    chain.streamed = stream_.device().free_bytes() < bytes + reserve;
-  }
+  chain.streamed = offload_ == Offload::layers || (offload_ == Offload::automatic && !fits(chain));
   return chain.streamed;
+}
+
+/// Makes room for all layers and what the stage needs beside them. If there is not enough, those
+/// that are there from an earlier, smaller stage leave.
+bool WeightStore::fits(LayerChain& chain) {
+  std::size_t missing = reserve_;
+  for (const auto& layer : chain.layers) {
+    const auto live = layer.lock();
+    if (live == nullptr) continue;
+    live->stage_done = false;
+    if (live->block.data() == nullptr) missing += live->bytes;
+  }
+  make_room(missing);
+  if (stream_.device().free_bytes() >= missing) return true;
+  stream_.queue().synchronize();
+  for (const auto& layer : chain.layers) {
+    if (const auto live = layer.lock()) live->block = DeviceBlock();
+  }
+  return false;
 }
 
 void WeightStore::load(WeightGroup& group) {
@@ -171,6 +183,14 @@ std::vector<std::shared_ptr<WeightGroup>> WeightStore::live_groups() {
     if (auto group = known.lock()) live.push_back(std::move(group));
   }
   return live;
+}
+
+void WeightStore::begin_stage(std::uint64_t activation_bytes) {
+  open_ = nullptr;  // loading has ended
+  reserve_ = activation_bytes;
+  for (const auto& group : live_groups()) {
+    if (group->chain != nullptr) group->chain->decided = false;
+  }
 }
 
 void WeightStore::end_stage() {

@@ -26,7 +26,7 @@ struct WeightGroup;
 struct LayerChain {
   std::vector<std::weak_ptr<WeightGroup>> layers;
   bool streamed = false;
-  bool decided = false;  ///< whether they are streamed
+  bool decided = false;  ///< whether they are streamed, for this stage
 };
 
 /// Weights that come and go together: those of a layer, or a single one.
@@ -79,13 +79,15 @@ class WeightStore {
   /// that is queued before the next call.
   Tensor resident(const PreparedWeight& weight);
 
-  /// The stage that used the weights so far is done.
+  /// As those of Backend.
+  void begin_stage(std::uint64_t activation_bytes);
   void end_stage();
 
  private:
   void place(AscendWeight& weight);
   void start_group(const std::string& layer);
   bool is_streamed(const WeightGroup& group);
+  bool fits(LayerChain& chain);
   void load(WeightGroup& group);
   void make_room(std::size_t bytes);
   void evict(bool only_finished, std::size_t wanted_free);
@@ -93,6 +95,7 @@ class WeightStore {
 
   Stream& stream_;
   Offload offload_;
+  std::size_t reserve_;  // for activations, when it is decided whether all layers can be there
   std::unique_ptr<LayerStream> layers_;
   std::vector<std::weak_ptr<WeightGroup>> groups_;
   std::shared_ptr<WeightGroup> open_;  // the last one, while weights are added to it
