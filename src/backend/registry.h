@@ -3,7 +3,7 @@
 
 #include <memory>
 #include <string>
-#include <string_view>
+#include <vector>
 
 #include "backend/backend.h"
 
@@ -18,8 +18,9 @@ struct BackendOptions {
   std::string ascend_attention = "auto";  ///< of Ascend, see AscendOptions
 };
 
-/// Whether the name is a device's of any machine; this one may not have it.
-bool is_device_name(std::string_view name);
+/// "ascend:0,1" as "ascend:0" and "ascend:1": a replica for each. One name is a list of one. Throws
+/// Error(invalid_argument) for what names no device of any machine, or one twice.
+std::vector<std::string> split_device_list(const std::string& list);
 
 /// Throws Error(invalid_argument) for a name that is no device's, and what the device itself throws
 /// if it cannot be used.
