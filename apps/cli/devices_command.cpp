@@ -18,6 +18,12 @@ constexpr const char* kExamples =
     "  ernie-image devices --json\n"
     "  ernie-image devices --verify cpu";
 
+std::string state_of(const AscendInfo::Operation& operation) {
+  if (operation.present) return "present";
+  if (operation.alternative.empty()) return "absent, and needed";
+  return "absent, fallback: " + operation.alternative;
+}
+
 std::string ascend_text(const AscendInfo& info) {
   std::string text;
   for (const AscendInfo::Card& card : info.cards) {
@@ -26,9 +32,7 @@ std::string ascend_text(const AscendInfo& info) {
   }
   if (!info.problem.empty()) text += "ascend: none; " + visible(info.problem) + "\n";
   for (const AscendInfo::Operation& operation : info.operations) {
-    const std::string without =
-        operation.alternative.empty() ? "ABSENT, and needed" : "absent, " + operation.alternative;
-    text += "  " + operation.name + ": " + (operation.present ? "present" : without) + "\n";
+    text += "  " + operation.name + ": " + state_of(operation) + "\n";
   }
   return text;
 }
@@ -43,7 +47,7 @@ nlohmann::json ascend_json(const AscendInfo& info) {
   }
   nlohmann::json operations = nlohmann::json::object();
   for (const AscendInfo::Operation& operation : info.operations)
-    operations[operation.name] = operation.present ? "present" : "absent";
+    operations[operation.name] = state_of(operation);
   return {{"problem", info.problem},
           {"libraries", info.libraries},
           {"cards", cards},

@@ -105,15 +105,27 @@ void add_cpu_kernels_flag(CLI::App& app, LoadOptions& load) {
       ->type_name("NAME");
 }
 
-void add_device_flag(CLI::App& app, LoadOptions& load) {
+void add_device_name_flag(CLI::App& app, std::string& device, const std::string& if_absent) {
   const CLI::Validator known(
       [](std::string& name) {
-        return is_device_name(name) ? std::string() : "\"" + name + "\" is no device";
+        try {
+          split_device_list(name);
+        } catch (const Error& error) {
+          return std::string(error.what());
+        }
+        return std::string();
       },
       "");
-  app.add_option("--device", load.device, "cpu (default), ascend or ascend:N for its Nth card")
+  app.add_option("--device", device,
+                 "cpu, ascend, ascend:N for its card N, or several cards, each of which draws its "
+                 "share of the pictures; " +
+                     if_absent)
       ->check(known)
-      ->type_name("cpu|ascend[:N]");
+      ->type_name("cpu|ascend[:N,...]");
+}
+
+void add_device_flag(CLI::App& app, LoadOptions& load) {
+  add_device_name_flag(app, load.device, "default: cpu");
   app.add_option("--offload", load.offload,
                  "when weights leave a device's memory: auto (default) when room is needed, none, "
                  "encoder when their stage is done, layers streams them from the file")

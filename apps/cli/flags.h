@@ -54,6 +54,9 @@ void add_threads_flag(CLI::App& app, LoadOptions& load);
 /// --cpu-kernels
 void add_cpu_kernels_flag(CLI::App& app, LoadOptions& load);
 
+/// --device
+void add_device_name_flag(CLI::App& app, std::string& device, const std::string& if_absent);
+
 /// --device, --offload, --ascend-attention
 void add_device_flag(CLI::App& app, LoadOptions& load);
 
