@@ -230,8 +230,8 @@ class Values:
     """Random tensors as bf16 bits. Uniform values are drawn once; a tensor's rows are windows into them at
     places that depend on its name, multiplied by a power of two (an addition to the exponent)."""
 
-    def __init__(self, seed, count):
-        self.seed, self.count = seed, count
+    def __init__(self, seed, count, sparse):
+        self.seed, self.count, self.sparse = seed, count, sparse
         random = np.random.default_rng(seed).integers(0, 1 << 16, count, np.uint32)
         self.uniform = (2 * random.astype(np.float32) + 1) / 65536 - 1  # in (-1, 1), never 0
         self.bits = to_bf16(self.uniform)
@@ -357,6 +357,9 @@ def write_shard(path, tensors, values, progress):
 
     def write(file):
         file.write(header)
+        if values.sparse:
+            file.truncate(len(header) + data_bytes)
+            return
         for name, shape in tensors:
             for chunk in values.chunks(name, shape):
                 file.write(chunk.data)
@@ -432,7 +435,7 @@ def write_model(args):
 
     components = [(*component[:3], list(component[3])) for component in components]
     progress = Progress(sum(size_of(shape) for component in components for _, shape in component[3]))
-    values = Values(args.seed, TINY_BLOCK_VALUES if args.tiny else BLOCK_VALUES)
+    values = Values(args.seed, TINY_BLOCK_VALUES if args.tiny else BLOCK_VALUES, args.sparse)
     for name, stem, config, tensors in components:
         write_json(output / name / "config.json", config)
         write_weights(output / name, stem, tensors, values, progress)
@@ -447,6 +450,7 @@ def parse_arguments():
     parser.add_argument("--layers", type=int, default=36, help="of the transformer (default: %(default)s)")
     parser.add_argument("--text-layers", type=int, default=26, help="of the text encoder (default: %(default)s)")
     parser.add_argument("--with-pe", action="store_true", help="with a prompt enhancer")
+    parser.add_argument("--sparse", action="store_true", help="all zeros, as holes: sizes and names for memory plans")
     parser.add_argument("--tiny", action="store_true", help="every width small: a few megabytes for tests")
     parser.add_argument(
         "--tokenizer",

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "backend/ascend/ascend_backend.h"
 #include "backend/cpu/cpu_backend.h"
 #include "cli/console.h"
 #include "cli/exit_code.h"
@@ -17,6 +18,42 @@ constexpr const char* kExamples =
     "  ernie-image devices --json\n"
     "  ernie-image devices --verify cpu";
 
+std::string state_of(const AscendInfo::Operation& operation) {
+  if (operation.present) return "present";
+  if (operation.alternative.empty()) return "absent, and needed";
+  return "absent, fallback: " + operation.alternative;
+}
+
+std::string ascend_text(const AscendInfo& info) {
+  std::string text;
+  for (const AscendInfo::Card& card : info.cards) {
+    text += "ascend:" + std::to_string(card.index) + ": " + visible(card.name) + ", " +
+            human_bytes(card.free_bytes) + " of " + human_bytes(card.total_bytes) + " free\n";
+  }
+  if (!info.problem.empty()) text += "ascend: none; " + visible(info.problem) + "\n";
+  for (const AscendInfo::Operation& operation : info.operations) {
+    text += "  " + operation.name + ": " + state_of(operation) + "\n";
+  }
+  return text;
+}
+
+nlohmann::json ascend_json(const AscendInfo& info) {
+  nlohmann::json cards = nlohmann::json::array();
+  for (const AscendInfo::Card& card : info.cards) {
+    cards.push_back({{"name", "ascend:" + std::to_string(card.index)},
+                     {"chip", card.name},
+                     {"free_bytes", card.free_bytes},
+                     {"total_bytes", card.total_bytes}});
+  }
+  nlohmann::json operations = nlohmann::json::object();
+  for (const AscendInfo::Operation& operation : info.operations)
+    operations[operation.name] = state_of(operation);
+  return {{"problem", info.problem},
+          {"libraries", info.libraries},
+          {"cards", cards},
+          {"operations", operations}};
+}
+
 int run_devices(bool json) {
   const std::vector<std::string> kernels = cpu_kernel_names();
   if (json) {
@@ -24,19 +61,21 @@ int run_devices(bool json) {
                  {{{"name", "cpu"},
                    {"threads", available_cpus()},
                    {"cpu_kernels", kernels},
-                   {"chosen_cpu_kernels", kernels.front()}}}}});
+                   {"chosen_cpu_kernels", kernels.front()}}}},
+                {"ascend", ascend_json(ascend_info())}});
     return kExitSuccess;
   }
   std::string text = "cpu: " + std::to_string(available_cpus()) + " threads, kernels";
   for (const std::string& name : kernels) text += " " + name;
   print(text + "; " + kernels.front() + " is used unless --cpu-kernels names another\n");
+  print(ascend_text(ascend_info()));
   return kExitSuccess;
 }
 
 }  // namespace
 
 Command add_devices_command(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("devices", "List devices and CPU kernel sets");
+  CLI::App* app = program.add_subcommand("devices", "List devices and what they can do");
   const auto json = std::make_shared<bool>(false);
   app->add_flag("--json", *json, "print JSON");
   const auto verify = std::make_shared<std::string>();

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/registry.h"
 #include "cli/console.h"
 #include "cli/limits.h"
 #include "cli/parse_values.h"
@@ -104,6 +105,39 @@ void add_cpu_kernels_flag(CLI::App& app, LoadOptions& load) {
       ->type_name("NAME");
 }
 
+void add_device_name_flag(CLI::App& app, std::string& device, const std::string& if_absent) {
+  const CLI::Validator known(
+      [](std::string& name) {
+        try {
+          split_device_list(name);
+        } catch (const Error& error) {
+          return std::string(error.what());
+        }
+        return std::string();
+      },
+      "");
+  app.add_option("--device", device,
+                 "cpu, ascend, ascend:N for its card N, or several cards, each of which draws its "
+                 "share of the pictures; " +
+                     if_absent)
+      ->check(known)
+      ->type_name("cpu|ascend[:N,...]");
+}
+
+void add_device_flag(CLI::App& app, LoadOptions& load) {
+  add_device_name_flag(app, load.device, "default: cpu");
+  app.add_option("--offload", load.offload,
+                 "when weights leave a device's memory: auto (default) when room is needed, none, "
+                 "encoder when their stage is done, layers streams them from the file")
+      ->check(CLI::IsMember({"auto", "none", "encoder", "layers"}).description(""))
+      ->type_name("auto|none|encoder|layers");
+  app.add_option("--ascend-attention", load.ascend_attention,
+                 "how padding reaches Ascend's attention: auto (default), lengths, mask (dense), "
+                 "or composed of plain operations")
+      ->check(CLI::IsMember({"auto", "lengths", "mask", "composed"}).description(""))
+      ->type_name("auto|lengths|mask|composed");
+}
+
 void add_memory_limit_flag(CLI::App& app, LoadOptions& load) {
   app.add_option_function<std::string>(
          "--memory-limit",
@@ -119,9 +153,7 @@ void add_load_flags(CLI::App& app, LoadOptions& load) {
   add_model_flag(app, load);
   add_dtype_flag(app, load);
   add_quant_flag(app, load);
-  app.add_option("--device", load.device, "cpu (default)")
-      ->check(CLI::IsMember({"cpu"}).description(""))
-      ->type_name("cpu");
+  add_device_flag(app, load);
   add_threads_flag(app, load);
   add_cpu_kernels_flag(app, load);
   add_memory_limit_flag(app, load);

@@ -54,9 +54,15 @@ void add_threads_flag(CLI::App& app, LoadOptions& load);
 /// --cpu-kernels
 void add_cpu_kernels_flag(CLI::App& app, LoadOptions& load);
 
+/// --device
+void add_device_name_flag(CLI::App& app, std::string& device, const std::string& if_absent);
+
+/// --device, --offload, --ascend-attention
+void add_device_flag(CLI::App& app, LoadOptions& load);
+
 void add_memory_limit_flag(CLI::App& app, LoadOptions& load);
 
-/// --model, --dtype, --quant, --device, --threads, --cpu-kernels, --memory-limit
+/// --model, --dtype, --quant, those of add_device_flag, --threads, --cpu-kernels, --memory-limit
 void add_load_flags(CLI::App& app, LoadOptions& load);
 
 /// "fp32" or "bf16"

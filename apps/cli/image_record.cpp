@@ -117,6 +117,10 @@ json to_json(const ImageRecord& record) {
       {"device", record.load.device},
       {"cpu_kernels", record.load.cpu_kernels},
       {"memory_limit_bytes", record.load.memory_limit_bytes}};
+  if (record.load.device != "cpu") {
+    result["offload"] = record.load.offload;
+    result["ascend_attention"] = record.load.ascend_attention;
+  }
   if (!record.original_prompts.empty()) result["original_prompts"] = record.original_prompts;
   if (!record.latents_sha256.empty()) result["latents_sha256"] = record.latents_sha256;
   return result;
@@ -194,6 +198,9 @@ ImageRecord read_record(const RecordReader& reader) {
   record.load.quantization = read_quantization(reader);
   record.load.device = reader.text("device");
   record.load.cpu_kernels = reader.text("cpu_kernels");
+  if (reader.has("offload")) record.load.offload = reader.text("offload");
+  if (reader.has("ascend_attention"))
+    record.load.ascend_attention = reader.text("ascend_attention");
   record.load.memory_limit_bytes =
       static_cast<std::uint64_t>(reader.integer("memory_limit_bytes", 0, INT64_MAX));
   if (reader.has("original_prompts")) {

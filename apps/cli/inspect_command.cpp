@@ -33,7 +33,7 @@ int run_inspect(const InspectFlags& flags) {
   planned.dtype = flags.load.precision == Precision::bf16 ? DType::bf16 : DType::f32;
   planned.limit_bytes = flags.load.memory_limit_bytes;
   planned.transformer_quantization = flags.load.quantization;
-  ModelReport report = report_model(flags.load.model, planned);
+  ModelReport report = report_model(flags.load, planned);
   if (flags.verify) verify_files(report);
   if (flags.json) {
     print_json(to_json(report, flags.tensors));
@@ -56,6 +56,7 @@ Command add_inspect_command(CLI::App& program) {
   add_integer_flag(*app, "--width,-W", flags->width_px, 1, kMaxSidePx,
                    "of the memory plan; default: the model's own");
   add_dtype_flag(*app, flags->load);
+  add_device_flag(*app, flags->load);
   add_memory_limit_flag(*app, flags->load);
   add_quant_flag(*app, flags->load);
   app->add_flag("--tensors", flags->tensors, "list every tensor");

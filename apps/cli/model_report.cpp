@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "backend/registry.h"
 #include "cli/console.h"
 #include "core/quantization.h"
 #include "io/model_folder.h"
@@ -145,6 +146,57 @@ void add_enhancer(MemoryPlan& plan, const ModelFolder& folder, DType dtype) {
   plan.stages.insert(plan.stages.begin(), std::move(stage));
 }
 
+/// For a card as it is now; of a list, the first.
+void add_device_plan(ModelReport& report, const LoadOptions& load, const ModelConfigs& configs,
+                     const ModelWeights& weights) {
+  BackendOptions options;
+  options.device = split_device_list(load.device).front();
+  const auto memory = make_backend(options)->device_memory();
+  report.device = options.device;
+  if (memory)
+    report.device_plan =
+        plan_device(configs, weights, report.planned, load.offload, memory->free_bytes);
+}
+
+json device_plan_json(const ModelReport& report) {
+  const DevicePlan& plan = *report.device_plan;
+  json stages = json::array();
+  for (const DeviceStage& stage : plan.stages) {
+    stages.push_back({{"name", stage.name},
+                      {"weight_bytes", stage.weight_bytes()},
+                      {"resident_bytes", stage.resident_bytes()},
+                      {"activation_bytes", stage.activation_bytes},
+                      {"total_bytes", plan.stage_bytes(stage)},
+                      {"streams", stage.streams},
+                      {"fits", stage.fits}});
+  }
+  return {{"device", report.device},
+          {"stages", stages},
+          {"workspace_bytes", plan.workspace_bytes},
+          {"peak_bytes", plan.peak_bytes()},
+          {"limit_bytes", plan.limit_bytes}};
+}
+
+std::string device_plan_text(const ModelReport& report) {
+  const DevicePlan& plan = *report.device_plan;
+  std::string text = "Memory of " + report.device +
+                     "\n  stage             weights   resident  activations     in all\n";
+  for (const DeviceStage& stage : plan.stages) {
+    char row[160];
+    std::snprintf(
+        row, sizeof(row), "  %-14s %10s %10s %12s %10s%s\n", stage.name.c_str(),
+        human_bytes(stage.weight_bytes()).c_str(), human_bytes(stage.resident_bytes()).c_str(),
+        human_bytes(stage.activation_bytes).c_str(), human_bytes(plan.stage_bytes(stage)).c_str(),
+        !stage.fits     ? ", does not fit"
+        : stage.streams ? ", streamed by layers"
+                        : "");
+    text += row;
+  }
+  return text + (plan.keeps_all ? "  All weights stay" : "  Weights of a stage leave after it") +
+         ": at most " + human_bytes(plan.peak_bytes()) + " of the " +
+         human_bytes(plan.limit_bytes) + " that are free\n";
+}
+
 std::string verification_text(const Verification& verification) {
   std::string text = "Checksums: " + std::to_string(verification.files) + " files, " +
                      human_bytes(verification.bytes) + ", " +
@@ -205,8 +257,8 @@ std::map<std::string, std::uint64_t> ComponentReport::packed_bytes() const {
   return bytes;
 }
 
-ModelReport report_model(const std::string& model, PlanRequest planned) {
-  const ModelFolder folder = resolve_model(model);
+ModelReport report_model(const LoadOptions& load, PlanRequest planned) {
+  const ModelFolder folder = resolve_model(load.model);
   const ModelConfigs configs = ModelConfigs::read(folder);
   const ModelWeights weights(folder);
   ModelReport report;
@@ -222,6 +274,7 @@ ModelReport report_model(const std::string& model, PlanRequest planned) {
   planned.batch_rows = configs.default_guidance_scale > 1 ? 2 : 1;
   report.planned = planned;
   report.plan = plan_memory(configs, weights, planned);
+  if (load.device != "cpu") add_device_plan(report, load, configs, weights);
   if (folder.has_prompt_enhancer) add_enhancer(report.plan, folder, planned.dtype);
   const std::string name = report.info.name;
   try_loading(report);
@@ -262,6 +315,7 @@ json to_json(const ModelReport& report, bool with_tensors) {
                  {"components", components},
                  {"unused_tensors", info.unused_tensors},
                  {"memory_plan", plan_json(report)}};
+  if (report.device_plan) result["device_plan"] = device_plan_json(report);
   if (report.verification) {
     result["verification"] = {{"files", report.verification->files},
                               {"bytes", report.verification->bytes},
@@ -281,6 +335,7 @@ std::string to_text(const ModelReport& report, bool with_tensors) {
   std::string text = visible(info.name) + "\nPath: " + visible(info.path) +
                      "\nContent hash: " + info.content_hash + "\n" + defaults +
                      components_text(report, with_tensors) + plan_text(report);
+  if (report.device_plan) text += device_plan_text(report);
   if (!info.unused_tensors.empty()) {
     text += "Tensors that are not used\n";
     for (const std::string& name : info.unused_tensors) text += "  " + visible(name) + "\n";

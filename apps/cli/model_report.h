@@ -11,7 +11,7 @@
 
 #include "core/weight.h"
 #include "ernie_image/pipeline.h"
-#include "pipeline/memory_plan.h"
+#include "pipeline/device_plan.h"
 
 namespace ernie_image {
 
@@ -39,13 +39,16 @@ struct ModelReport {
   std::vector<ComponentReport> components;
   PlanRequest planned;
   MemoryPlan plan;
+  std::string device = "cpu";
+  std::optional<DevicePlan> device_plan;  ///< of a device with memory of its own
   std::optional<Verification> verification;
   std::string problem;  ///< why the model cannot be loaded; empty if it can
 };
 
 /// Throws Error for a folder whose configs or weight headers cannot be read at all. `planned` gives
-/// size (0: the model's own), dtype and limit of the memory plan.
-ModelReport report_model(const std::string& model, PlanRequest planned);
+/// size (0: the model's own), dtype and limit of the memory plan; `load` the model, the device and
+/// when weights leave it.
+ModelReport report_model(const LoadOptions& load, PlanRequest planned);
 
 /// Compares every file with the checksums that `quantize` wrote down; damage is a problem of the
 /// model. Throws Error(not_found) for a folder without checksums.

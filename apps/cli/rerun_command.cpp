@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/registry.h"
 #include "cli/console.h"
 #include "cli/exit_code.h"
 #include "cli/generation.h"
@@ -29,6 +30,7 @@ constexpr const char* kExamples =
 struct RerunFlags {
   std::string file;
   LoadOptions load;
+  std::string device;  ///< empty: the recorded one
   std::string latents;
   std::string output;
   bool json = false;
@@ -88,13 +90,23 @@ std::string find_model(const RerunFlags& flags, const ImageRecord& record) {
                                             : "is not the one of --model"));
 }
 
-LoadOptions load_options(const RerunFlags& flags, const ImageRecord& record) {
-  if (record.load.device != "cpu") {
+/// The recorded device, unless another is named.
+std::string device_of(const RerunFlags& flags, const ImageRecord& record) {
+  if (!flags.device.empty()) return flags.device;
+  try {
+    split_device_list(record.load.device);
+  } catch (const Error&) {
     throw Error(ErrorKind::unsupported, flags.file + " was made on the device " +
                                             printable(record.load.device) +
-                                            ", which this build does not have");
+                                            ", which this build does not have; name another with "
+                                            "--device");
   }
+  return record.load.device;
+}
+
+LoadOptions load_options(const RerunFlags& flags, const ImageRecord& record) {
   LoadOptions load = record.load;
+  load.device = device_of(flags, record);
   load.model = find_model(flags, record);
   load.num_threads = flags.load.num_threads;
   const std::vector<std::string> kernels = cpu_kernel_names();
@@ -109,6 +121,10 @@ std::vector<std::string> differences(const ImageRecord& record, const LoadOption
   std::vector<std::string> result;
   if (record.version != version()) {
     result.push_back("made by version " + printable(record.version) + ", this is " + version());
+  }
+  if (record.load.device != load.device) {
+    result.push_back("made on the device " + printable(record.load.device) + ", this run used " +
+                     load.device);
   }
   if (record.load.cpu_kernels != kernels_used(load)) {
     result.push_back("made with the CPU kernels " + printable(record.load.cpu_kernels) +
@@ -234,6 +250,7 @@ Command add_rerun_command(CLI::App& program) {
       ->required()
       ->type_name("FILE.png");
   add_model_flag(*app, flags->load);
+  add_device_name_flag(*app, flags->device, "default: the recorded one");
   add_threads_flag(*app, flags->load);
   app->add_option("--latents", flags->latents, "the initial latents, if they were given")
       ->type_name("FILE.safetensors");

@@ -40,6 +40,10 @@ void set_key(const std::string& flag, const std::string& key, const std::string&
     load.quantization = read_quantization(flag, value);
   } else if (key == "device") {
     load.device = value;
+  } else if (key == "offload") {
+    load.offload = value;
+  } else if (key == "attention") {
+    load.ascend_attention = value;
   } else if (key == "kernels") {
     load.cpu_kernels = value;
   } else if (key == "threads") {

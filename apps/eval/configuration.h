@@ -19,7 +19,8 @@ struct Configuration {
 
 /// One line on the form of a SPEC, for --help.
 inline constexpr const char* kSpecHelp =
-    "fp32, bf16, or KEY=VALUE,... with dtype, quant, device, kernels, threads, model, threshold";
+    "fp32, bf16, or KEY=VALUE,... with dtype, quant, device, offload, attention, kernels, threads, "
+    "model, threshold";
 
 /// What `text` leaves open is taken from `defaults`. Throws Error(invalid_argument) naming `flag`
 /// and the part that is wrong.

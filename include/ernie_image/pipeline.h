@@ -30,7 +30,8 @@ struct LoadOptions {
   Precision precision = Precision::fp32;
   /// Of the linear layers of the transformer's blocks, compressed while the model is loaded.
   Quantization quantization = Quantization::none;
-  /// "cpu"
+  /// "cpu", "ascend", "ascend:N", or several cards, "ascend:0,1", each with the model and its share
+  /// of a request's pictures.
   std::string device = "cpu";
   /// 0: every CPU the process may use.
   int num_threads = 0;
@@ -38,8 +39,13 @@ struct LoadOptions {
   std::string cpu_kernels = "auto";
   /// Of everything the process holds in memory, mapped weights included: what does not fit is
   /// streamed from the files layer by layer, and the VAE decodes in bands. 0: what the system has,
-  /// of which the VAE takes half at most.
+  /// of which the VAE takes half at most. On a device with memory of its own: of that memory.
   std::uint64_t memory_limit_bytes = 0;
+  /// When weights leave a device's memory: "auto" (when room is needed), "none", "encoder" (each
+  /// stage's when it is done) or "layers" (each layer's, streamed from the file).
+  std::string offload = "auto";
+  /// How padding reaches Ascend's attention: "auto", "lengths", "mask" or "composed".
+  std::string ascend_attention = "auto";
 };
 
 /// 8-bit RGB, row-major, 3 bytes a pixel.

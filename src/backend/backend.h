@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -115,6 +116,20 @@ class Backend {
 
   /// Gives cached free memory back to the system.
   virtual void release_cache() = 0;
+
+  /// A stage (text encoder, transformer...) begins, and will need so much beside its weights.
+  virtual void begin_stage(std::uint64_t /*activation_bytes*/) {}
+  /// The stage is done: a device with copies of its weights may give these up, and takes them from
+  /// the file again when they are used.
+  virtual void end_stage() {}
+
+  struct DeviceMemory {
+    std::uint64_t free_bytes, total_bytes;
+    std::uint64_t held_bytes;  ///< by this backend: weights, activations, workspaces
+    std::uint64_t peak_bytes;  ///< of that, since `reset_peak_memory`
+  };
+  /// Nothing for a device that computes in the host's memory.
+  virtual std::optional<DeviceMemory> device_memory() const { return std::nullopt; }
 
   // ---- memory ------------------------------------------------------------------------------
 

@@ -220,11 +220,11 @@ TransformerContext Transformer::prepare(const Tensor& text, std::span<const std:
   }
   const auto theta = static_cast<float>(config_.rope_theta);
   if (trace != nullptr) {
-    tap("position_ids", position_ids(positions));
+    tap.host("position_ids", position_ids(positions));
     const Tensor angles = axes_rope_angles(positions, theta, config_.rope_axes_dim);
-    tap("rope_angles", angles.reshaped({angles.dim(0), angles.dim(1), 1, angles.dim(2)}));
-    tap("attention_mask",
-        attention_mask_tensor(text_lens, image_tokens, image_tokens + text_tokens));
+    tap.host("rope_angles", angles.reshaped({angles.dim(0), angles.dim(1), 1, angles.dim(2)}));
+    tap.host("attention_mask",
+             attention_mask_tensor(text_lens, image_tokens, image_tokens + text_tokens));
   }
   const bool shared =
       context.mask.kind == AttentionMask::Kind::none;  // equal lengths, equal positions

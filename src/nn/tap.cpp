@@ -24,6 +24,10 @@ void Tap::operator()(const std::string& name, const Tensor& tensor) const {
   if (wants(name)) trace_->record(prefix_ + name, ops_.download(tensor));
 }
 
+void Tap::host(const std::string& name, const Tensor& tensor) const {
+  if (wants(name)) trace_->record(prefix_ + name, tensor);
+}
+
 void Tap::sequence_first(const std::string& name, const Tensor& tensor) const {
   if (!wants(name)) return;
   const std::int64_t rows = tensor.dim(0);

@@ -24,6 +24,9 @@ class Tap {
   /// The tensor as it is.
   void operator()(const std::string& name, const Tensor& tensor) const;
 
+  /// A tensor that was computed on the host.
+  void host(const std::string& name, const Tensor& tensor) const;
+
   /// [B, S, H], recorded as [S, B, H]: the reference keeps the transformer's tokens that way.
   void sequence_first(const std::string& name, const Tensor& tensor) const;
 

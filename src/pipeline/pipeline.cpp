@@ -11,12 +11,13 @@
 #include "backend/registry.h"
 #include "core/trace.h"
 #include "pipeline/guidance.h"
-#include "pipeline/memory_plan.h"
 #include "pipeline/memory_sampler.h"
 #include "pipeline/model.h"
 #include "pipeline/plan.h"
 #include "pipeline/prompt_enhancer.h"
 #include "pipeline/random.h"
+#include "pipeline/replicas.h"
+#include "pipeline/stage_recorder.h"
 #include "pipeline/text_batch.h"
 #include "pipeline/weight_residency.h"
 
@@ -47,27 +48,9 @@ class CancelScope {
   Backend& ops_;
 };
 
-/// Notes what each stage took beside what was planned.
-class StageRecorder {
- public:
-  StageRecorder(const MemoryPlan& plan, std::vector<StageMemory>& stages)
-      : plan_(plan), stages_(stages) {}
-
-  void finish(std::string_view name) {
-    const PlanStage& stage = plan_.stage(name);
-    stages_.push_back(stage_memory(stage, plan_.stage_bytes(stage)));
-    stages_.back().measured_bytes = sampler_.peak().total_bytes;
-    sampler_.restart();
-  }
-
- private:
-  const MemoryPlan& plan_;
-  std::vector<StageMemory>& stages_;
-  MemorySampler sampler_;
-};
-
 BackendOptions backend_options(const LoadOptions& options) {
-  return {options.device, options.num_threads, options.cpu_kernels};
+  return {options.device, options.num_threads, options.cpu_kernels, options.offload,
+          options.ascend_attention};
 }
 
 /// Tensors the released folders hold although the image path never reads them.
@@ -117,18 +100,13 @@ Tensor channels_first(const Tensor& images) {
 
 }  // namespace
 
-/// What is to be made, and in how much memory.
-struct CheckedPlan {
-  GenerationPlan generation;
-  MemoryPlan memory;
-};
-
 struct Pipeline::State {
   explicit State(const LoadOptions& options)
       : precision(options.precision),
         dtype(precision == Precision::bf16 ? DType::bf16 : DType::f32),
         quantization(options.quantization),
         memory_limit_bytes(options.memory_limit_bytes),
+        offload(options.offload),
         backend(make_backend(backend_options(options))),
         model(*backend, resolve_model(options.model), options.quantization) {}
 
@@ -136,12 +114,17 @@ struct Pipeline::State {
   DType dtype;  // of the tensors between operations
   Quantization quantization;
   std::uint64_t memory_limit_bytes;
+  std::string offload;
   std::unique_ptr<Backend> backend;
   Model model;
   ModelInfo info;
+  std::vector<Pipeline> replicas;  // on the further cards
 
   CheckedPlan checked_plan(const Request& request) const;
   MemoryPlan resting_plan() const;
+  bool is_split(const Request& request) const;
+  std::vector<Request> parts_of(const Request& request) const;
+  Result run(const Request& request);
   TextBatch encode(const Request& request, const GenerationPlan& plan, const MemoryPlan& memory);
   Tensor initial_latents(const Request& request, const GenerationPlan& plan) const;
   Tensor denoise(const Request& request, const GenerationPlan& plan,
@@ -162,7 +145,14 @@ const ModelInfo& Pipeline::info() const { return state_->info; }
 
 Pipeline Pipeline::load(const LoadOptions& options) {
   const Stopwatch watch;
-  auto state = std::make_unique<State>(options);
+  LoadOptions one_device = options;
+  const std::vector<std::string> devices = split_device_list(options.device);
+  one_device.device = devices.front();
+  auto state = std::make_unique<State>(one_device);
+  for (auto device = devices.begin() + 1; device != devices.end(); ++device) {
+    one_device.device = *device;
+    state->replicas.push_back(load(one_device));
+  }
   const ModelConfigs& configs = state->model.configs;
   ModelInfo& info = state->info;
   info.path = state->model.folder.path;
@@ -181,58 +171,95 @@ Pipeline Pipeline::load(const LoadOptions& options) {
 
 EnhancedPrompt Pipeline::enhance(const std::string& prompt, int width_px, int height_px,
                                  const EnhanceOptions& options) {
-  const CancelScope cancel(*state_->backend, options.cancel);
+  Backend& ops = *state_->backend;
+  const CancelScope cancel(ops, options.cancel);
   MemorySampler sampler;
+  ops.reset_peak_memory();
   const MemoryPlan plan = state_->resting_plan();
+  const auto device = ops.device_memory();
+  const std::uint64_t room =
+      device ? device->free_bytes + device->held_bytes : plan.enhancer_room_bytes();
   EnhancedPrompt enhanced;
   {
-    const PromptEnhancer enhancer(*state_->backend, state_->model.folder, state_->dtype,
-                                  options.quantization, plan.enhancer_room_bytes());
+    const PromptEnhancer enhancer(ops, state_->model.folder, state_->dtype, options.quantization,
+                                  room);
     enhanced = enhancer.enhance(prompt, width_px, height_px, options);
   }
-  enhanced.memory.predicted_bytes += plan.limit_bytes - plan.enhancer_room_bytes();
-  enhanced.memory.measured_bytes = sampler.peak().total_bytes;
-  state_->backend->release_cache();
+  StageMemory& memory = enhanced.memory;
+  if (!device) memory.predicted_bytes += plan.limit_bytes - plan.enhancer_room_bytes();
+  memory.measured_bytes = device ? ops.device_memory()->peak_bytes : sampler.peak().total_bytes;
+  ops.end_stage();
+  ops.release_cache();
   return enhanced;
 }
 
-void Pipeline::check(const Request& request) const { state_->checked_plan(request); }
+/// A trace is of one run on one card.
+bool Pipeline::State::is_split(const Request& request) const {
+  const bool several = request.prompts.size() > 1 || request.num_images_per_prompt > 1;
+  return several && !replicas.empty() && request.trace == nullptr;
+}
+
+std::vector<Request> Pipeline::State::parts_of(const Request& request) const {
+  const Tensor latents = to_float(initial_latents(request, plan_generation(request, model)));
+  return split_request(request, latents.span<float>(), replicas.size() + 1);
+}
+
+void Pipeline::check(const Request& request) const {
+  if (!state_->is_split(request)) {
+    state_->checked_plan(request);
+    return;
+  }
+  for (const Request& part : state_->parts_of(request)) state_->checked_plan(part);
+}
 
 Result Pipeline::generate(const Request& request) {
   State& state = *state_;
-  Backend& ops = *state.backend;
-  const auto [plan, memory] = state.checked_plan(request);
+  if (!state.is_split(request)) return state.run(request);
+  const std::vector<Request> parts = state.parts_of(request);
+  std::vector<std::function<Result()>> runs = {[&] { return state.run(parts.front()); }};
+  for (std::size_t i = 1; i < parts.size(); ++i)
+    runs.emplace_back([&, i] { return state.replicas[i - 1].generate(parts[i]); });
+  return join_results(request, run_together(runs));
+}
+
+/// All of the request on this card.
+Result Pipeline::State::run(const Request& request) {
+  Backend& ops = *backend;
+  const CheckedPlan checked = checked_plan(request);
+  const GenerationPlan& plan = checked.generation;
+  const MemoryPlan& memory = checked.memory;
   const CancelScope cancel(ops, request.cancel);
   ops.reset_peak_memory();
   Result result;
-  StageRecorder recorder(memory, result.memory);
+  StageRecorder recorder(ops, checked, result.memory);
 
+  recorder.begin("text_encoder");
   const Stopwatch text_watch;
-  const TextBatch text = state.encode(request, plan, memory);
+  const TextBatch text = encode(request, plan, memory);
   recorder.finish("text_encoder");
+  recorder.begin("transformer");
   Tensor latents;
   {
-    Model& model = state.model;
     WeightResidency residency(model.weights.transformer, Transformer::kLayerPrefix,
                               memory.stage("transformer").residency);
     const ListeningScope listening(model.transformer, residency);
     const TransformerContext context = model.transformer.prepare(
         text.text_bth, text.text_lens, plan.latent_height, plan.latent_width, request.trace);
     result.timings.text_encoder_seconds = text_watch.seconds();
-    latents =
-        state.denoise(request, plan, context, state.initial_latents(request, plan), result.timings);
+    latents = denoise(request, plan, context, initial_latents(request, plan), result.timings);
   }
   ops.release_cache();
   recorder.finish("transformer");
 
+  recorder.begin("vae");
   const Stopwatch vae_watch;
-  result.images = state.decode(request, latents, memory.decode_limit_bytes);
+  result.images = decode(request, latents, memory.decode_limit_bytes);
   result.timings.vae_decoder_seconds = vae_watch.seconds();
   recorder.finish("vae");
   ops.release_cache();
   for (const auto& ids : plan.prompt_ids)
     result.prompt_tokens.push_back(static_cast<int>(ids.size()));
-  result.peak_activation_bytes = ops.peak_memory_bytes();
+  result.peak_activation_bytes = recorder.peak_activation_bytes();
   return result;
 }
 
@@ -253,9 +280,20 @@ CheckedPlan Pipeline::State::checked_plan(const Request& request) const {
   }
   // Pictures are decoded one at a time, but for a trace.
   if (request.trace == nullptr) memory.images = 1;
-  MemoryPlan memory_plan = plan_memory(model.configs, model.weights, memory);
-  require_fit(memory_plan);
-  return {std::move(plan), std::move(memory_plan)};
+  const auto device = backend->device_memory();
+  if (!device) {
+    CheckedPlan checked{std::move(plan), plan_memory(model.configs, model.weights, memory), {}};
+    require_fit(checked.memory);
+    return checked;
+  }
+  DevicePlan device_plan = plan_device(model.configs, model.weights, memory, offload,
+                                       device->free_bytes + device->held_bytes);
+  require_device_fit(device_plan, backend->name());
+  const std::uint64_t decode_limit = device_decode_limit(device_plan, model.configs.vae, memory);
+  memory.limit_bytes = 0;  // the host's pages of the files come and go as it likes
+  MemoryPlan host = plan_memory(model.configs, model.weights, memory);
+  host.decode_limit_bytes = decode_limit;
+  return {std::move(plan), std::move(host), std::move(device_plan)};
 }
 
 /// What is held between requests.

@@ -6,6 +6,7 @@
 #include <tuple>
 #include <vector>
 
+#include "backend/ascend/ascend_backend.h"
 #include "backend/cpu/cpu_backend.h"
 #include "verify/conformance.h"
 
@@ -41,6 +42,32 @@ INSTANTIATE_TEST_SUITE_P(Cpu, CpuConformance,
                          testing::Combine(testing::ValuesIn(cpu_kernel_names()),
                                           testing::Values(DType::f32, DType::bf16),
                                           testing::ValuesIn(verify::conformance_cases())),
+                         test_name);
+
+class AscendConformance : public testing::TestWithParam<Parameters> {};
+
+TEST_P(AscendConformance, Holds) {
+  if (ascend_info().cards.empty()) GTEST_SKIP() << "no device";
+  const auto ops = make_ascend_backend({.attention = std::get<0>(GetParam())});
+  expect_conformance(*ops, GetParam());
+}
+
+INSTANTIATE_TEST_SUITE_P(Ascend, AscendConformance,
+                         testing::Combine(testing::Values("auto"),
+                                          testing::Values(DType::f32, DType::bf16),
+                                          testing::ValuesIn(verify::conformance_cases())),
+                         test_name);
+
+/// Every form that attention can take, on the cases of attention.
+std::vector<ConformanceCase> attention_only() {
+  const auto cases = verify::attention_cases();
+  return {cases.begin(), cases.end()};
+}
+
+INSTANTIATE_TEST_SUITE_P(AscendForms, AscendConformance,
+                         testing::Combine(testing::Values("lengths", "mask", "composed"),
+                                          testing::Values(DType::f32, DType::bf16),
+                                          testing::ValuesIn(attention_only())),
                          test_name);
 
 /// The suite itself: a backend that computes something slightly else must be found out.

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "backend/ascend/ascend_backend.h"
 #include "backend/cpu/cpu_backend.h"
 #include "models/ministral.h"
 #include "models/transformer.h"
@@ -77,7 +78,17 @@ void expect_stored(const Case& golden_case, const std::string& key, const Tensor
 
 class RealWidth : public ::testing::TestWithParam<std::string> {
  protected:
-  std::unique_ptr<Backend> ops = make_cpu_backend({0, GetParam()});
+  void SetUp() override {
+    if (GetParam() != "ascend") {
+      ops = make_cpu_backend({0, GetParam()});
+    } else if (!ascend_info().cards.empty()) {
+      ops = make_ascend_backend();
+    } else {
+      GTEST_SKIP() << "no device";
+    }
+  }
+
+  std::unique_ptr<Backend> ops;
 };
 
 TEST_P(RealWidth, TransformerLayer) {
@@ -178,6 +189,9 @@ TEST_P(RealWidth, VaeDecoder) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, RealWidth, ::testing::ValuesIn(cpu_kernel_names()),
+                         [](const auto& param_info) { return param_info.param; });
+
+INSTANTIATE_TEST_SUITE_P(Ascend, RealWidth, ::testing::Values("ascend"),
                          [](const auto& param_info) { return param_info.param; });
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "ernie_image/pipeline.h"
+#include "support/device.h"
 #include "support/golden.h"
 
 namespace ernie_image {
@@ -46,6 +47,7 @@ TensorMap run(const Case& golden_case, Precision precision) {
   options.model =
       golden::data_path("reference/models/" + golden_case.json["model"].get<std::string>());
   options.precision = precision;
+  options.device = test_device();
   TensorMap actual;
   Request request = request_of(golden_case, &actual);
   if (precision == Precision::bf16) {  // the goldens' bf16 run begins with the rounded float noise

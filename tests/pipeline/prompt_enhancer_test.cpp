@@ -14,7 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "backend/cpu/cpu_backend.h"
+#include "support/device.h"
 #include "support/golden.h"
 
 namespace ernie_image {
@@ -30,7 +30,7 @@ std::vector<std::int32_t> to_ids(const Tensor& tensor) {
 class GoldenEnhancer : public ::testing::TestWithParam<std::string> {
  protected:
   Case golden_case{golden::data_path("reference/pe/" + GetParam())};
-  std::unique_ptr<Backend> ops = make_cpu_backend();
+  std::unique_ptr<Backend> ops = make_test_backend();
   PromptEnhancer enhancer{
       *ops, resolve_model(golden::data_path("reference/models/" + GetParam().substr(0, 6))),
       DType::f32};
@@ -89,7 +89,7 @@ INSTANTIATE_TEST_SUITE_P(Reference, GoldenEnhancer,
 TEST(EmbeddedEnhancer, WritesItsGoldenCaptions) {
   std::ifstream file(golden::data_path("emoji-tiny/pe_golden.json"));
   const auto cases = nlohmann::json::parse(file);
-  const auto ops = make_cpu_backend();
+  const auto ops = make_test_backend();
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const PromptEnhancer enhancer(*ops, resolve_model(kEmbeddedModel), dtype);
     EnhanceOptions greedy;
@@ -107,7 +107,7 @@ TEST(EmbeddedEnhancer, WritesItsGoldenCaptions) {
 }
 
 TEST(EmbeddedEnhancer, TheSameSeedWritesTheSameText) {
-  const auto ops = make_cpu_backend();
+  const auto ops = make_test_backend();
   const PromptEnhancer enhancer(*ops, resolve_model(kEmbeddedModel), DType::f32);
   EnhanceOptions hot;
   hot.temperature = 5;
@@ -123,7 +123,7 @@ TEST(EmbeddedEnhancer, TheSameSeedWritesTheSameText) {
 }
 
 TEST(EmbeddedEnhancer, StopsAtTheTokenLimitAndSaysSo) {
-  const auto ops = make_cpu_backend();
+  const auto ops = make_test_backend();
   const PromptEnhancer enhancer(*ops, resolve_model(kEmbeddedModel), DType::f32);
   EnhanceOptions options;
   options.temperature = 0;
@@ -134,7 +134,7 @@ TEST(EmbeddedEnhancer, StopsAtTheTokenLimitAndSaysSo) {
 }
 
 TEST(EmbeddedEnhancer, APromptThatFillsTheContextIsAnError) {
-  const auto ops = make_cpu_backend();
+  const auto ops = make_test_backend();
   const PromptEnhancer enhancer(*ops, resolve_model(kEmbeddedModel), DType::f32);
   std::string prompt;
   for (int i = 0; i < 600; ++i) prompt += "apple ";

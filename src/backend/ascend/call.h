@@ -1,0 +1,175 @@
+// The two-phase call of aclnn, written once: descriptors made from views, phase 1, workspace,
+// phase 2, and an error that names operation, types and shapes.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "backend/ascend/device.h"
+#include "backend/ascend/memory.h"
+#include "backend/ascend/view.h"
+#include "core/tensor.h"
+#include "ernie_image/cancel.h"
+
+namespace ernie_image::ascend {
+
+struct Scalar {
+  float value;
+};
+struct Integers {
+  std::vector<std::int64_t> values;
+  bool present = true;  ///< false: the null pointer of an optional parameter
+};
+struct ViewList {
+  std::vector<View> views;
+};
+
+/// Objects of aclnn for the time of one call; they may go once phase 2 has returned.
+class TensorObject {
+ public:
+  explicit TensorObject(const View& view);
+  ~TensorObject();
+  TensorObject(const TensorObject&) = delete;
+  TensorObject& operator=(const TensorObject&) = delete;
+  aclTensor* get() const { return tensor_; }
+
+ private:
+  aclTensor* tensor_ = nullptr;
+};
+
+class ListObject {
+ public:
+  explicit ListObject(const ViewList& list);
+  ~ListObject();  // with the tensors in it, as aclDestroyTensorList does
+  ListObject(const ListObject&) = delete;
+  ListObject& operator=(const ListObject&) = delete;
+  aclTensorList* get() const { return list_; }
+
+ private:
+  aclTensorList* list_ = nullptr;
+};
+
+class ScalarObject {
+ public:
+  explicit ScalarObject(Scalar scalar);
+  ~ScalarObject();
+  ScalarObject(const ScalarObject&) = delete;
+  ScalarObject& operator=(const ScalarObject&) = delete;
+  aclScalar* get() const { return scalar_; }
+
+ private:
+  aclScalar* scalar_ = nullptr;
+};
+
+class IntegersObject {
+ public:
+  explicit IntegersObject(const Integers& integers);
+  ~IntegersObject();
+  IntegersObject(const IntegersObject&) = delete;
+  IntegersObject& operator=(const IntegersObject&) = delete;
+  aclIntArray* get() const { return array_; }
+
+ private:
+  aclIntArray* array_ = nullptr;
+};
+
+/// A blank before a word of a description. Not `" " + text`, in which GCC 12 sees an overlap that
+/// is not there (its bug 105651).
+inline std::string word(const std::string& text) { return std::string(1, ' ').append(text); }
+
+/// How a parameter is held during a call: objects for what aclnn has objects for, else itself.
+template <typename T>
+struct Held {
+  T value;
+  explicit Held(const T& v) : value(v) {}
+  T get() const { return value; }
+  static std::string text(const T&) { return ""; }
+};
+template <>
+struct Held<View> : TensorObject {
+  using TensorObject::TensorObject;
+  static std::string text(const View& view) { return word(to_string(view)); }
+};
+template <>
+struct Held<Tensor> : TensorObject {
+  explicit Held(const Tensor& tensor) : TensorObject(View(tensor)) {}
+  static std::string text(const Tensor& tensor) { return word(to_string(View(tensor))); }
+};
+template <>
+struct Held<ViewList> : ListObject {
+  using ListObject::ListObject;
+  static std::string text(const ViewList& list);
+};
+template <>
+struct Held<Scalar> : ScalarObject {
+  using ScalarObject::ScalarObject;
+  static std::string text(Scalar scalar) { return word(std::to_string(scalar.value)); }
+};
+template <>
+struct Held<Integers> : IntegersObject {
+  using IntegersObject::IntegersObject;
+  static std::string text(const Integers& integers);
+};
+
+class Staging;
+
+/// What operations are put into: a card, its compute queue, its memory.
+class Stream {
+ public:
+  explicit Stream(int device_index);
+  ~Stream();
+
+  const Device& device() const { return *device_; }
+  const Queue& queue() const { return *queue_; }
+  MemoryPool& memory() const { return *memory_; }
+  Staging& staging() const { return *staging_; }
+  std::shared_ptr<const Device> shared_device() const { return device_; }
+  std::shared_ptr<const Queue> shared_queue() const { return queue_; }
+  std::string name() const { return "ascend:" + std::to_string(device_->index()); }
+
+  void set_cancel_token(std::shared_ptr<const CancelToken> token) { cancel_ = std::move(token); }
+
+  /// Uninitialised device memory from the pool.
+  Tensor empty(DType dtype, Shape shape) const;
+
+  /// operation(arguments...), queued. An operation on nothing, a result without elements, must not
+  /// come here.
+  template <typename... Parameters, typename... Arguments>
+  void call(const Operation<Parameters...>& operation, const Arguments&... arguments);
+
+ private:
+  void* workspace(std::uint64_t bytes);
+  void begin_call() const;
+
+  std::shared_ptr<Device> device_;
+  std::shared_ptr<Queue> queue_;
+  std::shared_ptr<MemoryPool> memory_;
+  std::unique_ptr<Staging> staging_;
+  DeviceBlock workspace_;  // grows to the most that any operation asked for
+  std::shared_ptr<const CancelToken> cancel_;
+};
+
+template <typename... Parameters, typename... Arguments>
+void Stream::call(const Operation<Parameters...>& operation, const Arguments&... arguments) {
+  begin_call();
+  const auto described = [&](const char* phase) {
+    std::string text = operation.name + std::string(phase) + " of";
+    ((text += Held<Arguments>::text(arguments)), ...);
+    return text;
+  };
+  std::tuple<Held<Arguments>...> held(arguments...);
+  std::uint64_t bytes = 0;
+  aclOpExecutor* executor = nullptr;
+  const aclnnStatus planned = std::apply(
+      [&](const auto&... object) { return operation.plan(object.get()..., &bytes, &executor); },
+      held);
+  if (planned != 0) require(planned, described("GetWorkspaceSize"));
+  const aclnnStatus launched = operation.launch(workspace(bytes), bytes, executor, queue_->get());
+  if (launched != 0) require(launched, described(""));
+}
+
+}  // namespace ernie_image::ascend

@@ -1,0 +1,79 @@
+// Memory of one card: a caching pool for activations, plain blocks for weights, pinned host memory.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "backend/ascend/device.h"
+
+namespace ernie_image::ascend {
+
+/// Kernels may read past the end of what they are given: every block has this much to spare.
+inline constexpr std::size_t kSpareBytes = 32;
+
+/// A block of the card, freed with the object, which may be only when no queued work uses it.
+class DeviceBlock {
+ public:
+  DeviceBlock() = default;
+  /// Throws Error(out_of_memory).
+  DeviceBlock(const Device& device, std::size_t bytes);
+  ~DeviceBlock();
+  DeviceBlock(DeviceBlock&& other) noexcept;
+  DeviceBlock& operator=(DeviceBlock&& other) noexcept;
+
+  std::byte* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  const Device* device_ = nullptr;
+  std::byte* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+/// Host memory from which the card copies by itself.
+class PinnedBlock {
+ public:
+  explicit PinnedBlock(std::size_t bytes);
+  ~PinnedBlock();
+  PinnedBlock(const PinnedBlock&) = delete;
+  PinnedBlock& operator=(const PinnedBlock&) = delete;
+
+  std::byte* data() const { return data_; }
+
+ private:
+  std::byte* data_ = nullptr;
+};
+
+/// Activations. A block that was given back is handed out again at once, although the queue may not
+/// have passed its last use: whoever gets it queues behind that. For this all users of one pool
+/// share one queue.
+class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
+ public:
+  MemoryPool(std::shared_ptr<const Device> device, std::shared_ptr<const Queue> queue)
+      : device_(std::move(device)), queue_(std::move(queue)) {}
+  ~MemoryPool();
+
+  /// May outlive everything but the pool, which it keeps. Throws Error(out_of_memory).
+  std::shared_ptr<std::byte> allocate(std::size_t bytes);
+
+  std::size_t peak_bytes() const;
+  void reset_peak();
+  /// Waits for the queue and frees what nobody holds.
+  void release_cache();
+
+ private:
+  DeviceBlock take(std::size_t size);
+  void give_back(DeviceBlock block);
+
+  std::shared_ptr<const Device> device_;
+  std::shared_ptr<const Queue> queue_;
+  mutable std::mutex mutex_;
+  std::map<std::size_t, std::vector<DeviceBlock>> free_;  // by size
+  std::size_t used_ = 0;
+  std::size_t peak_ = 0;
+};
+
+}  // namespace ernie_image::ascend

@@ -1,0 +1,55 @@
+// The operations of backend.h on device tensors; each file of this folder is a subject.
+#pragma once
+
+#include <string>
+
+#include "backend/ascend/call.h"
+#include "backend/backend.h"
+
+namespace ernie_image::ascend {
+
+// ---- elementwise.cpp -------------------------------------------------------------------------
+
+Tensor add(Stream& stream, const Tensor& a, const Tensor& b);
+Tensor multiply(Stream& stream, const Tensor& a, const View& b);
+Tensor silu(Stream& stream, const Tensor& x);
+Tensor silu_mul(Stream& stream, const Tensor& gate, const Tensor& up);
+Tensor gelu_mul(Stream& stream, const Tensor& gate, const Tensor& up);
+Tensor gated_add(Stream& stream, const Tensor& x, Chunk gate, const Tensor& y);
+Tensor cast(Stream& stream, const Tensor& x, DType dtype);
+
+/// One vector of a modulation as [B, 1, H], to be broadcast over the rows.
+View chunk_view(Chunk chunk, std::int64_t width);
+
+// ---- dense.cpp -------------------------------------------------------------------------------
+
+/// weight: [N, K] of any float type; bias f32 [N] or empty.
+Tensor linear(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias);
+
+// ---- norm.cpp --------------------------------------------------------------------------------
+
+/// weight: f32 [H].
+Tensor rms_norm(Stream& stream, const Tensor& x, const Tensor& weight, float eps);
+Tensor rms_norm_modulate(Stream& stream, const Tensor& x, const Tensor& weight, float eps,
+                         Chunk scale, Chunk shift);
+Tensor layer_norm_modulate(Stream& stream, const Tensor& x, float eps, Chunk scale, Chunk shift);
+/// weight: f32 [D] or empty.
+Tensor norm_rope(Stream& stream, const Tensor& x, const Tensor& weight, float eps,
+                 const RotaryTable& rotary);
+
+// ---- layout.cpp ------------------------------------------------------------------------------
+
+Tensor concat_rows(Stream& stream, const Tensor& a, const Tensor& b);
+Tensor slice_rows(Stream& stream, const Tensor& x, std::int64_t begin, std::int64_t count);
+Tensor transpose_rows(Stream& stream, const Tensor& x);
+
+// ---- images.cpp ------------------------------------------------------------------------------
+
+/// weight: [C_out, C_in, k, k] of any float type; bias f32 [C_out].
+Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias);
+/// weight, bias: f32 [C].
+Tensor group_norm(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                  int groups, float eps, Activation activation);
+Tensor upsample_nearest2x(Stream& stream, const Tensor& x);
+
+}  // namespace ernie_image::ascend

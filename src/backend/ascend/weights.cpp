@@ -1,0 +1,203 @@
+#include "backend/ascend/weights.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#include "backend/ascend/layer_stream.h"
+#include "backend/ascend/upload.h"
+#include "ernie_image/error.h"
+
+namespace ernie_image::ascend {
+namespace {
+
+constexpr std::size_t kAlignment = 512;
+/// Where no stage has said what it needs.
+constexpr std::size_t kActivationReserve = std::size_t{2} << 30;
+
+void require_supported(const Weight& weight) {
+  if (weight.dtype == DType::f32 || weight.dtype == DType::f16 || weight.dtype == DType::bf16)
+    return;
+  throw Error(ErrorKind::unsupported,
+              "ascend: weight " + weight.name + " " + ernie_image::to_string(weight.shape) +
+                  " is " + std::string(dtype_name(weight.dtype)) + "; expected F32, F16 or BF16");
+}
+
+/// "model.layers.7." of "model.layers.7.mlp.up_proj.weight"; empty for what is in no layer.
+std::string layer_of(const std::string& name) {
+  constexpr std::string_view kLayers = "layers.";
+  const std::size_t at = name.find(kLayers);
+  if (at == std::string::npos) return "";
+  const std::size_t end = name.find('.', at + kLayers.size());
+  return end == std::string::npos ? "" : name.substr(0, end + 1);
+}
+
+std::string network_of(const std::string& layer) {
+  return layer.substr(0, layer.find_last_of('.', layer.size() - 2));
+}
+
+std::size_t bytes_of(const Weight& weight, bool widen) {
+  return widen ? static_cast<std::size_t>(num_elements(weight.shape)) * size_of(DType::f32)
+               : weight.size_bytes();
+}
+
+}  // namespace
+
+WeightGroup::~WeightGroup() {
+  if (block.data() == nullptr) return;
+  if (device->try_bind()) cann().aclrtSynchronizeStream(queue->get());  // queued work may read it
+}
+
+void fill(const WeightGroup& group, std::byte* target, Staging& staging, const Queue& queue) {
+  for (const WeightGroup::Entry& entry : group.entries) {
+    const Weight& source = entry.source;
+    if (!entry.widen || source.dtype == DType::f32) {
+      staging.copy(target + entry.offset, source.data, source.size_bytes(), queue);
+      continue;
+    }
+    Tensor raw = Tensor::host(source.dtype, source.shape);
+    std::memcpy(raw.bytes(), source.data, raw.size_bytes());
+    const Tensor wide = to_float(raw);
+    staging.copy(target + entry.offset, wide.bytes(), wide.size_bytes(), queue);
+  }
+}
+
+WeightStore::WeightStore(Stream& stream, Offload offload)
+    : stream_(stream),
+      offload_(offload),
+      reserve_(std::min(kActivationReserve, stream.device().total_bytes() / 8)),
+      layers_(std::make_unique<LayerStream>(stream)) {}
+
+WeightStore::~WeightStore() = default;
+
+WeightHandle WeightStore::prepare(const Weight& weight, WeightUse use) {
+  require_supported(weight);
+  const auto prepared = std::make_shared<AscendWeight>();
+  prepared->source = weight;
+  prepared->use = use;
+  if (weight.data != nullptr && use != WeightUse::embedding) place(*prepared);
+  return prepared;
+}
+
+void WeightStore::place(AscendWeight& weight) {
+  const std::string layer = layer_of(weight.source.name);
+  const bool continues = open_ != nullptr && !layer.empty() && open_->layer == layer &&
+                         open_->block.data() == nullptr && !open_->chain->decided;
+  if (!continues) start_group(layer);
+  const bool widen = weight.use == WeightUse::vector;
+  weight.group = open_;
+  weight.entry = open_->entries.size();
+  open_->entries.push_back({weight.source, widen, open_->bytes});
+  const std::size_t size = bytes_of(weight.source, widen) + kSpareBytes;
+  open_->bytes += (size + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+void WeightStore::start_group(const std::string& layer) {
+  const auto group = std::make_shared<WeightGroup>(stream_.shared_device(), stream_.shared_queue());
+  group->layer = layer;
+  if (!layer.empty()) {
+    const bool same_network = open_ != nullptr && open_->chain != nullptr &&
+                              !open_->chain->decided &&
+                              network_of(open_->layer) == network_of(layer);
+    group->chain = same_network ? open_->chain : std::make_shared<LayerChain>();
+    group->index = group->chain->layers.size();
+    group->chain->layers.push_back(group);
+  }
+  std::erase_if(groups_, [](const auto& known) { return known.expired(); });
+  groups_.push_back(group);
+  open_ = group;
+}
+
+Tensor WeightStore::resident(const PreparedWeight& prepared) {
+  const auto& weight = static_cast<const AscendWeight&>(prepared);
+  assert(weight.group != nullptr);
+  open_ = nullptr;  // loading has ended
+  WeightGroup& group = *weight.group;
+  stream_.device().bind();
+  std::byte* base = nullptr;
+  if (is_streamed(group)) {
+    base = layers_->use(weight.group);
+  } else {
+    if (group.block.data() == nullptr) load(group);
+    base = group.block.data();
+  }
+  group.stage_done = false;
+  const WeightGroup::Entry& entry = group.entries[weight.entry];
+  return {entry.widen ? DType::f32 : weight.source.dtype, weight.source.shape, base + entry.offset,
+          weight.group};
+}
+
+/// Decided for all layers of a network when the first is used in a stage.
+bool WeightStore::is_streamed(const WeightGroup& group) {
+  if (group.chain == nullptr) return false;
+  LayerChain& chain = *group.chain;
+  if (chain.decided) return chain.streamed;
+  chain.decided = true;
+  chain.streamed = offload_ == Offload::layers || (offload_ == Offload::automatic && !fits(chain));
+  return chain.streamed;
+}
+
+/// Makes room for all layers and what the stage needs beside them. If there is not enough, those
+/// that are there from an earlier, smaller stage leave.
+bool WeightStore::fits(LayerChain& chain) {
+  std::size_t missing = reserve_;
+  for (const auto& layer : chain.layers) {
+    const auto live = layer.lock();
+    if (live == nullptr) continue;
+    live->stage_done = false;
+    if (live->block.data() == nullptr) missing += live->bytes;
+  }
+  make_room(missing);
+  if (stream_.device().free_bytes() >= missing) return true;
+  stream_.queue().synchronize();
+  for (const auto& layer : chain.layers) {
+    if (const auto live = layer.lock()) live->block = DeviceBlock();
+  }
+  return false;
+}
+
+void WeightStore::load(WeightGroup& group) {
+  make_room(group.bytes);
+  group.block = DeviceBlock(stream_.device(), group.bytes);
+  fill(group, group.block.data(), stream_.staging(), stream_.queue());
+}
+
+void WeightStore::make_room(std::size_t bytes) {
+  if (offload_ == Offload::none || stream_.device().free_bytes() >= bytes) return;
+  stream_.memory().release_cache();
+  evict(true, bytes);
+}
+
+/// Until so much is free.
+void WeightStore::evict(bool only_finished, std::size_t wanted_free) {
+  stream_.queue().synchronize();
+  for (const auto& group : live_groups()) {
+    if (stream_.device().free_bytes() >= wanted_free) return;
+    if (!only_finished || group->stage_done) group->block = DeviceBlock();
+  }
+}
+
+std::vector<std::shared_ptr<WeightGroup>> WeightStore::live_groups() {
+  std::vector<std::shared_ptr<WeightGroup>> live;
+  for (const auto& known : groups_) {
+    if (auto group = known.lock()) live.push_back(std::move(group));
+  }
+  return live;
+}
+
+void WeightStore::begin_stage(std::uint64_t activation_bytes) {
+  open_ = nullptr;  // loading has ended
+  reserve_ = activation_bytes;
+  for (const auto& group : live_groups()) {
+    if (group->chain != nullptr) group->chain->decided = false;
+  }
+}
+
+void WeightStore::end_stage() {
+  for (const auto& group : live_groups()) group->stage_done = true;
+  layers_->release();
+  if (offload_ == Offload::encoder || offload_ == Offload::layers)
+    evict(true, stream_.device().total_bytes());
+}
+
+}  // namespace ernie_image::ascend

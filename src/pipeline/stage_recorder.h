@@ -1,0 +1,48 @@
+// The stages of a run as the device and the report see them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "backend/backend.h"
+#include "pipeline/device_plan.h"
+#include "pipeline/memory_plan.h"
+#include "pipeline/memory_sampler.h"
+#include "pipeline/plan.h"
+
+namespace ernie_image {
+
+/// What is to be made, and in how much memory.
+struct CheckedPlan {
+  GenerationPlan generation;
+  MemoryPlan memory;                 ///< of the host
+  std::optional<DevicePlan> device;  ///< of a device with memory of its own
+};
+
+/// Tells the device what begins and ends, and notes what each stage took beside what was planned.
+class StageRecorder {
+ public:
+  /// All must outlive it.
+  StageRecorder(Backend& ops, const CheckedPlan& plan, std::vector<StageMemory>& stages)
+      : ops_(ops), plan_(plan), stages_(stages) {}
+
+  void begin(std::string_view name);
+  void finish(std::string_view name);
+
+  /// Of the stages that are finished.
+  std::uint64_t peak_activation_bytes() const { return peak_activation_bytes_; }
+
+ private:
+  StageMemory on_host(const PlanStage& stage);
+  StageMemory on_device(const DeviceStage& stage) const;
+
+  Backend& ops_;
+  const CheckedPlan& plan_;
+  std::vector<StageMemory>& stages_;
+  std::uint64_t peak_activation_bytes_ = 0;
+  MemorySampler sampler_;
+};
+
+}  // namespace ernie_image

@@ -1,0 +1,110 @@
+#include <algorithm>
+
+#include "operation.h"
+
+using namespace standin;
+
+namespace {
+
+/// Rows of patches of one picture [C, H, W]: [H * W, C * k * k].
+Values patches_of(const float* picture, std::int64_t channels, std::int64_t height,
+                  std::int64_t width, std::int64_t kernel) {
+  const std::int64_t depth = channels * kernel * kernel;
+  Values patches(static_cast<std::size_t>(height * width * depth), 0.0f);
+  for (std::int64_t y = 0; y < height; ++y) {
+    for (std::int64_t x = 0; x < width; ++x) {
+      float* patch = patches.data() + (y * width + x) * depth;
+      for (std::int64_t c = 0; c < channels; ++c) {
+        for (std::int64_t tap = 0; tap < kernel * kernel; ++tap, ++patch) {
+          const std::int64_t row = y + tap / kernel - kernel / 2;
+          const std::int64_t column = x + tap % kernel - kernel / 2;
+          if (row < 0 || row >= height || column < 0 || column >= width) continue;
+          *patch = picture[(c * height + row) * width + column];
+        }
+      }
+    }
+  }
+  return patches;
+}
+
+void convolve(const aclTensor& input, const aclTensor& weight, const aclTensor& bias,
+              const aclTensor& out) {
+  const Values pictures = read(input);
+  const Values kernels = read(weight);
+  const Values offsets = read(bias);
+  const std::int64_t channels = input.dims[1], height = input.dims[2], width = input.dims[3];
+  const std::int64_t outputs = weight.dims[0], pixels = height * width;
+  const std::int64_t depth = channels * weight.dims[2] * weight.dims[3];
+  Values result(static_cast<std::size_t>(element_count(out)));
+  for (std::int64_t b = 0; b < input.dims[0]; ++b) {
+    const Values patches = patches_of(pictures.data() + b * channels * pixels, channels, height,
+                                      width, weight.dims[2]);
+    float* const planes = result.data() + b * outputs * pixels;
+    multiply_transposed(kernels.data(), patches.data(), planes, outputs, depth, pixels);
+    for (std::int64_t i = 0; i < outputs * pixels; ++i)
+      planes[i] += offsets[static_cast<std::size_t>(i / pixels)];
+  }
+  write(out, result);
+}
+
+}  // namespace
+
+STANDIN_OPERATION(Convolution, const aclTensor* x, const aclTensor* weight, const aclTensor* bias,
+                  const aclIntArray* stride, const aclIntArray* padding,
+                  const aclIntArray* dilation, bool transposed, const aclIntArray* output_padding,
+                  const std::int64_t groups, aclTensor* out, std::int8_t cube_math_type) {
+  Plan plan("aclnnConvolution");
+  plan.input(x, "input", false, ACL_FORMAT_NCHW);
+  plan.input(weight, "weight", false, ACL_FORMAT_NCHW);
+  plan.input(bias, "bias");
+  plan.output(out, "output", false, ACL_FORMAT_NCHW);
+  plan.require(stride && padding && dilation && output_padding, "an array is null", kNullPointer);
+  if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
+  plan.require(x->dims.size() == 4 && weight->dims.size() == 4 && out->dims.size() == 4,
+               "tensors of rank 4 are needed");
+  plan.require(is_float(x->dtype) && x->dtype == weight->dtype && x->dtype == bias->dtype &&
+                   x->dtype == out->dtype,
+               "input, weight, bias and output must have one dtype");
+  plan.require(x->dtype != ACL_BF16 || cube_math_type != 2, "cubeMathType 2 is refused for BF16");
+  plan.require(!transposed && groups == 1 && stride->values == std::vector<std::int64_t>{1, 1} &&
+                   dilation->values == std::vector<std::int64_t>{1, 1},
+               "the stand-in has plain convolutions only");
+  if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
+  plan.require(
+      padding->values == std::vector<std::int64_t>{weight->dims[2] / 2, weight->dims[3] / 2} &&
+          weight->dims[2] == weight->dims[3],
+      "the stand-in has padding that keeps the size only");
+  plan.require(weight->dims[1] == x->dims[1] && out->dims[1] == weight->dims[0] &&
+                   out->dims[0] == x->dims[0] && out->dims[2] == x->dims[2] &&
+                   out->dims[3] == x->dims[3] && bias->dims == std::vector{weight->dims[0]},
+               "shapes do not fit");
+  return plan.finish(workspace_bytes, executor,
+                     [a = *x, w = *weight, b = *bias, y = *out] { convolve(a, w, b, y); });
+}
+
+STANDIN_OPERATION(UpsampleNearest2d, const aclTensor* x, const aclIntArray* size, aclTensor* out) {
+  Plan plan("aclnnUpsampleNearest2d");
+  plan.input(x, "self", false, ACL_FORMAT_NHWC);
+  plan.output(out, "out", false, ACL_FORMAT_NHWC);
+  plan.require(size != nullptr, "outputSize is null", kNullPointer);
+  if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
+  plan.require(x->dims.size() == 4 && out->dims.size() == 4, "tensors of rank 4 are needed");
+  plan.require(x->dtype == out->dtype, "dtypes differ");
+  if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
+  const std::vector<std::int64_t> doubled = {2 * x->dims[1], 2 * x->dims[2]};
+  plan.require(size->values == doubled && out->dims[1] == doubled[0] && out->dims[2] == doubled[1],
+               "the stand-in doubles only");
+  plan.require(*std::max_element(out->dims.begin(), out->dims.end()) <= 1 << 20,
+               "an axis is longer than 2^20");
+  return plan.finish(workspace_bytes, executor, [a = *x, y = *out] {
+    const Values values = read(a);
+    const std::int64_t channels = a.dims[3], width = a.dims[2];
+    Values result(static_cast<std::size_t>(element_count(y)));
+    for (std::int64_t i = 0; i < element_count(y); ++i) {
+      const std::int64_t column = i / channels % (2 * width), line = i / channels / (2 * width);
+      result[static_cast<std::size_t>(i)] = values[static_cast<std::size_t>(
+          (line / 2 * width + column / 2) * channels + i % channels)];
+    }
+    write(y, result, Rounding::exact);
+  });
+}

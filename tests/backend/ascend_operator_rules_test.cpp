@@ -1,0 +1,117 @@
+// Rules of operators: types, shapes, formats.
+#include "ascend_rules.h"
+
+namespace ernie_image::ascend {
+namespace {
+
+constexpr std::int8_t kKeep = 0;
+
+class AscendOperatorRules : public AscendRules {
+ protected:
+  Tensor empty(DType dtype, const Shape& shape) { return stream->empty(dtype, shape); }
+};
+
+TEST_F(AscendOperatorRules, ProductsTakeOneType) {
+  const Tensor x = filled(DType::bf16, {4, 8}), w = filled(DType::bf16, {8, 6});
+  const Tensor wide = filled(DType::f32, {8, 6});
+  const Tensor y = empty(DType::bf16, {4, 6});
+  const std::int8_t fp16 = 2;
+  EXPECT_TRUE(refuses("one dtype", cann().Mm, x, wide, y, kKeep));
+  EXPECT_TRUE(refuses("dtype of self", cann().Mm, x, w, empty(DType::f32, {4, 6}), kKeep));
+  EXPECT_TRUE(refuses("cubeMathType 2", cann().Mm, x, w, y, fp16));
+  EXPECT_TRUE(refuses("do not make", cann().Mm, x, w, empty(DType::bf16, {4, 5}), kKeep));
+  EXPECT_TRUE(refuses("rank 3", cann().BatchMatMul, x, w, y, kKeep));
+}
+
+TEST_F(AscendOperatorRules, RmsNormTakesFiveCombinationsOfTypes) {
+  const Tensor x = filled(DType::bf16, {4, 8}), wide = filled(DType::f32, {4, 8});
+  const Tensor gamma = filled(DType::f32, {8}), narrow_gamma = filled(DType::bf16, {8});
+  const Tensor y = empty(DType::bf16, {4, 8}), wide_y = empty(DType::f32, {4, 8});
+  const Tensor rstd = empty(DType::f32, {4, 1});
+  const auto norm = [&](const Tensor& in, const Tensor& weight, const Tensor& out,
+                        const Tensor& statistics) {
+    stream->call(cann().RmsNorm, in, weight, 1e-6, out, statistics);
+  };
+  EXPECT_NO_THROW(norm(x, gamma, y, rstd));
+  EXPECT_NO_THROW(norm(x, narrow_gamma, y, rstd));
+  EXPECT_NO_THROW(norm(wide, gamma, wide_y, rstd));
+  EXPECT_TRUE(refused("gamma", [&] { norm(wide, narrow_gamma, wide_y, rstd); }));
+  EXPECT_TRUE(refused("yOut", [&] { norm(x, gamma, wide_y, rstd); }));
+  EXPECT_TRUE(refused("rstdOut", [&] { norm(x, gamma, y, empty(DType::bf16, {4, 1})); }));
+  EXPECT_TRUE(refused("rstdOut", [&] { norm(x, gamma, y, empty(DType::f32, {4})); }));
+}
+
+TEST_F(AscendOperatorRules, GroupNormTakesParametersOfItsTypeAndEightAxes) {
+  const Tensor x = filled(DType::bf16, {1, 4, 6}), gamma = filled(DType::f32, {4});
+  const Tensor y = empty(DType::bf16, {1, 4, 6}), mean = empty(DType::bf16, {1, 2});
+  const Tensor rstd = empty(DType::bf16, {1, 2});
+  const std::int64_t one = 1, channels = 4, pixels = 6, groups = 2, three = 3;
+  EXPECT_TRUE(refuses("gamma and beta must have the dtype", cann().GroupNorm, x, gamma, gamma, one,
+                      channels, pixels, groups, 1e-6, y, mean, rstd));
+  EXPECT_TRUE(refuses("do not divide", cann().GroupNormSiluV2, x, gamma, gamma, three, 1e-6, false,
+                      y, mean, rstd));
+  EXPECT_TRUE(
+      refuses("eps", cann().GroupNormSiluV2, x, gamma, gamma, groups, 0.0, false, y, mean, rstd));
+  EXPECT_TRUE(refuses("dtype of self", cann().GroupNormSiluV2, x, gamma, gamma, groups, 1e-6, false,
+                      y, empty(DType::f32, {1, 2}), rstd));
+}
+
+TEST_F(AscendOperatorRules, GroupNormSiluWritesDenseResultsOnly) {
+  const Tensor x = filled(DType::bf16, {1, 4, 6}), gamma = filled(DType::f32, {4});
+  const Tensor y = empty(DType::bf16, {1, 6, 4}), mean = empty(DType::bf16, {1, 2});
+  const std::int64_t groups = 2;
+  EXPECT_TRUE(refuses("outputs must be dense", cann().GroupNormSiluV2, x, gamma, gamma, groups,
+                      1e-6, false, View(y).with_axes_swapped(1, 2), mean,
+                      empty(DType::bf16, {1, 2})));
+}
+
+TEST_F(AscendOperatorRules, ConvolutionsNeedTheirFormatAndOneType) {
+  const Tensor x = filled(DType::bf16, {1, 3, 4, 4}), w = filled(DType::bf16, {2, 3, 1, 1});
+  const Tensor y = empty(DType::bf16, {1, 2, 4, 4});
+  const auto conv = [&](const View& input, const Tensor& bias) {
+    stream->call(cann().Convolution, input, View(w).as(ACL_FORMAT_NCHW), bias, Integers{{1, 1}},
+                 Integers{{0, 0}}, Integers{{1, 1}}, false, Integers{{0, 0}}, std::int64_t{1},
+                 View(y).as(ACL_FORMAT_NCHW), kKeep);
+  };
+  EXPECT_TRUE(refused("format", [&] { conv(x, filled(DType::bf16, {2})); }));
+  EXPECT_TRUE(
+      refused("one dtype", [&] { conv(View(x).as(ACL_FORMAT_NCHW), filled(DType::f32, {2})); }));
+}
+
+/// FRACTAL_NZ among them: no tensor here went through TransMatmulWeight.
+TEST_F(AscendOperatorRules, OtherOperationsTakePlainFormatsOnly) {
+  const Tensor x = filled(DType::f32, {1, 2, 2, 2}), y = empty(DType::f32, {1, 2, 2, 2});
+  EXPECT_TRUE(refuses("format", cann().Silu, View(x).as(ACL_FORMAT_NCHW), y));
+  EXPECT_TRUE(refuses("format", cann().Silu, View(x).as(static_cast<aclFormat>(29)), y));
+  EXPECT_TRUE(refuses("format", cann().UpsampleNearest2d, x, Integers{{4, 4}}, y));
+}
+
+TEST_F(AscendOperatorRules, UpsamplingHasALargestSide) {
+  const std::int64_t width = (1 << 19) + 1;
+  const Tensor x = filled(DType::bf16, {1, 1, width, 1});
+  const Tensor y = empty(DType::bf16, {1, 2, 2 * width, 1});
+  EXPECT_TRUE(refuses("2^20", cann().UpsampleNearest2d, View(x).as(ACL_FORMAT_NHWC),
+                      Integers{{2, 2 * width}}, View(y).as(ACL_FORMAT_NHWC)));
+}
+
+TEST_F(AscendOperatorRules, ElementwiseOperationsTakeFloatsThatFit) {
+  const Tensor x = filled(DType::f32, {2, 4}), narrow = empty(DType::bf16, {2, 4});
+  EXPECT_TRUE(
+      refuses("float type", cann().Add, bools({2, 4}), x, Scalar{1}, empty(DType::f32, {2, 4})));
+  EXPECT_TRUE(refuses("dtypes differ", cann().Silu, x, narrow));
+  EXPECT_TRUE(refuses("dtypes differ", cann().GeluV2, x, std::int64_t{0}, narrow));
+  EXPECT_TRUE(refuses("approximate", cann().GeluV2, x, std::int64_t{2}, empty(DType::f32, {2, 4})));
+  EXPECT_TRUE(refuses("dtype asked for", cann().Cast, x, ACL_FLOAT, narrow));
+  EXPECT_TRUE(
+      refuses("broadcast", cann().Mul, x, filled(DType::f32, {3}), empty(DType::f32, {2, 4})));
+  EXPECT_TRUE(
+      refuses("BOOL", cann().InplaceMaskedFillScalar, empty(DType::f32, {2, 4}), x, Scalar{0}));
+}
+
+TEST_F(AscendOperatorRules, TensorsHaveEightAxesAtMost) {
+  const Tensor x = filled(DType::f32, {1, 1, 1, 1, 1, 1, 1, 1, 4});
+  EXPECT_TRUE(refuses("8 axes", cann().Silu, x, empty(DType::f32, x.shape())));
+}
+
+}  // namespace
+}  // namespace ernie_image::ascend

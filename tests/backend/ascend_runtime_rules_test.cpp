@@ -1,0 +1,339 @@
+// Rules of the runtime: start and end, memory, copies, queues.
+#include <cmath>
+#include <cstring>
+#include <thread>
+
+#include "ascend_rules.h"
+#include "backend/ascend/ascend_backend.h"
+#include "backend/ascend/operations.h"
+
+extern "C" int aclFinalize();
+
+namespace ernie_image::ascend {
+namespace {
+
+class AscendRuntimeRules : public AscendRules {
+ protected:
+  aclError copy_to_device(const Tensor& target, const void* source, const Queue& queue) {
+    return cann().aclrtMemcpyAsync(target.bytes(), target.size_bytes(), source, target.size_bytes(),
+                                   ACL_MEMCPY_HOST_TO_DEVICE, queue.get());
+  }
+};
+
+// ---- start and end -----------------------------------------------------------------------------
+
+TEST_F(AscendRuntimeRules, NothingWorksBeforeInitAndAfterFinalize) {
+  stream.reset();
+  ASSERT_EQ(STANDIN(aclFinalize)(), 0) << cann().aclGetRecentErrMsg();
+  void* memory = nullptr;
+  std::uint32_t count = 0;
+  const std::int64_t number = 1;
+  EXPECT_TRUE(fails("aclInit", cann().aclrtGetDeviceCount(&count)));
+  EXPECT_TRUE(fails("aclInit", cann().aclrtSetDevice(0)));
+  EXPECT_TRUE(fails("aclInit", cann().aclrtMalloc(&memory, 64, ACL_MEM_MALLOC_HUGE_FIRST)));
+  EXPECT_TRUE(fails("aclInit", cann().aclrtCreateStream(&memory)));
+  EXPECT_EQ(cann().aclCreateIntArray(&number, 1), nullptr);
+  EXPECT_TRUE(fails("aclInit", STANDIN(aclFinalize)()));
+  EXPECT_EQ(cann().aclInit(nullptr), 0);
+  EXPECT_EQ(cann().aclInit(nullptr), kAclRepeatInitialize);
+}
+
+TEST_F(AscendRuntimeRules, AThreadWithoutADeviceIsRefused) {
+  std::thread([&] {
+    void* memory = nullptr;
+    EXPECT_TRUE(fails("no device set", cann().aclrtMalloc(&memory, 64, ACL_MEM_MALLOC_HUGE_FIRST)));
+  }).join();
+}
+
+TEST_F(AscendRuntimeRules, FinalizeRefusesToLeaveAnythingBehind) {
+  const auto left = [&](const char* what) { return fails(what, STANDIN(aclFinalize)()); };
+  const Tensor x = filled(DType::f32, {4});
+  stream->queue().synchronize();
+  EXPECT_TRUE(left(" block"));
+  EXPECT_TRUE(left(" pinned"));
+  EXPECT_TRUE(left(" stream"));
+  EXPECT_TRUE(left(" event"));
+  const TensorObject tensor{View(x)};
+  EXPECT_TRUE(left(" tensor"));
+  const ScalarObject scalar(Scalar{1});
+  EXPECT_TRUE(left(" scalar"));
+  const IntegersObject array(Integers{{1}});
+  EXPECT_TRUE(left(" array"));
+  const ListObject list(ViewList{{View(x)}});
+  EXPECT_TRUE(left(" tensor list"));
+}
+
+TEST_F(AscendRuntimeRules, AMessageIsItsThreadsAndReadOnce) {
+  EXPECT_NE(cann().aclrtFree(nullptr), 0);
+  std::thread([] { EXPECT_EQ(cann().aclGetRecentErrMsg(), nullptr); }).join();
+  EXPECT_NE(cann().aclGetRecentErrMsg(), nullptr);
+  EXPECT_EQ(cann().aclGetRecentErrMsg(), nullptr);
+}
+
+// ---- memory ------------------------------------------------------------------------------------
+
+using AscendRuntimeRulesDeathTest = AscendRuntimeRules;
+
+TEST_F(AscendRuntimeRulesDeathTest, TheHostCannotTouchDeviceMemory) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const DeviceBlock block(stream->device(), 64);
+  EXPECT_DEATH(*reinterpret_cast<volatile char*>(block.data()) = 1, "");
+}
+
+TEST_F(AscendRuntimeRules, FreshMemoryIsNan) {
+  const DeviceBlock block(stream->device(), 4 * sizeof(float));
+  float values[4] = {};
+  ASSERT_EQ(cann().aclrtMemcpy(values, 16, block.data(), 16, ACL_MEMCPY_DEVICE_TO_HOST), 0);
+  for (const float value : values) EXPECT_TRUE(std::isnan(value));
+}
+
+TEST_F(AscendRuntimeRules, FreedMemoryIsRefusedAndItsAddressNotUsedAgain) {
+  const void* freed = nullptr;
+  {
+    const DeviceBlock block(stream->device(), 4096);
+    freed = block.data();
+  }
+  const DeviceBlock next(stream->device(), 4096);
+  EXPECT_NE(next.data(), freed);
+  float host[4] = {};
+  EXPECT_TRUE(
+      fails("not allocated", cann().aclrtMemcpy(host, 16, freed, 16, ACL_MEMCPY_DEVICE_TO_HOST)));
+}
+
+TEST_F(AscendRuntimeRules, WrongAllocationsAndFreesAreRefused) {
+  void* memory = nullptr;
+  EXPECT_TRUE(fails("0 bytes", cann().aclrtMalloc(&memory, 0, ACL_MEM_MALLOC_HUGE_FIRST)));
+  EXPECT_TRUE(fails("0 bytes", cann().aclrtMallocHost(&memory, 0)));
+  EXPECT_TRUE(fails("null", cann().aclrtFree(nullptr)));
+  ASSERT_EQ(cann().aclrtMalloc(&memory, 1024, ACL_MEM_MALLOC_HUGE_FIRST), 0);
+  EXPECT_TRUE(fails("not a block", cann().aclrtFree(static_cast<std::byte*>(memory) + 512)));
+  EXPECT_EQ(cann().aclrtFree(memory), 0);
+  EXPECT_TRUE(fails("not a block", cann().aclrtFree(memory)));
+  int on_the_stack = 0;
+  EXPECT_TRUE(fails("not pinned", cann().aclrtFreeHost(&on_the_stack)));
+}
+
+TEST_F(AscendRuntimeRules, FullMemoryIsAnErrorWithTheNumbers) {
+  STANDIN(standin_set_capacity)(0, 1 << 20);
+  EXPECT_TRUE(refused("--offload", [&] { stream->empty(DType::f32, {1 << 20}); }));
+  STANDIN(standin_set_capacity)(0, std::uint64_t{64} << 30);
+}
+
+TEST_F(AscendRuntimeRules, MemoryFreedBeforeItsWorkRanIsFound) {
+  DeviceBlock block(stream->device(), 4096);
+  STANDIN(standin_hold)(1);
+  const Tensor x(DType::f32, {4}, block.data(), nullptr);
+  stream->call(cann().InplaceFillScalar, x, Scalar{1});
+  EXPECT_TRUE(fails("aclnnInplaceFillScalar", cann().aclrtFree(block.data())));
+  STANDIN(standin_hold)(0);
+  EXPECT_TRUE(refused("queued", [&] { stream->queue().synchronize(); }));
+}
+
+TEST_F(AscendRuntimeRules, FreeingWithoutHavingWaitedIsFoundEvenIfTheWorkHasRun) {
+  DeviceBlock block(stream->device(), 4096);
+  const Tensor x(DType::f32, {4}, block.data(), nullptr);
+  stream->call(cann().InplaceFillScalar, x, Scalar{1});
+  StandinBooks before{}, now{};
+  STANDIN(standin_books)(0, &before);
+  for (int i = 0; i < 100; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  STANDIN(standin_books)(0, &now);
+  EXPECT_TRUE(fails("aclnnInplaceFillScalar", cann().aclrtFree(block.data())));
+  STANDIN(standin_forget_violations)();
+  stream->queue().synchronize();
+}
+
+// ---- copies ------------------------------------------------------------------------------------
+
+TEST_F(AscendRuntimeRules, CopiesOfTheWrongSideOrSizeAreRefused) {
+  const Tensor x = filled(DType::f32, {4});
+  stream->queue().synchronize();
+  float host[4] = {}, other[4] = {};
+  EXPECT_TRUE(fails("source is device memory",
+                    cann().aclrtMemcpy(x.bytes(), 16, x.bytes(), 16, ACL_MEMCPY_HOST_TO_DEVICE)));
+  EXPECT_TRUE(fails("target is not device",
+                    cann().aclrtMemcpy(host, 16, other, 16, ACL_MEMCPY_HOST_TO_DEVICE)));
+  EXPECT_TRUE(fails("source is not device",
+                    cann().aclrtMemcpy(host, 16, other, 16, ACL_MEMCPY_DEVICE_TO_HOST)));
+  EXPECT_TRUE(fails("larger than its target",
+                    cann().aclrtMemcpy(host, 8, x.bytes(), 16, ACL_MEMCPY_DEVICE_TO_HOST)));
+  EXPECT_TRUE(fails("past the end", cann().aclrtMemcpy(x.bytes(), 1 << 20, host, 1 << 20,
+                                                       ACL_MEMCPY_HOST_TO_DEVICE)));
+}
+
+TEST_F(AscendRuntimeRules, AQueuedCopyFromHostToHostIsRefused) {
+  PinnedBlock a(64), b(64);
+  EXPECT_TRUE(fails("neither side is the device",
+                    cann().aclrtMemcpyAsync(a.data(), 64, b.data(), 64, aclrtMemcpyKind{},
+                                            stream->queue().get())));
+}
+
+TEST_F(AscendRuntimeRules, ACopyWithoutWaitingReadsWhatIsNotThereYetAndIsFound) {
+  const Tensor x = filled(DType::f32, {4});
+  stream->queue().synchronize();
+  STANDIN(standin_hold)(1);
+  const Tensor y = stream->empty(DType::f32, {4});
+  stream->call(cann().Silu, x, y);
+  float values[4] = {};
+  ASSERT_EQ(cann().aclrtMemcpy(values, 16, y.bytes(), 16, ACL_MEMCPY_DEVICE_TO_HOST), 0);
+  EXPECT_TRUE(std::isnan(values[0]));
+  STANDIN(standin_hold)(0);
+  EXPECT_TRUE(refused("without waiting for the aclnnSilu", [&] { download(*stream, y); }));
+  STANDIN(standin_forget_violations)();
+  EXPECT_EQ(download(*stream, y).data<float>()[0], 0.0f);
+}
+
+TEST_F(AscendRuntimeRules, ACopyFromPinnedMemoryIsDeferred) {
+  const Tensor target = stream->empty(DType::f32, {16});
+  PinnedBlock pinned(64);
+  std::memset(pinned.data(), 1, 64);
+  STANDIN(standin_hold)(1);
+  ASSERT_EQ(copy_to_device(target, pinned.data(), stream->queue()), 0);
+  float values[16] = {};
+  ASSERT_EQ(cann().aclrtMemcpy(values, 64, target.bytes(), 64, ACL_MEMCPY_DEVICE_TO_HOST), 0);
+  EXPECT_TRUE(std::isnan(values[0]));
+  STANDIN(standin_hold)(0);
+  STANDIN(standin_forget_violations)();
+  stream->queue().synchronize();
+}
+
+TEST_F(AscendRuntimeRules, ACopyFromOrdinaryMemoryComesBackWhenItIsDone) {
+  const Tensor target = stream->empty(DType::f32, {16});
+  std::vector<float> host(16, 3.0f);
+  ASSERT_EQ(copy_to_device(target, host.data(), stream->queue()), 0);
+  host.assign(16, 4.0f);  // no harm
+  EXPECT_EQ(download(*stream, target).data<float>()[15], 3.0f);
+}
+
+TEST_F(AscendRuntimeRules, APinnedBufferChangedTooEarlyIsFound) {
+  PinnedBlock pinned(64);
+  std::memset(pinned.data(), 1, 64);
+  const Tensor target = stream->empty(DType::f32, {16});
+  STANDIN(standin_hold)(1);
+  ASSERT_EQ(copy_to_device(target, pinned.data(), stream->queue()), 0);
+  std::memset(pinned.data(), 2, 64);
+  STANDIN(standin_hold)(0);
+  EXPECT_TRUE(refused("pinned", [&] { stream->queue().synchronize(); }));
+}
+
+TEST_F(AscendRuntimeRules, PinnedMemoryFreedBeforeItsCopyRanIsFound) {
+  const Tensor target = stream->empty(DType::f32, {16});
+  PinnedBlock pinned(64);
+  std::memset(pinned.data(), 1, 64);
+  STANDIN(standin_hold)(1);
+  ASSERT_EQ(copy_to_device(target, pinned.data(), stream->queue()), 0);
+  EXPECT_TRUE(fails("queued copy", cann().aclrtFreeHost(pinned.data())));
+  STANDIN(standin_hold)(0);
+  STANDIN(standin_forget_violations)();
+  stream->queue().synchronize();
+}
+
+// ---- queues ------------------------------------------------------------------------------------
+
+TEST_F(AscendRuntimeRules, QueuesAreOrderedByEventsOnly) {
+  const Tensor x = filled(DType::f32, {4});
+  const Tensor y = stream->empty(DType::f32, {4});
+  stream->call(cann().Silu, x, y);
+  const Queue other;
+  PinnedBlock pinned(16);
+  std::memset(pinned.data(), 0, 16);
+  ASSERT_EQ(copy_to_device(y, pinned.data(), other), 0);
+  EXPECT_TRUE(refused("no event orders them", [&] { other.synchronize(); }));
+  STANDIN(standin_forget_violations)();
+  stream->queue().synchronize();
+}
+
+TEST_F(AscendRuntimeRules, AnEventOrdersTwoQueues) {
+  const Tensor x = filled(DType::f32, {4});
+  const Tensor y = stream->empty(DType::f32, {4});
+  stream->call(cann().Silu, x, y);
+  const Queue other;
+  Event done;
+  done.record(stream->queue());
+  done.hold(other);
+  PinnedBlock pinned(16);
+  std::memset(pinned.data(), 0, 16);
+  ASSERT_EQ(copy_to_device(y, pinned.data(), other), 0);
+  EXPECT_NO_THROW(other.synchronize());
+}
+
+TEST_F(AscendRuntimeRules, AQueueDestroyedBeforeItsWorkRanIsFound) {
+  const Tensor target = stream->empty(DType::f32, {16});
+  PinnedBlock pinned(64);
+  std::memset(pinned.data(), 1, 64);
+  void* queue = nullptr;
+  ASSERT_EQ(cann().aclrtCreateStream(&queue), 0);
+  STANDIN(standin_hold)(1);
+  ASSERT_EQ(cann().aclrtMemcpyAsync(target.bytes(), 64, pinned.data(), 64,
+                                    ACL_MEMCPY_HOST_TO_DEVICE, queue),
+            0);
+  cann().aclrtDestroyStream(queue);
+  STANDIN(standin_hold)(0);
+  EXPECT_NE(violation().find("destroyed before its copy ran"), std::string::npos) << violation();
+}
+
+TEST_F(AscendRuntimeRules, AQueueAndMemoryOfAnotherDeviceAreRefused) {
+  const Tensor x = filled(DType::f32, {4});
+  ASSERT_EQ(cann().aclrtSetDevice(1), 0);
+  void* queue = nullptr;
+  ASSERT_EQ(cann().aclrtCreateStream(&queue), 0);
+  ASSERT_EQ(cann().aclrtSetDevice(0), 0);
+  PinnedBlock pinned(16);
+  std::memset(pinned.data(), 0, 16);
+  EXPECT_TRUE(fails("another device", cann().aclrtMemcpyAsync(x.bytes(), 16, pinned.data(), 16,
+                                                              ACL_MEMCPY_HOST_TO_DEVICE, queue)));
+  std::thread([&] {
+    ASSERT_EQ(cann().aclrtSetDevice(1), 0);
+    EXPECT_TRUE(fails("another device's", cann().aclrtMemcpy(pinned.data(), 16, x.bytes(), 16,
+                                                             ACL_MEMCPY_DEVICE_TO_HOST)));
+  }).join();
+  cann().aclrtDestroyStream(queue);
+}
+
+// ---- what the backend does about it
+// --------------------------------------------------------------
+
+TEST_F(AscendRuntimeRules, AFaultOfTheQueueIsAnErrorAndNotForgotten) {
+  STANDIN(standin_fail)("aclrtSynchronizeStream", 1, 507015);
+  EXPECT_TRUE(refused("507015", [&] { stream->queue().synchronize(); }));
+  EXPECT_NO_THROW(stream->queue().synchronize());
+}
+
+TEST_F(AscendRuntimeRules, AnErrorNamesOperationTypesShapesAndTheDevicesWords) {
+  STANDIN(standin_fail)("aclnnSilu", 1, 561002);
+  const Tensor x = filled(DType::bf16, {2, 3});
+  try {
+    silu(*stream, x);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::device);
+    const std::string message = error.what();
+    for (const char* part : {"aclnnSilu", "BF16 [2, 3]", "561002", "ordered by a test"})
+      EXPECT_NE(message.find(part), std::string::npos) << message;
+  }
+}
+
+TEST_F(AscendRuntimeRules, TheSecondOfTwoCallsCanBeOrderedToFail) {
+  STANDIN(standin_fail)("aclnnSiluGetWorkspaceSize", 2, 161002);
+  const Tensor x = filled(DType::bf16, {2, 3});
+  EXPECT_NO_THROW(silu(*stream, x));
+  EXPECT_TRUE(refused("161002", [&] { silu(*stream, x); }));
+}
+
+TEST_F(AscendRuntimeRules, NothingIsLeftBehind) {
+  stream.reset();
+  StandinBooks before{}, after{};
+  STANDIN(standin_books)(0, &before);
+  {
+    const auto ops = make_ascend_backend();
+    const Tensor x = ops->upload(round_to(Tensor::host(DType::f32, {2, 4, 2, 24}), DType::bf16));
+    ops->download(ops->attention(x, x, x, {AttentionMask::Kind::causal, {}}, 0.2f));
+  }
+  STANDIN(standin_books)(0, &after);
+  EXPECT_EQ(after.blocks, before.blocks);
+  EXPECT_EQ(after.pinned_blocks, before.pinned_blocks);
+  EXPECT_EQ(after.objects, before.objects);
+  EXPECT_EQ(after.violations, 0u) << violation();
+}
+
+}  // namespace
+}  // namespace ernie_image::ascend

@@ -1,0 +1,153 @@
+// `--device ascend` from the command line, on the stand-in for CANN and without any.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "program.h"
+
+namespace ernie_image::cli_test {
+namespace {
+
+using Names = std::vector<std::string>;
+using nlohmann::json;
+
+/// Found through the toolkit's folder alone, by the program's second way.
+Outcome on_standin(const Names& arguments, Names environment = {}) {
+  environment.push_back(std::string("ASCEND_HOME_PATH=") + ERNIE_IMAGE_ASCEND_STANDIN + "/whole");
+  return run_program(arguments, {.environment = environment});
+}
+
+bool has_cann() { return run_program({"devices", "--json"}).json()["ascend"]["problem"] == ""; }
+
+// ---- without CANN
+// --------------------------------------------------------------------------------
+
+TEST(WithoutCann, DevicesSaysWhatWasLookedForWhereAndWhatToDo) {
+  if (has_cann()) GTEST_SKIP() << "this machine has CANN";
+  const Outcome outcome = run_program({"devices"}, {.environment = {"ASCEND_HOME_PATH=/nowhere"}});
+  EXPECT_EQ(outcome.exit_code, 0);
+  for (const char* part :
+       {"cpu: ", "ascend: none", "libascendcl.so", "LD_LIBRARY_PATH", "/nowhere", "set_env.sh"})
+    EXPECT_NE(outcome.out.find(part), std::string::npos) << part << " in " << outcome.out;
+}
+
+TEST(WithoutCann, TheDeviceIsAnErrorThatSaysTheSame) {
+  if (has_cann()) GTEST_SKIP() << "this machine has CANN";
+  const TemporaryFolder folder;
+  const Outcome outcome = run_program(quick_run(folder / "a.png", {"--device", "ascend"}));
+  EXPECT_EQ(outcome.exit_code, 1);
+  for (const char* part : {"libascendcl.so", "LD_LIBRARY_PATH", "ASCEND_HOME_PATH", "set_env.sh"})
+    EXPECT_NE(outcome.err.find(part), std::string::npos) << part << " in " << outcome.err;
+  EXPECT_TRUE(folder.names().empty());
+}
+
+// ---- on the stand-in
+// -----------------------------------------------------------------------------
+
+TEST(OnStandin, DevicesListsCardsAndOperations) {
+  const Outcome outcome = on_standin({"devices"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  for (const char* part : {"ascend:0: Ascend910B-standin", "ascend:1: ", "aclnnMm: present"})
+    EXPECT_NE(outcome.out.find(part), std::string::npos) << part << " in " << outcome.out;
+}
+
+TEST(OnStandin, DevicesNamesTheFallbackOfWhatIsAbsent) {
+  const json ascend = on_standin({"devices", "--json"}, {"ERNIE_IMAGE_ASCEND_WITHOUT="
+                                                         "aclnnFlashAttentionScore"})
+                          .json()["ascend"];
+  EXPECT_EQ(ascend["operations"]["aclnnMm"], "present");
+  EXPECT_EQ(ascend["operations"]["aclnnFlashAttentionScore"],
+            "absent, fallback: attention composed of BatchMatMul and Softmax");
+  EXPECT_EQ(ascend["problem"], "");
+}
+
+TEST(OnStandin, AnOperationThatNothingReplacesIsNamed) {
+  const Outcome outcome = on_standin({"devices"}, {"ERNIE_IMAGE_ASCEND_WITHOUT=aclnnMm"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_NE(outcome.out.find("aclnnMm: absent, and needed"), std::string::npos) << outcome.out;
+  EXPECT_NE(outcome.out.find("this CANN lacks aclnnMm"), std::string::npos) << outcome.out;
+}
+
+/// CANN from 8.5 on has its operations in several libraries.
+TEST(OnStandin, OperationsAreFoundInSplitLibraries) {
+  const std::string home = std::string("ASCEND_HOME_PATH=") + ERNIE_IMAGE_ASCEND_STANDIN + "/split";
+  const json ascend = run_program({"devices", "--json"}, {.environment = {home}}).json()["ascend"];
+  EXPECT_EQ(ascend["problem"], "");
+  for (const auto& [name, state] : ascend["operations"].items())
+    EXPECT_EQ(state, "present") << name;
+  EXPECT_EQ(std::ranges::count(ascend["libraries"], "libopapi_math.so"), 1);
+  EXPECT_EQ(std::ranges::count(ascend["libraries"], "libopapi.so"), 0);
+}
+
+// The stand-in's plain loops take 16 s of one core for it; sanitizers make that minutes.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr const char* kSide = "64";
+constexpr const char* kSteps = "2";
+#else
+constexpr const char* kSide = "256";
+constexpr const char* kSteps = "8";
+#endif
+
+/// The specification's evaluation.
+TEST(OnStandin, Bf16PassesTheEvaluationAgainstFp32) {
+  const TemporaryFolder folder;
+  const Outcome outcome = on_standin(
+      {"eval",        "--device", "ascend",      "-H",           kSide,
+       "-W",          kSide,      "--num-steps", kSteps,         "--seed",
+       "42",          "--runs",   "1",           "--baseline",   "fp32",
+       "--candidate", "bf16",     "--json",      "--output-dir", folder.path().string()});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err << outcome.out;
+  const json report = outcome.json();
+  EXPECT_EQ(report["status"], "PASSED");
+  EXPECT_EQ(report["candidates"][0]["device"], "ascend");
+  EXPECT_LT(report["candidates"][0]["accuracy"]["mean"]["nmse_percent"], 1.0);
+  EXPECT_GT(report["candidates"][0]["accuracy"]["mean"]["nmse_percent"], 0.0);
+}
+
+TEST(OnStandin, APictureKeepsItsDeviceAndIsMadeAgain) {
+  const TemporaryFolder folder;
+  const std::string picture = folder / "a.png";
+  const Outcome made = on_standin(quick_run(
+      picture, {"--device", "ascend:1", "--offload", "layers", "--ascend-attention", "mask"}));
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const std::string bytes = read_bytes(picture);
+  EXPECT_NE(bytes.find("\"ascend_attention\":\"mask\""), std::string::npos);
+  EXPECT_NE(bytes.find("\"offload\":\"layers\""), std::string::npos);
+  const Outcome again = on_standin({"rerun", picture});
+  EXPECT_EQ(again.exit_code, 0) << again.out << again.err;
+  const Outcome elsewhere = run_program({"rerun", picture, "--device", "cpu", "--quiet"});
+  EXPECT_EQ(elsewhere.err, "");  // other pixels, perhaps, but no error
+}
+
+TEST(OnStandin, SeveralCardsDrawThePicturesOfOne) {
+  const TemporaryFolder folder;
+  for (const std::string device : {"ascend:0", "ascend:0,1"}) {
+    const Outcome outcome = on_standin(
+        quick_run(folder / (device + "-%d.png"), {"--device", device, "--num-images", "3"}));
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  }
+  ASSERT_EQ(folder.names().size(), 6u);
+  const Outcome again = on_standin({"rerun", folder / "ascend:0,1-2.png", "--device", "ascend:0"});
+  EXPECT_EQ(again.exit_code, 0) << again.out << again.err;
+}
+
+TEST(OnStandin, TheEnhancerWritesWhatTheCpuWrites) {
+  const Names enhance = {"enhance", "-p", "a red apple", "--pe-temperature", "0", "--json"};
+  Names on_card = enhance;
+  on_card.insert(on_card.end(), {"--device", "ascend"});
+  const Outcome device = on_standin(on_card);
+  ASSERT_EQ(device.exit_code, 0) << device.err;
+  EXPECT_EQ(device.json()["ids"], run_program(enhance).json()["ids"]);
+}
+
+TEST(OnStandin, InspectPlansTheMemoryOfTheCard) {
+  const auto peak = [](const std::string& offload) {
+    const Outcome outcome =
+        on_standin({"inspect", "--json", "--device", "ascend", "--offload", offload});
+    return outcome.json()["device_plan"]["peak_bytes"].get<double>();
+  };
+  EXPECT_LT(peak("layers"), peak("none"));
+}
+
+}  // namespace
+}  // namespace ernie_image::cli_test

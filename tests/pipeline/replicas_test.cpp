@@ -1,0 +1,122 @@
+// One request on several cards.
+#include "pipeline/replicas.h"
+
+#include <gtest/gtest.h>
+
+#include "backend/registry.h"
+#include "ernie_image/error.h"
+#include "support/device.h"
+#include "support/golden.h"
+
+namespace ernie_image {
+namespace {
+
+TEST(DeviceList, IsOneNameForEachCard) {
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(split_device_list("cpu"), Names{"cpu"});
+  EXPECT_EQ(split_device_list("ascend"), Names{"ascend"});
+  EXPECT_EQ(split_device_list("ascend:3"), Names{"ascend:3"});
+  EXPECT_EQ(split_device_list("ascend:0,1,12"), (Names{"ascend:0", "ascend:1", "ascend:12"}));
+  for (const char* wrong : {"", "gpu", "cpu:0", "ascend:", "ascend:0,", "ascend:,1", "ascend:0,x",
+                            "ascend:0,0", "ascend:-1", "ascend:99999999999"})
+    EXPECT_THROW(split_device_list(wrong), Error) << wrong;
+  std::string endless = "ascend:0";
+  for (int i = 1; i < 1000; ++i) endless += "," + std::to_string(i);
+  EXPECT_THROW(split_device_list(endless), Error);
+}
+
+Request two_prompts_twice() {
+  Request request;
+  request.prompts = {"a", "b"};
+  request.negative_prompts = {"x", "y"};
+  request.num_images_per_prompt = 2;
+  request.on_progress = [](const Progress&) {};
+  return request;
+}
+
+TEST(Replicas, EachPartHasItsPicturesPromptsAndNoise) {
+  const std::vector<float> latents = {0, 1, 2, 3, 4, 5, 6, 7};  // two a picture
+  const auto parts = split_request(two_prompts_twice(), latents, 3);
+  ASSERT_EQ(parts.size(), 3u);
+  EXPECT_EQ(parts[0].prompts, (std::vector<std::string>{"a"}));
+  EXPECT_EQ(parts[1].prompts, (std::vector<std::string>{"a"}));
+  EXPECT_EQ(parts[2].prompts, (std::vector<std::string>{"b", "b"}));
+  EXPECT_EQ(parts[2].negative_prompts, (std::vector<std::string>{"y", "y"}));
+  EXPECT_EQ(parts[2].latents, (std::vector<float>{4, 5, 6, 7}));
+  EXPECT_TRUE(parts[0].on_progress);
+  EXPECT_FALSE(parts[1].on_progress);
+  EXPECT_EQ(split_request(two_prompts_twice(), latents, 9).size(), 4u);
+}
+
+TEST(Replicas, ResultsAreJoinedInOrder) {
+  Result first, second;
+  first.images = {{1, 1, {0, 0, 0}}, {1, 1, {1, 1, 1}}};
+  second.images = {{1, 1, {2, 2, 2}}, {1, 1, {3, 3, 3}}};
+  first.prompt_tokens = {5, 5};
+  second.prompt_tokens = {7, 7};
+  first.timings.step_seconds = {1, 4};
+  second.timings.step_seconds = {2, 3};
+  const Result all = join_results(two_prompts_twice(), {first, second});
+  ASSERT_EQ(all.images.size(), 4u);
+  EXPECT_EQ(all.images[3].rgb[0], 3);
+  EXPECT_EQ(all.prompt_tokens, (std::vector<int>{5, 7}));
+  EXPECT_EQ(all.timings.step_seconds, (std::vector<double>{2, 4}));
+}
+
+TEST(Replicas, AllRunsAreWaitedForBeforeAnErrorIsThrown) {
+  bool finished = false;
+  const auto fails = []() -> Result { throw Error(ErrorKind::device, "broken"); };
+  const auto works = [&]() -> Result {
+    finished = true;
+    return {};
+  };
+  EXPECT_THROW(run_together({fails, works}), Error);
+  EXPECT_TRUE(finished);
+}
+
+/// On the stand-in, which has two cards.
+class ReplicasOnCards : public ::testing::Test {
+ protected:
+  static std::vector<Image> draw(const std::string& device, const Request& request,
+                                 Precision precision = Precision::fp32) {
+    LoadOptions options;
+    options.model = golden::data_path("reference/models/tiny_a");
+    options.device = device;
+    options.precision = precision;
+    return Pipeline::load(options).generate(request).images;
+  }
+  static Request request() {
+    Request request;
+    request.prompts = {"a red apple", "two green pears on a table, beside a cup"};
+    request.num_images_per_prompt = 2;
+    request.height_px = request.width_px = 64;
+    request.num_inference_steps = 2;
+    return request;
+  }
+  static void expect_same(const std::vector<Image>& a, const std::vector<Image>& b) {
+    ASSERT_EQ(a.size(), b.size());
+    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_EQ(a[i].rgb, b[i].rgb) << i;
+  }
+  void SetUp() override {
+    if (test_device() != "ascend") GTEST_SKIP() << "for the stand-in's two cards";
+  }
+};
+
+TEST_F(ReplicasOnCards, OneSeedGivesThePicturesOfOneCard) {
+  expect_same(draw("ascend:0,1", request()), draw("ascend:0", request()));
+}
+
+TEST_F(ReplicasOnCards, ASeedForEachPictureGivesThePicturesOfOneCard) {
+  Request each = request();
+  each.seeds = {1, 2, 3, 4};
+  each.guidance_scale = 3.0;
+  each.negative_prompts = {"blurred", "dark"};
+  expect_same(draw("ascend:0,1", each, Precision::bf16), draw("ascend:1", each, Precision::bf16));
+}
+
+TEST_F(ReplicasOnCards, ACardThatIsNotThereIsAnError) {
+  EXPECT_THROW(draw("ascend:0,7", request()), Error);
+}
+
+}  // namespace
+}  // namespace ernie_image
