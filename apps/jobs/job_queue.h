@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "ernie_image/error.h"
 #include "jobs/job.h"
 
 namespace ernie_image {
@@ -58,6 +59,18 @@ struct WorkerInfo {
 struct QueueCounts {
   int queued = 0;
   int running = 0;
+};
+
+/// What `submit` throws when as many jobs wait as may. `retry_after` is an estimate of when a place
+/// will be free.
+class QueueFull : public Error {
+ public:
+  QueueFull(const std::string& message, std::chrono::seconds retry_after)
+      : Error(ErrorKind::unsupported, message), retry_after_(retry_after) {}
+  std::chrono::seconds retry_after() const noexcept { return retry_after_; }
+
+ private:
+  std::chrono::seconds retry_after_;
 };
 
 /// Safe to call from any thread. Every function throws Error(ErrorKind::device) if the store cannot
