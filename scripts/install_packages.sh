@@ -6,13 +6,14 @@ PACKAGES=(
   g++ cmake ninja-build ccache pkg-config
   nlohmann-json3-dev libcli11-dev
   libpng-dev libjpeg-dev libwebp-dev
+  libsqlite3-dev libhiredis-dev
   libpcre2-dev libssl-dev libcurl4-openssl-dev
   libgtest-dev libbenchmark-dev xz-utils python3 python3-numpy
 )
 
 # What only tests need: pictures, schemas and pages are looked at with other programs than ours.
 # shellcheck disable=SC2034
-TEST_PACKAGES=(python3-jsonschema python3-pil chromium)
+TEST_PACKAGES=(redis-server python3-jsonschema python3-pil chromium)
 
 # Optional: matrix products for processors with AMX or AVX512_BF16.
 if [[ $(dpkg --print-architecture 2>/dev/null) == amd64 ]]; then PACKAGES+=(libdnnl-dev); fi

@@ -1,0 +1,203 @@
+// What the queue of one process promises beyond the others: its file.
+#include "jobs/sqlite_queue.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <random>
+
+#include "jobs/support.h"
+
+namespace ernie_image {
+namespace {
+
+using namespace test;
+namespace fs = std::filesystem;
+
+class SqliteQueueTest : public TemporaryFolder {
+ protected:
+  QueueOptions options() const {
+    QueueOptions options;
+    options.jobs_db = path("jobs.db");
+    options.output_directory = path("pictures");
+    return options;
+  }
+
+  /// A database with a queued, a running and a completed job; their ids.
+  std::vector<std::string> write_three_jobs() const {
+    SqliteQueue queue(options());
+    std::vector<std::string> ids;
+    for (const char* prompt : {"done", "running", "queued"}) {
+      ids.push_back(queue.submit(small_request(prompt), "ann", prompt).id);
+    }
+    queue.claim(worker_named("w"), 2, kNoTime);
+    queue.complete(ids[0], "w", result_of("bytes"));
+    return ids;
+  }
+};
+
+TEST_F(SqliteQueueTest, KeepsJobsWhenReopened) {
+  const std::vector<std::string> ids = write_three_jobs();
+  SqliteQueue queue(options());
+  EXPECT_EQ(queue.image(ids[0], 0), "bytes");
+  EXPECT_EQ(queue.find(ids[1])->state, JobState::queued);
+  EXPECT_EQ(queue.submit(small_request("x"), "ann", "queued").id, ids[2]);
+  const std::vector<Job> jobs = queue.claim(worker_named("w"), 2, kNoTime);
+  ASSERT_EQ(jobs.size(), 2u);
+  EXPECT_EQ(jobs[0].id, ids[1]);
+  EXPECT_EQ(jobs[0].attempts, 2);
+  EXPECT_EQ(jobs[1].id, ids[2]);
+  EXPECT_EQ(jobs[1].attempts, 1);
+}
+
+TEST_F(SqliteQueueTest, VersionsGrowAcrossProcesses) {
+  std::int64_t version = 0;
+  std::string id;
+  {
+    SqliteQueue queue(options());
+    id = queue.submit(small_request(), "ann", "").id;
+    queue.claim(worker_named("w"), 1, kNoTime);
+    for (int i = 0; i < 50; ++i) queue.report(id, "w", {}, {});
+    version = queue.find(id)->version;
+  }
+  EXPECT_GT(SqliteQueue(options()).find(id)->version, version);
+}
+
+TEST_F(SqliteQueueTest, AJobThatKillsTheProcessFails) {
+  std::string id = SqliteQueue(options()).submit(small_request(), "ann", "").id;
+  for (int i = 0; i < kMaxAttempts; ++i) {
+    SqliteQueue queue(options());
+    EXPECT_EQ(queue.claim(worker_named("w"), 1, kNoTime).size(), 1u);
+  }
+  const Job job = SqliteQueue(options()).find(id).value();
+  EXPECT_EQ(job.state, JobState::failed);
+  EXPECT_EQ(job.failure.value().kind, "worker_lost");
+}
+
+TEST_F(SqliteQueueTest, NamesPicturesByTheirJob) {
+  const std::vector<std::string> ids = write_three_jobs();
+  EXPECT_EQ(read_whole(path("pictures/" + ids[0] + "_0.png")), "bytes");
+  SqliteQueue queue(options());
+  EXPECT_TRUE(queue.remove(ids[0]));
+  EXPECT_TRUE(fs::is_empty(path("pictures")));
+}
+
+TEST_F(SqliteQueueTest, RemovesWhatADeadProcessLeft) {
+  fs::create_directories(path("pictures"));
+  const pid_t child = fork();
+  if (child == 0) _exit(0);
+  waitpid(child, nullptr, 0);
+  const std::string dead = write("pictures/.ernie-image-" + std::to_string(child) + "-0.tmp", "x");
+  const std::string own =
+      write("pictures/.ernie-image-" + std::to_string(getpid()) + "-0.tmp", "x");
+  const std::string other = write("pictures/cat.png", "x");
+  const SqliteQueue queue(options());
+  EXPECT_FALSE(fs::exists(dead));
+  EXPECT_TRUE(fs::exists(own));
+  EXPECT_TRUE(fs::exists(other));
+}
+
+TEST_F(SqliteQueueTest, RefusesAFileThatIsInUse) {
+  const SqliteQueue queue(options());
+  expect_error(ErrorKind::device, {"jobs.db", "another process"}, [&] { SqliteQueue{options()}; });
+}
+
+TEST_F(SqliteQueueTest, RefusesOtherFiles) {
+  write("jobs.db", std::string(5000, 'x'));
+  expect_error(ErrorKind::corrupt_file, {"jobs.db"}, [&] { SqliteQueue{options()}; });
+  fs::remove(path("jobs.db"));
+  SqliteDatabase(path("jobs.db")).execute_script("CREATE TABLE t(a)");
+  expect_error(ErrorKind::corrupt_file, {"another program"}, [&] { SqliteQueue{options()}; });
+  QueueOptions nowhere = options();
+  nowhere.jobs_db = path("no/such/folder/jobs.db");
+  expect_error(ErrorKind::io, {"no/such/folder"}, [&] { SqliteQueue{nowhere}; });
+}
+
+TEST_F(SqliteQueueTest, RefusesLaterVersionsAndForeignTriggers) {
+  write_three_jobs();
+  SqliteDatabase(path("jobs.db"))
+      .execute_script("CREATE TRIGGER t AFTER INSERT ON jobs BEGIN DELETE FROM jobs; END");
+  expect_error(ErrorKind::corrupt_file, {"other tables"}, [&] { SqliteQueue{options()}; });
+  SqliteDatabase(path("jobs.db")).execute_script("DROP TRIGGER t; PRAGMA user_version=9");
+  expect_error(ErrorKind::unsupported, {"version 9"}, [&] { SqliteQueue{options()}; });
+}
+
+TEST_F(SqliteQueueTest, RefusesDamagedJobs) {
+  write_three_jobs();
+  SqliteDatabase(path("jobs.db")).execute_script("UPDATE jobs SET request = '{\"kind\":7}'");
+  expect_error(ErrorKind::corrupt_file, {"jobs.db", "kind"}, [&] { SqliteQueue{options()}; });
+}
+
+/// Bytes are changed anywhere: the file is refused, or served, and nothing worse.
+TEST_F(SqliteQueueTest, SurvivesADamagedFile) {
+  write_three_jobs();
+  const std::string good = read_whole(path("jobs.db"));
+  std::mt19937 random(5);
+  int refused = 0;
+  for (int i = 0; i < 60; ++i) {
+    std::string damaged = good;
+    for (int k = 0; k < 8; ++k) damaged[random() % good.size()] = static_cast<char>(random());
+    if (i % 4 == 0) damaged.resize(random() % good.size());
+    fs::remove(path("jobs.db-wal"));
+    write("jobs.db", damaged);
+    try {
+      SqliteQueue queue(options());
+      queue.list({});
+      queue.claim(worker_named("w"), 9, kNoTime);
+    } catch (const Error& error) {
+      EXPECT_TRUE(error.kind() == ErrorKind::corrupt_file || error.kind() == ErrorKind::io ||
+                  error.kind() == ErrorKind::unsupported)
+          << error.what();
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 5);
+}
+
+/// Accepts and finishes jobs for as long as it lives, and says each id once it is accepted.
+[[noreturn]] void work_until_killed(const QueueOptions& options, int pipe) {
+  SqliteQueue queue(options);
+  while (true) {
+    const std::string id = queue.submit(small_request(), "ann", "").id;
+    if (write(pipe, id.data(), id.size()) < 0) _exit(1);
+    for (const Job& job : queue.claim(worker_named("w"), 1, kNoTime)) {
+      queue.complete(job.id, "w", result_of(std::string(30000, 'p')));
+    }
+  }
+}
+
+TEST_F(SqliteQueueTest, LosesNoAcceptedJobToKill9) {
+  std::mt19937 random(3);
+  std::string accepted;
+  for (int round = 0; round < 5; ++round) {
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    const pid_t child = fork();
+    if (child == 0) work_until_killed(options(), ends[1]);
+    close(ends[1]);
+    usleep(static_cast<useconds_t>(20000 + random() % 60000));
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    char buffer[4096];
+    for (ssize_t n = 0; (n = read(ends[0], buffer, sizeof(buffer))) > 0;)
+      accepted.append(buffer, static_cast<std::size_t>(n));
+    close(ends[0]);
+  }
+  ASSERT_GE(accepted.size(), 32u);
+  SqliteQueue queue(options());
+  for (std::size_t i = 0; i + 32 <= accepted.size(); i += 32) {
+    const auto job = queue.find(accepted.substr(i, 32));
+    ASSERT_TRUE(job);
+    if (job->state == JobState::completed) {
+      EXPECT_EQ(queue.image(job->id, 0), std::string(30000, 'p'));
+    } else {
+      EXPECT_EQ(job->state, JobState::queued);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ernie_image

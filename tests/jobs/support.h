@@ -1,0 +1,43 @@
+// Jobs, workers and queues for tests.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "io/test_files.h"
+#include "jobs/job_queue.h"
+#include "jobs/queue_options.h"
+
+namespace ernie_image::test {
+
+inline constexpr std::chrono::milliseconds kNoTime{0};
+/// Far more than anything here takes.
+inline constexpr std::chrono::milliseconds kPatience{20000};
+
+JobRequest small_request(const std::string& prompt = "a red apple");
+
+WorkerInfo worker_named(const std::string& name);
+
+FinishedImage picture(std::uint64_t seed, const std::string& content_type,
+                      const std::string& bytes);
+
+/// One picture with these bytes.
+JobResult result_of(const std::string& bytes);
+
+/// What a queue test needs of a kind of queue.
+class QueueHarness {
+ public:
+  virtual ~QueueHarness() = default;
+  /// Why the tests are skipped; empty if they can run.
+  virtual std::string problem() const { return {}; }
+  /// Where a queue of its own is, with the rest as `options` says.
+  virtual QueueOptions located(QueueOptions options) const = 0;
+};
+
+std::unique_ptr<QueueHarness> make_sqlite_harness(const std::string& folder);
+/// With a server of its own.
+std::unique_ptr<QueueHarness> make_redis_harness(const std::string& folder);
+
+}  // namespace ernie_image::test
