@@ -105,7 +105,11 @@ class Transformer {
                  const TransformerContext& context, Trace* trace) const;
 
  private:
-  Tensor time_embedding(std::span<const float> timesteps, DType dtype, const Tap& tap) const;
+  /// time_proj: f32 [B, H], timestep_embedding.
+  Tensor time_embedding(const Tensor& time_proj, DType dtype, const Tap& tap) const;
+  /// All of `forward` that happens on the device.
+  Tensor velocity(const Tensor& latents, const Tensor& time_proj, const TransformerContext& context,
+                  const Tap& tap) const;
 
   Backend& ops_;
   TransformerConfig config_;
