@@ -111,9 +111,10 @@ void add_device_flag(CLI::App& app, LoadOptions& load) {
         return is_device_name(name) ? std::string() : "\"" + name + "\" is no device";
       },
       "");
-  app.add_option("--device", load.device, "cpu (default), ascend or ascend:N for its Nth card")
+  app.add_option("--device", load.device,
+                 "cpu (default), cuda or ascend, or cuda:N and ascend:N for their Nth card")
       ->check(known)
-      ->type_name("cpu|ascend[:N]");
+      ->type_name("cpu|cuda[:N]|ascend[:N]");
   app.add_option("--offload", load.offload,
                  "when weights leave a device's memory: auto (default) when room is needed, none, "
                  "encoder when their stage is done, layers streams them from the file")
@@ -124,6 +125,15 @@ void add_device_flag(CLI::App& app, LoadOptions& load) {
                  "or composed of plain operations")
       ->check(CLI::IsMember({"auto", "lengths", "mask", "composed"}).description(""))
       ->type_name("auto|lengths|mask|composed");
+  add_cuda_attention_flag(app, load.cuda_attention);
+}
+
+void add_cuda_attention_flag(CLI::App& app, std::string& attention) {
+  app.add_option(
+         "--cuda-attention", attention,
+         "which attention NVIDIA GPUs use: auto (default, cuDNN's where it can), cudnn, own")
+      ->check(CLI::IsMember({"auto", "cudnn", "own"}).description(""))
+      ->type_name("auto|cudnn|own");
 }
 
 void add_memory_limit_flag(CLI::App& app, LoadOptions& load) {

@@ -54,7 +54,10 @@ void add_threads_flag(CLI::App& app, LoadOptions& load);
 /// --cpu-kernels
 void add_cpu_kernels_flag(CLI::App& app, LoadOptions& load);
 
-/// --device, --offload, --ascend-attention
+/// --cuda-attention
+void add_cuda_attention_flag(CLI::App& app, std::string& attention);
+
+/// --device, --offload, --ascend-attention, --cuda-attention
 void add_device_flag(CLI::App& app, LoadOptions& load);
 
 void add_memory_limit_flag(CLI::App& app, LoadOptions& load);

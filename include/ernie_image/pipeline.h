@@ -30,7 +30,7 @@ struct LoadOptions {
   Precision precision = Precision::fp32;
   /// Of the linear layers of the transformer's blocks, compressed while the model is loaded.
   Quantization quantization = Quantization::none;
-  /// "cpu", "ascend" or "ascend:N"
+  /// "cpu", "cuda", "cuda:N", "ascend" or "ascend:N"
   std::string device = "cpu";
   /// 0: every CPU the process may use.
   int num_threads = 0;
@@ -45,6 +45,8 @@ struct LoadOptions {
   std::string offload = "auto";
   /// How padding reaches Ascend's attention: "auto", "lengths", "mask" or "composed".
   std::string ascend_attention = "auto";
+  /// Which attention NVIDIA GPUs use: "auto", "cudnn" or "own".
+  std::string cuda_attention = "auto";
 };
 
 /// 8-bit RGB, row-major, 3 bytes a pixel.
