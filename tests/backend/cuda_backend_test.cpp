@@ -328,7 +328,7 @@ TEST_F(CudaMemory, LayersAreStreamedThroughTwoBuffers) {
 TEST_F(CudaMemory, StreamedLayersMayBeQuantisedOnTheWay) {
   const auto ops = make_cuda_backend({.offload = "layers"});
   const Network network(*ops, "", Quantization::int8);
-  for (int step = 0; step < 3; ++step) expect_right(network.run(), 1e-2);
+  expect_right(network.run(), 1e-2);
   // Codes, and one matrix as the file has it while it is rounded.
   EXPECT_LT(peak(), 2 * (kLayerBytes / 4 + kLayerBytes / 2) + kSlack);
 }

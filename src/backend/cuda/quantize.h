@@ -40,8 +40,15 @@ void quantize_rows(cudaStream_t queue, DType dtype, const std::byte* x, std::int
 void unpack_rows(cudaStream_t queue, const PackedLayout& layout, const std::byte* records,
                  DType dtype, std::byte* target);
 
+/// x [.., K] rotated and rounded.
+Int8Rows quantized(const Stream& stream, const Tensor& x);
+
 /// x rotated: [rows, D], of x's type.
 Tensor rotate_rows(const Stream& stream, const Tensor& x, std::int64_t rotation);
+
+/// Memory for x w^T of `columns`, and the address of a bias that may be empty.
+Tensor linear_result(const Stream& stream, const Tensor& x, std::int64_t columns);
+const float* floats_or_null(const Tensor& tensor);
 
 /// y = x w^T + bias for weights [N, K] in these forms; bias f32 [N] or empty.
 Tensor linear_int8(const Stream& stream, const Products& products, const Tensor& x,
