@@ -179,10 +179,10 @@ class Backend {
   virtual Tensor norm_rope(const Tensor& x, const PreparedWeight* norm_weight, float eps,
                            const RotaryTable& rotary) = 0;
 
-  /// softmax(q k^T * scale + mask) v with float softmax and accumulation, rounded once; a device may
-  /// round the probabilities as well, as the reference does.
-  /// q: [B, Sq, heads, D]; k, v: [B, Skv, kv_heads, D]; query head h uses kv head h / (heads /
-  /// kv_heads). causal: query i sees keys [0, i + Skv - Sq]. Result: [B, Sq, heads * D].
+  /// softmax(q k^T * scale + mask) v with float softmax and accumulation, rounded once; a device
+  /// may round the probabilities as well, as the reference does. q: [B, Sq, heads, D]; k, v: [B,
+  /// Skv, kv_heads, D]; query head h uses kv head h / (heads / kv_heads). causal: query i sees keys
+  /// [0, i + Skv - Sq]. Result: [B, Sq, heads * D].
   virtual Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
                            const AttentionMask& mask, float scale) = 0;
 
