@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if (($# == 0)); then
   mapfile -t files < <(find . -type d \( -name 'build*' -o -name .git -o -name data \) -prune \
-                         -o \( -name '*.h' -o -name '*.cpp' \) -print)
+                         -o \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' \) -print)
   set -- "${files[@]}"
 fi
 clang-format --dry-run --Werror "$@"

@@ -9,7 +9,8 @@
 namespace ernie_image {
 
 struct BenchOptions {
-  int threads = 0;  ///< 0: all
+  std::string device = "cpu";  ///< another one: bench_device.h
+  int threads = 0;             ///< 0: all
   std::string cpu_kernels = "auto";
   bool quick = false;  ///< small sizes only, few rounds
   bool json = false;

@@ -1,6 +1,8 @@
 #include "cli/bench_flags.h"
 
+#include "backend/registry.h"
 #include "cli/bench_command.h"
+#include "cli/bench_device.h"
 
 namespace ernie_image {
 namespace {
@@ -9,6 +11,7 @@ constexpr const char* kExamples =
     "Examples:\n"
     "  ernie-image bench\n"
     "  ernie-image bench --op linear,attention --sizes 1024\n"
+    "  ernie-image bench --device cuda --op linear,attention,block\n"
     "  ernie-image bench --quick --threads 1 --cpu-kernels avx2 --json";
 
 }  // namespace
@@ -23,6 +26,13 @@ Command add_bench_command(CLI::App& program) {
   const auto flags = std::make_shared<Flags>();
   add_threads_flag(*app, flags->load);
   add_cpu_kernels_flag(*app, flags->load);
+  app->add_option("--device", flags->bench.device, "cpu (default), cuda[:N] or ascend[:N]")
+      ->check(CLI::Validator(
+          [](std::string& name) {
+            return is_device_name(name) ? std::string() : "\"" + name + "\" is no device";
+          },
+          ""))
+      ->type_name("DEVICE");
   app->add_option("--op", flags->bench.ops, "which operations, separated by commas")
       ->delimiter(',')
       ->check(CLI::IsMember(bench_ops()));
@@ -37,7 +47,7 @@ Command add_bench_command(CLI::App& program) {
             BenchOptions options = flags->bench;
             options.threads = flags->load.num_threads;
             options.cpu_kernels = flags->load.cpu_kernels;
-            return run_bench(options);
+            return options.device == "cpu" ? run_bench(options) : run_device_bench(options);
           }};
 }
 

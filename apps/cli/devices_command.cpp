@@ -4,8 +4,10 @@
 
 #include "backend/ascend/ascend_backend.h"
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cuda_loader.h"
 #include "cli/console.h"
 #include "cli/exit_code.h"
+#include "cli/flags.h"
 #include "cli/verify_report.h"
 #include "core/thread_pool.h"
 
@@ -16,7 +18,8 @@ constexpr const char* kExamples =
     "Examples:\n"
     "  ernie-image devices\n"
     "  ernie-image devices --json\n"
-    "  ernie-image devices --verify cpu";
+    "  ernie-image devices --verify cpu\n"
+    "  ernie-image devices --verify cuda --cuda-attention own";
 
 std::string state_of(const AscendInfo::Operation& operation) {
   if (operation.present) return "present";
@@ -54,6 +57,34 @@ nlohmann::json ascend_json(const AscendInfo& info) {
           {"operations", operations}};
 }
 
+std::string cuda_text(const CudaInfo& info) {
+  std::string text;
+  for (const CudaInfo::Card& card : info.cards) {
+    text += "cuda:" + std::to_string(card.index) + ": " + visible(card.name) +
+            ", compute capability " + std::to_string(card.capability / 10) + "." +
+            std::to_string(card.capability % 10) + ", " + human_bytes(card.free_bytes) + " of " +
+            human_bytes(card.total_bytes) + " free\n";
+  }
+  if (!info.problem.empty()) text += "cuda: none; " + visible(info.problem) + "\n";
+  for (const std::string& library : info.libraries) text += "  " + visible(library) + "\n";
+  return text;
+}
+
+nlohmann::json cuda_json(const CudaInfo& info) {
+  nlohmann::json cards = nlohmann::json::array();
+  for (const CudaInfo::Card& card : info.cards) {
+    cards.push_back({{"name", "cuda:" + std::to_string(card.index)},
+                     {"chip", card.name},
+                     {"compute_capability", card.capability},
+                     {"free_bytes", card.free_bytes},
+                     {"total_bytes", card.total_bytes}});
+  }
+  return {{"problem", info.problem},
+          {"path", info.path},
+          {"libraries", info.libraries},
+          {"cards", cards}};
+}
+
 int run_devices(bool json) {
   const std::vector<std::string> kernels = cpu_kernel_names();
   if (json) {
@@ -62,12 +93,14 @@ int run_devices(bool json) {
                    {"threads", available_cpus()},
                    {"cpu_kernels", kernels},
                    {"chosen_cpu_kernels", kernels.front()}}}},
+                {"cuda", cuda_json(cuda_info())},
                 {"ascend", ascend_json(ascend_info())}});
     return kExitSuccess;
   }
   std::string text = "cpu: " + std::to_string(available_cpus()) + " threads, kernels";
   for (const std::string& name : kernels) text += " " + name;
   print(text + "; " + kernels.front() + " is used unless --cpu-kernels names another\n");
+  print(cuda_text(cuda_info()));
   print(ascend_text(ascend_info()));
   return kExitSuccess;
 }
@@ -85,10 +118,15 @@ Command add_devices_command(CLI::App& program) {
       ->expected(0, 1)
       ->default_str("cpu")
       ->type_name("[DEVICE]");
+  const auto attention = std::make_shared<std::string>("auto");
+  add_cuda_attention_flag(*app, *attention);
   app->footer(kExamples);
-  return {app, [json, verify, app] {
+  return {app, [json, verify, attention, app] {
             if (app->count("--verify") == 0) return run_devices(*json);
-            return verify_device({verify->empty() ? "cpu" : *verify}, *json);
+            BackendOptions options;
+            if (!verify->empty()) options.device = *verify;
+            options.cuda_attention = *attention;
+            return verify_device(options, *json);
           }};
 }
 

@@ -117,11 +117,11 @@ void add_device_name_flag(CLI::App& app, std::string& device, const std::string&
       },
       "");
   app.add_option("--device", device,
-                 "cpu, ascend, ascend:N for its card N, or several cards, each of which draws its "
-                 "share of the pictures; " +
+                 "cpu, cuda or ascend, cuda:N or ascend:N for their card N, or several cards, each "
+                 "of which draws its share of the pictures; " +
                      if_absent)
       ->check(known)
-      ->type_name("cpu|ascend[:N,...]");
+      ->type_name("cpu|cuda[:N,...]|ascend[:N,...]");
 }
 
 void add_device_flag(CLI::App& app, LoadOptions& load) {
@@ -136,6 +136,15 @@ void add_device_flag(CLI::App& app, LoadOptions& load) {
                  "or composed of plain operations")
       ->check(CLI::IsMember({"auto", "lengths", "mask", "composed"}).description(""))
       ->type_name("auto|lengths|mask|composed");
+  add_cuda_attention_flag(app, load.cuda_attention);
+}
+
+void add_cuda_attention_flag(CLI::App& app, std::string& attention) {
+  app.add_option(
+         "--cuda-attention", attention,
+         "which attention NVIDIA GPUs use: auto (default, cuDNN's where it can), cudnn, own")
+      ->check(CLI::IsMember({"auto", "cudnn", "own"}).description(""))
+      ->type_name("auto|cudnn|own");
 }
 
 void add_memory_limit_flag(CLI::App& app, LoadOptions& load) {

@@ -57,7 +57,10 @@ void add_cpu_kernels_flag(CLI::App& app, LoadOptions& load);
 /// --device
 void add_device_name_flag(CLI::App& app, std::string& device, const std::string& if_absent);
 
-/// --device, --offload, --ascend-attention
+/// --cuda-attention
+void add_cuda_attention_flag(CLI::App& app, std::string& attention);
+
+/// --device, --offload, --ascend-attention, --cuda-attention
 void add_device_flag(CLI::App& app, LoadOptions& load);
 
 void add_memory_limit_flag(CLI::App& app, LoadOptions& load);

@@ -30,8 +30,8 @@ struct LoadOptions {
   Precision precision = Precision::fp32;
   /// Of the linear layers of the transformer's blocks, compressed while the model is loaded.
   Quantization quantization = Quantization::none;
-  /// "cpu", "ascend", "ascend:N", or several cards, "ascend:0,1", each with the model and its share
-  /// of a request's pictures.
+  /// "cpu", "cuda", "cuda:N", "ascend", "ascend:N", or several cards, "ascend:0,1", each with the
+  /// model and its share of a request's pictures.
   std::string device = "cpu";
   /// 0: every CPU the process may use.
   int num_threads = 0;
@@ -46,6 +46,8 @@ struct LoadOptions {
   std::string offload = "auto";
   /// How padding reaches Ascend's attention: "auto", "lengths", "mask" or "composed".
   std::string ascend_attention = "auto";
+  /// Which attention NVIDIA GPUs use: "auto", "cudnn" or "own".
+  std::string cuda_attention = "auto";
 };
 
 /// 8-bit RGB, row-major, 3 bytes a pixel.

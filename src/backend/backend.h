@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -131,6 +132,17 @@ class Backend {
   /// Nothing for a device that computes in the host's memory.
   virtual std::optional<DeviceMemory> device_memory() const { return std::nullopt; }
 
+  using Step = std::function<Tensor(std::span<const Tensor> inputs)>;
+
+  /// step(inputs), which is going to be asked for again with other values of the same shapes: a
+  /// device may record what was queued and queue the record from then on. For this the step must
+  /// read nothing but `inputs`, `constants` and prepared weights, upload nothing whose value
+  /// changes, and be told from other steps by its constants, which are kept until end_stage().
+  virtual Tensor repeat(std::span<const Tensor> inputs,
+                        [[maybe_unused]] std::span<const Tensor> constants, const Step& step) {
+    return step(inputs);
+  }
+
   // ---- memory ------------------------------------------------------------------------------
 
   /// Uninitialised memory from the pool.
@@ -178,9 +190,10 @@ class Backend {
   virtual Tensor norm_rope(const Tensor& x, const PreparedWeight* norm_weight, float eps,
                            const RotaryTable& rotary) = 0;
 
-  /// softmax(q k^T * scale + mask) v with float softmax and accumulation, rounded once.
-  /// q: [B, Sq, heads, D]; k, v: [B, Skv, kv_heads, D]; query head h uses kv head h / (heads /
-  /// kv_heads). causal: query i sees keys [0, i + Skv - Sq]. Result: [B, Sq, heads * D].
+  /// softmax(q k^T * scale + mask) v with float softmax and accumulation, rounded once; a device
+  /// may round the probabilities as well, as the reference does. q: [B, Sq, heads, D]; k, v: [B,
+  /// Skv, kv_heads, D]; query head h uses kv head h / (heads / kv_heads). causal: query i sees keys
+  /// [0, i + Skv - Sq]. Result: [B, Sq, heads * D].
   virtual Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
                            const AttentionMask& mask, float scale) = 0;
 

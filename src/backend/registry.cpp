@@ -7,6 +7,7 @@
 
 #include "backend/ascend/ascend_backend.h"
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cuda_loader.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image {
@@ -28,12 +29,14 @@ std::optional<int> card_number(std::string_view device, std::string_view kind) {
 }
 
 bool is_device_name(std::string_view name) {
-  return name == "cpu" || card_number(name, "ascend").has_value();
+  return name == "cpu" || card_number(name, "ascend").has_value() ||
+         card_number(name, "cuda").has_value();
 }
 
 [[noreturn]] void refuse_device(const std::string& name) {
-  throw Error(ErrorKind::invalid_argument,
-              "there is no device \"" + name + "\"; cpu, ascend and ascend:N are devices");
+  throw Error(
+      ErrorKind::invalid_argument,
+      "there is no device \"" + name + "\"; cpu, cuda, cuda:N, ascend and ascend:N are devices");
 }
 
 }  // namespace
@@ -61,6 +64,8 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
   if (options.device == "cpu") return make_cpu_backend({options.num_threads, options.cpu_kernels});
   if (const auto card = card_number(options.device, "ascend"))
     return make_ascend_backend({*card, options.ascend_attention, options.offload});
+  if (const auto card = card_number(options.device, "cuda"))
+    return make_cuda_backend({*card, options.cuda_attention, options.offload});
   refuse_device(options.device);
 }
 

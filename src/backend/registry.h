@@ -10,12 +10,13 @@
 namespace ernie_image {
 
 struct BackendOptions {
-  /// "cpu", "ascend" (the first card) or "ascend:N"
+  /// "cpu", "cuda" or "ascend" (the first card), "cuda:N" or "ascend:N"
   std::string device = "cpu";
   int num_threads = 0;                    ///< of the CPU backend, see CpuOptions
   std::string cpu_kernels = "auto";       ///< of the CPU backend
   std::string offload = "auto";           ///< of devices with memory of their own
   std::string ascend_attention = "auto";  ///< of Ascend, see AscendOptions
+  std::string cuda_attention = "auto";    ///< of CUDA, see CudaOptions
 };
 
 /// "ascend:0,1" as "ascend:0" and "ascend:1": a replica for each. One name is a list of one. Throws

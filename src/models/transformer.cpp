@@ -1,6 +1,7 @@
 #include "models/transformer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 
@@ -286,20 +287,31 @@ Tensor Transformer::of_each_row(const Linear& layer, const Tensor& rows, bool is
   return all.reshaped({count, row.dim(1)});
 }
 
-Tensor Transformer::time_embedding(std::span<const float> timesteps, DType dtype,
-                                   const Tap& tap) const {
-  const Tensor table = ops_.upload(timestep_embedding(timesteps, config_.hidden_size));
-  tap("time_proj", table);
+Tensor Transformer::forward(const Tensor& latents, std::span<const float> timesteps,
+                            const TransformerContext& context, Trace* trace) const {
+  const Tap tap(ops_, trace, "dit.");
+  const Tensor time_proj = ops_.upload(timestep_embedding(timesteps, config_.hidden_size));
+  tap("time_proj", time_proj);
   const bool is_same = are_equal(timesteps);
-  const Tensor hidden = of_each_row(time_linear_1_, ops_.cast(table, dtype), is_same);
+  const std::array inputs = {latents, time_proj};
+  const auto step = [&](std::span<const Tensor> in) {
+    return velocity(in[0], in[1], is_same, context, tap);
+  };
+  if (trace != nullptr) return step(inputs);  // which looks at every tensor
+  const std::array constants = {context.text, context.rotary.cos, context.rotary.sin};
+  return ops_.repeat(inputs, constants, step);
+}
+
+Tensor Transformer::time_embedding(const Tensor& time_proj, bool is_same, DType dtype,
+                                   const Tap& tap) const {
+  const Tensor hidden = of_each_row(time_linear_1_, ops_.cast(time_proj, dtype), is_same);
   const Tensor temb = of_each_row(time_linear_2_, ops_.silu(hidden), is_same);
   tap("time_embedding", temb);
   return temb;
 }
 
-Tensor Transformer::forward(const Tensor& latents, std::span<const float> timesteps,
-                            const TransformerContext& context, Trace* trace) const {
-  const Tap tap(ops_, trace, "dit.");
+Tensor Transformer::velocity(const Tensor& latents, const Tensor& time_proj, bool is_same,
+                             const TransformerContext& context, const Tap& tap) const {
   const std::int64_t batch = latents.dim(0);
   const std::int64_t image_tokens = context.latent_height * context.latent_width;
 
@@ -308,8 +320,7 @@ Tensor Transformer::forward(const Tensor& latents, std::span<const float> timest
   tap("x_embedder", image);
   Tensor hidden_states = ops_.concat_rows(image, context.text);  // [B, N + T, H]
 
-  const Tensor temb = time_embedding(timesteps, latents.dtype(), tap);
-  const bool is_same = are_equal(timesteps);
+  const Tensor temb = time_embedding(time_proj, is_same, latents.dtype(), tap);
   const Modulation modulation(of_each_row(adaln_modulation_, ops_.silu(temb), is_same));
   tap("adaLN_modulation", modulation.table);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {

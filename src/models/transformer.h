@@ -105,9 +105,13 @@ class Transformer {
                  const TransformerContext& context, Trace* trace) const;
 
  private:
-  Tensor time_embedding(std::span<const float> timesteps, DType dtype, const Tap& tap) const;
+  /// time_proj: f32 [B, H], timestep_embedding; `is_same`: all its rows are equal.
+  Tensor time_embedding(const Tensor& time_proj, bool is_same, DType dtype, const Tap& tap) const;
   Tensor project_text(const Tensor& text, std::span<const std::int64_t> lengths) const;
   Tensor of_each_row(const Linear& layer, const Tensor& rows, bool is_same) const;
+  /// All of `forward` that happens on the device.
+  Tensor velocity(const Tensor& latents, const Tensor& time_proj, bool is_same,
+                  const TransformerContext& context, const Tap& tap) const;
 
   Backend& ops_;
   TransformerConfig config_;

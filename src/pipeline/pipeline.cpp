@@ -49,8 +49,8 @@ class CancelScope {
 };
 
 BackendOptions backend_options(const LoadOptions& options) {
-  return {options.device, options.num_threads, options.cpu_kernels, options.offload,
-          options.ascend_attention};
+  return {options.device,  options.num_threads,      options.cpu_kernels,
+          options.offload, options.ascend_attention, options.cuda_attention};
 }
 
 /// Tensors the released folders hold although the image path never reads them.

@@ -65,10 +65,13 @@ void Verifier::compare_values(const Tensor& actual, const Tensor& expected,
   double worst = -1;
   std::int64_t worst_at = 0;
   std::int64_t different = 0;
+  double squared_error = 0, square = 0;
   for (std::int64_t i = 0; i < expected.size(); ++i) {
     const double a = actual.data<float>()[i];
     const double e = expected.data<float>()[i];
     different += a != e ? 1 : 0;
+    squared_error += (a - e) * (a - e);
+    square += e * e;
     double error = std::abs(a - e) / std::max(1.0, std::abs(e));
     if (std::isnan(error)) error = std::isnan(a) && std::isnan(e) ? 0 : INFINITY;
     if (error > worst) {
@@ -87,7 +90,7 @@ void Verifier::compare_values(const Tensor& actual, const Tensor& expected,
     outcome_.worst_error = std::max(worst, 0.0);
     outcome_.limit = limit;
   }
-  if (!bf16) return;
+  if (!bf16 || squared_error < tolerance.bf16_nmse * square) return;
   // A tensor of a few elements may have its unlucky element or two.
   const double share = tolerance.bf16_share * static_cast<double>(expected.size());
   const double allowed = tolerance.bf16_share > 0 ? std::max(share, 2.0) : 0.0;

@@ -23,6 +23,9 @@ struct Tolerance {
   /// bf16: and by no more than this many steps of max(1, |expected|): an intermediate value that
   /// went the other way is a whole step wrong.
   float bf16_steps = 1.0f;
+  /// bf16: or else the mean squared difference may be this share of the mean square. For what a
+  /// device may round on the way, so that many elements differ, each by little.
+  double bf16_nmse = 0;
 };
 
 /// Where every operation of float is exact, or rounds as the oracle's double does.

@@ -8,6 +8,7 @@
 
 #include "backend/ascend/ascend_backend.h"
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cuda_loader.h"
 #include "verify/conformance.h"
 
 namespace ernie_image {
@@ -66,6 +67,26 @@ std::vector<ConformanceCase> attention_only() {
 
 INSTANTIATE_TEST_SUITE_P(AscendForms, AscendConformance,
                          testing::Combine(testing::Values("lengths", "mask", "composed"),
+                                          testing::Values(DType::f32, DType::bf16),
+                                          testing::ValuesIn(attention_only())),
+                         test_name);
+
+class CudaConformance : public testing::TestWithParam<Parameters> {};
+
+TEST_P(CudaConformance, Holds) {
+  if (cuda_info().cards.empty()) GTEST_SKIP() << "no device";
+  const auto ops = make_cuda_backend({.attention = std::get<0>(GetParam())});
+  expect_conformance(*ops, GetParam());
+}
+
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaConformance,
+                         testing::Combine(testing::Values("auto"),
+                                          testing::Values(DType::f32, DType::bf16),
+                                          testing::ValuesIn(verify::conformance_cases())),
+                         test_name);
+
+INSTANTIATE_TEST_SUITE_P(CudaOwn, CudaConformance,
+                         testing::Combine(testing::Values("own"),
                                           testing::Values(DType::f32, DType::bf16),
                                           testing::ValuesIn(attention_only())),
                          test_name);

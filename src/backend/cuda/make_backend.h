@@ -1,0 +1,19 @@
+// The two functions behind CudaPlugin, and what they need.
+#pragma once
+
+#include <memory>
+
+#include "backend/cuda/plugin.h"
+
+namespace ernie_image::cuda {
+
+/// See CudaPlugin.
+std::unique_ptr<Backend> make_backend(const CudaOptions& options);
+
+/// Driver, runtime, cuBLASLt and cuDNN with their versions.
+std::vector<std::string> library_versions();
+
+/// Cards, or why there are none.
+CudaInfo device_info();
+
+}  // namespace ernie_image::cuda

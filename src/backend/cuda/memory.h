@@ -1,0 +1,90 @@
+// Memory of one card: a caching pool for activations, plain blocks for weights, pinned host memory.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "backend/cuda/device.h"
+
+namespace ernie_image::cuda {
+
+/// A block of the card, freed with the object, which may be only when no queued work uses it.
+class DeviceBlock {
+ public:
+  DeviceBlock() = default;
+  /// Throws Error(out_of_memory).
+  DeviceBlock(const Device& device, std::size_t bytes);
+  ~DeviceBlock();
+  DeviceBlock(DeviceBlock&& other) noexcept;
+  DeviceBlock& operator=(DeviceBlock&& other) noexcept;
+
+  std::byte* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  const Device* device_ = nullptr;
+  std::byte* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+/// Host memory from which the card copies by itself.
+class PinnedBlock {
+ public:
+  explicit PinnedBlock(std::size_t bytes);
+  ~PinnedBlock();
+  PinnedBlock(const PinnedBlock&) = delete;
+  PinnedBlock& operator=(const PinnedBlock&) = delete;
+
+  std::byte* data() const { return data_; }
+
+ private:
+  std::byte* data_ = nullptr;
+};
+
+/// Rounds up to one of eight classes between a power of two and the next, 512 bytes at least: few
+/// enough for blocks to be found again, close enough to waste little.
+std::size_t size_class(std::size_t bytes);
+
+/// Activations. A block that was given back is handed out again at once, although the queue may not
+/// have passed its last use: whoever gets it queues behind that. For this all users of one pool
+/// share one queue.
+class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
+ public:
+  MemoryPool(std::shared_ptr<const Device> device, std::shared_ptr<const Queue> queue);
+  ~MemoryPool();
+
+  /// May outlive everything but the pool, which it keeps. Throws Error(out_of_memory).
+  std::shared_ptr<std::byte> allocate(std::size_t bytes);
+
+  std::size_t peak_bytes() const;
+  void reset_peak();
+  /// Waits for the queue and frees what nobody holds.
+  void release_cache();
+
+  /// Between these, blocks come from and go back to memory of their own, which whoever replays the
+  /// recorded work keeps with what `end_recording` returns.
+  void begin_recording();
+  std::shared_ptr<void> end_recording();
+
+ private:
+  /// Blocks that nobody holds, by size.
+  struct Arena {
+    std::map<std::size_t, std::vector<DeviceBlock>> free;
+  };
+
+  DeviceBlock take(Arena& arena, std::size_t size);
+  void give_back(Arena& arena, DeviceBlock block);
+
+  std::shared_ptr<const Device> device_;
+  std::shared_ptr<const Queue> queue_;
+  mutable std::mutex mutex_;
+  std::shared_ptr<Arena> arena_;
+  std::shared_ptr<Arena> recording_;
+  std::size_t used_ = 0;
+  std::size_t peak_ = 0;
+};
+
+}  // namespace ernie_image::cuda

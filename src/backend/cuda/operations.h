@@ -1,0 +1,46 @@
+// The operations that are kernels of our own, on tensors in the card's memory; backend.h says what
+// each computes. An empty Tensor stands for what is not given.
+#pragma once
+
+#include <cstdint>
+
+#include "backend/backend.h"
+#include "backend/cuda/stream.h"
+
+namespace ernie_image::cuda {
+
+// ---- elementwise.cu
+Tensor add(const Stream& stream, const Tensor& a, const Tensor& b);
+Tensor silu(const Stream& stream, const Tensor& x);
+Tensor gelu_mul(const Stream& stream, const Tensor& gate, const Tensor& up);
+Tensor silu_mul(const Stream& stream, const Tensor& gate, const Tensor& up);
+Tensor gated_add(const Stream& stream, const Tensor& x, Chunk gate, const Tensor& y);
+/// From f32, f16 or bf16 to f32 or bf16.
+Tensor cast(const Stream& stream, const Tensor& x, DType dtype);
+/// y[..., n] = x[..., n] + bias[n] in float, rounded to `dtype`; x f32.
+Tensor add_bias(const Stream& stream, const Tensor& x, const Tensor& bias, DType dtype);
+
+// ---- norm.cu; weights f32
+Tensor rms_norm(const Stream& stream, const Tensor& x, const Tensor& weight, float eps);
+Tensor rms_norm_modulate(const Stream& stream, const Tensor& x, const Tensor& weight, float eps,
+                         Chunk scale, Chunk shift);
+Tensor layer_norm_modulate(const Stream& stream, const Tensor& x, float eps, Chunk scale,
+                           Chunk shift);
+Tensor norm_rope(const Stream& stream, const Tensor& x, const Tensor& weight, float eps,
+                 const RotaryTable& rotary);
+
+// ---- images.cu
+Tensor group_norm(const Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                  int groups, float eps, Activation activation);
+Tensor upsample_nearest2x(const Stream& stream, const Tensor& x);
+/// Rows [begin, begin + count) of the matrix whose product with filters [O, k, k, C] is the
+/// convolution: [count, k * k * C], a row for each pixel of x [B, H, W, C].
+Tensor patches(const Stream& stream, const Tensor& x, std::int64_t kernel, std::int64_t begin,
+               std::int64_t count);
+
+// ---- layout.cu
+Tensor concat_rows(const Stream& stream, const Tensor& a, const Tensor& b);
+Tensor slice_rows(const Stream& stream, const Tensor& x, std::int64_t begin, std::int64_t count);
+Tensor transpose_rows(const Stream& stream, const Tensor& x);
+
+}  // namespace ernie_image::cuda

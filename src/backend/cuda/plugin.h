@@ -1,0 +1,47 @@
+// What the program and libernie_image_cuda.so say to each other. The library is opened when the
+// program runs, so that the same program starts on machines without CUDA.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+
+namespace ernie_image {
+
+struct CudaOptions {
+  int device = 0;
+  std::string attention = "auto";  ///< auto, cudnn, own: cuda/attention.h
+  std::string offload = "auto";    ///< auto, none, encoder, layers: cuda/weights.h
+};
+
+/// What `ernie-image devices` says.
+struct CudaInfo {
+  std::string problem;                 ///< why there is none; empty if there is
+  std::string path;                    ///< of libernie_image_cuda.so, empty if it is not there
+  std::vector<std::string> libraries;  ///< driver, runtime, cuBLASLt and cuDNN with their versions
+  struct Card {
+    int index;
+    std::string name;
+    int capability;  ///< 90 for 9.0
+    std::size_t free_bytes, total_bytes;
+  };
+  std::vector<Card> cards;
+};
+
+struct CudaPlugin {
+  /// ERNIE_IMAGE_CUDA_ABI of its build; nothing else may be looked at unless it is ours.
+  const char* abi;
+  /// Throws Error(not_found) without driver or card, Error(invalid_argument) for an option that is
+  /// none, Error(unsupported) for a card that is too old.
+  std::unique_ptr<Backend> (*make_backend)(const CudaOptions& options);
+  CudaInfo (*info)();
+};
+
+/// The one symbol that the library exports has this type.
+using CudaPluginFunction = const CudaPlugin*();
+inline constexpr const char* kCudaPluginSymbol = "ernie_image_cuda_plugin";
+
+}  // namespace ernie_image

@@ -1,0 +1,194 @@
+// The calls of the CUDA runtime, on one card of ordinary memory. What is queued is done at once,
+// unless the stream records a graph.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "books.h"
+#include "cuda_runtime.h"
+
+struct cuda_host_graph {
+  std::vector<std::function<void()>> work;
+};
+struct cuda_host_stream {
+  cuda_host_graph* recording = nullptr;
+};
+
+namespace cuda_host {
+void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& kernel);
+}
+
+namespace {
+
+std::mutex mutex;
+std::map<void*, std::size_t> blocks;  // of the card, by address
+CudaHostBooks books{std::uint64_t{8} << 30, 0, 0, 0, 0};
+
+cudaError_t put(cudaStream_t stream, std::function<void()> work) {
+  if (stream->recording != nullptr) {
+    stream->recording->work.push_back(std::move(work));
+  } else {
+    work();
+  }
+  return cudaSuccess;
+}
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) CudaHostBooks* cuda_host_books() {
+  return &books;
+}
+
+cudaError_t cuda_host::run(dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
+                           std::function<void()> kernel) {
+  const std::size_t threads = std::size_t{block.x} * block.y * block.z;
+  if (threads == 0 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
+      grid.y > 65535 || grid.z > 65535 || shared_bytes > 227 * 1024)
+    return cudaErrorInvalidValue;
+  return put(stream, [grid, block, shared_bytes, kernel = std::move(kernel)] {
+    run_grid(grid, block, shared_bytes, kernel);
+  });
+}
+
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+const char* cudaGetErrorName(cudaError_t) { return "cudaError"; }
+const char* cudaGetErrorString(cudaError_t) { return "an error of the stand-in"; }
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  if (device != 0) return cudaErrorInvalidDevice;
+  *value = attribute == cudaDevAttrMultiProcessorCount      ? 4
+           : attribute == cudaDevAttrComputeCapabilityMajor ? 9
+                                                            : 0;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  if (device != 0) return cudaErrorInvalidDevice;
+  std::snprintf(properties->name, sizeof(properties->name), "stand-in on the processor");
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  const std::lock_guard lock(mutex);
+  *free = books.capacity_bytes - books.bytes_in_use;
+  *total = books.capacity_bytes;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
+  constexpr std::size_t kAlignment = 256;  // as CUDA promises
+  const std::lock_guard lock(mutex);
+  if (bytes > books.capacity_bytes - books.bytes_in_use) return cudaErrorMemoryAllocation;
+  *memory = std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+  if (*memory == nullptr) return cudaErrorMemoryAllocation;
+  std::memset(*memory, 0xff, bytes);  // NaN
+  blocks[*memory] = bytes;
+  books.bytes_in_use += bytes;
+  books.peak_bytes = std::max(books.peak_bytes, books.bytes_in_use);
+  ++books.allocations;
+  return cudaSuccess;
+}
+cudaError_t cudaFree(void* memory) {
+  if (memory == nullptr) return cudaSuccess;
+  const std::lock_guard lock(mutex);
+  const auto found = blocks.find(memory);
+  if (found == blocks.end()) return cudaErrorInvalidValue;
+  books.bytes_in_use -= found->second;
+  std::memset(memory, 0xff, found->second);
+  blocks.erase(found);
+  std::free(memory);
+  return cudaSuccess;
+}
+cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
+  *memory = std::malloc(bytes);
+  return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* memory) {
+  std::free(memory);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = new cuda_host_stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  return stream->recording == nullptr ? cudaSuccess : cudaErrorStreamCaptureUnsupported;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new int(0);
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+
+cudaError_t cudaMemcpyAsync(void* target, const void* source, std::size_t bytes, cudaMemcpyKind,
+                            cudaStream_t stream) {
+  return put(stream, [=] { std::memcpy(target, source, bytes); });
+}
+cudaError_t cudaMemcpy2DAsync(void* target, std::size_t target_pitch, const void* source,
+                              std::size_t source_pitch, std::size_t width, std::size_t height,
+                              cudaMemcpyKind, cudaStream_t stream) {
+  if (width > target_pitch || width > source_pitch) return cudaErrorInvalidValue;
+  return put(stream, [=] {
+    for (std::size_t i = 0; i < height; ++i) {
+      std::memcpy(static_cast<std::byte*>(target) + i * target_pitch,
+                  static_cast<const std::byte*>(source) + i * source_pitch, width);
+    }
+  });
+}
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  *status =
+      stream->recording == nullptr ? cudaStreamCaptureStatusNone : cudaStreamCaptureStatusActive;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  stream->recording = new cuda_host_graph;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = stream->recording;
+  stream->recording = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                 unsigned long long) {
+  *executable = new cuda_host_graph(*graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  delete executable;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
+  ++books.graph_launches;
+  for (const auto& work : executable->work) work();
+  return cudaSuccess;
+}
