@@ -12,9 +12,9 @@
 namespace ernie_image {
 namespace {
 
-// Measured on two cores: pictures of few latents share a batch at a gain, from some 1000 latents on
-// (512x512) a batch takes as long as its pictures one after another and only keeps the first
-// waiting.
+// Measured on two cores: a batch of four takes 0.61 of the time of four runs at 64x64 (the embedded
+// model), 0.7 of their denoising at 256x256 (real widths, 2 layers). The larger the pictures, the
+// less is gained, and the longer the first one waits.
 constexpr int kPixelsAtOnce = 512 * 512;
 constexpr int kMaxAtOnce = 8;
 // Our own CPU kernels make of a batch the very pictures of each alone, but for pictures of so few

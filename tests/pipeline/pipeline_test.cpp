@@ -71,6 +71,41 @@ TEST_F(EmbeddedModel, DrawsItsGoldenPictures) {
   }
 }
 
+TEST_F(EmbeddedModel, DrawsEachPictureOfABatchAsIfAlone) {
+  // Of so few tokens that their product alone takes the way of few rows.
+  const std::vector<std::string> prompts = {"a panda", "a cat",
+                                            "a yellow star on a green background"};
+  Request all = request(prompts);
+  all.seeds = {1, 2, 3};
+  const Result together = pipeline().generate(all);
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    Request one = request({prompts[i]});
+    one.seeds = {all.seeds[i]};
+    EXPECT_EQ(pipeline().generate(one).images[0].rgb, together.images[i].rgb) << i;
+  }
+}
+
+TEST_F(EmbeddedModel, RemembersTextStatesWithoutChangingPictures) {
+  const Request asked = request({"a penguin on a yellow background"});
+  Pipeline fresh = Pipeline::load({.model = "embedded:emoji-tiny"});
+  const Image first = fresh.generate(asked).images[0];
+  fresh.generate(request({"another prompt"}));
+  EXPECT_EQ(fresh.generate(asked).images[0].rgb, first.rgb);
+}
+
+TEST_F(EmbeddedModel, DecodesGivenLatents) {
+  TensorMap actual;
+  Request asked = request();
+  asked.trace = &actual;
+  const Image image = pipeline().generate(asked).images[0];
+  const auto latents = actual.tensors.at("latents.final").span<float>();
+  const std::vector<float> values(latents.begin(), latents.end());
+  EXPECT_EQ(pipeline().decode(values, 64, 64).at(0).rgb, image.rgb);
+  EXPECT_THROW(pipeline().decode(values, 64, 80), Error);
+  EXPECT_THROW(pipeline().decode(values, 60, 64), Error);
+  EXPECT_THROW(pipeline().decode({}, 64, 64), Error);
+}
+
 TEST_F(EmbeddedModel, HasItsOwnDefaults) {
   const ModelInfo& info = pipeline().info();
   EXPECT_EQ(info.path, "embedded:emoji-tiny");
