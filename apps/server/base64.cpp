@@ -19,6 +19,7 @@ std::optional<std::string> base64_decoded(std::string_view text) {
   if (text.empty() || text.size() % 4 != 0 || text.size() > INT_MAX) return std::nullopt;
   std::size_t padding = 0;
   while (padding < 2 && text[text.size() - 1 - padding] == '=') ++padding;
+  if (text.find('=') < text.size() - padding) return std::nullopt;
   std::string bytes(text.size() / 4 * 3, '\0');
   const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
                                    reinterpret_cast<const unsigned char*>(text.data()),

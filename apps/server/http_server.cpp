@@ -69,6 +69,7 @@ HttpServer::HttpServer(HttpApplication& application, const HttpLimits& limits)
 }
 
 HttpServer::~HttpServer() {
+  if (stopped_socket_ != INVALID_SOCKET) ::close(stopped_socket_);
   ::close(stop_pipe_[0]);
   ::close(stop_pipe_[1]);
 }
@@ -204,7 +205,10 @@ void HttpServer::serve() { listen_after_bind(); }
 void HttpServer::stop_serving() {
   const char byte = 0;
   (void)!::write(stop_pipe_[1], &byte, 1);
-  stop();
+  // What the library's stop() does, which does nothing before the server has begun, and closes a
+  // socket that another thread may be about to use.
+  stopped_socket_ = svr_sock_.exchange(INVALID_SOCKET);
+  if (stopped_socket_ != INVALID_SOCKET) ::shutdown(stopped_socket_, SHUT_RDWR);
 }
 
 }  // namespace ernie_image

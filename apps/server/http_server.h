@@ -42,7 +42,7 @@ class HttpServer final : public httplib::Server {
   /// Serves until `stop`, then ends what is under way.
   void serve();
 
-  /// From any thread.
+  /// From any thread, once.
   void stop_serving();
 
   /// Requests that have begun and not ended.
@@ -60,6 +60,7 @@ class HttpServer final : public httplib::Server {
   HttpApplication& application_;
   HttpLimits limits_;
   int stop_pipe_[2] = {-1, -1};
+  socket_t stopped_socket_ = INVALID_SOCKET;
   std::atomic<int> active_requests_ = 0;
 };
 
