@@ -7,7 +7,6 @@
 #include "cli/limits.h"
 #include "server/api_error.h"
 #include "server/random_hex.h"
-#include "tokenizer/utf8.h"
 
 namespace ernie_image {
 namespace {

@@ -85,11 +85,11 @@ void text_to_image(Service& service, A1111State& state, Exchange& exchange,
   const std::string owner = exchange.owner();
   const JobRequest request =
       a1111_request(fields, state.model(owner), service.workers(), service.options().limits);
+  const bool sends_images = fields.boolean("send_images").value_or(true);
   const Job job = service.submit(exchange, request);
   const ShownJob shown(state, owner, job.id);
   const Job finished = service.wait_until_final(exchange, job);
   if (finished.state != JobState::cancelled) require_completed(finished);
-  const bool sends_images = fields.boolean("send_images").value_or(true);
   send_json(response, {{"images", sends_images ? images_of(service, finished) : json::array()},
                        {"parameters", fields.object()},
                        {"info", a1111_info(finished)}});
