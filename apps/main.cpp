@@ -20,6 +20,7 @@
 #include "eval/diff_command.h"
 #include "eval/eval_command.h"
 #include "eval/metrics_command.h"
+#include "jobs/worker_command.h"
 
 namespace ernie_image {
 namespace {
@@ -61,10 +62,10 @@ int run(int argc, char** argv) {
   program.set_version_flag("--version", std::string("ernie-image ") + version());
   program.footer(kExamples);
   const Command commands[] = {
-      add_generate_command(program), add_rerun_command(program),   add_enhance_command(program),
-      add_tokenize_command(program), add_eval_command(program),    add_metrics_command(program),
-      add_diff_command(program),     add_inspect_command(program), add_devices_command(program),
-      add_bench_command(program),    add_quantize_command(program)};
+      add_generate_command(program), add_rerun_command(program),    add_enhance_command(program),
+      add_tokenize_command(program), add_eval_command(program),     add_metrics_command(program),
+      add_diff_command(program),     add_inspect_command(program),  add_devices_command(program),
+      add_bench_command(program),    add_quantize_command(program), add_worker_command(program)};
   try {
     program.parse(reversed_arguments(argc, argv));
   } catch (const CLI::ParseError& error) {

@@ -10,7 +10,8 @@
 namespace ernie_image {
 
 struct QueueOptions {
-  /// redis://[:password@]host[:port][/db]; empty: a queue for this process alone
+  /// redis://[[user]:password@]host[:port][/database] or unix:///path/of/socket: a queue in Redis;
+  /// empty: one for this process alone
   std::string url;
   /// Of the queue for one process: a SQLite file, so that accepted jobs survive; ":memory:": not
   std::string jobs_db = ":memory:";

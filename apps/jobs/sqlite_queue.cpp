@@ -195,10 +195,8 @@ void SqliteQueue::forget_surplus() {
 
 // --- states
 
-/// Versions are times where that makes them larger, so that they go on growing when the process is
-/// another one.
 void SqliteQueue::change(LiveJob& live, Job changed) {
-  changed.version = std::max(changed.version + 1, now_ms());
+  changed.version = next_version(changed.version);
   store_.save(changed);
   live.job = std::move(changed);
   live.changed.notify_all();
@@ -329,7 +327,7 @@ bool SqliteQueue::report(const std::string& id, const std::string& worker,
   live->heard = Clock::now();
   live->job.progress = progress;
   if (!preview.empty()) live->preview = preview;
-  live->job.version = std::max(live->job.version + 1, now_ms());
+  live->job.version = next_version(live->job.version);
   live->changed.notify_all();
   return !live->job.cancel_requested;
 }

@@ -170,6 +170,10 @@ class ERNIE_IMAGE_API Pipeline {
   /// Throws Error(invalid_argument) for a request that cannot be served, before any work is done.
   Result generate(const Request& request);
 
+  /// What the decoder makes of latents [images, C, h, w] of pictures of that size. Throws
+  /// Error(invalid_argument) for another number of values.
+  std::vector<Image> decode(const std::vector<float>& latents, int height_px, int width_px);
+
  private:
   struct State;
   explicit Pipeline(std::unique_ptr<State> state);

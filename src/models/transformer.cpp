@@ -57,6 +57,10 @@ AttentionMask key_length_mask(std::span<const std::int64_t> text_lens, std::int6
   return mask;
 }
 
+bool are_equal(std::span<const float> values) {
+  return std::ranges::all_of(values, [&](float value) { return value == values[0]; });
+}
+
 }  // namespace
 
 TransformerConfig TransformerConfig::read(const ConfigReader& reader) {
@@ -198,6 +202,24 @@ Transformer::Transformer(Backend& ops, WeightSource& source, const TransformerCo
   final_linear_ = load_linear(loader, "final_linear", config.out_channels, hidden, Bias::yes);
 }
 
+/// [B, T, text_in_dim] to [B, T, H], each prompt alone: a product of few rows adds up in another
+/// order than one of many, and no picture may depend on the prompts beside it.
+Tensor Transformer::project_text(const Tensor& text, std::span<const std::int64_t> lengths) const {
+  const std::int64_t batch = text.dim(0), longest = text.dim(1);
+  const Tensor rows = text.reshaped({1, batch * longest, text.dim(2)});
+  const Tensor zeros = ops_.upload(Tensor::host(text.dtype(), {1, longest, config_.hidden_size}));
+  Tensor all;
+  for (std::int64_t b = 0; b < batch; ++b) {
+    const std::int64_t length = lengths[static_cast<std::size_t>(b)];
+    Tensor row = text_proj_(ops_, ops_.slice_rows(rows, b * longest, length));
+    if (length < longest) {
+      row = ops_.concat_rows(row, ops_.slice_rows(zeros, 0, longest - length));
+    }
+    all = b == 0 ? row : ops_.concat_rows(all, row);
+  }
+  return all.reshaped({batch, longest, config_.hidden_size});
+}
+
 TransformerContext Transformer::prepare(const Tensor& text, std::span<const std::int64_t> text_lens,
                                         std::int64_t latent_height, std::int64_t latent_width,
                                         Trace* trace) const {
@@ -209,7 +231,7 @@ TransformerContext Transformer::prepare(const Tensor& text, std::span<const std:
   context.latent_width = latent_width;
   context.text = text;
   if (text_proj_.weight) {
-    context.text = text_proj_(ops_, text);
+    context.text = project_text(text, text_lens);
     tap("text_proj", context.text);
   }
   context.mask = key_length_mask(text_lens, image_tokens, text_tokens);
@@ -250,12 +272,27 @@ Tensor timestep_embedding(std::span<const float> timesteps, std::int64_t hidden_
   return embedding;
 }
 
+/// `layer` of temb [B, H], all of one timestep if `is_same`. A product of one row adds up in
+/// another order than one of several, and no picture may depend on how many are drawn beside it:
+/// equal rows are computed once.
+Tensor Transformer::of_each_row(const Linear& layer, const Tensor& rows, bool is_same) const {
+  const std::int64_t count = rows.dim(0), width = rows.dim(1);
+  if (!is_same || count == 1) return layer(ops_, rows);
+  const Tensor first = ops_.slice_rows(rows.reshaped({1, count, width}), 0, 1).reshaped({1, width});
+  const Tensor row = layer(ops_, first);
+  const Tensor single = row.reshaped({1, 1, row.dim(1)});
+  Tensor all = single;
+  for (std::int64_t i = 1; i < count; ++i) all = ops_.concat_rows(all, single);
+  return all.reshaped({count, row.dim(1)});
+}
+
 Tensor Transformer::time_embedding(std::span<const float> timesteps, DType dtype,
                                    const Tap& tap) const {
   const Tensor table = ops_.upload(timestep_embedding(timesteps, config_.hidden_size));
   tap("time_proj", table);
-  const Tensor hidden = time_linear_1_(ops_, ops_.cast(table, dtype));
-  const Tensor temb = time_linear_2_(ops_, ops_.silu(hidden));
+  const bool is_same = are_equal(timesteps);
+  const Tensor hidden = of_each_row(time_linear_1_, ops_.cast(table, dtype), is_same);
+  const Tensor temb = of_each_row(time_linear_2_, ops_.silu(hidden), is_same);
   tap("time_embedding", temb);
   return temb;
 }
@@ -272,7 +309,8 @@ Tensor Transformer::forward(const Tensor& latents, std::span<const float> timest
   Tensor hidden_states = ops_.concat_rows(image, context.text);  // [B, N + T, H]
 
   const Tensor temb = time_embedding(timesteps, latents.dtype(), tap);
-  const Modulation modulation(adaln_modulation_(ops_, ops_.silu(temb)));
+  const bool is_same = are_equal(timesteps);
+  const Modulation modulation(of_each_row(adaln_modulation_, ops_.silu(temb), is_same));
   tap("adaLN_modulation", modulation.table);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     if (listener_ != nullptr) listener_->before_layer(static_cast<std::int64_t>(i));
@@ -280,7 +318,7 @@ Tensor Transformer::forward(const Tensor& latents, std::span<const float> timest
                                        tap.at("block" + std::to_string(i) + "."));
   }
 
-  const Tensor scale_shift = final_norm_(ops_, temb);  // scale first, and no silu
+  const Tensor scale_shift = of_each_row(final_norm_, temb, is_same);  // scale first, and no silu
   const auto eps = static_cast<float>(config_.eps);
   hidden_states =
       ops_.layer_norm_modulate(hidden_states, eps, Chunk{scale_shift, 0}, Chunk{scale_shift, 1});

@@ -106,6 +106,8 @@ class Transformer {
 
  private:
   Tensor time_embedding(std::span<const float> timesteps, DType dtype, const Tap& tap) const;
+  Tensor project_text(const Tensor& text, std::span<const std::int64_t> lengths) const;
+  Tensor of_each_row(const Linear& layer, const Tensor& rows, bool is_same) const;
 
   Backend& ops_;
   TransformerConfig config_;

@@ -96,6 +96,12 @@ Tensor float_tensor(const std::vector<float>& values) {
   return Tensor::copy_of<float>(DType::f32, {static_cast<std::int64_t>(values.size())}, values);
 }
 
+/// Pictures are decoded one at a time, but for a trace that looks at the decoder: every block is to
+/// be recorded under its name once.
+bool decodes_together(const Request& request) {
+  return request.trace != nullptr && request.trace->wants("vae.output");
+}
+
 /// Host [B, H, W, C] to [B, C, H, W].
 Tensor channels_first(const Tensor& images) {
   const std::int64_t pixels = images.dim(1) * images.dim(2), channels = images.dim(3);
@@ -139,6 +145,7 @@ struct Pipeline::State {
   std::unique_ptr<Backend> backend;
   Model model;
   ModelInfo info;
+  TextCache text_cache;
 
   CheckedPlan checked_plan(const Request& request) const;
   MemoryPlan resting_plan() const;
@@ -236,6 +243,34 @@ Result Pipeline::generate(const Request& request) {
   return result;
 }
 
+std::vector<Image> Pipeline::decode(const std::vector<float>& latents, int height_px,
+                                    int width_px) {
+  const ModelInfo& model = state_->info;
+  const int factor = model.size_multiple_px;
+  const bool fits =
+      height_px > 0 && width_px > 0 && height_px % factor == 0 && width_px % factor == 0;
+  const std::size_t values = fits ? static_cast<std::size_t>(model.latent_channels) *
+                                        static_cast<std::size_t>(height_px / factor) *
+                                        static_cast<std::size_t>(width_px / factor)
+                                  : 0;
+  if (values == 0 || latents.empty() || latents.size() % values != 0) {
+    throw Error(ErrorKind::invalid_argument,
+                std::to_string(latents.size()) + " latents are no picture of " +
+                    std::to_string(width_px) + "x" + std::to_string(height_px));
+  }
+  const MemoryPlan memory = plan_memory(state_->model.configs, state_->model.weights,
+                                        {1, 1, height_px, width_px, 1, state_->dtype,
+                                         state_->memory_limit_bytes, state_->quantization});
+  Tensor batch =
+      Tensor::host(DType::f32, {std::int64_t(latents.size() / values), model.latent_channels,
+                                height_px / factor, width_px / factor});
+  std::ranges::copy(latents, batch.data<float>());
+  std::vector<Image> images =
+      state_->decode({}, round_to(batch, state_->dtype), memory.decode_limit_bytes);
+  state_->backend->release_cache();
+  return images;
+}
+
 /// The plan of a request that can be served: its values are valid and its memory fits.
 CheckedPlan Pipeline::State::checked_plan(const Request& request) const {
   GenerationPlan plan = plan_generation(request, model);
@@ -251,8 +286,7 @@ CheckedPlan Pipeline::State::checked_plan(const Request& request) const {
     for (const auto& ids : *group)
       memory.text_tokens = std::max(memory.text_tokens, static_cast<std::int64_t>(ids.size()));
   }
-  // Pictures are decoded one at a time, but for a trace.
-  if (request.trace == nullptr) memory.images = 1;
+  if (!decodes_together(request)) memory.images = 1;
   MemoryPlan memory_plan = plan_memory(model.configs, model.weights, memory);
   require_fit(memory_plan);
   return {std::move(plan), std::move(memory_plan)};
@@ -273,7 +307,7 @@ TextBatch Pipeline::State::encode(const Request& request, const GenerationPlan& 
   const ListeningScope listening(model.text_encoder, residency);
   const Stopwatch watch;
   return encode_text(*backend, model.text_encoder, plan, request.num_images_per_prompt, dtype,
-                     request.trace, [&](int done, int total) {
+                     request.trace, text_cache, [&](int done, int total) {
                        if (request.on_progress)
                          request.on_progress({Stage::text_encoder, done, total, watch.seconds()});
                      });
@@ -360,8 +394,7 @@ std::vector<Image> Pipeline::State::decode(const Request& request, const Tensor&
   record(request.trace, "vae.input", channels_first(z));
   const Shape picture = {latents.dim(0), latents.dim(2) * model.configs.vae.spatial_factor,
                          latents.dim(3) * model.configs.vae.spatial_factor, 3};
-  // Traced runs decode the batch at once, so that every block is recorded under its name once.
-  const std::int64_t at_once = request.trace != nullptr ? latents.dim(0) : 1;
+  const std::int64_t at_once = decodes_together(request) ? latents.dim(0) : 1;
   Tensor decoded = Tensor::host(z.dtype(), picture);
   for (std::int64_t i = 0; i < latents.dim(0); i += at_once) {
     const Tensor part =

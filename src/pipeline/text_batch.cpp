@@ -10,6 +10,8 @@ namespace {
 
 using TokenIds = std::vector<std::int32_t>;
 
+constexpr std::size_t kCacheBytes = 16 << 20;  // of the released model: some 1300 tokens
+
 void trace_prompt(Trace* trace, const std::string& group, std::size_t index, const TokenIds& ids,
                   const Tensor& hidden) {
   if (trace == nullptr) return;
@@ -34,9 +36,27 @@ Tensor pad_rows(const std::vector<Tensor>& rows, std::int64_t longest) {
 
 }  // namespace
 
+const Tensor* TextCache::find(const TokenIds& ids) {
+  const auto found = std::ranges::find(entries_, ids, &Entry::ids);
+  if (found == entries_.end()) return nullptr;
+  entries_.splice(entries_.begin(), entries_, found);
+  return &entries_.front().hidden;
+}
+
+void TextCache::store(const TokenIds& ids, const Tensor& hidden) {
+  if (hidden.size_bytes() > kCacheBytes || find(ids) != nullptr) return;
+  entries_.push_front({ids, hidden});
+  bytes_ += hidden.size_bytes();
+  while (bytes_ > kCacheBytes) {
+    bytes_ -= entries_.back().hidden.size_bytes();
+    entries_.pop_back();
+  }
+}
+
 TextBatch encode_text(Backend& ops, const TextEncoder& encoder, const GenerationPlan& plan,
-                      int images_per_prompt, DType dtype, Trace* trace,
+                      int images_per_prompt, DType dtype, Trace* trace, TextCache& cache,
                       const std::function<void(int done, int total)>& on_progress) {
+  const bool is_inspected = trace != nullptr && trace->wants("text_hidden.prompt.0");
   std::map<TokenIds, Tensor> encoded;
   const int total = static_cast<int>(plan.negative_ids.size() + plan.prompt_ids.size());
   int done = 0;
@@ -45,7 +65,12 @@ TextBatch encode_text(Backend& ops, const TextEncoder& encoder, const Generation
   const auto encode_group = [&](const std::string& group, const std::vector<TokenIds>& prompts) {
     for (std::size_t i = 0; i < prompts.size(); ++i) {
       Tensor& hidden = encoded[prompts[i]];
-      if (hidden.empty()) hidden = ops.download(encoder.forward(prompts[i], dtype, trace));
+      if (hidden.empty()) {
+        const Tensor* cached = is_inspected ? nullptr : cache.find(prompts[i]);
+        hidden =
+            cached != nullptr ? *cached : ops.download(encoder.forward(prompts[i], dtype, trace));
+        cache.store(prompts[i], hidden);
+      }
       trace_prompt(trace, group, i, prompts[i], hidden);
       rows.insert(rows.end(), static_cast<std::size_t>(images_per_prompt), hidden);
       on_progress(++done, total);

@@ -35,7 +35,6 @@ TEST(JobJson, RefusesEveryWrongMember) {
                                   1e300,
                                   UINT64_MAX,
                                   "x",
-                                  std::string(2 << 20, 'x'),
                                   nlohmann::json::array({1, "a"}),
                                   nlohmann::json::object()};
   int refused = 0;
@@ -55,6 +54,11 @@ TEST(JobJson, RefusesEveryWrongMember) {
     }
   }
   EXPECT_GT(refused, 100);
+}
+
+TEST(JobJson, RefusesEndlessPrompts) {
+  const std::string text = request_text(small_request(std::string((1 << 20) + 1, 'x')));
+  EXPECT_THROW(parse_request(text, "test"), Error);
 }
 
 TEST(JobJson, RefusesTextThatIsNoObject) {

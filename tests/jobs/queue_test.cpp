@@ -443,7 +443,9 @@ TEST_P(QueueTest, ManyWorkersEndEachJobOnce) {
 }
 
 const Kind kKinds[] = {{"Sqlite", make_sqlite_harness, false},
-                       {"SqliteWithFolder", make_sqlite_harness, true}};
+                       {"SqliteWithFolder", make_sqlite_harness, true},
+                       {"Redis", make_redis_harness, false},
+                       {"RedisWithFolder", make_redis_harness, true}};
 
 INSTANTIATE_TEST_SUITE_P(Kinds, QueueTest, ::testing::ValuesIn(kKinds),
                          [](const auto& kind) { return std::string(kind.param.name); });

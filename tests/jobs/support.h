@@ -37,5 +37,7 @@ class QueueHarness {
 };
 
 std::unique_ptr<QueueHarness> make_sqlite_harness(const std::string& folder);
+/// With a server of its own.
+std::unique_ptr<QueueHarness> make_redis_harness(const std::string& folder);
 
 }  // namespace ernie_image::test

@@ -1,0 +1,378 @@
+#include "jobs/job_runner.h"
+
+#include <algorithm>
+#include <new>
+#include <set>
+
+#include "cli/enhancer.h"
+#include "cli/flags.h"
+#include "cli/image_record.h"
+#include "jobs/job_json.h"
+
+namespace ernie_image {
+namespace {
+
+// Measured on two cores: pictures of few latents share a batch at a gain, from some 1000 latents on
+// (512x512) a batch takes as long as its pictures one after another and only keeps the first
+// waiting.
+constexpr int kPixelsAtOnce = 512 * 512;
+constexpr int kMaxAtOnce = 8;
+// Our own CPU kernels make of a batch the very pictures of each alone, but for pictures of so few
+// latents that products alone have eight rows or fewer. Other devices may not, and are asked for
+// batches by whoever knows.
+constexpr int kSmallestPixels = 64 * 64;
+
+const char* kind_name(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::invalid_argument:
+      return "invalid_argument";
+    case ErrorKind::not_found:
+      return "not_found";
+    case ErrorKind::corrupt_file:
+      return "corrupt_file";
+    case ErrorKind::unsupported:
+      return "unsupported";
+    case ErrorKind::out_of_memory:
+      return "out_of_memory";
+    case ErrorKind::device:
+      return "device";
+    case ErrorKind::io:
+      return "io";
+    case ErrorKind::cancelled:
+      return "cancelled";
+  }
+  return "unknown";
+}
+
+const char* stage_name(Stage stage) {
+  switch (stage) {
+    case Stage::text_encoder:
+      return "text_encoder";
+    case Stage::transformer:
+      return "transformer";
+    case Stage::vae_decoder:
+      return "vae_decoder";
+  }
+  return "unknown";
+}
+
+ImageFormat format_of(const JobRequest& request) {
+  return image_format_of("picture." + request.image_format);
+}
+
+/// How many of `wanted` previews there are after `step` of `steps`: they are spread evenly.
+int previews_due(int wanted, int step, int steps) {
+  return static_cast<int>(std::int64_t{step} * std::min(wanted, steps) / steps);
+}
+
+}  // namespace
+
+int images_at_once(int width_px, int height_px, const RunnerOptions& options) {
+  if (options.max_batch > 0) return options.max_batch;
+  const bool is_exact = kernels_used(options.load) != "onednn" && options.load.device == "cpu";
+  if (!is_exact || width_px * height_px < kSmallestPixels) return 1;
+  return std::clamp(kPixelsAtOnce / std::max(1, width_px * height_px), 1, kMaxAtOnce);
+}
+
+struct JobRunner::Work {
+  explicit Work(const Job& claimed) : job(claimed), prompt(claimed.request.prompt) {
+    if (job.request.kind == JobKind::image) result.images.resize(job.request.seeds.size());
+  }
+
+  bool has_all() const {
+    return std::ranges::none_of(result.images,
+                                [](const auto& image) { return image.bytes.empty(); });
+  }
+
+  Job job;
+  std::string prompt;  // enhanced, if that was asked for
+  JobResult result;
+  ChromeTrace trace;
+  std::size_t begun = 0;  // pictures that are in a chunk or done
+  int previews = 0;
+  bool is_done = false;
+};
+
+struct JobRunner::Picture {
+  Work* work;
+  std::size_t index;  // among the pictures of its job
+
+  std::uint64_t seed() const { return work->job.request.seeds[index]; }
+};
+
+/// Follows one run of the pipeline on behalf of its jobs.
+class JobRunner::ChunkListener {
+ public:
+  ChunkListener(JobRunner& runner, const Chunk& chunk, TimeEstimate& estimate)
+      : runner_(runner), chunk_(chunk), estimate_(estimate) {}
+
+  LatentsTrace& trace() { return trace_; }
+
+  void operator()(const Progress& progress) {
+    estimate_.update(progress);
+    JobProgress told;
+    told.stage = stage_name(progress.stage);
+    told.step = progress.step;
+    told.steps = progress.steps;
+    estimate_.fill(told);
+    const Work* last = nullptr;
+    for (std::size_t i = 0; i < chunk_.size(); ++i) {
+      if (chunk_[i].work != last) tell(*chunk_[i].work, static_cast<int>(i), progress, told);
+      last = chunk_[i].work;
+    }
+  }
+
+ private:
+  /// `index` is the job's first picture in the chunk, which stands for all of them.
+  void tell(Work& work, int index, const Progress& progress, JobProgress told) {
+    if (work.job.request.trace) work.trace.add(told.stage + " " + std::to_string(progress.step));
+    JobReporter::MakePreview preview;
+    const int wanted = work.job.request.previews;
+    const bool is_due = progress.stage == Stage::transformer &&
+                        previews_due(wanted, progress.step, progress.steps) >
+                            previews_due(wanted, progress.step - 1, progress.steps);
+    if (is_due) {
+      ++work.previews;
+      preview = [this_model = &runner_.preview_, trace = trace_, index] {
+        const Tensor& latents = trace.latents();
+        return encode_preview(this_model->draw(trace.denoised(index),
+                                               static_cast<int>(latents.dim(2)),
+                                               static_cast<int>(latents.dim(3))));
+      };
+    }
+    told.preview_index = work.previews - 1;
+    runner_.reporter_.update(work.job.id, told, std::move(preview));
+  }
+
+  JobRunner& runner_;
+  const Chunk& chunk_;
+  TimeEstimate& estimate_;
+  LatentsTrace trace_;
+};
+
+/// However a run ends, nobody keeps its claims alive any longer.
+class JobRunner::ReportsEnd {
+ public:
+  ReportsEnd(JobReporter& reporter, const std::deque<Work>& works)
+      : reporter_(reporter), works_(works) {}
+  ~ReportsEnd() {
+    for (const Work& work : works_) reporter_.end(work.job.id);
+  }
+  ReportsEnd(const ReportsEnd&) = delete;
+  ReportsEnd& operator=(const ReportsEnd&) = delete;
+
+ private:
+  JobReporter& reporter_;
+  const std::deque<Work>& works_;
+};
+
+JobRunner::JobRunner(Pipeline& pipeline, JobQueue& queue, JobReporter& reporter,
+                     const RunnerOptions& options, std::string worker)
+    : pipeline_(pipeline),
+      queue_(queue),
+      reporter_(reporter),
+      options_(options),
+      worker_(std::move(worker)),
+      preview_(pipeline.info().latent_channels, pipeline.info().size_multiple_px) {
+  learn_from_random_latents(preview_, pipeline_);
+}
+
+void JobRunner::give_back() {
+  const std::lock_guard lock(mutex_);
+  giving_back_ = true;
+  if (token_ != nullptr) token_->request();
+}
+
+void JobRunner::run(const std::vector<Job>& jobs) {
+  const auto token = std::make_shared<CancelToken>();
+  {
+    const std::lock_guard lock(mutex_);
+    token_ = token;
+    if (giving_back_) token->request();
+  }
+  std::deque<Work> works(jobs.begin(), jobs.end());  // whose addresses stay
+  for (const Work& work : works) reporter_.begin(work.job.id, token);
+  const ReportsEnd reports_end(reporter_, works);
+  for (Work& work : works) guarded({&work}, [&] { enhance(work); });
+
+  const JobRequest& first = jobs.front().request;
+  const int limit = images_at_once(first.width_px, first.height_px, options_);
+  int images = 0;
+  for (const Work& work : works)
+    images += work.is_done ? 0 : int(std::ssize(work.job.request.seeds));
+  TimeEstimate estimate(rates_, images, std::min(limit, images), first.num_inference_steps,
+                        double(first.width_px) * first.height_px);
+  int done = 0;
+  for (Chunk chunk; next_chunk(works, limit, chunk); done += int(std::ssize(chunk))) {
+    estimate.begin_chunk(done, static_cast<int>(chunk.size()));
+    run_chunk_guarded(chunk, estimate);
+  }
+  rates_ = estimate.rates();
+  reporter_.set_seconds_per_step(rates_.step_seconds_per_pixel * first.width_px * first.height_px);
+}
+
+void JobRunner::enhance(Work& work) {
+  const JobRequest& request = work.job.request;
+  if (request.kind != JobKind::enhance && !request.enhance) return;
+  EnhanceFlags flags = options_.enhance;
+  if (request.kind == JobKind::enhance && !request.seeds.empty()) {
+    flags.options.seed = request.seeds.front();
+  }
+  const Enhancer enhancer(pipeline_, options_.load, flags, token_);
+  JobProgress progress;
+  progress.stage = "enhancer";
+  const auto on_text = [&](const std::string&) {
+    ++progress.step;
+    reporter_.update(work.job.id, progress);
+  };
+  reporter_.update(work.job.id, progress);
+  const Enhancement written =
+      enhancer.enhance(request.prompt, request.width_px, request.height_px, on_text);
+  work.prompt = work.result.enhanced_prompt = written.enhanced.text;
+  work.result.prompt_tokens = written.enhanced.prompt_tokens;
+  work.trace.add("enhancer");
+  if (request.kind == JobKind::enhance) complete(work);
+}
+
+/// The next pictures in the order of the jobs; false if there are none.
+bool JobRunner::next_chunk(std::deque<Work>& works, int limit, Chunk& chunk) {
+  chunk.clear();
+  for (Work& work : works) {
+    if (!work.is_done && reporter_.is_stopped(work.job.id)) {
+      reporter_.end(work.job.id);
+      work.is_done = true;
+    }
+    while (!work.is_done && work.begun < work.job.request.seeds.size() &&
+           std::ssize(chunk) < limit) {
+      chunk.push_back({&work, work.begun++});
+    }
+  }
+  return !chunk.empty();
+}
+
+/// A batch that cannot be run is tried picture by picture, so that a job does not fail for another.
+void JobRunner::run_chunk_guarded(const Chunk& chunk, TimeEstimate& estimate) {
+  const bool is_shared = chunk.front().work != chunk.back().work;
+  if (is_shared) {
+    try {
+      return run_chunk(chunk, estimate);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::cancelled) {
+        std::set<Work*> works;
+        for (const Picture& picture : chunk) works.insert(picture.work);
+        return guarded({works.begin(), works.end()},
+                       [] { throw Error(ErrorKind::cancelled, "cancelled"); });
+      }
+    } catch (const std::exception&) {
+      // Out of memory, say: one at a time takes less.
+    }
+    for (const Picture& picture : chunk) {
+      if (picture.work->is_done) continue;
+      guarded({picture.work}, [&] { run_chunk({picture}, estimate); });
+    }
+    return;
+  }
+  guarded({chunk.front().work}, [&] { run_chunk(chunk, estimate); });
+}
+
+void JobRunner::run_chunk(const Chunk& chunk, TimeEstimate& estimate) {
+  token_->throw_if_requested();
+  ChunkListener listener(*this, chunk, estimate);
+  Request request = chunk_request(chunk, listener.trace());
+  request.on_progress = std::ref(listener);
+  const Result result = pipeline_.generate(request);
+  token_->throw_if_requested();
+  for (std::size_t i = 0; i < chunk.size(); ++i) {
+    Work& work = *chunk[i].work;
+    work.result.prompt_tokens = result.prompt_tokens[i];
+    work.result.images[chunk[i].index] = finished_image(chunk[i], result.images[i]);
+    if (work.job.request.trace) work.trace.add("encode");
+  }
+  for (const Picture& picture : chunk) {
+    Work& work = *picture.work;
+    if (!work.is_done && work.has_all()) complete(work);
+  }
+  preview_.learn(image_latents(listener.trace().latents(), 0), result.images.front());
+}
+
+Request JobRunner::chunk_request(const Chunk& chunk, LatentsTrace& trace) const {
+  const JobRequest& first = chunk.front().work->job.request;
+  Request request;
+  request.width_px = first.width_px;
+  request.height_px = first.height_px;
+  request.num_inference_steps = first.num_inference_steps;
+  request.guidance_scale = first.guidance_scale;
+  request.seeds.clear();
+  for (const Picture& picture : chunk) {
+    request.prompts.push_back(picture.work->prompt);
+    request.negative_prompts.push_back(picture.work->job.request.negative_prompt);
+    request.seeds.push_back(picture.seed());
+  }
+  request.cancel = token_;
+  request.trace = &trace;
+  return request;
+}
+
+/// The file with its record, which is that of a run of this picture alone: it is the same picture,
+/// and a batch holds prompts that are none of this job's.
+FinishedImage JobRunner::finished_image(const Picture& picture, const Image& image) const {
+  const JobRequest& asked = picture.work->job.request;
+  Request request;
+  request.prompts = {picture.work->prompt};
+  if (!asked.negative_prompt.empty()) request.negative_prompts = {asked.negative_prompt};
+  request.width_px = asked.width_px;
+  request.height_px = asked.height_px;
+  request.num_inference_steps = asked.num_inference_steps;
+  request.guidance_scale = asked.guidance_scale;
+  request.seeds = {picture.seed()};
+  ImageRecord record = make_image_record(pipeline_.info(), options_.load, request);
+  if (picture.work->prompt != asked.prompt) record.original_prompts = {asked.prompt};
+  const std::vector<std::uint8_t> bytes =
+      encode_image(image, {format_of(asked), asked.image_quality}, image_metadata(record));
+
+  FinishedImage finished;
+  finished.image = {picture.seed(), image.width_px, image.height_px, "image/" + asked.image_format,
+                    bytes.size()};
+  finished.bytes.assign(bytes.begin(), bytes.end());
+  return finished;
+}
+
+void JobRunner::complete(Work& work) {
+  if (work.job.request.trace) work.result.trace = work.trace.json();
+  reporter_.end(work.job.id);
+  work.is_done = true;
+  queue_.complete(work.job.id, worker_, work.result);
+}
+
+void JobRunner::fail(Work& work, const std::string& kind, const std::string& message) {
+  const bool is_stopped = reporter_.is_stopped(work.job.id);
+  reporter_.end(work.job.id);
+  work.is_done = true;
+  if (is_stopped) return;  // the queue knows
+  const std::lock_guard lock(mutex_);
+  if (giving_back_ && kind == kind_name(ErrorKind::cancelled)) {
+    queue_.release(work.job.id, worker_);
+  } else {
+    queue_.fail(work.job.id, worker_, {kind, message});
+  }
+}
+
+/// Whatever goes wrong with the work ends these jobs, and nothing else.
+void JobRunner::guarded(const std::vector<Work*>& works, const std::function<void()>& action) {
+  const auto fail_all = [&](const std::string& kind, const std::string& message) {
+    for (Work* work : works) {
+      if (!work->is_done) fail(*work, kind, message);
+    }
+  };
+  try {
+    action();
+  } catch (const Error& error) {
+    fail_all(kind_name(error.kind()), error.what());
+  } catch (const std::bad_alloc&) {
+    fail_all(kind_name(ErrorKind::out_of_memory), "out of memory");
+  } catch (const std::exception& error) {
+    fail_all(kind_name(ErrorKind::device), error.what());
+  }
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,69 @@
+// Redis with RAII: an address, a connection, replies as values.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ernie_image/error.h"
+
+struct redisContext;
+
+namespace ernie_image {
+
+struct RedisAddress {
+  std::string host = "127.0.0.1";
+  int port = 6379;
+  std::string socket;  ///< a path instead of host and port
+  std::string user;
+  std::string password;
+  int database = 0;
+};
+
+/// redis://[[user]:password@]host[:port][/database] or unix:///path/of/socket. Throws
+/// Error(invalid_argument) without repeating the password, Error(unsupported) for rediss://.
+RedisAddress parse_redis_url(const std::string& url);
+
+/// What came back. Whatever has another type than was asked for counts as empty.
+struct RedisReply {
+  enum class Type { nothing, text, integer, list };
+
+  Type type = Type::nothing;
+  std::string text;
+  std::int64_t integer = 0;
+  std::vector<RedisReply> list;
+
+  bool is_nothing() const { return type == Type::nothing; }
+};
+
+/// The connection is lost, or the server is not ready yet: worth another try on a new one.
+class RedisUnavailable : public Error {
+ public:
+  explicit RedisUnavailable(const std::string& message) : Error(ErrorKind::device, message) {}
+};
+
+/// One thread at a time. The process must ignore SIGPIPE.
+class RedisConnection {
+ public:
+  /// Throws RedisUnavailable, or Error(device) if the password is refused.
+  explicit RedisConnection(const RedisAddress& address);
+  ~RedisConnection();
+  RedisConnection(const RedisConnection&) = delete;
+  RedisConnection& operator=(const RedisConnection&) = delete;
+
+  /// Sends the words and waits for the answer. Throws RedisUnavailable, after which the connection
+  /// is of no use, or Error(device) with what the server says.
+  RedisReply command(const std::vector<std::string_view>& words);
+
+ private:
+  struct Close {
+    void operator()(redisContext* context) const;
+  };
+
+  std::string where_;
+  std::unique_ptr<redisContext, Close> context_;
+};
+
+}  // namespace ernie_image

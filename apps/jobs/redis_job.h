@@ -1,0 +1,14 @@
+// A job as the Redis queue keeps it: the fields of a hash.
+#pragma once
+
+#include <string>
+
+#include "jobs/job.h"
+#include "jobs/redis_connection.h"
+
+namespace ernie_image {
+
+/// Of what kFind gives back, which is not trusted. Throws Error(corrupt_file).
+Job job_of(const std::string& id, const RedisReply& fields);
+
+}  // namespace ernie_image

@@ -1,0 +1,350 @@
+#include "jobs/redis_queue.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <thread>
+
+#include "io/sha256.h"
+#include "jobs/clock.h"
+#include "jobs/job_id.h"
+#include "jobs/job_json.h"
+#include "jobs/redis_job.h"
+#include "jobs/redis_scripts.h"
+
+namespace ernie_image {
+namespace {
+
+namespace scripts = redis_scripts;
+using Clock = std::chrono::steady_clock;
+using Milliseconds = std::chrono::milliseconds;
+
+constexpr Milliseconds kPatience{15000};  // for a Redis that is restarted
+constexpr Milliseconds kFirstPause{20};
+constexpr Milliseconds kLongestPause{1000};
+// How long a change may go unnoticed by those who wait for it: asking costs some 50 us.
+constexpr Milliseconds kPollFirst{10};
+constexpr Milliseconds kPollLast{100};
+constexpr std::size_t kMaxIdle = 32;  // connections kept open
+constexpr int kPage = 64;             // ids read at a time for a list
+constexpr std::string_view kPreviewKept_ms = "600000";
+
+std::string text_of(std::chrono::seconds duration) { return std::to_string(duration.count()); }
+
+/// Ids in a reply; what has not their form is left out.
+std::vector<std::string> ids_of(const RedisReply& reply) {
+  std::vector<std::string> ids;
+  for (const RedisReply& item : reply.list) {
+    if (is_job_id(item.text)) ids.push_back(item.text);
+  }
+  return ids;
+}
+
+double number_of(const std::string& text) {
+  double value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return std::isfinite(value) ? value : 0;
+}
+
+[[noreturn]] void throw_full(const RedisReply& reply) {
+  const double mean_ms = reply.list.size() > 1 ? number_of(reply.list[1].text) : 0;
+  const double workers = reply.list.size() > 2 ? number_of(reply.list[2].text) : 0;
+  const double seconds = std::clamp(std::ceil(mean_ms / 1000 / std::max(1.0, workers)), 1.0, 600.0);
+  throw QueueFull("as many jobs are waiting as may",
+                  std::chrono::seconds(static_cast<int>(seconds)));
+}
+
+}  // namespace
+
+RedisQueue::RedisQueue(const QueueOptions& options)
+    : options_(options), address_(parse_redis_url(options.url)) {
+  if (!options.output_directory.empty()) folder_.emplace(options.output_directory);
+  give_connection(std::make_unique<RedisConnection>(address_));  // says at once if there is nobody
+}
+
+RedisQueue::~RedisQueue() = default;
+
+// --- talking to Redis
+
+std::unique_ptr<RedisConnection> RedisQueue::take_connection() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!idle_.empty()) {
+      auto connection = std::move(idle_.back());
+      idle_.pop_back();
+      return connection;
+    }
+  }
+  return std::make_unique<RedisConnection>(address_);
+}
+
+void RedisQueue::give_connection(std::unique_ptr<RedisConnection> connection) {
+  const std::lock_guard lock(mutex_);
+  if (idle_.size() < kMaxIdle) idle_.push_back(std::move(connection));
+}
+
+/// Every command and script can be given twice: a lost answer does not tell whether it was done.
+RedisReply RedisQueue::command(const std::vector<std::string_view>& words) {
+  const auto deadline = Clock::now() + kPatience;
+  for (Milliseconds pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+    try {
+      auto connection = take_connection();
+      RedisReply reply = connection->command(words);
+      give_connection(std::move(connection));
+      return reply;
+    } catch (const RedisUnavailable&) {
+      if (Clock::now() + pause > deadline) throw;
+      const std::lock_guard lock(mutex_);
+      idle_.clear();  // of the server that is gone
+    }
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+RedisReply RedisQueue::run(std::string_view script, std::string_view subject,
+                           const std::vector<std::string>& arguments) {
+  const std::string text = std::string(scripts::kPrelude) + std::string(script);
+  const std::string now = std::to_string(now_ms());
+  std::vector<std::string_view> words = {"EVAL", text, "0", options_.key_prefix, subject, now};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  return command(words);
+}
+
+// --- looking
+
+std::optional<Job> RedisQueue::find(const std::string& id) {
+  if (!is_job_id(id)) return std::nullopt;
+  const RedisReply fields = run(scripts::kFind, id, {});
+  if (fields.list.empty()) return std::nullopt;
+  return job_of(id, fields);
+}
+
+std::vector<Job> RedisQueue::list(const JobFilter& filter) {
+  const std::string set = filter.owner ? key("owned:" + sha256_hex(*filter.owner)) : key("jobs");
+  std::string newest = "+inf";
+  if (!filter.before.empty()) {
+    const RedisReply score = command({"ZSCORE", set, filter.before});
+    if (score.is_nothing()) return {};
+    newest = "(" + score.text;
+  }
+  std::vector<Job> jobs;
+  const std::string page = std::to_string(kPage);
+  for (int offset = 0;;) {
+    const std::string skipped = std::to_string(offset);
+    const RedisReply ids =
+        command({"ZREVRANGEBYSCORE", set, newest, "-inf", "LIMIT", skipped, page});
+    for (const RedisReply& id : ids.list) {
+      if (std::ssize(jobs) >= filter.limit) return jobs;
+      ++offset;
+      auto job = find(id.text);
+      if (!job) {
+        command({"ZREM", set, id.text});  // its time is over
+        --offset;
+      } else if (!filter.state || job->state == *filter.state) {
+        jobs.push_back(std::move(*job));
+      }
+    }
+    if (ids.list.empty()) return jobs;
+  }
+}
+
+std::optional<Job> RedisQueue::wait(const std::string& id, std::int64_t version,
+                                    std::chrono::milliseconds timeout) {
+  const auto deadline = Clock::now() + timeout;
+  for (Milliseconds pause = kPollFirst;; pause = std::min(2 * pause, kPollLast)) {
+    std::optional<Job> job = find(id);
+    if (!job || job->version > version || is_final(job->state)) return job;
+    const auto left = std::chrono::duration_cast<Milliseconds>(deadline - Clock::now());
+    if (left <= Milliseconds(0)) return job;
+    std::this_thread::sleep_for(std::min(pause, left));
+  }
+}
+
+std::optional<Bytes> RedisQueue::image(const std::string& id, int index) {
+  const std::optional<Job> job = find(id);
+  if (!job || index < 0 || index >= std::ssize(job->images)) return std::nullopt;
+  const JobImage& image = job->images[static_cast<std::size_t>(index)];
+  return read_file(PictureFolder::picture_name(id, index, extension_of(image.content_type)));
+}
+
+std::optional<Bytes> RedisQueue::trace(const std::string& id) {
+  return is_job_id(id) ? read_file(PictureFolder::trace_name(id)) : std::nullopt;
+}
+
+std::optional<Bytes> RedisQueue::preview(const std::string& id) {
+  if (!is_job_id(id)) return std::nullopt;
+  RedisReply reply = command({"GET", key("preview:" + id)});
+  if (reply.is_nothing()) return std::nullopt;
+  return std::move(reply.text);
+}
+
+QueueCounts RedisQueue::counts() {
+  const auto count = [&](const char* set) {
+    return static_cast<int>(command({"SCARD", key(set)}).integer);
+  };
+  return {count("waiting"), count("running")};
+}
+
+std::vector<WorkerInfo> RedisQueue::workers() {
+  const auto silent_ms = std::chrono::milliseconds(kClaimExpiry).count();
+  const std::string oldest = std::to_string(now_ms() - silent_ms);
+  command({"ZREMRANGEBYSCORE", key("workers"), "-inf", oldest});
+  std::vector<WorkerInfo> workers;
+  for (const RedisReply& name : command({"ZRANGE", key("workers"), "0", "-1"}).list) {
+    const RedisReply text = command({"GET", key("worker:" + name.text)});
+    if (!text.is_nothing()) workers.push_back(parse_worker(text.text, "Redis: worker"));
+  }
+  return workers;
+}
+
+// --- coming and going
+
+Job RedisQueue::submit(const JobRequest& request, const std::string& owner,
+                       const std::string& idempotency_key) {
+  check_request(request);
+  // The length keeps an owner and a key that look alike together apart.
+  const std::string key_hash =
+      idempotency_key.empty()
+          ? ""
+          : sha256_hex(std::to_string(owner.size()) + ":" + owner + idempotency_key);
+  const RedisReply reply =
+      run(scripts::kSubmit, new_job_id(),
+          {owner, sha256_hex(owner), key_hash, request_text(request), sha256_hex(request.model),
+           std::to_string(static_cast<int>(request.priority)), batch_key(request),
+           std::to_string(options_.max_queued)});
+  const std::string id = reply.list.empty() ? "" : reply.list.front().text;
+  if (id == "full") throw_full(reply);
+  const std::optional<Job> job = find(id);
+  if (!job) throw Error(ErrorKind::device, "Redis has forgotten a job that it had just accepted");
+  return *job;
+}
+
+bool RedisQueue::cancel(const std::string& id) {
+  if (!is_job_id(id)) return false;
+  return run(scripts::kCancel, id, {text_of(options_.result_expiry)}).integer == 1;
+}
+
+bool RedisQueue::remove(const std::string& id) {
+  const std::optional<Job> job = find(id);
+  if (!job || !is_final(job->state)) return false;
+  remove_files(id, job->images);
+  return run(scripts::kRemove, id, {}).integer == 1;
+}
+
+// --- results
+
+void RedisQueue::write_file(const std::string& name, const Bytes& bytes) {
+  if (folder_) return folder_->write(name, bytes);
+  command({"SET", file_key(name), bytes, "EX", text_of(options_.result_expiry), "NX"});
+}
+
+std::optional<Bytes> RedisQueue::read_file(const std::string& name) {
+  if (folder_) return folder_->read(name);
+  RedisReply reply = command({"GET", file_key(name)});
+  if (reply.is_nothing()) return std::nullopt;
+  return std::move(reply.text);
+}
+
+void RedisQueue::remove_files(const std::string& id, const std::vector<JobImage>& images) {
+  std::vector<std::string> names = {PictureFolder::trace_name(id)};
+  for (int i = 0; i < std::ssize(images); ++i) {
+    const std::string& type = images[static_cast<std::size_t>(i)].content_type;
+    names.push_back(PictureFolder::picture_name(id, i, extension_of(type)));
+  }
+  for (const std::string& name : names) {
+    if (folder_) {
+      folder_->remove(name);
+    } else {
+      command({"DEL", file_key(name)});
+    }
+  }
+}
+
+RedisReply RedisQueue::finish(const std::string& id, const std::string& worker, JobState state,
+                              const std::string& outcome, const JobFailure& failure) {
+  RedisReply ended = run(scripts::kFinish, id,
+                         {worker, name_of(state), outcome, failure.kind, failure.message,
+                          text_of(options_.result_expiry), std::to_string(options_.max_finished)});
+  remove_surplus(ended);
+  return ended;
+}
+
+void RedisQueue::remove_surplus(const RedisReply& ended) {
+  for (const std::string& id : ids_of(ended)) {
+    // A job whose time is over has left its id behind.
+    if (!remove(id)) command({"ZREM", key("finished"), id});
+  }
+}
+
+void RedisQueue::complete(const std::string& id, const std::string& /*worker*/,
+                          const JobResult& result) {
+  if (!is_job_id(id)) return;
+  for (int i = 0; i < std::ssize(result.images); ++i) {
+    const FinishedImage& finished = result.images[static_cast<std::size_t>(i)];
+    const std::string extension = extension_of(finished.image.content_type);
+    write_file(PictureFolder::picture_name(id, i, extension), finished.bytes);
+  }
+  if (!result.trace.empty()) write_file(PictureFolder::trace_name(id), result.trace);
+  const JobOutcome outcome = outcome_of(result);
+  // Whoever is first may hand in: even the worker that was thought lost made the same pictures.
+  const RedisReply ended = finish(id, "", JobState::completed, outcome_text(outcome), {});
+  const std::string state = ended.list.empty() ? "" : ended.list.front().text;
+  if (state != name_of(JobState::completed)) remove_files(id, outcome.images);
+}
+
+// --- workers
+
+void RedisQueue::announce(const WorkerInfo& worker) {
+  WorkerInfo told = worker;
+  told.last_seen_ms = now_ms();
+  const std::string name = sha256_hex(worker.name), now = std::to_string(told.last_seen_ms);
+  command({"SET", key("worker:" + name), worker_text(told), "EX", text_of(kClaimExpiry)});
+  command({"ZADD", key("workers"), now, name});
+}
+
+std::vector<Job> RedisQueue::take(const WorkerInfo& worker, int max_jobs) {
+  const RedisReply claimed =
+      run(scripts::kClaim, sha256_hex(worker.model), {worker.name, std::to_string(max_jobs)});
+  std::vector<Job> jobs;
+  for (const std::string& id : ids_of(claimed)) {
+    try {
+      if (auto job = find(id)) jobs.push_back(std::move(*job));
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::corrupt_file) throw;
+      fail(id, worker.name, {"corrupt_file", error.what()});
+    }
+  }
+  return jobs;
+}
+
+std::vector<Job> RedisQueue::claim(const WorkerInfo& worker, int max_jobs,
+                                   std::chrono::milliseconds timeout) {
+  const auto deadline = Clock::now() + timeout;
+  const std::string idle = std::to_string(options_.claim_expiry.count());
+  for (Milliseconds pause = kPollFirst;; pause = std::min(2 * pause, kPollLast)) {
+    run(scripts::kReclaim, sha256_hex(worker.model),
+        {idle, std::to_string(kMaxAttempts), text_of(options_.result_expiry)});
+    std::vector<Job> jobs = take(worker, max_jobs);
+    const auto left = std::chrono::duration_cast<Milliseconds>(deadline - Clock::now());
+    if (!jobs.empty() || left <= Milliseconds(0)) return jobs;
+    std::this_thread::sleep_for(std::min(pause, left));
+  }
+}
+
+bool RedisQueue::report(const std::string& id, const std::string& worker,
+                        const JobProgress& progress, const Bytes& preview) {
+  if (!is_job_id(id)) return false;
+  return run(scripts::kReport, id,
+             {worker, progress_text(progress), preview, std::string(kPreviewKept_ms)})
+             .integer == 1;
+}
+
+void RedisQueue::fail(const std::string& id, const std::string& worker, const JobFailure& failure) {
+  if (is_job_id(id)) finish(id, worker, JobState::failed, "", failure);
+}
+
+void RedisQueue::release(const std::string& id, const std::string& worker) {
+  if (is_job_id(id)) run(scripts::kRelease, id, {worker, text_of(options_.result_expiry)});
+}
+
+}  // namespace ernie_image

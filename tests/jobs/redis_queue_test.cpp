@@ -1,0 +1,250 @@
+// What the queue of a fleet promises beyond the others: several processes, and a Redis that may be
+// restarted or may lie.
+#include "jobs/redis_queue.h"
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <thread>
+
+#include "jobs/redis_server.h"
+#include "jobs/support.h"
+#include "program.h"
+
+namespace ernie_image {
+namespace {
+
+using namespace test;
+using cli_test::RunningProgram;
+
+TEST(RedisUrl, IsReadInParts) {
+  const RedisAddress whole = parse_redis_url("redis://me:p@ss:w@example.org:7000/3");
+  EXPECT_EQ(whole.user, "me");
+  EXPECT_EQ(whole.password, "p@ss:w");
+  EXPECT_EQ(whole.host, "example.org");
+  EXPECT_EQ(whole.port, 7000);
+  EXPECT_EQ(whole.database, 3);
+  const RedisAddress shortest = parse_redis_url("redis://localhost");
+  EXPECT_EQ(shortest.host, "localhost");
+  EXPECT_EQ(shortest.port, 6379);
+  EXPECT_EQ(shortest.password, "");
+  EXPECT_EQ(parse_redis_url("redis://:secret@h").password, "secret");
+  EXPECT_EQ(parse_redis_url("redis://[::1]:7").host, "::1");
+  EXPECT_EQ(parse_redis_url("redis://[::1]").port, 6379);
+  EXPECT_EQ(parse_redis_url("unix:///run/redis.sock").socket, "/run/redis.sock");
+}
+
+TEST(RedisUrl, IsRefusedWithoutItsPassword) {
+  for (const char* url :
+       {"", "http://h", "redis://", "redis://h:", "redis://h:x", "redis://h:70000", "redis://h/x",
+        "redis://h/-1", "redis://secret@h", "redis://:secret@", "unix://relative"}) {
+    try {
+      parse_redis_url(url);
+      ADD_FAILURE() << url;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
+      EXPECT_EQ(std::string(error.what()).find("secret"), std::string::npos);
+    }
+  }
+  expect_error(ErrorKind::unsupported, {"TLS"}, [] { parse_redis_url("rediss://h"); });
+}
+
+class RedisQueueTest : public TemporaryFolder {
+ protected:
+  void SetUp() override {
+    if (!RedisServer::is_installed()) GTEST_SKIP() << "redis-server is not installed";
+    std::signal(SIGPIPE, SIG_IGN);  // as the program does
+    server_.start();
+  }
+
+  QueueOptions options() const {
+    QueueOptions options;
+    options.url = server_.url();
+    return options;
+  }
+
+  /// What an attacker with a Redis client would do.
+  RedisReply redis(const std::vector<std::string_view>& words) const {
+    return RedisConnection(parse_redis_url(server_.url())).command(words);
+  }
+
+  RedisServer server_{folder_};
+};
+
+TEST_F(RedisQueueTest, SaysThatThereIsNobody) {
+  QueueOptions nowhere;
+  nowhere.url = "unix://" + path("nobody.sock");
+  expect_error(ErrorKind::device, {"nobody.sock"}, [&] { RedisQueue{nowhere}; });
+}
+
+TEST_F(RedisQueueTest, GatewaysAndWorkersShareIt) {
+  RedisQueue gateway(options()), other(options()), worker(options());
+  const std::string id = gateway.submit(small_request(), "ann", "key").id;
+  EXPECT_EQ(other.submit(small_request(), "ann", "key").id, id);
+  EXPECT_EQ(worker.claim(worker_named("w"), 1, kPatience).size(), 1u);
+  EXPECT_TRUE(other.cancel(id));
+  EXPECT_FALSE(worker.report(id, "w", {}, {}));
+}
+
+TEST_F(RedisQueueTest, AnAcceptedJobSurvivesRedis) {
+  RedisQueue queue(options());
+  const std::string waiting = queue.submit(small_request("a"), "ann", "").id;
+  const std::string done = queue.submit(small_request("b"), "bob", "").id;
+  ASSERT_EQ(queue.claim(worker_named("w"), 2, kPatience).size(), 2u);
+  queue.release(waiting, "w");
+  server_.kill();
+  std::thread worker([&] { queue.complete(done, "w", result_of("bytes")); });  // tries again
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  server_.start();
+  worker.join();
+  EXPECT_EQ(queue.image(done, 0), "bytes");
+  EXPECT_EQ(queue.find(waiting)->state, JobState::queued);
+  EXPECT_EQ(queue.claim(worker_named("w"), 1, kPatience).at(0).id, waiting);
+}
+
+TEST_F(RedisQueueTest, ADeadJobIsKeptWithItsReason) {
+  QueueOptions impatient = options();
+  impatient.claim_expiry = std::chrono::milliseconds(50);
+  RedisQueue queue(impatient);
+  const std::string id = queue.submit(small_request("deadly"), "ann", "").id;
+  for (int i = 0; i < kMaxAttempts; ++i) queue.claim(worker_named("w"), 1, kPatience);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  queue.claim(worker_named("w"), 1, kNoTime);
+  EXPECT_EQ(queue.find(id)->state, JobState::failed);
+  const RedisReply dead = redis({"XRANGE", "ernie-image:dead", "-", "+"});
+  ASSERT_EQ(dead.list.size(), 1u);
+  EXPECT_EQ(dead.list[0].list.at(1).list.at(1).text, id);
+}
+
+TEST_F(RedisQueueTest, LeavesNoClaimBehind) {
+  RedisQueue queue(options());
+  const std::string id = queue.submit(small_request(), "ann", "").id;
+  queue.claim(worker_named("w"), 1, kPatience);
+  queue.complete(id, "w", result_of("bytes"));
+  const RedisReply streams = redis({"KEYS", "ernie-image:work:*"});
+  ASSERT_EQ(streams.list.size(), 1u);
+  EXPECT_EQ(redis({"XLEN", streams.list[0].text}).integer, 0);
+}
+
+TEST_F(RedisQueueTest, DoesNotBelieveWhatItReads) {
+  RedisQueue queue(options());
+  const std::string id = queue.submit(small_request(), "ann", "").id;
+  const std::string key = "ernie-image:job:" + id;
+  const std::string good = redis({"HGET", key, "request"}).text;
+  for (const auto& [field, value] :
+       {std::pair{"state", "flying"}, std::pair{"version", "-1"}, std::pair{"attempts", "1e9"},
+        std::pair{"request", "{}"}, std::pair{"request", "\xff"}, std::pair{"cancel", "2"}}) {
+    const std::string before = redis({"HGET", key, field}).text;
+    redis({"HSET", key, field, value});
+    EXPECT_THROW(queue.find(id), Error) << field;
+    redis({"HSET", key, field, before});
+  }
+  redis({"HSET", key, "request", "{}"});
+  EXPECT_TRUE(queue.claim(worker_named("w"), 1, kNoTime).empty());
+  redis({"HSET", key, "request", good});
+  EXPECT_EQ(queue.find(id)->state, JobState::failed);
+  EXPECT_EQ(queue.find(id)->failure->kind, "corrupt_file");
+  redis({"SET", "ernie-image:worker:x", "nonsense"});
+  redis({"ZADD", "ernie-image:workers", "99999999999999", "x"});
+  EXPECT_THROW(queue.workers(), Error);
+}
+
+TEST_F(RedisQueueTest, ForgetsWhatIsOver) {
+  QueueOptions brief = options();
+  brief.result_expiry = std::chrono::seconds(1);
+  RedisQueue queue(brief);
+  const std::string id = queue.submit(small_request(), "ann", "").id;
+  queue.claim(worker_named("w"), 1, kPatience);
+  queue.complete(id, "w", result_of("bytes"));
+  EXPECT_EQ(queue.image(id, 0), "bytes");
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  EXPECT_FALSE(queue.find(id));
+  EXPECT_FALSE(queue.image(id, 0));
+  EXPECT_TRUE(queue.list({}).empty());
+}
+
+/// The processes of a fleet.
+class FleetTest : public RedisQueueTest {
+ protected:
+  std::vector<std::string> worker_arguments(const std::string& name) const {
+    return {"worker",    "--queue", server_.url(), "--name", name,
+            "--threads", "1",       "--pe-cache",  "off"};
+  }
+
+  static JobRequest long_request(int steps) {
+    JobRequest request = small_request("a cat");
+    request.width_px = request.height_px = 64;
+    request.num_inference_steps = steps;
+    return request;
+  }
+
+  /// Until `done` says so; false if it never did.
+  static bool eventually(const std::function<bool()>& done) {
+    const auto deadline = std::chrono::steady_clock::now() + 3 * kPatience;
+    while (std::chrono::steady_clock::now() < deadline) {
+      if (done()) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  }
+};
+
+TEST_F(FleetTest, AKilledWorkersJobIsFinishedByAnother) {
+  QueueOptions impatient = options();
+  impatient.claim_expiry = std::chrono::milliseconds(500);
+  RedisQueue queue(impatient);
+  const std::string id = queue.submit(long_request(900), "ann", "").id;
+  {
+    RunningProgram victim(worker_arguments("victim"));
+    ASSERT_TRUE(eventually([&] { return queue.find(id)->progress.step > 0; }));
+    ::kill(victim.pid(), SIGKILL);
+    EXPECT_EQ(victim.wait().exit_code, 128 + SIGKILL);
+  }
+  // What a worker with this patience would do; the program's own waits for half a minute.
+  ASSERT_TRUE(eventually([&] {
+    for (const Job& job : queue.claim(worker_named("impatient"), 1, kNoTime)) {
+      queue.release(job.id, "impatient");
+    }
+    return queue.find(id)->state == JobState::queued;
+  }));
+  RunningProgram heir(worker_arguments("heir"));
+  ASSERT_TRUE(eventually([&] { return is_final(queue.find(id)->state); }));
+  const Job job = queue.find(id).value();
+  EXPECT_EQ(job.state, JobState::completed);
+  EXPECT_EQ(job.attempts, 2);
+  EXPECT_EQ(queue.image(id, 0)->substr(1, 3), "PNG");
+  ::kill(heir.pid(), SIGTERM);
+  EXPECT_EQ(heir.wait().exit_code, 0);
+}
+
+TEST_F(FleetTest, AStoppedWorkerGivesBackWhatTakesTooLong) {
+  RedisQueue queue(options());
+  const std::string id = queue.submit(long_request(1000), "ann", "").id;
+  auto arguments = worker_arguments("w");
+  arguments.insert(arguments.end(), {"--drain-seconds", "0"});
+  RunningProgram worker(arguments);
+  ASSERT_TRUE(eventually([&] { return queue.find(id)->progress.step > 0; }));
+  ::kill(worker.pid(), SIGTERM);
+  EXPECT_EQ(worker.wait().exit_code, 0);
+  EXPECT_EQ(queue.find(id)->state, JobState::queued);
+  EXPECT_EQ(queue.find(id)->attempts, 0);
+}
+
+TEST_F(FleetTest, AWorkerSurvivesARestartOfRedis) {
+  RedisQueue queue(options());
+  RunningProgram worker(worker_arguments("w"));
+  const std::string before = queue.submit(long_request(300), "ann", "").id;
+  ASSERT_TRUE(eventually([&] { return queue.find(before)->progress.step > 0; }));
+  server_.kill();
+  server_.start();
+  const std::string after = queue.submit(long_request(2), "ann", "").id;
+  ASSERT_TRUE(eventually([&] { return is_final(queue.find(after)->state); }));
+  EXPECT_EQ(queue.find(before)->state, JobState::completed);
+  EXPECT_EQ(queue.find(before)->attempts, 1);
+  EXPECT_EQ(queue.find(after)->state, JobState::completed);
+  ::kill(worker.pid(), SIGTERM);
+  EXPECT_EQ(worker.wait().exit_code, 0);
+}
+
+}  // namespace
+}  // namespace ernie_image
