@@ -8,6 +8,8 @@ source scripts/install_packages.sh
 preset=${1:-release}
 
 install_packages "${PACKAGES[@]}" "${TEST_PACKAGES[@]}"
+case $preset in release) build=build ;; *) build=build-$preset ;; esac
+install_client_packages "$build/client-venv"
 cmake --preset "$preset" --log-level=WARNING >/dev/null
 cmake --build --preset "$preset"
 ctest --preset "$preset"

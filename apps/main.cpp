@@ -21,6 +21,7 @@
 #include "eval/eval_command.h"
 #include "eval/metrics_command.h"
 #include "jobs/worker_command.h"
+#include "server/serve_command.h"
 
 namespace ernie_image {
 namespace {
@@ -65,7 +66,8 @@ int run(int argc, char** argv) {
       add_generate_command(program), add_rerun_command(program),    add_enhance_command(program),
       add_tokenize_command(program), add_eval_command(program),     add_metrics_command(program),
       add_diff_command(program),     add_inspect_command(program),  add_devices_command(program),
-      add_bench_command(program),    add_quantize_command(program), add_worker_command(program)};
+      add_bench_command(program),    add_quantize_command(program), add_worker_command(program),
+      add_serve_command(program)};
   try {
     program.parse(reversed_arguments(argc, argv));
   } catch (const CLI::ParseError& error) {

@@ -91,10 +91,22 @@ def tokenizer_seeds():
     yield "byte_level_only", tokenizer(pre_tokenizer=byte_level, added_tokens=[])
 
 
+def request_seeds():
+    yield "get", b"hGET /v1/jobs?limit=3 HTTP/1.1\r\nHost: localhost:7860\r\n\r\n"
+    yield "post", (b"hPOST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+                   b"Origin: http://localhost\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
+    yield "body", (b'b{"prompt":"a","size":"64x96","n":2,"seed":[1,2],"num_inference_steps":8,"guidance_scale":1.5,'
+                   b'"use_pe":false,"output_format":"webp","output_compression":90,"model":"x/Model"}')
+    yield "keys", b"k# who\nalice:0123456789abcdef:20:1.5\nbob:fedcba9876543210\n"
+    yield "bearer", b"aBearer 0123456789abcdef"
+    yield "basic", b"aBasic YTowMTIzNDU2Nzg5YWJjZGVm"
+    yield "base64", b"6AP8="
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
-    for name, seeds in [("config", config_seeds), ("png", png_seeds), ("safetensors", safetensors_seeds),
-                        ("tokenizer", tokenizer_seeds)]:
+    for name, seeds in [("config", config_seeds), ("png", png_seeds), ("request", request_seeds),
+                        ("safetensors", safetensors_seeds), ("tokenizer", tokenizer_seeds)]:
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
         for seed, content in seeds():

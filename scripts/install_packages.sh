@@ -7,13 +7,14 @@ PACKAGES=(
   nlohmann-json3-dev libcli11-dev
   libpng-dev libjpeg-dev libwebp-dev
   libsqlite3-dev libhiredis-dev
+  libcpp-httplib-dev libspdlog-dev prometheus-cpp-dev
   libpcre2-dev libssl-dev libcurl4-openssl-dev
   libgtest-dev libbenchmark-dev xz-utils python3 python3-numpy
 )
 
 # What only tests need: pictures, schemas and pages are looked at with other programs than ours.
 # shellcheck disable=SC2034
-TEST_PACKAGES=(redis-server python3-jsonschema python3-pil chromium)
+TEST_PACKAGES=(redis-server python3-venv python3-jsonschema python3-pil chromium)
 
 # Optional: matrix products for processors with AMX or AVX512_BF16.
 if [[ $(dpkg --print-architecture 2>/dev/null) == amd64 ]]; then PACKAGES+=(libdnnl-dev); fi
@@ -44,4 +45,16 @@ install_packages() {
   "${as_root[@]}" apt-get update --quiet=2
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
     apt-get install --yes --quiet=2 --no-install-recommends "${missing[@]}"
+}
+
+# install_client_packages FOLDER: a Python environment with the clients that the server is tested with, made when it is
+# missing or out of date. Without a network those tests are skipped, visibly.
+install_client_packages() {
+  local wanted=tests/server/requirements.txt
+  if cmp --silent "$wanted" "$1/requirements.txt"; then return 0; fi
+  if python3 -m venv "$1" && "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"; then
+    cp "$wanted" "$1/requirements.txt"
+  else
+    echo "The clients for tests/server could not be installed; their tests will be skipped." >&2
+  fi
 }

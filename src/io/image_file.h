@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ernie_image/pipeline.h"
+#include "io/file_view.h"
 
 namespace ernie_image {
 
@@ -39,5 +40,8 @@ struct ImageFile {
 /// Error(corrupt_file | unsupported), and nothing beyond 16384 x 16384 pixels or 64 MiB of text is
 /// accepted.
 ImageFile read_png(const std::string& path);
+
+/// The text chunks that come before the pixels, which are not decoded. Hostile input, as above.
+ImageMetadata read_png_metadata(const FileView& file, std::size_t max_text_bytes);
 
 }  // namespace ernie_image

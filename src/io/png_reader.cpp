@@ -20,12 +20,16 @@ constexpr png_uint_32 kMaxSide = 16384;                       // pixels
 constexpr std::size_t kMaxTextBytes = std::size_t{64} << 20;  // of all entries together
 constexpr int kMaxChunks = 256;                               // kept besides the picture
 // libpng holds a text up to three times (chunk, inflated, entry); the rest is its own need.
-constexpr std::size_t kMaxAllocation = 3 * kMaxTextBytes + (std::size_t{16} << 20);
+constexpr std::size_t kMaxOtherBytes = std::size_t{16} << 20;
 constexpr std::uint64_t kMaxDeflateRatio = 1032;  // the most that one compressed byte can become
 
 class PngReader {
  public:
-  explicit PngReader(const FileView& file) : file_(file), left_(file.bytes) {
+  explicit PngReader(const FileView& file, std::size_t max_text_bytes = kMaxTextBytes)
+      : file_(file),
+        left_(file.bytes),
+        max_text_bytes_(max_text_bytes),
+        allocation_left_(3 * max_text_bytes + kMaxOtherBytes) {
     png_ = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, this, on_error, on_warning, this,
                                     allocate, release);
     info_ = png_ == nullptr ? nullptr : png_create_info_struct(png_);
@@ -34,7 +38,7 @@ class PngReader {
       throw Error(ErrorKind::out_of_memory, "cannot allocate a PNG decoder");
     }
     png_set_read_fn(png_, this, on_read);
-    png_set_chunk_malloc_max(png_, kMaxTextBytes);
+    png_set_chunk_malloc_max(png_, max_text_bytes_);
     png_set_chunk_cache_max(png_, kMaxChunks);
   }
   PngReader(const PngReader&) = delete;
@@ -51,6 +55,12 @@ class PngReader {
     image.rgb.resize(row_bytes * static_cast<std::size_t>(image.height_px));
     if (!read_pixels(image.rgb.data(), row_bytes)) throw_error();
     return {std::move(image), read_metadata()};
+  }
+
+  /// What comes before the pixels.
+  ImageMetadata read_leading_metadata() {
+    if (!read_header()) throw_error();
+    return read_metadata();
   }
 
  private:
@@ -122,7 +132,8 @@ class PngReader {
   }
 
   [[noreturn]] void throw_text_error() const {
-    throw Error(ErrorKind::unsupported, file_.path + ": more than 64 MiB of text");
+    throw Error(ErrorKind::unsupported, file_.path + ": more than " +
+                                            std::to_string(max_text_bytes_ >> 20) + " MiB of text");
   }
 
   [[noreturn]] void throw_error() const {
@@ -142,7 +153,7 @@ class PngReader {
       const bool is_utf8 = entry.compression >= PNG_ITXT_COMPRESSION_NONE;
       const std::string_view text(entry.text, is_utf8 ? entry.itxt_length : entry.text_length);
       total += text.size();
-      if (total > kMaxTextBytes) throw_text_error();
+      if (total > max_text_bytes_) throw_text_error();
       if (is_utf8 && !decode_utf8(text)) {
         throw Error(ErrorKind::corrupt_file, file_.path + ": an iTXt entry is not UTF-8");
       }
@@ -154,9 +165,10 @@ class PngReader {
 
   const FileView& file_;
   std::span<const std::byte> left_;
+  std::size_t max_text_bytes_;
+  std::size_t allocation_left_;
   png_structp png_ = nullptr;
   png_infop info_ = nullptr;
-  std::size_t allocation_left_ = kMaxAllocation;
   bool too_much_text_ = false;
   char message_[256] = "";
 };
@@ -167,6 +179,10 @@ ImageFile read_png(const std::string& path) {
   const FileView file = open_file(path);
   reject_placeholder(file);
   return PngReader(file).read();
+}
+
+ImageMetadata read_png_metadata(const FileView& file, std::size_t max_text_bytes) {
+  return PngReader(file, max_text_bytes).read_leading_metadata();
 }
 
 }  // namespace ernie_image

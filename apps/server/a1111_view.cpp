@@ -1,0 +1,132 @@
+#include "server/a1111_view.h"
+
+#include "ernie_image/pipeline.h"
+#include "server/api_error.h"
+#include "server/base64.h"
+
+namespace ernie_image {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kMaxPreviews = 8;
+constexpr const char* kSampler = "Euler simple";
+
+void refuse_what_cannot_be_done(const RequestFields& fields) {
+  if (fields.boolean("enable_hr").value_or(false)) {
+    refuse_field("enable_hr", "is not supported; ask for the size that is wanted");
+  }
+  if (!fields.text("script_name").value_or("").empty()) {
+    refuse_field("script_name", "is not supported");
+  }
+  if (fields.has("init_images")) refuse_field("init_images", "is not supported");
+}
+
+int image_count(const RequestFields& fields, const RequestLimits& limits) {
+  const auto batch = fields.integer("batch_size", 1, limits.max_images).value_or(1);
+  const auto rounds = fields.integer("n_iter", 1, limits.max_images).value_or(1);
+  if (batch * rounds > limits.max_images) {
+    refuse_field("n_iter", "times batch_size must be at most " + std::to_string(limits.max_images));
+  }
+  return static_cast<int>(batch * rounds);
+}
+
+/// The fields under the names that the other APIs have for them. What the web UI's clients send
+/// besides has no meaning for this model.
+json common_fields(const RequestFields& fields, const std::string& model) {
+  json common = json::object();
+  for (const char* name :
+       {"prompt", "negative_prompt", "width", "height", "seed", "steps", "cfg_scale", "use_pe"}) {
+    if (fields.has(name)) common[name] = fields.object()[name];
+  }
+  common["model"] = model;
+  const json settings = fields.object().value("override_settings", json::object());
+  if (settings.is_object() && settings.contains("sd_model_checkpoint")) {
+    common["model"] = settings["sd_model_checkpoint"];
+  }
+  return common;
+}
+
+std::string number_text(double value) { return json(value).dump(); }
+
+/// 7 rather than 7.0
+std::string short_number(double value) {
+  const std::string text = number_text(value);
+  return text.ends_with(".0") ? text.substr(0, text.size() - 2) : text;
+}
+
+json state_view(const Job* job) {
+  const bool is_running = job != nullptr && job->state == JobState::running;
+  const bool is_sampling = is_running && job->progress.stage == "transformer";
+  return {{"skipped", false},
+          {"interrupted", job != nullptr && job->cancel_requested},
+          {"job", job == nullptr ? "" : job->id},
+          {"job_count", job == nullptr ? 0 : 1},
+          {"job_timestamp", job == nullptr ? "0" : std::to_string(job->created_ms)},
+          {"job_no", 0},
+          {"sampling_step", is_sampling ? job->progress.step : 0},
+          {"sampling_steps", job == nullptr ? 0 : job->request.num_inference_steps}};
+}
+
+}  // namespace
+
+JobRequest a1111_request(const RequestFields& fields, const std::string& model,
+                         const std::vector<WorkerInfo>& workers, const RequestLimits& limits) {
+  refuse_what_cannot_be_done(fields);
+  constexpr FieldNames kNames = {"batch_size", "steps", "cfg_scale"};
+  JobRequest request = picture_request(RequestFields(common_fields(fields, model)), workers, limits,
+                                       kNames, image_count(fields, limits));
+  request.previews = std::min(kMaxPreviews, request.num_inference_steps);
+  return request;
+}
+
+std::string a1111_infotext(const JobRequest& request, std::size_t index) {
+  std::string text = request.prompt;
+  if (!request.negative_prompt.empty()) text += "\nNegative prompt: " + request.negative_prompt;
+  text += "\nSteps: " + std::to_string(request.num_inference_steps);
+  text += std::string(", Sampler: ") + kSampler;
+  text += ", CFG scale: " + short_number(request.guidance_scale);
+  text += ", Seed: " + std::to_string(request.seeds[index]);
+  text += ", Size: " + std::to_string(request.width_px) + "x" + std::to_string(request.height_px);
+  text += ", Model: " + request.model;
+  text += std::string(", Version: ernie-image ") + version();
+  return text;
+}
+
+std::string a1111_info(const Job& job) {
+  const JobRequest& request = job.request;
+  const std::size_t images = request.seeds.size();
+  json texts = json::array();
+  for (std::size_t i = 0; i < images; ++i) texts.push_back(a1111_infotext(request, i));
+  const json info = {{"prompt", request.prompt},
+                     {"all_prompts", std::vector(images, request.prompt)},
+                     {"negative_prompt", request.negative_prompt},
+                     {"all_negative_prompts", std::vector(images, request.negative_prompt)},
+                     {"seed", request.seeds.front()},
+                     {"all_seeds", request.seeds},
+                     {"subseed", -1},
+                     {"subseed_strength", 0},
+                     {"width", request.width_px},
+                     {"height", request.height_px},
+                     {"sampler_name", "Euler"},
+                     {"cfg_scale", request.guidance_scale},
+                     {"steps", request.num_inference_steps},
+                     {"batch_size", images},
+                     {"sd_model_name", request.model},
+                     {"job_timestamp", std::to_string(job.created_ms)},
+                     {"infotexts", texts},
+                     {"version", std::string("ernie-image ") + version()}};
+  return info.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+json a1111_progress(const Job* job, const Bytes& preview) {
+  const bool is_running = job != nullptr && job->state == JobState::running;
+  const double seconds_left = is_running ? job->progress.seconds_left.value_or(0) : 0;
+  return {{"progress", is_running ? job->progress.fraction : 0.0},
+          {"eta_relative", seconds_left},
+          {"state", state_view(job)},
+          {"current_image", preview.empty() ? json() : json(base64(preview))},
+          {"textinfo", is_running ? json(job->progress.stage) : json()}};
+}
+
+}  // namespace ernie_image

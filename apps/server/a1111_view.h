@@ -1,0 +1,24 @@
+// Requests and responses of the A1111 web UI's API.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "server/picture_request.h"
+
+namespace ernie_image {
+
+/// Of `batch_size` times `n_iter` pictures; `model` is used unless the request's override_settings
+/// name one. Throws ApiError.
+JobRequest a1111_request(const RequestFields& fields, const std::string& model,
+                         const std::vector<WorkerInfo>& workers, const RequestLimits& limits);
+
+/// The "parameters" text of one picture, as programs of that family read it.
+std::string a1111_infotext(const JobRequest& request, std::size_t index);
+
+/// The "info" of a response: JSON, as text.
+std::string a1111_info(const Job& job);
+
+/// What /progress says of a job; null for none. `preview` is a JPEG, or empty.
+nlohmann::json a1111_progress(const Job* job, const Bytes& preview);
+
+}  // namespace ernie_image

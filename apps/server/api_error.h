@@ -1,0 +1,33 @@
+// What a client is told when its request cannot be served: one JSON shape for every API, that of
+// OpenAI.
+#pragma once
+
+#include <exception>
+#include <stdexcept>
+#include <string>
+
+#include "ernie_image/error.h"
+
+namespace ernie_image {
+
+/// Thrown by whatever handles a request.
+struct ApiError : std::runtime_error {
+  ApiError(int http_status, const std::string& message, std::string at = {}, std::string name = {});
+
+  int status;
+  std::string param;            ///< the field that is wrong; empty: none in particular
+  std::string code;             ///< for programs, e.g. "model_not_found"; empty: none
+  int retry_after_seconds = 0;  ///< for 429 and 503; 0: not said
+  std::string allow;            ///< for 405: the methods that the path knows
+};
+
+/// {"error": {"message", "type", "param", "code"}}
+std::string error_body(const ApiError& error);
+
+/// What a client learns of an exception: the library's errors by their kind, and of anything
+/// unforeseen only that it happened.
+ApiError api_error_of(std::exception_ptr thrown);
+
+ApiError not_found(const std::string& what);
+
+}  // namespace ernie_image

@@ -1,0 +1,62 @@
+#include "server/event_stream.h"
+
+#include "server/api_error.h"
+
+namespace ernie_image {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kBeat{10};
+
+/// False ends the stream.
+bool next_events(const std::function<bool(EventSink&)>& next, EventSink& sink) {
+  try {
+    const bool goes_on = next(sink);
+    sink.beat();
+    return goes_on && !sink.is_gone();
+  } catch (...) {
+    // The status is long sent.
+    sink.send("error", nlohmann::json::parse(error_body(api_error_of(std::current_exception()))));
+    return false;
+  }
+}
+
+}  // namespace
+
+void EventSink::write(const std::string& text) {
+  if (is_gone_) return;
+  is_gone_ = !sink_.write(text.data(), text.size());
+  last_write_ = Clock::now();
+}
+
+void EventSink::send(const std::string& event, const nlohmann::json& data) {
+  write("event: " + event +
+        "\ndata: " + data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n\n");
+}
+
+void EventSink::beat() {
+  if (Clock::now() - last_write_ > kBeat) write(": still here\n\n");
+}
+
+void send_events(const Exchange& exchange, httplib::Response& response,
+                 std::function<bool(EventSink&)> next) {
+  response.status = 200;
+  response.set_header("Cache-Control", "no-store");
+  response.set_header("X-Accel-Buffering", "no");  // nginx would hold events back
+  const auto provider = [next = std::move(next), last_write = Clock::now()](
+                            std::size_t, httplib::DataSink& sink) mutable {
+    EventSink events(sink, last_write);
+    if (next_events(next, events)) return true;
+    if (events.is_gone()) return false;
+    sink.done();
+    return true;
+  };
+  if (exchange.head.version == "HTTP/1.0") {
+    response.set_content_provider("text/event-stream", provider);
+  } else {
+    response.set_chunked_content_provider("text/event-stream", provider);
+  }
+}
+
+}  // namespace ernie_image

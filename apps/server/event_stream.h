@@ -1,0 +1,38 @@
+// Server-sent events.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "server/exchange.h"
+
+namespace ernie_image {
+
+/// One client's stream. Writing to a client that is gone does nothing but set `is_gone`.
+class EventSink {
+ public:
+  EventSink(httplib::DataSink& sink, std::chrono::steady_clock::time_point& last_write)
+      : sink_(sink), last_write_(last_write) {}
+
+  void send(const std::string& event, const nlohmann::json& data);
+  /// A comment, if nothing was sent for a while: keeps proxies from closing the stream.
+  void beat();
+  bool is_gone() const { return is_gone_ || !sink_.is_writable(); }
+
+ private:
+  void write(const std::string& text);
+
+  httplib::DataSink& sink_;
+  std::chrono::steady_clock::time_point& last_write_;
+  bool is_gone_ = false;
+};
+
+/// Sends what `next` gives, which waits a moment for something to send and is called until it
+/// returns false. What it throws becomes an event "error" and ends the stream.
+void send_events(const Exchange& exchange, httplib::Response& response,
+                 std::function<bool(EventSink&)> next);
+
+}  // namespace ernie_image

@@ -1,0 +1,35 @@
+// One request with all that its handler may want to know about it.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <string>
+
+#include <httplib.h>
+
+#include "server/connection.h"
+#include "server/request_head.h"
+
+namespace ernie_image {
+
+struct ApiKey;
+struct Route;
+
+struct Exchange {
+  Connection& connection;
+  RequestHead head;
+  std::string id;  ///< X-Request-Id: the client's if it is harmless, else drawn
+  std::chrono::steady_clock::time_point start;
+  const httplib::Request* request = nullptr;  ///< path, query and body; set once routed
+  const Route* route = nullptr;               ///< null: refused before one was found
+  std::map<std::string, std::string> path_parameters = {};
+  const ApiKey* key = nullptr;  ///< who asks; null where nobody needs a key
+
+  /// Name of the key, under which jobs are kept; empty without keys.
+  std::string owner() const;
+};
+
+/// The client's own id if it is short and of harmless characters, else a new one.
+std::string request_id(const RequestHead& head);
+
+}  // namespace ernie_image

@@ -1,0 +1,28 @@
+#include "server/job_follower.h"
+
+namespace ernie_image {
+namespace {
+
+constexpr std::chrono::milliseconds kWaitSlice{500};  // how soon a client that left is noticed
+
+}  // namespace
+
+JobNews JobFollower::next() {
+  JobNews news;
+  std::optional<Job> job = queue_.wait(id_, version_, kWaitSlice);
+  if (!job) {
+    news.is_over = true;
+    return news;
+  }
+  if (job->version == version_) return news;
+  version_ = job->version;
+  news.is_over = is_final(job->state);
+  if (job->progress.preview_index > preview_index_ && !news.is_over) {
+    preview_index_ = job->progress.preview_index;
+    news.preview = queue_.preview(id_);
+  }
+  news.job = std::move(job);
+  return news;
+}
+
+}  // namespace ernie_image

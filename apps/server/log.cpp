@@ -1,0 +1,72 @@
+#include "server/log.h"
+
+#include <chrono>
+
+#include <spdlog/fmt/chrono.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+namespace ernie_image {
+namespace {
+
+spdlog::level::level_enum spdlog_level(LogLevel level) {
+  switch (level) {
+    case LogLevel::debug:
+      return spdlog::level::debug;
+    case LogLevel::info:
+      return spdlog::level::info;
+    case LogLevel::warning:
+      return spdlog::level::warn;
+    case LogLevel::error:
+      return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+const char* name_of(LogLevel level) {
+  switch (level) {
+    case LogLevel::debug:
+      return "debug";
+    case LogLevel::info:
+      return "info";
+    case LogLevel::warning:
+      return "warning";
+    case LogLevel::error:
+      return "error";
+  }
+  return "info";
+}
+
+spdlog::logger& logger() {
+  static spdlog::logger instance = [] {
+    spdlog::logger made("server", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    made.set_pattern("%v");
+    made.flush_on(spdlog::level::debug);
+    return made;
+  }();
+  return instance;
+}
+
+/// "2026-01-31T12:00:00.123Z"
+std::string now() {
+  using namespace std::chrono;
+  const auto time = system_clock::now();
+  const auto milliseconds =
+      duration_cast<std::chrono::milliseconds>(time.time_since_epoch()) % 1000;
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(system_clock::to_time_t(time)),
+                     milliseconds.count());
+}
+
+}  // namespace
+
+void set_log_level(LogLevel level) { logger().set_level(spdlog_level(level)); }
+
+void log_event(LogLevel level, const std::string& message, const nlohmann::json& fields) {
+  if (!logger().should_log(spdlog_level(level))) return;
+  nlohmann::ordered_json line = {{"time", now()}, {"level", name_of(level)}, {"message", message}};
+  for (const auto& [name, value] : fields.items()) line[name] = value;
+  logger().log(spdlog_level(level),
+               line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+}  // namespace ernie_image

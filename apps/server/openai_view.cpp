@@ -1,0 +1,154 @@
+#include "server/openai_view.h"
+
+#include "server/api_error.h"
+#include "server/base64.h"
+#include "server/job_view.h"
+#include "server/signed_link.h"
+
+namespace ernie_image {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kMaxPartialImages = 3;
+constexpr std::int64_t kLinkSeconds = 3600;
+constexpr int kLatentPx = 16;  // one of the model's picture tokens covers 16 x 16 pixels
+
+std::string size_of(const JobRequest& request) {
+  return std::to_string(request.width_px) + "x" + std::to_string(request.height_px);
+}
+
+json usage_of(const Job& job, std::size_t images) {
+  const JobRequest& request = job.request;
+  const int picture = (request.width_px / kLatentPx) * (request.height_px / kLatentPx);
+  const int output = picture * static_cast<int>(images);
+  return {{"input_tokens", job.prompt_tokens},
+          {"output_tokens", output},
+          {"total_tokens", job.prompt_tokens + output},
+          {"input_tokens_details", {{"text_tokens", job.prompt_tokens}, {"image_tokens", 0}}}};
+}
+
+/// What every answer says of how its pictures were made.
+json settings_of(const OpenAiRequest& request) {
+  return {{"background", "opaque"},
+          {"output_format", request.job.image_format},
+          {"quality", request.quality},
+          {"size", size_of(request.job)}};
+}
+
+Bytes image_bytes(Service& service, const Job& job, int index) {
+  std::optional<Bytes> bytes = service.queue().image(job.id, index);
+  if (!bytes) throw ApiError(500, "the picture is gone", "", "server_error");
+  return *std::move(bytes);
+}
+
+std::string link_to(Service& service, const Exchange& exchange, const Job& job, int index) {
+  const std::string base = service.base_url(exchange);
+  if (!service.keys().are_required()) return base + image_path(job.id, index);
+  const std::int64_t expires = job.finished_ms / 1000 + kLinkSeconds;
+  return base + signed_path(service.keys().shared_secret(), job.id, index, expires);
+}
+
+}  // namespace
+
+OpenAiRequest parse_openai_request(const RequestFields& fields, Service& service) {
+  fields.refuse_unknown({"prompt",
+                         "model",
+                         "n",
+                         "size",
+                         "quality",
+                         "response_format",
+                         "output_format",
+                         "output_compression",
+                         "background",
+                         "moderation",
+                         "style",
+                         "stream",
+                         "partial_images",
+                         "user",
+                         "negative_prompt",
+                         "seed",
+                         "num_inference_steps",
+                         "guidance_scale",
+                         "width",
+                         "height",
+                         "use_pe"});
+  OpenAiRequest request;
+  request.job = picture_request(fields, service.workers(), service.options().limits);
+  if (request.job.prompt.empty()) refuse_field("prompt", "is required");
+  request.quality = fields.choice("quality", {"auto", "low", "medium", "high", "standard", "hd"})
+                        .value_or("auto");
+  request.wants_url = fields.choice("response_format", {"url", "b64_json"}) == "url";
+  request.wants_stream = fields.boolean("stream").value_or(false);
+  if (fields.choice("background", {"auto", "transparent", "opaque"}) == "transparent") {
+    refuse_field("background", "cannot be transparent with this model");
+  }
+  fields.choice("moderation", {"auto", "low"});
+  fields.text("style");
+  fields.text("user");
+  const auto partial_images = fields.integer("partial_images", 0, kMaxPartialImages).value_or(0);
+  if (partial_images > 0 && !request.wants_stream) {
+    refuse_field("partial_images", "needs stream: true");
+  }
+  request.job.previews =
+      std::min(static_cast<int>(partial_images), request.job.num_inference_steps);
+  return request;
+}
+
+void require_completed(const Job& job) {
+  if (job.state == JobState::completed) return;
+  if (job.state == JobState::cancelled) {
+    throw ApiError(409, "the job was cancelled", "", "cancelled");
+  }
+  const JobFailure failure = job.failure.value_or(JobFailure{"", "the job failed"});
+  const bool is_request = failure.kind == "invalid_argument" || failure.kind == "unsupported";
+  throw ApiError(is_request ? 400 : 500, failure.message, "", failure.kind);
+}
+
+json openai_response(Service& service, const Exchange& exchange, const OpenAiRequest& request,
+                     const Job& job) {
+  require_completed(job);
+  json data = json::array();
+  for (std::size_t i = 0; i < job.images.size(); ++i) {
+    const int index = static_cast<int>(i);
+    json image = {{"seed", job.images[i].seed}};
+    if (request.wants_url) {
+      image["url"] = link_to(service, exchange, job, index);
+    } else {
+      image["b64_json"] = base64(image_bytes(service, job, index));
+    }
+    if (!job.enhanced_prompt.empty()) image["revised_prompt"] = job.enhanced_prompt;
+    data.push_back(std::move(image));
+  }
+  json response = settings_of(request);
+  response["id"] = job.id;
+  response["created"] = job.created_ms / 1000;
+  response["data"] = std::move(data);
+  response["usage"] = usage_of(job, job.images.size());
+  return response;
+}
+
+json openai_partial_image(const OpenAiRequest& request, const Job& job, const Bytes& preview,
+                          int index) {
+  json event = settings_of(request);
+  event["type"] = "image_generation.partial_image";
+  event["output_format"] = "jpeg";  // whatever the finished picture is
+  event["created_at"] = job.created_ms / 1000;
+  event["partial_image_index"] = index;
+  event["b64_json"] = base64(preview);
+  return event;
+}
+
+json openai_completed_image(Service& service, const OpenAiRequest& request, const Job& job,
+                            int index) {
+  json event = settings_of(request);
+  event["type"] = "image_generation.completed";
+  event["created_at"] = job.created_ms / 1000;
+  event["b64_json"] = base64(image_bytes(service, job, index));
+  event["seed"] = job.images[static_cast<std::size_t>(index)].seed;
+  if (!job.enhanced_prompt.empty()) event["revised_prompt"] = job.enhanced_prompt;
+  event["usage"] = usage_of(job, 1);
+  return event;
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,42 @@
+// What the picture APIs have in common: fields of a request to a job with every default filled in.
+#pragma once
+
+#include <string>
+
+#include "jobs/job_queue.h"
+#include "server/request_fields.h"
+
+namespace ernie_image {
+
+struct RequestLimits {
+  int max_images = 10;
+  int max_steps = 200;
+  std::int64_t max_pixels = 2048 * 2048;  ///< of one picture
+  std::size_t max_prompt_chars = 8000;
+};
+
+/// Names of the fields that differ between the APIs.
+struct FieldNames {
+  const char* count = "n";
+  const char* steps = "num_inference_steps";
+  const char* guidance = "guidance_scale";
+};
+
+/// Reads `model`, `prompt`, `negative_prompt`, `size` or `width` and `height`, count, seeds, steps,
+/// guidance, `use_pe`, `output_format` and `output_compression`. `count` overrides that field.
+/// Throws ApiError: 400, 404 for an unknown model, 503 if no worker lives.
+JobRequest picture_request(const RequestFields& fields, const std::vector<WorkerInfo>& workers,
+                           const RequestLimits& limits, const FieldNames& names = {},
+                           std::optional<int> count = std::nullopt);
+
+/// The worker for the model of that name; any for an empty one. The name may be as on the hub
+/// ("baidu/ERNIE-Image-Turbo"), and in lower case. Throws ApiError as above.
+const WorkerInfo& worker_for(const std::string& model, const std::vector<WorkerInfo>& workers);
+
+/// Each model once.
+std::vector<std::string> model_names(const std::vector<WorkerInfo>& workers);
+
+/// Pixels of all pictures of the job, for quotas.
+double pixels_of(const JobRequest& request);
+
+}  // namespace ernie_image

@@ -1,0 +1,48 @@
+// For those who run the server: is it alive, can it serve, what does it do, what does it offer.
+#include "server/api_error.h"
+#include "server/embedded_page.h"
+#include "server/routes.h"
+
+namespace ernie_image {
+namespace {
+
+void show_ready(Service& service, httplib::Response& response) {
+  const auto refuse = [&](const char* reason) {
+    response.set_header("Retry-After", "5");
+    send_json(response, {{"status", "not ready"}, {"reason", reason}}, 503);
+  };
+  if (service.is_draining()) return refuse("the server is about to stop");
+  service.queue().counts();  // throws if the store cannot be reached
+  if (service.workers().empty()) return refuse("no worker was heard of");
+  send_json(response, {{"status", "ready"}});
+}
+
+void show_metrics(Service& service, httplib::Response& response) {
+  response.status = 200;
+  response.set_content(service.metrics().text(service.queue()),
+                       "text/plain; version=0.0.4; charset=utf-8");
+}
+
+}  // namespace
+
+void add_health_routes(Router& router, Service& service) {
+  router.add({"GET", "/healthz",
+              [](Exchange&, httplib::Response& response) {
+                send_json(response, {{"status", "ok"}});
+              },
+              Access::open});
+  router.add({"GET", "/readyz",
+              [&service](Exchange&, httplib::Response& response) { show_ready(service, response); },
+              Access::open});
+  router.add({"GET", "/metrics", [&service](Exchange&, httplib::Response& response) {
+                show_metrics(service, response);
+              }});
+  router.add({"GET", "/openapi.json",
+              [](Exchange&, httplib::Response& response) {
+                response.status = 200;
+                response.set_content(std::string(openapi_document()), "application/json");
+              },
+              Access::open});
+}
+
+}  // namespace ernie_image

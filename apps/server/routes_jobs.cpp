@@ -1,0 +1,230 @@
+// The jobs API: hand in, watch, fetch, cancel, forget.
+#include <charconv>
+
+#include "ernie_image/pipeline.h"
+#include "server/api_error.h"
+#include "server/base64.h"
+#include "server/event_stream.h"
+#include "server/job_follower.h"
+#include "server/job_view.h"
+#include "server/routes.h"
+
+namespace ernie_image {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kMaxListed = 200;
+
+JobPriority priority_of(const RequestFields& fields) {
+  const std::string name = fields.choice("priority", {"low", "normal", "high"}).value_or("normal");
+  if (name == "low") return JobPriority::low;
+  return name == "high" ? JobPriority::high : JobPriority::normal;
+}
+
+JobRequest job_request(const RequestFields& fields, Service& service) {
+  fields.refuse_unknown({"kind", "prompt", "negative_prompt", "width", "height", "size", "n",
+                         "seed", "num_inference_steps", "guidance_scale", "use_pe", "output_format",
+                         "output_compression", "priority", "previews", "trace", "model"});
+  const bool is_enhance =
+      fields.choice("kind", {"image", "enhance"}).value_or("image") == "enhance";
+  const std::optional<int> count = is_enhance ? std::optional(1) : std::nullopt;
+  JobRequest request =
+      picture_request(fields, service.workers(), service.options().limits, {}, count);
+  if (request.prompt.empty()) refuse_field("prompt", "is required");
+  if (is_enhance) {
+    request.kind = JobKind::enhance;
+    if (!worker_for(request.model, service.workers()).has_enhancer) {
+      refuse_field("kind", "asks for a prompt enhancer, which this model has not");
+    }
+  }
+  request.priority = priority_of(fields);
+  request.previews =
+      static_cast<int>(fields.integer("previews", 0, request.num_inference_steps).value_or(0));
+  request.trace = fields.boolean("trace").value_or(false);
+  return request;
+}
+
+void create_job(Service& service, Exchange& exchange, httplib::Response& response) {
+  const JobRequest request = job_request(RequestFields::parse(exchange.request->body), service);
+  const Job job = service.submit(exchange, request);
+  response.set_header("Location", "/v1/jobs/" + job.id);
+  send_json(response, job_view(job), 202);
+}
+
+int limit_of(const httplib::Request& request) {
+  if (!request.has_param("limit")) return JobFilter{}.limit;
+  const std::string text = request.get_param_value("limit");
+  int limit = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), limit);
+  if (error != std::errc() || end != text.data() + text.size() || limit < 1 || limit > kMaxListed) {
+    refuse_field("limit", "must be a whole number from 1 to " + std::to_string(kMaxListed));
+  }
+  return limit;
+}
+
+JobState state_of(const std::string& name) {
+  for (const JobState state : {JobState::queued, JobState::running, JobState::completed,
+                               JobState::failed, JobState::cancelled}) {
+    if (name == name_of(state)) return state;
+  }
+  refuse_field("status", "must be one of queued, running, completed, failed, cancelled");
+}
+
+void list_jobs(Service& service, Exchange& exchange, httplib::Response& response) {
+  const httplib::Request& request = *exchange.request;
+  JobFilter filter;
+  filter.owner = exchange.owner();
+  filter.limit = limit_of(request) + 1;  // one more tells whether there are more
+  if (request.has_param("status")) filter.state = state_of(request.get_param_value("status"));
+  if (request.has_param("before")) {
+    filter.before = service.own_job(exchange, request.get_param_value("before")).id;
+  }
+  std::vector<Job> jobs = service.queue().list(filter);
+  const bool has_more = static_cast<int>(jobs.size()) == filter.limit;
+  if (has_more) jobs.pop_back();
+  json data = json::array();
+  for (const Job& job : jobs) data.push_back(job_view(job));
+  send_json(response, {{"object", "list"}, {"data", data}, {"has_more", has_more}});
+}
+
+Job job_of_path(Service& service, const Exchange& exchange) {
+  return service.own_job(exchange, exchange.path_parameters.at("id"));
+}
+
+void show_job(Service& service, Exchange& exchange, httplib::Response& response) {
+  send_json(response, job_view(job_of_path(service, exchange)));
+}
+
+void cancel_job(Service& service, Exchange& exchange, httplib::Response& response) {
+  const Job job = job_of_path(service, exchange);
+  if (!service.queue().cancel(job.id)) {
+    throw ApiError(409, "the job is over already", "", "job_is_final");
+  }
+  send_json(response, job_view(job_of_path(service, exchange)));
+}
+
+void delete_job(Service& service, Exchange& exchange, httplib::Response& response) {
+  const Job job = job_of_path(service, exchange);
+  if (!service.queue().remove(job.id)) {
+    throw ApiError(409, "the job is not over yet; cancel it first", "", "job_is_not_final");
+  }
+  response.status = 204;
+}
+
+json preview_view(const Job& job, const Bytes& bytes) {
+  return {{"job_id", job.id},
+          {"index", job.progress.preview_index},
+          {"step", job.progress.step},
+          {"content_type", "image/jpeg"},
+          {"b64_json", base64(bytes)}};
+}
+
+void stream_job(Service& service, Exchange& exchange, httplib::Response& response) {
+  const std::string id = job_of_path(service, exchange).id;
+  send_events(exchange, response,
+              [follower = JobFollower(service.queue(), id)](EventSink& sink) mutable {
+                const JobNews news = follower.next();
+                if (news.job && news.preview)
+                  sink.send("preview", preview_view(*news.job, *news.preview));
+                if (news.job) sink.send("job", job_view(*news.job));
+                return !news.is_over;
+              });
+}
+
+void show_image(Service& service, Exchange& exchange, httplib::Response& response) {
+  const Job job = job_of_path(service, exchange);
+  send_image(service, job.id, exchange.path_parameters.at("index"), response);
+}
+
+void show_trace(Service& service, Exchange& exchange, httplib::Response& response) {
+  const Job job = job_of_path(service, exchange);
+  const std::optional<Bytes> trace = service.queue().trace(job.id);
+  if (!trace || trace->empty()) {
+    throw not_found("trace of this job; only a completed one that asked for it has one");
+  }
+  response.status = 200;
+  response.set_content(*trace, "application/json");
+}
+
+json worker_view(const WorkerInfo& worker) {
+  return {{"name", worker.name},
+          {"model", worker.model},
+          {"device", worker.device},
+          {"busy", !worker.current_job.empty()},
+          {"seconds_per_step", worker.seconds_per_step},
+          {"last_seen", static_cast<double>(worker.last_seen_ms) / 1000}};
+}
+
+/// Waiting and running jobs of everybody; of those that are not the asker's own only that they are
+/// there.
+void show_queue(Service& service, Exchange& exchange, httplib::Response& response) {
+  const QueueCounts counts = service.queue().counts();
+  json jobs = json::array();
+  for (const JobState state : {JobState::running, JobState::queued}) {
+    JobFilter filter;
+    filter.state = state;
+    filter.limit = kMaxListed;
+    for (const Job& job : service.queue().list(filter)) {
+      const bool is_mine = job.owner == exchange.owner();
+      jobs.push_back({{"id", is_mine ? json(job.id) : json()},
+                      {"queue_position", job.queue_position ? json(*job.queue_position) : json()},
+                      {"status", name_of(job.state)},
+                      {"mine", is_mine}});
+    }
+  }
+  json workers = json::array();
+  for (const WorkerInfo& worker : service.workers()) workers.push_back(worker_view(worker));
+  send_json(response, {{"queued", counts.queued},
+                       {"running", counts.running},
+                       {"jobs", jobs},
+                       {"workers", workers}});
+}
+
+json models_view(const std::vector<WorkerInfo>& workers) {
+  json models = json::array();
+  for (const std::string& model : model_names(workers)) {
+    models.push_back(model_view(worker_for(model, workers)));
+  }
+  return models;
+}
+
+void show_capabilities(Service& service, Exchange&, httplib::Response& response) {
+  const RequestLimits& limits = service.options().limits;
+  send_json(response, {{"models", models_view(service.workers())},
+                       {"limits",
+                        {{"max_images", limits.max_images},
+                         {"max_steps", limits.max_steps},
+                         {"max_pixels", limits.max_pixels},
+                         {"max_prompt_chars", limits.max_prompt_chars}}},
+                       {"formats", {"png", "jpeg", "webp"}},
+                       {"auth_required", service.keys().are_required()},
+                       {"version", version()}});
+}
+
+}  // namespace
+
+void add_job_routes(Router& router, Service& service) {
+  using Function = void (*)(Service&, Exchange&, httplib::Response&);
+  const auto add = [&](const char* method, const char* pattern, Function function,
+                       Access access = Access::with_key) {
+    router.add({method, pattern,
+                [&service, function](Exchange& exchange, httplib::Response& response) {
+                  function(service, exchange, response);
+                },
+                access});
+  };
+  add("POST", "/v1/jobs", create_job);
+  add("GET", "/v1/jobs", list_jobs);
+  add("GET", "/v1/jobs/{id}", show_job);
+  add("DELETE", "/v1/jobs/{id}", delete_job);
+  add("GET", "/v1/jobs/{id}/events", stream_job);
+  add("POST", "/v1/jobs/{id}/cancel", cancel_job);
+  add("GET", "/v1/jobs/{id}/images/{index}", show_image);
+  add("GET", "/v1/jobs/{id}/trace", show_trace);
+  add("GET", "/v1/queue", show_queue);
+  // The page asks here whether it needs a key.
+  add("GET", "/v1/capabilities", show_capabilities, Access::open);
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,135 @@
+// The OpenAI Images API.
+#include <chrono>
+
+#include "server/api_error.h"
+#include "server/event_stream.h"
+#include "server/job_follower.h"
+#include "server/openai_view.h"
+#include "server/routes.h"
+#include "server/signed_link.h"
+
+namespace ernie_image {
+namespace {
+
+using nlohmann::json;
+
+/// A stream of a job that nobody but its client knows of: when the client leaves, the job is
+/// cancelled.
+class OpenAiStream {
+ public:
+  OpenAiStream(Service& service, OpenAiRequest request, const Job& job)
+      : service_(service),
+        request_(std::move(request)),
+        id_(job.id),
+        follower_(service.queue(), id_) {}
+  OpenAiStream(const OpenAiStream&) = delete;
+  OpenAiStream& operator=(const OpenAiStream&) = delete;
+  ~OpenAiStream() {
+    if (is_over_ || service_.is_stopping()) return;
+    try {
+      service_.queue().cancel(id_);
+    } catch (const std::exception&) {
+      // The store is not there: the job stays as it is.
+    }
+  }
+
+  bool next(EventSink& sink) {
+    const JobNews news = follower_.next();
+    is_over_ = news.is_over;
+    if (news.job && news.preview) {
+      sink.send("image_generation.partial_image",
+                openai_partial_image(request_, *news.job, *news.preview, partial_index_++));
+    }
+    if (news.job && is_over_) send_result(*news.job, sink);
+    return !is_over_;
+  }
+
+ private:
+  void send_result(const Job& job, EventSink& sink) {
+    require_completed(job);
+    for (std::size_t i = 0; i < job.images.size(); ++i) {
+      sink.send("image_generation.completed",
+                openai_completed_image(service_, request_, job, static_cast<int>(i)));
+    }
+  }
+
+  Service& service_;
+  OpenAiRequest request_;
+  std::string id_;
+  JobFollower follower_;
+  int partial_index_ = 0;
+  bool is_over_ = false;
+};
+
+void generate(Service& service, Exchange& exchange, httplib::Response& response) {
+  const OpenAiRequest request =
+      parse_openai_request(RequestFields::parse(exchange.request->body), service);
+  const Job job = service.submit(exchange, request.job);
+  if (request.wants_stream) {
+    const auto stream = std::make_shared<OpenAiStream>(service, request, job);
+    send_events(exchange, response, [stream](EventSink& sink) { return stream->next(sink); });
+    return;
+  }
+  const Job finished = service.wait_until_final(exchange, job);
+  send_json(response, openai_response(service, exchange, request, finished));
+}
+
+json model_object(const std::string& model) {
+  return {{"id", model}, {"object", "model"}, {"created", 0}, {"owned_by", "baidu"}};
+}
+
+void list_models(Service& service, httplib::Response& response) {
+  json data = json::array();
+  for (const std::string& model : model_names(service.workers())) {
+    data.push_back(model_object(model));
+  }
+  send_json(response, {{"object", "list"}, {"data", data}});
+}
+
+void show_model(Service& service, const Exchange& exchange, httplib::Response& response) {
+  const std::vector<WorkerInfo> workers = service.workers();
+  send_json(response,
+            model_object(worker_for(exchange.path_parameters.at("model"), workers).model));
+}
+
+std::int64_t now_seconds() {
+  using namespace std::chrono;
+  return duration_cast<seconds>(system_clock::now().time_since_epoch()).count();
+}
+
+/// The picture of a link that openai_response gave.
+void show_file(Service& service, const Exchange& exchange, httplib::Response& response) {
+  const auto& path = exchange.path_parameters;
+  const std::string& id = path.at("id");
+  const bool is_good = service.keys().are_required() &&
+                       is_signed(service.keys().shared_secret(), id, path.at("index"),
+                                 path.at("expires"), path.at("signature"), now_seconds());
+  if (!is_good) throw not_found("picture, or its link has expired");
+  send_image(service, id, path.at("index"), response);
+}
+
+}  // namespace
+
+void add_openai_routes(Router& router, Service& service) {
+  router.add({"POST", "/v1/images/generations",
+              [&service](Exchange& exchange, httplib::Response& response) {
+                generate(service, exchange, response);
+              }});
+  router.add({"GET", "/v1/models", [&service](Exchange&, httplib::Response& response) {
+                list_models(service, response);
+              }});
+  router.add(
+      {"GET", "/v1/models/{model}", [&service](Exchange& exchange, httplib::Response& response) {
+         show_model(service, exchange, response);
+       }});
+  router.add({"GET", "/v1/files/{id}/{index}/{expires}/{signature}",
+              [&service](Exchange& exchange, httplib::Response& response) {
+                show_file(service, exchange, response);
+              },
+              Access::open});
+  // Where clients of Baidu AI Studio look.
+  router.add_alias("/v1/images", "/llm/lmapi/v3/images");
+  router.add_alias("/v1/models", "/llm/lmapi/v3/models");
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,115 @@
+#include "server/service.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "jobs/job_id.h"
+#include "server/api_error.h"
+
+namespace ernie_image {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kWorkersAge{1};
+constexpr std::chrono::milliseconds kWaitSlice{500};  // how soon a client that left is noticed
+constexpr std::size_t kMaxIdempotencyKey = 255;
+
+ApiError unavailable(const std::string& message) {
+  ApiError error(503, message, "", "unavailable");
+  error.retry_after_seconds = 5;
+  return error;
+}
+
+std::string idempotency_key(const RequestHead& head) {
+  const std::string key = head.header("idempotency-key");
+  const bool is_printable =
+      std::all_of(key.begin(), key.end(), [](char c) { return c > ' ' && c < 0x7f; });
+  if (key.size() > kMaxIdempotencyKey || !is_printable) {
+    throw ApiError(400, "Idempotency-Key must be at most 255 printable ASCII characters",
+                   "Idempotency-Key", "invalid_value");
+  }
+  return key;
+}
+
+/// Seeds are left out: they may have been drawn.
+bool asks_for_the_same(const JobRequest& a, const JobRequest& b) {
+  return a.kind == b.kind && a.model == b.model && a.prompt == b.prompt &&
+         a.negative_prompt == b.negative_prompt && a.width_px == b.width_px &&
+         a.height_px == b.height_px && a.num_inference_steps == b.num_inference_steps &&
+         a.guidance_scale == b.guidance_scale && a.enhance == b.enhance &&
+         a.image_format == b.image_format && a.seeds.size() == b.seeds.size();
+}
+
+}  // namespace
+
+std::vector<WorkerInfo> Service::workers() {
+  const std::lock_guard lock(workers_mutex_);
+  const auto now = Clock::now();
+  if (workers_.empty() || now - workers_time_ > kWorkersAge) {
+    workers_ = queue_.workers();
+    workers_time_ = now;
+  }
+  return workers_;
+}
+
+Job Service::submit(const Exchange& exchange, const JobRequest& request) {
+  if (is_draining_) throw unavailable("the server is about to stop and takes no new jobs");
+  const std::string idempotency = idempotency_key(exchange.head);
+  if (exchange.key != nullptr) quotas_.take(*exchange.key, pixels_of(request), Clock::now());
+  Job job = queue_.submit(request, exchange.owner(), idempotency);
+  if (!idempotency.empty() && !asks_for_the_same(job.request, request)) {
+    throw ApiError(409, "this Idempotency-Key came with another request before", "Idempotency-Key",
+                   "idempotency_conflict");
+  }
+  return job;
+}
+
+Job Service::own_job(const Exchange& exchange, const std::string& id) {
+  std::optional<Job> job = is_job_id(id) ? queue_.find(id) : std::nullopt;
+  if (!job || job->owner != exchange.owner()) throw not_found("job");
+  return *std::move(job);
+}
+
+Job Service::wait_until_final(const Exchange& exchange, Job job) {
+  while (!is_final(job.state)) {
+    std::optional<Job> next = queue_.wait(job.id, job.version, kWaitSlice);
+    if (!next) throw ApiError(409, "the job was deleted while it was waited for");
+    job = *std::move(next);
+    if (is_final(job.state)) break;
+    if (exchange.connection.peer_is_gone()) {
+      queue_.cancel(job.id);
+      throw ApiError(499, "the client has gone");
+    }
+    if (is_stopping_) throw unavailable("the server stops; the job " + job.id + " goes on");
+  }
+  return job;
+}
+
+std::string Service::base_url(const Exchange& exchange) const {
+  if (!options_.public_url.empty()) return options_.public_url;
+  return "http://" + exchange.head.header("host");
+}
+
+void send_image(Service& service, const std::string& id, const std::string& index_text,
+                httplib::Response& response) {
+  std::size_t index = 0;
+  const char* const end = index_text.data() + index_text.size();
+  const auto [rest, error] = std::from_chars(index_text.data(), end, index);
+  const bool is_number = error == std::errc() && rest == end;
+  const std::optional<Job> job = is_job_id(id) ? service.queue().find(id) : std::nullopt;
+  if (!is_number || !job || index >= job->images.size()) throw not_found("image");
+  const std::optional<Bytes> bytes = service.queue().image(id, static_cast<int>(index));
+  if (!bytes) throw not_found("image");
+  response.status = 200;
+  response.set_header("Cache-Control", "private, max-age=31536000, immutable");
+  response.set_content(*bytes, job->images[index].content_type);
+}
+
+void send_json(httplib::Response& response, const nlohmann::json& body, int status) {
+  response.status = status;
+  response.set_content(body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+                       "application/json");
+}
+
+}  // namespace ernie_image

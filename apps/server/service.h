@@ -1,0 +1,83 @@
+// What the routes share: the queue, who may ask for what, and how jobs are handed in.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "jobs/job_queue.h"
+#include "server/api_keys.h"
+#include "server/exchange.h"
+#include "server/metrics.h"
+#include "server/picture_request.h"
+#include "server/quotas.h"
+
+namespace ernie_image {
+
+struct ServiceOptions {
+  RequestLimits limits;
+  /// Names under which the server may be asked for; empty: any. Ports do not count.
+  std::vector<std::string> allowed_hosts;
+  /// What links in responses begin with, "https://pictures.example.org"; empty: as the client asked
+  std::string public_url;
+};
+
+class Service {
+ public:
+  /// `queue` and `metrics` must outlive it.
+  Service(JobQueue& queue, ApiKeys keys, Metrics& metrics, ServiceOptions options)
+      : queue_(queue), keys_(std::move(keys)), metrics_(metrics), options_(std::move(options)) {}
+
+  JobQueue& queue() { return queue_; }
+  const ApiKeys& keys() const { return keys_; }
+  Metrics& metrics() { return metrics_; }
+  const ServiceOptions& options() const { return options_; }
+
+  /// Those that live, asked of the store once a second at most.
+  std::vector<WorkerInfo> workers();
+
+  /// Checks quotas, then submits. Throws ApiError: 429, 503 while draining, 409 for an idempotency
+  /// key that came with another request.
+  Job submit(const Exchange& exchange, const JobRequest& request);
+
+  /// The job of that id if it is the asker's own. Throws ApiError(404).
+  Job own_job(const Exchange& exchange, const std::string& id);
+
+  /// Waits until the job is final. A client that goes away meanwhile has it cancelled, and
+  /// ApiError(499) is thrown for the log.
+  Job wait_until_final(const Exchange& exchange, Job job);
+
+  /// New jobs are refused from now on, and /readyz fails.
+  void drain() { is_draining_ = true; }
+  bool is_draining() const { return is_draining_; }
+
+  /// Whoever waits is told to come back later.
+  void stop() { is_stopping_ = true; }
+  bool is_stopping() const { return is_stopping_; }
+
+  /// "http://host" of links to this server, as the client knows it.
+  std::string base_url(const Exchange& exchange) const;
+
+ private:
+  JobQueue& queue_;
+  const ApiKeys keys_;
+  Metrics& metrics_;
+  const ServiceOptions options_;
+  Quotas quotas_;
+  std::atomic<bool> is_draining_ = false;
+  std::atomic<bool> is_stopping_ = false;
+
+  std::mutex workers_mutex_;
+  std::vector<WorkerInfo> workers_;
+  std::chrono::steady_clock::time_point workers_time_;
+};
+
+/// Sends a finished picture, whoever asks. Throws ApiError(404).
+void send_image(Service& service, const std::string& id, const std::string& index,
+                httplib::Response& response);
+
+/// Sends `body` as application/json.
+void send_json(httplib::Response& response, const nlohmann::json& body, int status = 200);
+
+}  // namespace ernie_image

@@ -1,0 +1,149 @@
+// Sending the form, and having the prompt written out beforehand.
+import { announce } from "/announce.js";
+import { $, $$ } from "/dom.js";
+import { explain, showError } from "/errors.js";
+import { onLanguage, t } from "/i18n.js";
+import { isFinal } from "/jobs.js";
+import { setText } from "/settings.js";
+
+// The server's names of what it may refuse, where they are in the form.
+const kFields = { prompt: "#prompt", negative_prompt: "#negative", width: "#width", height: "#height", n: "#count",
+                  seed: "#seed", num_inference_steps: "#steps", guidance_scale: "#guidance",
+                  output_compression: "#quality", output_format: "#format", model: "#model" };
+
+export class Composer {
+  #jobs;
+  #settings;
+  #enhancing = null;  // the job that writes the prompt out
+
+  constructor(jobs, settings) {
+    this.#jobs = jobs;
+    this.#settings = settings;
+    $("#composer").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#generate();
+    });
+    document.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || $("dialog[open]")) return;
+      event.preventDefault();
+      this.#generate();
+    });
+    $("#composer").addEventListener("input", () => this.#clearError());
+    $("#enhance").addEventListener("click", () => (this.#enhancing ? this.#stopEnhancing() : this.#enhance()));
+    $("#enhanced-discard").addEventListener("click", () => {
+      this.showEnhanced(null);
+      $("#prompt").focus();
+    });
+    $("#seed-reuse").addEventListener("click", () => this.#settings.fill({ seeds: this.#lastSeeds() }));
+    jobs.addEventListener("list", () => { $("#seed-reuse").disabled = this.#lastSeeds().length === 0; });
+    jobs.addEventListener("ended", ({ detail }) => this.#enhancerEnded(detail));
+    onLanguage(() => this.#showEnhancing());
+  }
+
+  /// Puts the settings of a finished picture into the form.
+  use(job, image) {
+    const { request } = job;
+    this.showEnhanced(job.enhanced_prompt);
+    this.#settings.fill({ ...request, n: 1, seeds: [image.seed], output_compression: request.output_compression ?? 90 });
+    this.#clearError();
+    $("#prompt").focus();
+    announce(t("announce_settings"));
+  }
+
+  /// The written-out text, which then is what is drawn; null: draw the prompt itself.
+  showEnhanced(text) {
+    $("#enhanced-field").hidden = !text;
+    $("#prompt").classList.toggle("superseded", Boolean(text));
+    setText($("#enhanced"), text ?? "");
+  }
+
+  async #generate() {
+    this.#clearError();
+    if (!this.#settings.ready) {
+      this.#jobs.refresh();
+      return;
+    }
+    try {
+      const request = this.#settings.read();
+      announce(t("announce_submitted", { prompt: request.prompt }));
+      const submitted = this.#jobs.submit(request);
+      showActivity();
+      await submitted;
+    } catch (error) {
+      this.#showFormError(error);
+    }
+  }
+
+  #lastSeeds() {
+    return this.#jobs.all.find((job) => job.kind === "image" && job.status === "completed")?.request.seeds ?? [];
+  }
+
+  async #enhance() {
+    this.#clearError();
+    try {
+      this.#settings.checkPrompt($("#prompt"));
+      const { width, height } = this.#settings.size;
+      const prompt = $("#prompt").value.trim();
+      this.#showEnhancing({});
+      const job = await this.#jobs.submit({ kind: "enhance", model: this.#settings.model.id, prompt, width, height });
+      if (!this.#enhancing) await this.#jobs.cancel(job);  // stopped meanwhile
+      else if (isFinal(job)) this.#enhancerEnded(Object.assign(this.#enhancing, job));
+      else this.#enhancing.id = job.id;
+    } catch (error) {
+      this.#showEnhancing(null);
+      this.#mark(error.field);
+      showError($("#enhance-error"), explain(error));
+    }
+  }
+
+  async #stopEnhancing() {
+    const { id } = this.#enhancing;
+    this.#showEnhancing(null);
+    // What is not known yet, or over already, needs no cancelling.
+    const job = id && this.#jobs.get(id);
+    if (job && !isFinal(job)) await this.#jobs.cancel(job).catch(() => {});
+  }
+
+  #enhancerEnded(job) {
+    if (!this.#enhancing || job.id !== this.#enhancing.id) return;
+    this.#showEnhancing(null);
+    if (job.status === "completed") {
+      this.showEnhanced(job.enhanced_prompt);
+      $("#enhanced").focus();
+    } else if (job.status === "failed") {
+      showError($("#enhance-error"), t("error_refused", { message: job.error?.message }));
+    }
+  }
+
+  #showEnhancing(state = this.#enhancing) {
+    this.#enhancing = state;
+    $("#enhance").textContent = state ? `${t("enhancing")} ${t("cancel")}` : t("enhance_now");
+    $("#enhancer").classList.toggle("busy", Boolean(state));
+  }
+
+  #showFormError(error) {
+    const field = error.field ?? (error.param in kFields ? $(kFields[error.param]) : null);
+    this.#mark(field);
+    showError($("#form-error"), explain(error));
+  }
+
+  #mark(field) {
+    if (!field) return;
+    field.closest("details")?.setAttribute("open", "");
+    field.setAttribute("aria-invalid", "true");
+    field.setAttribute("aria-errormessage", "form-error");
+    field.focus();
+  }
+
+  #clearError() {
+    showError($("#form-error"), null);
+    showError($("#enhance-error"), null);
+    for (const field of $$("#composer [aria-invalid]")) field.removeAttribute("aria-invalid");
+  }
+}
+
+/// In a narrow window the jobs are below the form.
+function showActivity() {
+  const title = $("#activity-title");
+  if (title.getBoundingClientRect().top > innerHeight - 100) title.scrollIntoView({ block: "start", behavior: "smooth" });
+}

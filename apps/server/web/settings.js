@@ -1,0 +1,219 @@
+// The form: what is to be drawn, and how. Remembered by the browser, so that a reload changes nothing.
+import { $, $$, el } from "/dom.js";
+import { formatNumber, t } from "/i18n.js";
+import { Sizes } from "/sizes.js";
+import { load, save } from "/storage.js";
+
+const kLargestSeed = 2n ** 64n - 1n;
+/// As many unfinished pictures are asked for at most.
+export const kPreviews = 10;
+
+/// Something in the form that cannot be; `field` is the element to look at.
+export class FormError extends Error {
+  constructor(field, message) {
+    super(message);
+    this.field = field;
+  }
+}
+
+/// A textarea as high as its text.
+function grow(area) {
+  area.style.height = "auto";
+  area.style.height = `${area.scrollHeight + area.offsetHeight - area.clientHeight}px`;
+}
+
+export function setText(area, text) {
+  area.value = text;
+  grow(area);
+}
+
+export class Settings {
+  #capabilities = null;
+  #sizes = new Sizes(() => this.#changed());
+
+  constructor() {
+    for (const name of ["count", "steps", "guidance"]) this.#pair(name);
+    for (const area of $$("#composer textarea")) area.addEventListener("input", () => grow(area));
+    addEventListener("resize", () => $$("#composer textarea").forEach(grow));
+    $("#composer").addEventListener("input", () => this.#changed());
+    $("[name=seed-mode][value=fixed]").addEventListener("change", () => {
+      $("#seed").value ||= crypto.getRandomValues(new Uint32Array(1))[0];
+      this.#changed();
+    });
+    $("#model").addEventListener("change", () => this.#modelChanged());
+    $("#defaults").addEventListener("click", () => this.#setDefaults());
+  }
+
+  get model() {
+    const { models } = this.#capabilities;
+    return models.find((model) => model.id === $("#model").value) ?? models[0];
+  }
+  get limits() { return this.#capabilities.limits; }
+  get size() { return this.#sizes.value; }
+  get ready() { return this.#capabilities !== null && this.#capabilities.models.length > 0; }
+
+  /// Called when the server has said what it can do, and again after each restart of it.
+  show(capabilities) {
+    const first = !this.ready;
+    this.#capabilities = capabilities;
+    if (!this.ready) return;
+    const { models, limits, formats } = capabilities;
+    const chosen = first ? load("settings")?.model : $("#model").value;
+    $("#model").replaceChildren(...models.map(({ id }) => el("option", { value: id, text: id })));
+    if (models.some(({ id }) => id === chosen)) $("#model").value = chosen;
+    $("#model-field").hidden = models.length < 2;
+    const format = $("#format").value;
+    $("#format").replaceChildren(...formats.map((name) => el("option", { value: name, text: name.toUpperCase() })));
+    if (formats.includes(format)) $("#format").value = format;
+    for (const input of [$("#count"), $("#count-range")]) input.max = limits.max_images;
+    $("#steps").max = limits.max_steps;
+    this.#showModel(first ? null : this.#sizes.value);
+    if (first) this.#restore();
+    this.#changed();
+  }
+
+  #showModel(size) {
+    this.#sizes.show(this.model);
+    $("#steps-range").max = Math.min(this.limits.max_steps, Math.max(50, 2 * this.model.default_steps));
+    $("#enhancer").hidden = !this.model.has_enhancer;
+    if (size) this.#sizes.value = size;
+  }
+
+  #modelChanged() {
+    this.#showModel(null);
+    this.fill({ width: this.model.default_width, height: this.model.default_height,
+                num_inference_steps: this.model.default_steps, guidance_scale: this.model.default_guidance });
+  }
+
+  #setDefaults() {
+    const model = this.model;
+    this.fill({ negative_prompt: "", width: model.default_width, height: model.default_height,
+                num_inference_steps: model.default_steps, guidance_scale: model.default_guidance, seeds: [], n: 1,
+                use_pe: model.has_enhancer, output_format: this.#capabilities.formats[0], output_compression: 90,
+                priority: "normal" });
+  }
+
+  #restore() {
+    this.#setDefaults();
+    const settings = load("settings");
+    if (settings) this.fill(settings);
+  }
+
+  /// Puts a request, or part of one, into the form.
+  fill(request) {
+    const set = (selector, value) => { if (value !== undefined && value !== null) $(selector).value = value; };
+    if (request.model && [...$("#model").options].some(({ value }) => value === request.model) &&
+        request.model !== $("#model").value) {
+      $("#model").value = request.model;
+      this.#showModel(null);
+    }
+    set("#prompt", request.prompt);
+    set("#negative", request.negative_prompt);
+    if (request.width && request.height) this.#sizes.value = request;
+    set("#steps", request.num_inference_steps);
+    set("#guidance", request.guidance_scale);
+    set("#count", request.n);
+    if (request.seeds) this.#setSeeds(request.seeds);
+    if (request.use_pe !== undefined) $("#use-pe").checked = request.use_pe;
+    set("#format", request.output_format);
+    set("#quality", request.output_compression);
+    set("#priority", request.priority);
+    $$("#composer textarea").forEach(grow);
+    this.#changed();
+  }
+
+  #setSeeds(seeds) {
+    $(`[name=seed-mode][value=${seeds.length ? "fixed" : "random"}]`).checked = true;
+    if (seeds.length) $("#seed").value = seeds.join(", ");
+  }
+
+  /// The form as a request; throws FormError for the first thing that is wrong.
+  read() {
+    const prompt = $("#enhanced-field").hidden ? $("#prompt") : $("#enhanced");
+    this.checkPrompt(prompt);
+    const { width, height } = this.#readSize();
+    const guided = this.#number("guidance") > 1;
+    const steps = this.#number("steps");
+    const n = this.#number("count");
+    const lossy = $("#format").value !== "png";
+    return {
+      kind: "image", model: this.model.id, prompt: prompt.value.trim(),
+      negative_prompt: guided ? $("#negative").value.trim() : "", width, height, n, seed: this.#readSeeds(n),
+      num_inference_steps: steps, guidance_scale: this.#number("guidance"),
+      use_pe: this.model.has_enhancer && prompt === $("#prompt") && $("#use-pe").checked,
+      output_format: $("#format").value, ...(lossy && { output_compression: this.#number("quality") }),
+      priority: $("#priority").value, previews: Math.min(steps, kPreviews),
+    };
+  }
+
+  checkPrompt(area) {
+    const count = [...area.value.trim()].length;
+    if (count === 0) throw new FormError(area, t("error_prompt_empty"));
+    const limit = this.limits.max_prompt_chars;
+    if (count > limit) {
+      throw new FormError(area, t("error_prompt_long", { limit: formatNumber(limit), count: formatNumber(count) }));
+    }
+  }
+
+  #readSize() {
+    const { width, height } = this.#sizes.value;
+    const { size_multiple: multiple } = this.model;
+    const wrong = [[width, $("#width")], [height, $("#height")]].find(([px]) => !(px >= multiple && px % multiple === 0));
+    if (wrong) throw new FormError(wrong[1], t("error_size", { multiple }));
+    const limit = this.limits.max_pixels;
+    if (width * height > limit) {
+      const pixels = formatNumber(width * height);
+      throw new FormError($("#width"), t("error_pixels", { pixels, limit: formatNumber(limit) }));
+    }
+    return { width, height };
+  }
+
+  #readSeeds(pictures) {
+    if ($("[name=seed-mode]:checked").value === "random") return undefined;
+    const seeds = $("#seed").value.split(/[\s,，]+/).filter((seed) => seed !== "");
+    const good = (seed) => /^\d{1,20}$/.test(seed) && BigInt(seed) <= kLargestSeed;
+    if (!seeds.length || !seeds.every(good)) throw new FormError($("#seed"), t("error_seed"));
+    if (seeds.length > 1 && seeds.length !== pictures) {
+      throw new FormError($("#seed"), t("error_seed_count", { count: seeds.length, pictures }));
+    }
+    return seeds.map((seed) => BigInt(seed).toString());  // JSON knows no leading zeros
+  }
+
+  #number(name) {
+    const input = $(`#${name}`);
+    const { valueAsNumber: value } = input;
+    const [min, max] = [Number(input.min), Number(input.max)];
+    const whole = input.step === "1";
+    if (value >= min && value <= max && (!whole || Number.isInteger(value))) return value;
+    const label = $(`label[for=${name}], label:has(#${name})`).firstChild.textContent;
+    throw new FormError(input, t("error_range", { name: label, min, max }));
+  }
+
+  /// A number and a slider for the same thing.
+  #pair(name) {
+    const [input, range] = [$(`#${name}`), $(`#${name}-range`)];
+    range.addEventListener("input", () => { input.value = range.value; });
+    input.addEventListener("input", () => { range.value = input.value; });
+  }
+
+  #changed() {
+    for (const name of ["count", "steps", "guidance"]) {
+      const range = $(`#${name}-range`);
+      range.value = $(`#${name}`).value;
+      const share = (range.value - range.min) / (range.max - range.min || 1);
+      range.style.setProperty("--share", share);
+    }
+    $("#negative-field").hidden = !(Number($("#guidance").value) > 1);
+    $("#seed-field").hidden = $("[name=seed-mode]:checked").value === "random";
+    $("#quality-field").hidden = $("#format").value === "png";
+    if (this.ready) save("settings", this.#snapshot());
+  }
+
+  #snapshot() {
+    const seeds = $("#seed-field").hidden ? [] : $("#seed").value.split(/[\s,，]+/).filter(Boolean);
+    return { model: $("#model").value, prompt: $("#prompt").value, negative_prompt: $("#negative").value,
+             ...this.#sizes.value, num_inference_steps: $("#steps").value, guidance_scale: $("#guidance").value,
+             n: $("#count").value, seeds, use_pe: $("#use-pe").checked, output_format: $("#format").value,
+             output_compression: $("#quality").value, priority: $("#priority").value };
+  }
+}

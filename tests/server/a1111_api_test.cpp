@@ -1,0 +1,91 @@
+// What the client package does not show; tests/server/clients_test.py has that.
+#include <gtest/gtest.h>
+
+#include "server/base64.h"
+#include "server/support.h"
+
+namespace ernie_image {
+namespace {
+
+using nlohmann::json;
+
+TEST(A1111Api, AnswersWithInfoAsText) {
+  TestServer server;
+  const json response =
+      post(server, "/sdapi/v1/txt2img",
+           {{"prompt", "a cat"}, {"seed", 3}, {"n_iter", 2}, {"cfg_scale", 7}}, 200);
+  EXPECT_EQ(response["images"].size(), 2u);
+  EXPECT_EQ(response["parameters"]["n_iter"], 2);
+  const json info = json::parse(response["info"].get<std::string>());
+  EXPECT_EQ(info["all_seeds"], json({3, 4}));
+  EXPECT_EQ(info["infotexts"][1],
+            "a cat\nSteps: 4, Sampler: Euler simple, CFG scale: 7, Seed: 4, Size: 64x64, "
+            "Model: Paint-Turbo, Version: ernie-image 0.1.0");
+}
+
+TEST(A1111Api, RefusesWhatTheModelCannotDo) {
+  const TestServer server;
+  const auto param_of = [&](const json& body) {
+    return post(server, "/sdapi/v1/txt2img", body, 400)["error"]["param"];
+  };
+  EXPECT_EQ(param_of({{"enable_hr", true}}), "enable_hr");
+  EXPECT_EQ(param_of({{"script_name", "x/y"}}), "script_name");
+  EXPECT_EQ(param_of({{"init_images", {"x"}}}), "init_images");
+  EXPECT_EQ(param_of({{"batch_size", 5}, {"n_iter", 5}}), "n_iter");
+  EXPECT_EQ(param_of({{"steps", -1}}), "steps");
+  post(server, "/sdapi/v1/txt2img", {{"override_settings", {{"sd_model_checkpoint", "other"}}}},
+       404);
+  post(server, "/sdapi/v1/txt2img", {{"override_settings", {{"sd_model_checkpoint", 1}}}}, 400);
+  post(server, "/sdapi/v1/txt2img", {{"override_settings", "x"}}, 200);
+}
+
+TEST(A1111Api, ShowsAndInterruptsWhatIsUnderWay) {
+  TestServerOptions options;
+  options.step_time = std::chrono::milliseconds(50);
+  TestServer server(options);
+  EXPECT_EQ(get(server, "/sdapi/v1/progress", 200)["progress"], 0.0);
+  json response;
+  std::thread asker([&] {
+    response = post(server, "/sdapi/v1/txt2img", {{"prompt", "a"}, {"steps", 200}}, 200);
+  });
+  json progress;
+  do {
+    progress = get(server, "/sdapi/v1/progress", 200);
+  } while (progress["state"]["sampling_step"] == 0);
+  EXPECT_EQ(progress["current_image"], base64("jpeg"));
+  EXPECT_EQ(get(server, "/sdapi/v1/progress?skip_current_image=true", 200)["current_image"],
+            nullptr);
+  post(server, "/sdapi/v1/interrupt", json::object(), 200);
+  asker.join();
+  EXPECT_EQ(response["images"], json::array());
+}
+
+TEST(A1111Api, ReadsWhatAPictureSaysOfItself) {
+  TestServer server;
+  const json made = post(server, "/sdapi/v1/txt2img", {{"prompt", "a"}, {"seed", 9}}, 200);
+  const std::string png = made["images"][0];
+  const auto info = [&](const std::string& image, int status) {
+    return post(server, "/sdapi/v1/png-info", {{"image", image}}, status);
+  };
+  EXPECT_EQ(info(png, 200)["info"], "seed 9");
+  EXPECT_EQ(info("data:image/png;base64," + png, 200)["info"], "seed 9");
+  for (const std::string& image :
+       {std::string(), std::string("x"), base64("not a PNG"), png.substr(0, 40), "data:" + png}) {
+    info(image, 400);
+  }
+  post(server, "/sdapi/v1/png-info", json::object(), 400);
+  post(server, "/sdapi/v1/png-info", {{"image", 1}}, 400);
+}
+
+TEST(A1111Api, RemembersTheModelForTheKey) {
+  const TestServer server;
+  post(server, "/sdapi/v1/options", {{"sd_model_checkpoint", "paint-turbo"}, {"other", 1}}, 200);
+  EXPECT_EQ(get(server, "/sdapi/v1/options", 200)["sd_model_checkpoint"], "Paint-Turbo");
+  post(server, "/sdapi/v1/options", {{"sd_model_checkpoint", "other"}}, 404);
+  for (const char* path : {"sd-models", "samplers", "schedulers", "upscalers", "loras"}) {
+    EXPECT_TRUE(get(server, std::string("/sdapi/v1/") + path, 200).is_array()) << path;
+  }
+}
+
+}  // namespace
+}  // namespace ernie_image

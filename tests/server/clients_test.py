@@ -1,0 +1,186 @@
+"""The official OpenAI client, a client of the A1111 web UI and an OpenAPI validator against `ernie-image serve`.
+
+  clients_test.py PROGRAM      run by the Python of the environment that has requirements.txt
+"""
+
+import base64
+import io
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import urllib.request
+
+from served import Server
+
+try:
+    import openai
+    import webuiapi
+    from openapi_spec_validator import validate
+    from PIL import Image
+except ImportError as error:
+    print("SKIPPED: %s; see tests/server/requirements.txt and test.sh" % error)
+    sys.exit(77)
+
+PROGRAM = None
+KEY = "0123456789abcdef"
+APPLE = "a red apple on a blue background"
+
+
+def picture_of(data):
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+class ClientTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        keys = os.path.join(cls.folder.name, "keys")
+        with open(keys, "w", encoding="utf-8") as file:
+            file.write("tester:%s\nlimited:fedcba9876543210:1\n" % KEY)
+        os.chmod(keys, 0o600)
+        cls.server = Server(PROGRAM, "--api-key-file", keys)
+        cls.client = openai.OpenAI(base_url=cls.server.url + "/v1", api_key=KEY, max_retries=0)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.kill()
+        cls.folder.cleanup()
+
+
+class OpenAiClient(ClientTest):
+    def test_lists_models(self):
+        models = list(self.client.models.list())
+        self.assertEqual([model.id for model in models], ["emoji-tiny"])
+        self.assertEqual(self.client.models.retrieve("emoji-tiny").object, "model")
+
+    def test_makes_pictures_in_each_format(self):
+        for name, format_name in (("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")):
+            response = self.client.images.generate(prompt=APPLE, n=2, output_format=name, output_compression=90)
+            self.assertEqual(len(response.data), 2)
+            for image in response.data:
+                picture = picture_of(image.b64_json)
+                self.assertEqual((picture.format, picture.size), (format_name, (64, 64)))
+            self.assertEqual(response.output_format, name)
+            self.assertEqual(response.usage.total_tokens, response.usage.input_tokens + 2 * 16)
+
+    def test_takes_every_field(self):
+        response = self.client.images.generate(
+            prompt=APPLE, model="EMOJI-TINY", n=1, size="96x64", quality="high", response_format="b64_json",
+            output_format="png", output_compression=100, background="opaque", moderation="low", style="vivid", user="me",
+            extra_body={"seed": [5], "num_inference_steps": 2, "guidance_scale": 1.0, "negative_prompt": "blurry"})
+        self.assertEqual(picture_of(response.data[0].b64_json).size, (96, 64))
+        self.assertEqual(response.size, "96x64")
+
+    def test_draws_the_same_for_the_same_seed(self):
+        first, second = (self.client.images.generate(prompt=APPLE, extra_body={"seed": 7}).data[0].b64_json
+                         for _ in range(2))
+        self.assertEqual(first, second)
+
+    def test_gives_links(self):
+        url = self.client.images.generate(prompt=APPLE, response_format="url").data[0].url
+        with urllib.request.urlopen(url) as response:
+            self.assertEqual(Image.open(io.BytesIO(response.read())).size, (64, 64))
+
+    def test_streams_partial_images(self):
+        events = list(self.client.images.generate(
+            prompt=APPLE, stream=True, partial_images=2, extra_body={"num_inference_steps": 60}))
+        kinds = [event.type for event in events]
+        self.assertEqual(kinds[-1], "image_generation.completed")
+        self.assertIn("image_generation.partial_image", kinds)
+        self.assertEqual(picture_of(events[0].b64_json).format, "JPEG")
+        self.assertEqual(picture_of(events[-1].b64_json).size, (64, 64))
+
+    def test_learns_what_is_wrong(self):
+        for fields, name in (({"size": "65x64"}, "size"), ({"n": 99}, "n"), ({"background": "transparent"}, "background")):
+            with self.assertRaises(openai.BadRequestError) as caught:
+                self.client.images.generate(prompt=APPLE, **fields)
+            self.assertEqual(caught.exception.param, name)
+        with self.assertRaises(openai.NotFoundError) as caught:
+            self.client.images.generate(prompt=APPLE, model="dall-e-3")
+        self.assertEqual(caught.exception.code, "model_not_found")
+        with self.assertRaises(openai.AuthenticationError) as caught:
+            self.client.with_options(api_key="wrong").images.generate(prompt=APPLE)
+        self.assertEqual(caught.exception.code, "invalid_api_key")
+
+    def test_is_limited_by_its_quota(self):
+        limited = self.client.with_options(api_key="fedcba9876543210")
+        limited.images.generate(prompt=APPLE)
+        with self.assertRaises(openai.RateLimitError) as caught:
+            limited.images.generate(prompt=APPLE)
+        self.assertGreater(int(caught.exception.response.headers["Retry-After"]), 0)
+
+    def test_works_at_baidus_path(self):
+        client = openai.OpenAI(base_url=self.server.url + "/llm/lmapi/v3", api_key=KEY)
+        response = client.images.generate(model="emoji-tiny", prompt=APPLE, n=1, response_format="b64_json",
+                                          size="64x64", extra_body={"seed": 42, "use_pe": False,
+                                                                    "num_inference_steps": 8, "guidance_scale": 1.0})
+        self.assertEqual(picture_of(response.data[0].b64_json).size, (64, 64))
+
+
+class A1111Client(ClientTest):
+    def setUp(self):
+        self.api = webuiapi.WebUIApi(host="127.0.0.1", port=self.server.port, sampler="Euler", steps=4)
+        self.api.set_auth("anybody", KEY)
+
+    def test_makes_a_picture_and_reads_it_again(self):
+        result = self.api.txt2img(prompt=APPLE, seed=3, cfg_scale=1, width=64, height=64)
+        self.assertEqual(result.image.size, (64, 64))
+        self.assertEqual((result.info["seed"], result.info["all_seeds"]), (3, [3]))
+        info = self.api.png_info(result.image).info
+        self.assertIn("Seed: 3", info)
+        self.assertTrue(info.startswith(APPLE))
+
+    def test_makes_batches(self):
+        result = self.api.txt2img(prompt=APPLE, seed=3, cfg_scale=1, width=64, height=64, batch_size=2, n_iter=2)
+        self.assertEqual(len(result.images), 4)
+        self.assertEqual(result.info["all_seeds"], [3, 4, 5, 6])
+
+    def test_shows_progress_and_interrupts(self):
+        results = []
+        asker = threading.Thread(target=lambda: results.append(
+            self.api.txt2img(prompt=APPLE, steps=200, cfg_scale=1, width=256, height=256)))
+        asker.start()
+        deadline = time.monotonic() + 60
+        progress = self.api.get_progress()
+        while progress["current_image"] is None and time.monotonic() < deadline:
+            progress = self.api.get_progress()
+        self.assertEqual(picture_of(progress["current_image"]).format, "JPEG")
+        self.assertGreater(progress["state"]["sampling_steps"], 0)
+        self.api.interrupt()
+        asker.join(60)
+        self.assertEqual(results[0].images, [])
+
+    def test_finds_its_lists_and_options(self):
+        self.assertEqual(self.api.util_get_model_names(), ["emoji-tiny"])
+        self.api.util_set_model("emoji")
+        self.assertEqual(self.api.util_get_current_model(), "emoji-tiny")
+        self.assertEqual(self.api.util_get_sampler_names(), ["Euler"])
+        self.assertEqual([s["name"] for s in self.api.get_schedulers()], ["simple"])
+        self.assertEqual(self.api.get_loras(), [])
+        self.assertEqual([u["name"] for u in self.api.get_upscalers()], ["None"])
+        self.api.skip()
+
+
+class OpenApiDocument(ClientTest):
+    def test_is_valid(self):
+        document = self.server.get("/openapi.json")[2]
+        validate(document)
+        self.assertEqual(document["info"]["version"], self.server.get("/v1/capabilities")[2]["version"])
+
+    def test_names_paths_that_exist(self):
+        document = self.server.get("/openapi.json")[2]
+        for path, item in document["paths"].items():
+            concrete = path.replace("{index}", "0").replace("{model}", "emoji-tiny").replace("{", "").replace("}", "")
+            for method in set(item) & {"get", "post", "delete"}:
+                status, _, body = self.server.request(method.upper(), concrete, {} if method == "post" else None)
+                is_there = status != 405 and not (status == 404 and "no such path" in json.dumps(str(body)))
+                self.assertTrue(is_there, (method, path, status, body))
+
+
+if __name__ == "__main__":
+    PROGRAM = sys.argv.pop(1)
+    unittest.main()

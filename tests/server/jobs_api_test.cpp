@@ -1,0 +1,207 @@
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "server/support.h"
+
+namespace ernie_image {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kKeys =
+    "alice:0123456789abcdef\n"
+    "bob:fedcba9876543210:2\n";
+const httplib::Headers kAlice = {{"Authorization", "Bearer 0123456789abcdef"}};
+const httplib::Headers kBob = {{"Authorization", "Bearer fedcba9876543210"}};
+
+TestServerOptions with_keys() {
+  TestServerOptions options;
+  options.keys = kKeys;
+  return options;
+}
+
+TEST(JobsApi, MakesAPicture) {
+  TestServer server;
+  const json job = post(server, "/v1/jobs", {{"prompt", "a cat"}, {"seed", 7}, {"n", 2}}, 202);
+  EXPECT_EQ(job["object"], "job");
+  EXPECT_EQ(job["request"]["seeds"], json({7, 8}));
+  const json done = finished_job(server, job["id"]);
+  EXPECT_EQ(done["status"], "completed");
+  ASSERT_EQ(done["images"].size(), 2u);
+  EXPECT_EQ(done["images"][1]["seed"], 8);
+  const auto image = server.client().Get(done["images"][1]["url"].get<std::string>());
+  ASSERT_TRUE(image);
+  EXPECT_EQ(image->get_header_value("Content-Type"), "image/png");
+  EXPECT_EQ(image->body.size(), done["images"][1]["size_bytes"]);
+  EXPECT_EQ(
+      get(server, "/v1/jobs/" + job["id"].get<std::string>() + "/images/2", 404)["error"]["code"],
+      "not_found");
+}
+
+TEST(JobsApi, RefusesWhatItDoesNotKnow) {
+  const TestServer server;
+  EXPECT_EQ(post(server, "/v1/jobs", {{"prompt", "a"}, {"promt", "b"}}, 400)["error"]["param"],
+            "promt");
+  EXPECT_EQ(post(server, "/v1/jobs", json::object(), 400)["error"]["param"], "prompt");
+  EXPECT_EQ(post(server, "/v1/jobs", {{"prompt", "a"}, {"kind", "enhance"}}, 400)["error"]["param"],
+            "kind");
+  EXPECT_EQ(post(server, "/v1/jobs", {{"prompt", "a"}, {"previews", 5}}, 400)["error"]["param"],
+            "previews");
+  for (const char* path : {"/v1/jobs/x", "/v1/jobs/..%2f..%2fetc", "/v1/jobs/x/events",
+                           "/v1/jobs/x/images/0", "/v1/jobs/00000000000000000000000000000000"}) {
+    get(server, path, 404);
+  }
+}
+
+TEST(JobsApi, StreamsProgressAndPreviewsUntilTheEnd) {
+  TestServerOptions options;
+  options.step_time = std::chrono::milliseconds(30);
+  TestServer server(options);
+  const json job = post(server, "/v1/jobs", {{"prompt", "a"}, {"previews", 4}}, 202);
+  const std::string id = job["id"];
+  const auto stream = server.client().Get("/v1/jobs/" + id + "/events");
+  ASSERT_TRUE(stream);
+  EXPECT_EQ(stream->get_header_value("Content-Type"), "text/event-stream");
+  const std::string& text = stream->body;
+  EXPECT_NE(text.find("event: preview\ndata: {\"b64_json\""), std::string::npos);
+  const std::size_t last = text.rfind("event: job\ndata: ");
+  ASSERT_NE(last, std::string::npos);
+  const json final_job =
+      json::parse(text.substr(last + 17, text.find('\n', last + 17) - last - 17));
+  EXPECT_EQ(final_job["status"], "completed");
+}
+
+TEST(JobsApi, CancelsAndForgets) {
+  TestServerOptions options;
+  options.step_time = std::chrono::milliseconds(50);
+  TestServer server(options);
+  const json job = post(server, "/v1/jobs", {{"prompt", "a"}, {"num_inference_steps", 200}}, 202);
+  const std::string path = "/v1/jobs/" + job["id"].get<std::string>();
+  const auto early = server.client().Delete(path);
+  ASSERT_TRUE(early);
+  EXPECT_EQ(early->status, 409);
+  post(server, path + "/cancel", json::object(), 200);
+  EXPECT_EQ(finished_job(server, job["id"])["status"], "cancelled");
+  EXPECT_EQ(post(server, path + "/cancel", json::object(), 409)["error"]["code"], "job_is_final");
+  const auto deleted = server.client().Delete(path);
+  ASSERT_TRUE(deleted);
+  EXPECT_EQ(deleted->status, 204);
+  get(server, path, 404);
+}
+
+TEST(JobsApi, ListsByPages) {
+  TestServer server;
+  std::set<std::string> made;
+  for (int i = 0; i < 5; ++i) made.insert(post(server, "/v1/jobs", {{"prompt", "a"}}, 202)["id"]);
+  std::set<std::string> seen;
+  std::string before;
+  for (int page = 0; page < 3; ++page) {
+    const json list =
+        get(server, "/v1/jobs?limit=2" + (before.empty() ? "" : "&before=" + before), 200);
+    EXPECT_EQ(list["has_more"], page < 2);
+    for (const json& job : list["data"]) seen.insert(before = job["id"]);
+  }
+  EXPECT_EQ(seen, made);
+  for (const char* query : {"limit=0", "limit=x", "limit=201", "limit=-1", "status=done"}) {
+    get(server, std::string("/v1/jobs?") + query, 400);
+  }
+  get(server, "/v1/jobs?before=x", 404);
+}
+
+TEST(JobsApi, GivesTheSameJobForTheSameIdempotencyKey) {
+  TestServer server;
+  const httplib::Headers key = {{"Idempotency-Key", "once"}};
+  const json first = post(server, "/v1/jobs", {{"prompt", "a"}}, 202, key);
+  EXPECT_EQ(post(server, "/v1/jobs", {{"prompt", "a"}}, 202, key)["id"], first["id"]);
+  EXPECT_EQ(post(server, "/v1/jobs", {{"prompt", "b"}}, 409, key)["error"]["code"],
+            "idempotency_conflict");
+}
+
+TEST(JobsApi, KeepsTheJobsOfKeysApart) {
+  TestServer server(with_keys());
+  post(server, "/v1/jobs", {{"prompt", "a"}}, 401);
+  const std::string id = post(server, "/v1/jobs", {{"prompt", "a"}}, 202, kAlice)["id"];
+  get(server, "/v1/jobs/" + id, 200, kAlice);
+  get(server, "/v1/jobs/" + id, 404, kBob);
+  get(server, "/v1/jobs/" + id + "/images/0", 404, kBob);
+  EXPECT_EQ(get(server, "/v1/jobs", 200, kBob)["data"].size(), 0u);
+  get(server, "/v1/jobs?before=" + id, 404, kBob);
+  post(server, "/v1/jobs/" + id + "/cancel", json::object(), 404, kBob);
+  get(server, "/metrics", 401);
+  EXPECT_EQ(get(server, "/v1/capabilities", 200)["auth_required"], true);
+}
+
+TEST(JobsApi, HoldsKeysToTheirQuotas) {
+  const TestServer server(with_keys());
+  for (int i = 0; i < 2; ++i) post(server, "/v1/jobs", {{"prompt", "a"}}, 202, kBob);
+  const auto result =
+      server.client().Post("/v1/jobs", kBob, R"({"prompt":"a"})", "application/json");
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->status, 429);
+  EXPECT_EQ(result->get_header_value("Retry-After"), "30");
+}
+
+TEST(JobsApi, ShowsOthersJobsOnlyAsPlacesInTheQueue) {
+  TestServerOptions options = with_keys();
+  options.has_worker = false;
+  TestServer server(options);
+  server.queue().announce(PaintingWorker::info());
+  post(server, "/v1/jobs", {{"prompt", "a"}}, 202, kAlice);
+  const json queue = get(server, "/v1/queue", 200, kBob);
+  EXPECT_EQ(queue["queued"], 1);
+  ASSERT_EQ(queue["jobs"].size(), 1u);
+  EXPECT_EQ(queue["jobs"][0]["mine"], false);
+  EXPECT_EQ(queue["jobs"][0]["id"], nullptr);
+  EXPECT_EQ(queue["workers"].size(), 1u);
+}
+
+TEST(JobsApi, RefusesJobsBeyondTheQueue) {
+  TestServerOptions options;
+  options.has_worker = false;
+  options.queue.max_queued = 1;
+  TestServer server(options);
+  EXPECT_EQ(post(server, "/v1/jobs", {{"prompt", "a"}}, 503)["error"]["code"], "no_worker");
+  server.queue().announce(PaintingWorker::info());
+  post(server, "/v1/jobs", {{"prompt", "a"}}, 202);
+  EXPECT_EQ(post(server, "/v1/jobs", {{"prompt", "a"}}, 429)["error"]["code"], "queue_full");
+}
+
+TEST(JobsApi, TakesNoJobsWhileDraining) {
+  TestServer server;
+  get(server, "/readyz", 200);
+  server.service().drain();
+  get(server, "/readyz", 503);
+  get(server, "/healthz", 200);
+  post(server, "/v1/jobs", {{"prompt", "a"}}, 503);
+}
+
+TEST(JobsApi, GivesTheTraceOfAJobThatAskedForOne) {
+  TestServer server;
+  const std::string plain = post(server, "/v1/jobs", {{"prompt", "a"}}, 202)["id"];
+  const std::string traced =
+      post(server, "/v1/jobs", {{"prompt", "a"}, {"trace", true}}, 202)["id"];
+  finished_job(server, traced);
+  EXPECT_EQ(get(server, "/v1/jobs/" + traced + "/trace", 200), json::array());
+  get(server, "/v1/jobs/" + plain + "/trace", 404);
+}
+
+TEST(Page, IsServedWithItsPolicy) {
+  const TestServer server(with_keys());
+  const auto page = server.client().Get("/");
+  ASSERT_TRUE(page);
+  EXPECT_EQ(page->status, 200);
+  EXPECT_NE(page->body.find("<!doctype html>"), std::string::npos);
+  EXPECT_NE(page->get_header_value("Content-Security-Policy").find("default-src 'none'"),
+            std::string::npos);
+  EXPECT_EQ(page->get_header_value("X-Content-Type-Options"), "nosniff");
+  const std::string etag = page->get_header_value("ETag");
+  EXPECT_EQ(server.client().Get("/", {{"If-None-Match", etag}})->status, 304);
+  for (const char* path :
+       {"/web/index.html", "/../README.md", "/%2e%2e/README.md", "/etc/passwd"}) {
+    EXPECT_EQ(server.client().Get(path)->status, 404) << path;
+  }
+}
+
+}  // namespace
+}  // namespace ernie_image

@@ -1,0 +1,46 @@
+#include "server/serve_flags.h"
+
+#include <gtest/gtest.h>
+
+namespace ernie_image {
+namespace {
+
+TEST(ServeFlags, OpensToOthersOnlyWithKeysOrOnPurpose) {
+  ServeFlags flags;
+  flags.host = "0.0.0.0";
+  EXPECT_THROW(check_serve_flags(flags), Error);
+  flags.insecure = true;
+  EXPECT_NO_THROW(check_serve_flags(flags));
+  EXPECT_TRUE(flags.service.allowed_hosts.empty());
+  flags.insecure = false;
+  flags.api_key_file = "keys";
+  EXPECT_NO_THROW(check_serve_flags(flags));
+}
+
+TEST(ServeFlags, KnowsLoopback) {
+  EXPECT_TRUE(is_loopback("127.0.0.1"));
+  EXPECT_TRUE(is_loopback("127.8.8.8"));
+  EXPECT_TRUE(is_loopback("::1"));
+  EXPECT_TRUE(is_loopback("localhost"));
+  for (const char* host :
+       {"0.0.0.0", "::", "", "10.0.0.1", "localhost.example.org", "127.evil.org"}) {
+    EXPECT_FALSE(is_loopback(host)) << host;
+  }
+}
+
+TEST(ServeFlags, ChecksHostsAtLoopback) {
+  ServeFlags flags;
+  flags.service.allowed_hosts = {"Pictures.Example.org:80"};
+  check_serve_flags(flags);
+  EXPECT_EQ(flags.service.allowed_hosts.front(), "pictures.example.org");
+  EXPECT_EQ(flags.service.allowed_hosts.size(), 5u);
+}
+
+TEST(ServeFlags, GivesAGatewayAQueueToShare) {
+  ServeFlags flags;
+  flags.role = "gateway";
+  EXPECT_THROW(check_serve_flags(flags), Error);
+}
+
+}  // namespace
+}  // namespace ernie_image

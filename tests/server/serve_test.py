@@ -1,0 +1,111 @@
+"""`ernie-image serve` as a process: starting, serving, stopping, being killed.
+
+  serve_test.py PROGRAM
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from served import Server
+
+PROGRAM = None
+
+
+def run_serve(*flags):
+    return subprocess.run([PROGRAM, "serve", "--port", "0", *flags], capture_output=True, text=True, timeout=60)
+
+
+class ServeTest(unittest.TestCase):
+    def test_makes_a_picture_with_trace_and_metrics(self):
+        with Server(PROGRAM) as server:
+            status, headers, job = server.post(
+                "/v1/jobs", {"prompt": "a red apple on a blue background", "seed": 1, "trace": True, "previews": 2})
+            self.assertEqual(status, 202)
+            self.assertEqual(headers["Location"], "/v1/jobs/" + job["id"])
+            job = server.finished(job["id"])
+            self.assertEqual(job["status"], "completed", job)
+            status, headers, png = server.get(job["images"][0]["url"])
+            self.assertEqual((status, headers["Content-Type"], png[1:4]), (200, "image/png", b"PNG"))
+            status, _, trace = server.get("/v1/jobs/%s/trace" % job["id"])
+            self.assertEqual(status, 200)
+            self.assertTrue(trace)
+            text = server.get("/metrics")[2].decode()
+            self.assertIn('ernie_image_jobs_total{kind="image",outcome="completed"} 1', text)
+            self.assertIn('ernie_image_stage_seconds_count{stage="transformer"} 1', text)
+
+    def test_gives_the_same_picture_for_the_same_seed(self):
+        with Server(PROGRAM) as server:
+            pictures = []
+            for _ in range(2):
+                job = server.finished(server.post("/v1/jobs", {"prompt": "an owl", "seed": 3})[2]["id"])
+                pictures.append(server.get(job["images"][0]["url"])[2])
+            self.assertEqual(*pictures)
+
+    def test_stops_in_order_on_sigterm(self):
+        with Server(PROGRAM) as server:
+            job = server.post("/v1/jobs", {"prompt": "a dog"})[2]
+            self.assertIn(job["status"], ("queued", "running", "completed"))
+            self.assertEqual(server.terminate(), 0)
+            messages = [json.loads(line)["message"] for line in server.log]
+            self.assertEqual(messages[-1], "stopped")
+
+    def test_keeps_accepted_jobs_over_a_kill(self):
+        with tempfile.TemporaryDirectory() as folder:
+            flags = ("--jobs-db", os.path.join(folder, "jobs.db"), "--output-dir", os.path.join(folder, "pictures"))
+            with Server(PROGRAM, *flags) as server:
+                ids = [server.post("/v1/jobs", {"prompt": "a fox", "seed": i, "num_inference_steps": 100})[2]["id"]
+                       for i in range(3)]
+                server.wait_until(lambda: server.get("/v1/jobs/" + ids[0])[2]["status"] == "running")
+            with Server(PROGRAM, *flags) as server:
+                for job_id in ids:
+                    self.assertEqual(server.finished(job_id)["status"], "completed")
+                self.assertEqual(len(server.get("/v1/jobs")[2]["data"]), 3)
+
+    def test_logs_each_request_with_its_id(self):
+        with Server(PROGRAM) as server:
+            server.get("/healthz", {"X-Request-Id": "mine-1"})
+            server.wait_until(lambda: any('"mine-1"' in line for line in list(server.log)))
+            line = json.loads([line for line in server.log if '"mine-1"' in line][0])
+            self.assertEqual((line["message"], line["route"], line["status"]), ("request", "/healthz", 200))
+
+    def test_refuses_to_open_to_others_without_keys(self):
+        run = run_serve("--host", "0.0.0.0")
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("--insecure", run.stderr)
+
+    def test_refuses_keys_that_everybody_can_read(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "keys")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write("alice:0123456789abcdef\n")
+            os.chmod(path, 0o644)
+            run = run_serve("--api-key-file", path)
+            self.assertEqual(run.returncode, 2)
+            self.assertIn("chmod 600", run.stderr)
+            os.chmod(path, 0o600)
+            with Server(PROGRAM, "--api-key-file", path) as server:
+                self.assertEqual(server.get("/v1/jobs")[0], 401)
+                self.assertEqual(server.get("/v1/jobs", {"Authorization": "Bearer 0123456789abcdef"})[0], 200)
+
+    def test_says_which_port_is_taken(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            run = run_serve("--port", str(taken.getsockname()[1]))
+            self.assertEqual(run.returncode, 1)
+            self.assertIn("Address already in use", run.stderr)
+
+    def test_fails_for_a_model_that_is_not_there(self):
+        run = run_serve("--model", "/nonexistent/model")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("/nonexistent/model", run.stderr)
+
+
+if __name__ == "__main__":
+    PROGRAM = sys.argv.pop(1)
+    unittest.main()
