@@ -1,9 +1,10 @@
 # `cpack -G DEB`: two Debian packages, the program with its service, and the library with its headers. Dependencies are what
 # dpkg-shlibdeps reads from the binaries.
 set(packaging ${PROJECT_SOURCE_DIR}/packaging)
-install(FILES ${packaging}/ernie-image.service DESTINATION lib/systemd/system COMPONENT program)
+install(FILES ${packaging}/ernie-image.service ${packaging}/ernie-image-worker@.service DESTINATION lib/systemd/system COMPONENT program)
+install(FILES ${packaging}/ernie-image.sysusers DESTINATION lib/sysusers.d RENAME ernie-image.conf COMPONENT program)
 install(FILES ${packaging}/ernie-image.default DESTINATION /etc/default RENAME ernie-image COMPONENT program)
-install(FILES ${PROJECT_SOURCE_DIR}/docs/deploy.md ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/CHANGELOG.md
+install(FILES ${packaging}/nginx.conf ${PROJECT_SOURCE_DIR}/docs/deploy.md ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/CHANGELOG.md
         DESTINATION share/doc/ernie-image COMPONENT program)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION share/doc/ernie-image RENAME copyright COMPONENT program)
 

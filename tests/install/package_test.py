@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tempfile
 
-PROGRAM_FILES = {"/usr/bin/ernie-image", "/usr/lib/systemd/system/ernie-image.service", "/etc/default/ernie-image",
+PROGRAM_FILES = {"/usr/bin/ernie-image", "/usr/lib/systemd/system/ernie-image.service",
+                 "/usr/lib/systemd/system/ernie-image-worker@.service", "/usr/lib/sysusers.d/ernie-image.conf",
+                 "/etc/default/ernie-image", "/usr/share/doc/ernie-image/nginx.conf",
                  "/usr/share/doc/ernie-image/copyright", "/usr/share/doc/ernie-image/deploy.md"}
 LIBRARY_FILES = {"/usr/include/ernie_image/pipeline.h", "/usr/lib/libernie_image.so",
                  "/usr/lib/cmake/ernie_image/ernie_imageConfig.cmake"}
@@ -50,14 +52,18 @@ def check_program(program, folder):
     check(picture.stat().st_size > 100, "no picture")
 
 
-def check_service(root, program):
-    unit = (root / "usr/lib/systemd/system/ernie-image.service").read_text()
-    start = re.search(r"^ExecStart=(.*)$", unit, re.M).group(1)
-    flags = re.findall(r"--[a-z-]+", start)
-    helped = run(program, "serve", "--help")
-    check(flags and all(flag in helped for flag in flags), f"serve does not know all of {flags}")
+def check_services(root, program):
+    """The program knows the flags that the units and the defaults give it; systemd understands the units."""
+    units = root / "usr/lib/systemd/system"
+    defaults = (root / "etc/default/ernie-image").read_text()
+    for command, name in (("serve", "ernie-image.service"), ("worker", "ernie-image-worker@.service")):
+        start = re.search(r"^ExecStart=(.*)$", (units / name).read_text(), re.M).group(1)
+        start += re.search(rf"^#?ERNIE_IMAGE_{command.upper()}=(.*)$", defaults, re.M).group(1)
+        helped = run(program, command, "--help")
+        unknown = [flag for flag in re.findall(r"--[a-z-]+", start) if f"{flag} " not in helped]
+        check(not unknown, f"{command} does not know {unknown}")
     if shutil.which("systemd-analyze"):
-        run("systemd-analyze", "verify", "--man=no", f"--root={root}", "ernie-image.service")
+        run("systemd-analyze", "verify", "--man=no", f"--root={root}", "ernie-image.service", "ernie-image-worker@1.service")
 
 
 def install_and_remove(packages):
@@ -88,7 +94,7 @@ def main():
         program = str(root / "usr/bin/ernie-image")
         check_dependencies(program_package, program)
         check_program(program, folder)
-        check_service(root, program)
+        check_services(root, program)
         if "--install" in sys.argv:
             install_and_remove([program_package, library_package])
 
