@@ -1,10 +1,16 @@
 """A headless Chromium, the page in it, and what every test of the page needs."""
 import contextlib
 import json
+import shutil
+import sys
 import time
 import unittest
 
-from selenium import webdriver
+try:
+    from selenium import webdriver
+except ImportError:
+    print("skipped: no selenium")
+    sys.exit(77)
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
@@ -15,6 +21,11 @@ from server import DEADLINE_S, Server
 
 # Long enough to be watched and cancelled; nobody waits for its end but the test of a restart.
 SLOW = {"steps": "40", "width": "256", "height": "256"}
+
+
+if not shutil.which("chromedriver"):
+    print("skipped: no chromedriver")
+    sys.exit(77)
 
 
 def start_browser(language="en"):

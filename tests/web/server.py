@@ -32,8 +32,16 @@ class Server:
         self.start()
 
     def command(self):
-        return ["/usr/bin/python3", str(pathlib.Path(__file__).with_name("stand_in.py")), str(self.port),
-                str(self.folder / "jobs.json"), *([self.key] if self.key else [])]
+        if not PROGRAM:
+            return ["/usr/bin/python3", str(pathlib.Path(__file__).with_name("stand_in.py")), str(self.port),
+                    str(self.folder / "jobs.json"), *([self.key] if self.key else [])]
+        command = [PROGRAM, "serve", "--port", str(self.port), "--jobs-db", str(self.folder / "jobs.db"),
+                   "--output-dir", str(self.folder / "pictures")]
+        if self.key:
+            keys = self.folder / "keys"
+            keys.write_text(f"somebody:{self.key}\n")
+            command += ["--api-key-file", str(keys)]
+        return command
 
     def start(self):
         with (self.folder / "log").open("ab") as log:
@@ -41,7 +49,7 @@ class Server:
         deadline = time.monotonic() + DEADLINE_S
         while True:
             try:
-                return urllib.request.urlopen(self.url + "/", timeout=5).close()
+                return urllib.request.urlopen(self.url + ("/readyz" if PROGRAM else "/"), timeout=5).close()
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     sys.exit((self.folder / "log").read_text(errors="replace") or "the server does not answer")
