@@ -1,4 +1,5 @@
-# `cmake --install`: the library with its public headers and CMake package, the program, the licence.
+# `cmake --install`: the library with its public headers and CMake package, the program, the licence. Each part belongs to
+# one of the Debian packages of cmake/Package.cmake.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
@@ -6,11 +7,12 @@ add_library(ernie_image::ernie_image ALIAS ernie_image)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/ernie_image)
 
 install(TARGETS ernie_image EXPORT ernie_imageTargets
-        LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+        LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/ernie_image DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-        FILES_MATCHING PATTERN "*.h")
-install(EXPORT ernie_imageTargets NAMESPACE ernie_image:: DESTINATION ${package_dir})
+        COMPONENT library FILES_MATCHING PATTERN "*.h")
+install(EXPORT ernie_imageTargets NAMESPACE ernie_image:: DESTINATION ${package_dir}
+        COMPONENT library)
 
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/ernie_imageConfig.cmake.in
                               ${PROJECT_BINARY_DIR}/ernie_imageConfig.cmake
@@ -20,9 +22,10 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/ernie_imageConfigVersion.
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/ernie_imageConfig.cmake
               ${PROJECT_BINARY_DIR}/ernie_imageConfigVersion.cmake
-        DESTINATION ${package_dir})
+        DESTINATION ${package_dir} COMPONENT library)
 
-install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION share/doc/libernie-image-dev RENAME copyright
+        COMPONENT library)
 if(TARGET ernie-image)
-  install(TARGETS ernie-image RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(TARGETS ernie-image RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
 endif()

@@ -14,7 +14,9 @@ PACKAGES=(
 
 # What only tests need: pictures, schemas and pages are looked at with other programs than ours.
 # shellcheck disable=SC2034
-TEST_PACKAGES=(redis-server python3-venv python3-jsonschema python3-pil chromium)
+TEST_PACKAGES=(
+  redis-server python3-venv python3-jsonschema python3-pil chromium chromium-driver python3-selenium dpkg-dev
+)
 
 # Optional: matrix products for processors with AMX or AVX512_BF16.
 if [[ $(dpkg --print-architecture 2>/dev/null) == amd64 ]]; then PACKAGES+=(libdnnl-dev); fi

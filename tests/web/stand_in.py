@@ -109,7 +109,7 @@ def run(job):
             job.update(status="failed", error={"message": "transformer: 12 GB are needed, 8 GB are free", "type": "out_of_memory"})
         else:
             job["status"] = "completed"
-            form = request["output_format"]
+            form = request.get("output_format", "png")
             job["images"] = [{"url": f"/v1/jobs/{job['id']}/images/{i}", "seed": s, "width": request["width"],
                               "height": request["height"], "content_type": f"image/{form}", "size_bytes": 1234567}
                              for i, s in enumerate(request["seeds"] if job["kind"] == "image" else [])]
@@ -183,14 +183,14 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, {"queued": len(active) - len(running), "running": len(running), "jobs": [
                 {**{k: j[k] for k in ("id", "queue_position", "status")}, "mine": True} for j in active],
                 "workers": [{"name": "local", "model": "ernie-image-turbo", "device": "cpu avx2", "seconds_per_step": 0.15,
-                             "current_job": running[0]["id"] if running else None}]})
+                             "busy": bool(running)}]})
 
     def list(self, query):
         with lock:
             newest = jobs[::-1]
             if "before" in query:
                 newest = newest[[j["id"] for j in newest].index(query["before"][0]) + 1:]
-            limit = int(query["limit"][0])
+            limit = int(query.get("limit", ["50"])[0])
             self.reply(200, {"object": "list", "data": [public(j) for j in newest[:limit]], "has_more": len(newest) > limit})
 
     def submit(self, body):
@@ -198,13 +198,13 @@ class Handler(BaseHTTPRequestHandler):
             return self.error(400, "the prompt is refused", "prompt")
         key = self.headers["Idempotency-Key"]
         with lock:
-            job = next((j for j in jobs if j["_key"] == key), None)
+            job = next((j for j in jobs if key and j["_key"] == key), None)
             if not job:
                 seed = body.get("seed", random.getrandbits(64))
                 seeds = seed if isinstance(seed, list) else [seed + i for i in range(body.get("n", 1))]
                 names = ("model", "prompt", "negative_prompt", "width", "height", "num_inference_steps", "guidance_scale",
                          "use_pe", "output_format", "output_compression", "priority")
-                request = {"num_inference_steps": 8, **{name: body.get(name) for name in names if name in body}, "seeds": seeds}
+                request = {"num_inference_steps": 8, "width": 1024, "height": 1024, "use_pe": False, "guidance_scale": 1.0, "model": "ernie-image-turbo", **{name: body.get(name) for name in names if name in body}, "seeds": seeds}
                 job = {"id": f"{random.getrandbits(128):032x}", "object": "job", "kind": body["kind"], "status": "queued",
                        "created": time.time(), "started": None, "finished": None, "progress": None, "request": request,
                        "enhanced_prompt": None, "images": [], "error": None, "attempts": 0,
@@ -238,10 +238,9 @@ class Handler(BaseHTTPRequestHandler):
             if preview > shown:
                 shown = preview
                 request = job["request"]
-                for i, seed in enumerate(request["seeds"]):
-                    image = draw(seed, request["width"], request["height"], (preview + 1) / (request["num_inference_steps"] + 1))
-                    self.event("preview", {"job_id": job["id"], "index": i, "step": preview, "content_type": "image/jpeg",
-                                           "b64_json": base64.b64encode(encode(image, "jpeg", 70)).decode()})
+                image = draw(request["seeds"][0], request["width"], request["height"], (preview + 1) / (request["num_inference_steps"] + 1))
+                self.event("preview", {"job_id": job["id"], "index": preview, "step": preview, "content_type": "image/jpeg",
+                                       "b64_json": base64.b64encode(encode(image, "jpeg", 70)).decode()})
             if over:
                 return
             with lock:

@@ -1,14 +1,12 @@
 // The jobs that are not finished: where each is, what it looks like so far, and what went wrong.
 import { announce, note } from "/announce.js";
-import { $, $$, el, iconButton, reconcile } from "/dom.js";
+import { $, el, iconButton, reconcile } from "/dom.js";
 import { explain } from "/errors.js";
 import { formatNumber, onLanguage, t } from "/i18n.js";
 import { kPreviews } from "/settings.js";
 
 const kLongestName = 60;
 const kMinute_s = 60;
-
-const frameOf = (card, index) => $$(".frame img", card)[index];
 
 /// A job's name in lists and for screen readers: the beginning of its prompt.
 export function nameOf({ request: { prompt } }) {
@@ -76,17 +74,16 @@ export class Activity {
   #card(job) {
     const { width, height, prompt } = job.request;
     const name = nameOf(job);
-    const frames = Array.from({ length: Math.max(1, job.request.seeds.length) }, () => {
-      const frame = el("div", { class: "frame" }, el("img", { alt: "", hidden: true }));
-      frame.style.aspectRatio = `${width} / ${height}`;
-      return frame;
-    });
+    const count = job.request.seeds.length;
+    const frame = el("div", { class: "frame" }, el("img", { alt: "", hidden: true }),
+                     count > 1 && el("span", { class: "count", text: `× ${count}`, title: t("count") }));
+    frame.style.aspectRatio = `${width} / ${height}`;
     const bar = el("progress", { max: "1", "aria-label": t("progress_of", { prompt: name }) });
     const cancel = el("button", { type: "button", class: "secondary-button small cancel", text: t("cancel"),
                                   "aria-label": t("cancel_job", { prompt: name }),
                                   onclick: () => this.#cancel(job.id, cancel) });
     return el("article", { class: "card", "aria-label": name },
-              el("div", { class: "frames" }, ...frames),
+              el("div", { class: "frames" }, frame),
               el("div", { class: "card-text" }, el("p", { class: "card-prompt", text: prompt }),
                  el("p", { class: "row status" }, el("span", { class: "stage-name" }), el("span", { class: "time-left" })),
                  bar, el("p", { class: "error", role: "alert", hidden: true }), cancel));
@@ -107,6 +104,9 @@ export class Activity {
   #update(job) {
     const card = this.#find(job.id);
     if (!card || job.status === "failed") return;
+    if (card.dataset.status === "queued" && job.status === "running") {
+      announce(t("announce_running", { prompt: nameOf(job) }));
+    }
     card.dataset.status = job.status;
     $(".stage-name", card).textContent = statusOf(job);
     $(".time-left", card).textContent = job.status === "running" ? timeLeft(job.progress?.seconds_left) : "";
@@ -117,10 +117,9 @@ export class Activity {
     this.#title();
   }
 
-  /// `b64_json` is a picture that this server made; it is only ever shown as one.
-  #preview({ job_id: id, index, content_type: type, b64_json: data }) {
-    const card = this.#find(id);
-    const image = card && (frameOf(card, index) ?? frameOf(card, 0));
+  /// A job has one unfinished picture at a time, of the first of its pictures.
+  #preview({ job_id: id, content_type: type, b64_json: data }) {
+    const image = $(".frame img", this.#find(id) ?? document.createDocumentFragment());
     if (!image || !/^image\/(png|jpeg|webp)$/.test(type)) return;
     image.src = `data:${type};base64,${data}`;
     image.alt = t("preview_of", { prompt: nameOf(this.#jobs.get(id)) });

@@ -1,7 +1,6 @@
 // Every word of the page, in every language it speaks. {name} is filled in; a form after | is for any number but one.
 export const dictionary = {
   en: {
-    language_name: "English",
     other_language: "中文",
     switch_language: "Switch to Chinese",
     theme_dark: "Dark colours",
@@ -136,10 +135,8 @@ export const dictionary = {
     error_range: "{name}: from {min} to {max}.",
     error_refused: "The server says: {message}",
     error_other: "Something went wrong: {message}",
-    error_server_gone: "The server no longer knows this job.",
   },
   zh: {
-    language_name: "中文",
     other_language: "English",
     switch_language: "切换到英文",
     theme_dark: "深色",
@@ -274,6 +271,5 @@ export const dictionary = {
     error_range: "{name}：{min} 到 {max}。",
     error_refused: "服务器提示：{message}",
     error_other: "出错了：{message}",
-    error_server_gone: "服务器已没有此任务。",
   },
 };

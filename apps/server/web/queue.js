@@ -35,11 +35,11 @@ export class Queue {
   }
 }
 
-function workerRow({ name, model, device, current_job: job, seconds_per_step: pace }) {
-  const state = t(job ? "worker_busy" : "worker_idle");
+function workerRow({ name, model, device, busy, seconds_per_step: pace }) {
+  const state = t(busy ? "worker_busy" : "worker_idle");
   const details = [model, device, pace && t("worker_step", { seconds: formatNumber(pace, { maximumSignificantDigits: 3 }) })];
   return row(name, details.filter(Boolean).join(" · "),
-             el("span", { class: `badge ${job ? "running" : "idle"}`, text: state }));
+             el("span", { class: `badge ${busy ? "running" : "idle"}`, text: state }));
 }
 
 function row(title, detail, badge) {

@@ -42,6 +42,8 @@ export class Settings {
     });
     $("#model").addEventListener("change", () => this.#modelChanged());
     $("#defaults").addEventListener("click", () => this.#setDefaults());
+    // At once: the user may begin to write before the server has said what else there is.
+    $("#prompt").value ||= load("settings")?.prompt ?? "";
   }
 
   get model() {
@@ -94,9 +96,9 @@ export class Settings {
   }
 
   #restore() {
+    const settings = load("settings");  // before the defaults take its place
     this.#setDefaults();
-    const settings = load("settings");
-    if (settings) this.fill(settings);
+    if (settings) this.fill({ ...settings, prompt: $("#prompt").value });
   }
 
   /// Puts a request, or part of one, into the form.

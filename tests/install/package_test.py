@@ -1,0 +1,103 @@
+"""The Debian packages as a stranger gets them: made by cpack, looked at and unpacked.  package_test.py BUILD_DIR
+
+Installing them for real takes root and changes the machine; `--install` does that as well, and removes them again."""
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+PROGRAM_FILES = {"/usr/bin/ernie-image", "/usr/lib/systemd/system/ernie-image.service",
+                 "/usr/lib/systemd/system/ernie-image-worker@.service", "/usr/lib/sysusers.d/ernie-image.conf",
+                 "/etc/default/ernie-image", "/usr/share/doc/ernie-image/nginx.conf",
+                 "/usr/share/doc/ernie-image/copyright", "/usr/share/doc/ernie-image/deploy.md"}
+LIBRARY_FILES = {"/usr/include/ernie_image/pipeline.h", "/usr/lib/libernie_image.so",
+                 "/usr/lib/cmake/ernie_image/ernie_imageConfig.cmake"}
+
+
+def run(*command):
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(command)}\n{result.stdout}{result.stderr}")
+    return result.stdout
+
+
+def check(condition, message):
+    if not condition:
+        sys.exit(message)
+
+
+def files_of(package):
+    lines = run("dpkg-deb", "--contents", package).splitlines()
+    owners = {line.split()[1] for line in lines}
+    check(owners == {"root/root"}, f"files belong to {owners}")
+    return {line.split()[5].removeprefix(".") for line in lines if not line.split()[5].endswith("/")}
+
+
+def check_dependencies(package, program):
+    """What the program is linked to is what the package asks for."""
+    asked = set(re.findall(r"([a-z0-9.+-]+) \(", run("dpkg-deb", "--field", package, "Depends")))
+    direct = run("objdump", "-p", program)
+    libraries = [pathlib.Path(path) for path in re.findall(r"=> (/\S+)", run("ldd", program))]
+    # The folder with its architecture as well, or cross compilers' libraries would match.
+    needed = {run("dpkg-query", "--search", f"*/{path.parent.name}/{path.name}").split(":")[0] for path in libraries
+              if path.name in direct}
+    check(needed and needed <= asked, f"needs {sorted(needed)}, asks for {sorted(asked)}")
+
+
+def check_program(program, folder):
+    picture = folder / "picture.png"
+    run(program, "generate", "--prompt", "a red apple", "--num-steps", "1", "--output", str(picture))
+    check(picture.stat().st_size > 100, "no picture")
+
+
+def check_services(root, program):
+    """The program knows the flags that the units and the defaults give it; systemd understands the units."""
+    units = root / "usr/lib/systemd/system"
+    defaults = (root / "etc/default/ernie-image").read_text()
+    for command, name in (("serve", "ernie-image.service"), ("worker", "ernie-image-worker@.service")):
+        start = re.search(r"^ExecStart=(.*)$", (units / name).read_text(), re.M).group(1)
+        start += re.search(rf"^#?ERNIE_IMAGE_{command.upper()}=(.*)$", defaults, re.M).group(1)
+        helped = run(program, command, "--help")
+        unknown = [flag for flag in re.findall(r"--[a-z-]+", start) if f"{flag} " not in helped]
+        check(not unknown, f"{command} does not know {unknown}")
+    if shutil.which("systemd-analyze"):
+        run("systemd-analyze", "verify", "--man=no", f"--root={root}", "ernie-image.service", "ernie-image-worker@1.service")
+
+
+def install_and_remove(packages):
+    run("dpkg", "--install", *map(str, packages))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            check_program("/usr/bin/ernie-image", pathlib.Path(folder))
+    finally:
+        run("dpkg", "--purge", "ernie-image", "libernie-image-dev")
+    left = [path for path in PROGRAM_FILES | LIBRARY_FILES if pathlib.Path(path).exists()]
+    check(not left, f"left behind: {left}")
+
+
+def main():
+    build = pathlib.Path(sys.argv[1])
+    if not shutil.which("dpkg-shlibdeps"):
+        print("skipped: no dpkg-dev")
+        sys.exit(77)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        run("cpack", "-G", "DEB", "--config", str(build / "CPackConfig.cmake"), "-B", str(folder))
+        [program_package] = folder.glob("ernie-image_*.deb")
+        [library_package] = folder.glob("libernie-image-dev_*.deb")
+        check(files_of(program_package) >= PROGRAM_FILES, "the program's package lacks files")
+        check(files_of(library_package) >= LIBRARY_FILES, "the library's package lacks files")
+        root = folder / "root"
+        run("dpkg-deb", "--extract", str(program_package), str(root))
+        program = str(root / "usr/bin/ernie-image")
+        check_dependencies(program_package, program)
+        check_program(program, folder)
+        check_services(root, program)
+        if "--install" in sys.argv:
+            install_and_remove([program_package, library_package])
+
+
+if __name__ == "__main__":
+    main()

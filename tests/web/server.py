@@ -1,0 +1,86 @@
+"""`ernie-image serve` on a free port with files of its own, and requests to it."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+DEADLINE_S = int(os.environ.get("ERNIE_IMAGE_DEADLINE_S", "120"))
+PROGRAM = os.environ.get("ERNIE_IMAGE_PROGRAM")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    def __init__(self, key=None):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ernie-image-web-"))
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.key = key
+        self.process = None
+        self.start()
+
+    def command(self):
+        if not PROGRAM:
+            return ["/usr/bin/python3", str(pathlib.Path(__file__).with_name("stand_in.py")), str(self.port),
+                    str(self.folder / "jobs.json"), *([self.key] if self.key else [])]
+        command = [PROGRAM, "serve", "--port", str(self.port), "--jobs-db", str(self.folder / "jobs.db"),
+                   "--output-dir", str(self.folder / "pictures")]
+        if self.key:
+            keys = self.folder / "keys"
+            keys.write_text(f"somebody:{self.key}\n")
+            command += ["--api-key-file", str(keys)]
+        return command
+
+    def start(self):
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                return urllib.request.urlopen(self.url + ("/readyz" if PROGRAM else "/"), timeout=5).close()
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    sys.exit((self.folder / "log").read_text(errors="replace") or "the server does not answer")
+                time.sleep(0.05)
+
+    def kill(self):
+        """As a power cut would."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def close(self):
+        self.kill()
+        shutil.rmtree(self.folder)
+
+    def request(self, method, path, body=None):
+        headers = {"Content-Type": "application/json"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, data, headers, method=method), timeout=60) as answer:
+            return answer.read()
+
+    def jobs(self):
+        return json.loads(self.request("GET", "/v1/jobs?limit=100"))["data"]
+
+    def submit(self, **fields):
+        return json.loads(self.request("POST", "/v1/jobs", {"kind": "image", "num_inference_steps": 1, **fields}))
+
+    def wait_for_all(self):
+        deadline = time.monotonic() + DEADLINE_S
+        while any(job["status"] in ("queued", "running") for job in self.jobs()):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the jobs do not end")
+            time.sleep(0.1)
