@@ -1,8 +1,8 @@
 #include "cli/bench_flags.h"
 
-#include "backend/registry.h"
 #include "cli/bench_command.h"
 #include "cli/bench_device.h"
+#include "cli/flags.h"
 
 namespace ernie_image {
 namespace {
@@ -26,13 +26,7 @@ Command add_bench_command(CLI::App& program) {
   const auto flags = std::make_shared<Flags>();
   add_threads_flag(*app, flags->load);
   add_cpu_kernels_flag(*app, flags->load);
-  app->add_option("--device", flags->bench.device, "cpu (default), cuda[:N] or ascend[:N]")
-      ->check(CLI::Validator(
-          [](std::string& name) {
-            return is_device_name(name) ? std::string() : "\"" + name + "\" is no device";
-          },
-          ""))
-      ->type_name("DEVICE");
+  add_device_name_flag(*app, flags->bench.device, "one of them here; default: cpu");
   app->add_option("--op", flags->bench.ops, "which operations, separated by commas")
       ->delimiter(',')
       ->check(CLI::IsMember(bench_ops()));

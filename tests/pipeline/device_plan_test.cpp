@@ -132,15 +132,17 @@ TEST_P(DeviceMemory, ARunTakesWhatWasPlanned) {
   }
 }
 
+std::string case_name(const ::testing::TestParamInfo<RunCase>& tested) {
+  const auto& [model, precision, offload] = tested.param;
+  const std::string name = model.empty() ? "embedded" : model;
+  return name + (precision == Precision::bf16 ? "_bf16_" : "_fp32_") + offload;
+}
+
 INSTANTIATE_TEST_SUITE_P(Ascend, DeviceMemory,
                          ::testing::Combine(::testing::Values("", "tiny_a"),
                                             ::testing::Values(Precision::fp32, Precision::bf16),
                                             ::testing::Values("none", "encoder", "layers", "auto")),
-                         [](const auto& param_info) {
-                           const auto& [model, precision, offload] = param_info.param;
-                           return (model.empty() ? "embedded" : model) +
-                                  (precision == Precision::bf16 ? "_bf16_" : "_fp32_") + offload;
-                         });
+                         case_name);
 
 }  // namespace
 }  // namespace ernie_image
