@@ -16,8 +16,8 @@ from served import Server
 PROGRAM = None
 
 
-def run_serve(*flags):
-    return subprocess.run([PROGRAM, "serve", "--port", "0", *flags], capture_output=True, text=True, timeout=60)
+def run_serve(*flags, port=0):
+    return subprocess.run([PROGRAM, "serve", "--port", str(port), *flags], capture_output=True, text=True, timeout=60)
 
 
 class ServeTest(unittest.TestCase):
@@ -96,7 +96,7 @@ class ServeTest(unittest.TestCase):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
-            run = run_serve("--port", str(taken.getsockname()[1]))
+            run = run_serve(port=taken.getsockname()[1])
             self.assertEqual(run.returncode, 1)
             self.assertIn("Address already in use", run.stderr)
 
