@@ -18,10 +18,13 @@
 
 namespace ernie_image {
 
+inline constexpr int kMaxBatch = 64;
+
 struct RunnerOptions {
   LoadOptions load;  ///< what the pipeline was loaded with, for the pictures' records
   EnhanceFlags enhance;
-  int max_batch = 0;  ///< pictures in one run of the pipeline; 0: what is fast for their size
+  /// Pictures in one run of the pipeline, up to kMaxBatch; 0: what is fast for their size.
+  int max_batch = 0;
 };
 
 /// Pictures of that size that one run of the pipeline should make.

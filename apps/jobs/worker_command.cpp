@@ -13,7 +13,6 @@
 namespace ernie_image {
 namespace {
 
-constexpr int kMaxBatch = 64;
 constexpr int kMaxDrainSeconds = 86400;
 constexpr std::chrono::milliseconds kPoll{50};  // how long a signal may go unnoticed
 

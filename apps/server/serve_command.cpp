@@ -1,10 +1,13 @@
 #include "server/serve_command.h"
 
 #include <csignal>
+#include <memory>
 #include <thread>
+#include <vector>
 
 #include <pthread.h>
 
+#include "backend/registry.h"
 #include "cli/exit_code.h"
 #include "jobs/worker.h"
 #include "server/application.h"
@@ -63,15 +66,36 @@ class ServerThread {
   std::thread thread_;
 };
 
-std::unique_ptr<Worker> start_worker(JobQueue& queue, const ServeFlags& flags) {
-  Pipeline pipeline = Pipeline::load(flags.load);
-  const ModelInfo& info = pipeline.info();
-  log_event(LogLevel::info, "model loaded",
-            {{"model", info.name}, {"device", flags.load.device}, {"seconds", info.load_seconds}});
+using Workers = std::vector<std::unique_ptr<Worker>>;
+
+std::unique_ptr<Worker> start_worker(JobQueue& queue, const ServeFlags& flags,
+                                     const std::string& device) {
   WorkerOptions options;
   options.runner.load = flags.load;
+  options.runner.load.device = device;
   options.runner.enhance = flags.enhance;
+  options.runner.max_batch = flags.max_batch;
+  Pipeline pipeline = Pipeline::load(options.runner.load);
+  const ModelInfo& info = pipeline.info();
+  log_event(LogLevel::info, "model loaded",
+            {{"model", info.name}, {"device", device}, {"seconds", info.load_seconds}});
   return std::make_unique<Worker>(queue, std::move(pipeline), options);
+}
+
+/// One for each device, with the model of its own.
+Workers start_workers(JobQueue& queue, const ServeFlags& flags) {
+  Workers workers;
+  for (const std::string& device : split_device_list(flags.load.device)) {
+    workers.push_back(start_worker(queue, flags, device));
+  }
+  return workers;
+}
+
+void drain_together(const Workers& workers, std::chrono::seconds deadline) {
+  std::vector<std::jthread> threads;
+  for (const auto& worker : workers) {
+    threads.emplace_back([&worker, deadline] { worker->drain(deadline); });
+  }
 }
 
 /// Requests that are under way may end, no longer than until `deadline`.
@@ -81,15 +105,15 @@ void wait_for_requests(const HttpServer& server, Clock::time_point deadline) {
   }
 }
 
-void drain(Service& service, const HttpServer& server, Worker* worker, int seconds) {
+void drain(Service& service, const HttpServer& server, const Workers& workers, int seconds) {
   log_event(LogLevel::info, "draining", {{"seconds", seconds}});
   service.drain();
   const auto deadline = Clock::now() + std::chrono::seconds(seconds);
-  if (worker != nullptr) worker->drain(std::chrono::seconds(seconds));
+  drain_together(workers, std::chrono::seconds(seconds));
   // Without a worker here others finish the jobs that clients wait for; with one, whatever is still
   // queued stays so, and only the last results are to be delivered.
-  wait_for_requests(
-      server, worker == nullptr ? deadline : std::min(deadline, Clock::now() + kLastResponses));
+  wait_for_requests(server,
+                    workers.empty() ? deadline : std::min(deadline, Clock::now() + kLastResponses));
   service.stop();
 }
 
@@ -109,10 +133,10 @@ int run_serve(ServeFlags& flags) {
   const ServerThread thread(server);
   log_event(LogLevel::info, "listening",
             {{"host", flags.host}, {"port", port}, {"role", flags.role}, {"version", version()}});
-  std::unique_ptr<Worker> worker;
-  if (flags.role == "all") worker = start_worker(queue, flags);
+  Workers workers;
+  if (flags.role == "all") workers = start_workers(queue, flags);
   signals.wait();
-  drain(service, server, worker.get(), flags.drain_seconds);
+  drain(service, server, workers, flags.drain_seconds);
   log_event(LogLevel::info, "stopped");
   return kExitSuccess;
 }

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include "cli/limits.h"
+#include "jobs/job_runner.h"
 #include "server/application.h"
 #include "server/origin_check.h"
 
@@ -59,6 +60,8 @@ void add_queue_flags(CLI::App& app, ServeFlags& flags) {
       ->type_name("all|gateway");
   add_integer_flag(app, "--max-queue", flags.queue.max_queued, 1, 1 << 20,
                    "waiting jobs, beyond which more are refused; default 256");
+  add_integer_flag(app, "--max-batch", flags.max_batch, 1, kMaxBatch,
+                   "pictures made at once; default: what is fast for their size");
   add_integer_flag(app, "--drain-seconds", flags.drain_seconds, 0, kMaxTimeoutSeconds,
                    "after SIGTERM, for what is under way; default 30");
 }

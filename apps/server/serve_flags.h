@@ -22,6 +22,7 @@ struct ServeFlags {
   bool insecure = false;  ///< other than loopback without keys
   std::string role = "all";
   int drain_seconds = 30;
+  int max_batch = 0;  ///< pictures in one run of the pipeline; 0: what is fast for their size
   std::string log_level = "info";
 };
 

@@ -234,11 +234,11 @@ class Access(PageTest):
         self.expects_failing_requests = True
         self.fill("#prompt", "a cat")
         self.script("const fetched = window.fetch; window.fetch = (path, options) => "
-                    "fetched(path, options?.body ? { ...options, body: options.body.replace(/\"width\":\\d+/, '\"width\":7') } : options)")
+                    "fetched(path, options?.body ? { ...options, body: options.body.replace(/\"num_inference_steps\":\\d+/, '\"num_inference_steps\":9999') } : options)")
         self.click("#generate")
         self.wait(lambda: self.visible("#form-error"), "the server's words are shown")
-        self.assertIn("width", self.text("#form-error"))
-        self.assertEqual(self.focused(), "width")
+        self.assertIn("num_inference_steps", self.text("#form-error"))
+        self.assertEqual(self.focused(), "steps")
         self.assertFalse(self.visible(".card"))
 
 

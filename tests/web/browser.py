@@ -20,7 +20,7 @@ from selenium.webdriver.common.keys import Keys
 from server import DEADLINE_S, Server
 
 # Long enough to be watched and cancelled; nobody waits for its end but the test of a restart.
-SLOW = {"steps": "40", "width": "256", "height": "256"}
+SLOW = {"steps": "200", "width": "256", "height": "256"}
 
 
 if not shutil.which("chromedriver"):

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 
 DEADLINE_S = int(os.environ.get("ERNIE_IMAGE_DEADLINE_S", "120"))
-PROGRAM = os.environ.get("ERNIE_IMAGE_PROGRAM")
+PROGRAM = os.environ["ERNIE_IMAGE_PROGRAM"]
 
 
 def free_port():
@@ -32,14 +32,13 @@ class Server:
         self.start()
 
     def command(self):
-        if not PROGRAM:
-            return ["/usr/bin/python3", str(pathlib.Path(__file__).with_name("stand_in.py")), str(self.port),
-                    str(self.folder / "jobs.json"), *([self.key] if self.key else [])]
+        # One picture at a time, so that jobs of the same size wait for each other.
         command = [PROGRAM, "serve", "--port", str(self.port), "--jobs-db", str(self.folder / "jobs.db"),
-                   "--output-dir", str(self.folder / "pictures")]
+                   "--output-dir", str(self.folder / "pictures"), "--max-batch", "1"]
         if self.key:
             keys = self.folder / "keys"
             keys.write_text(f"somebody:{self.key}\n")
+            keys.chmod(0o600)
             command += ["--api-key-file", str(keys)]
         return command
 
@@ -49,7 +48,7 @@ class Server:
         deadline = time.monotonic() + DEADLINE_S
         while True:
             try:
-                return urllib.request.urlopen(self.url + ("/readyz" if PROGRAM else "/"), timeout=5).close()
+                return urllib.request.urlopen(self.url + "/readyz", timeout=5).close()
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     sys.exit((self.folder / "log").read_text(errors="replace") or "the server does not answer")
