@@ -67,6 +67,8 @@ TEST(LoaderOfCuda, SaysWhyAFileIsNoLibrary) {
 }
 
 TEST(LoaderOfCuda, RefusesALibraryThatIsAnotherOne) {
+  if (std::getenv("ERNIE_IMAGE_EMULATED") != nullptr)
+    GTEST_SKIP() << "the emulator names libraries by paths that are not there";
   Dl_info module{};
   ASSERT_NE(dladdr(dlsym(RTLD_DEFAULT, "gnu_get_libc_version"), &module), 0);
   const std::string text = complaint(module.dli_fname);
