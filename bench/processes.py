@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -11,6 +12,10 @@ import urllib.request
 
 START_SECONDS = 120
 STOP_SECONDS = 60
+
+
+# An outer limit of time ends us by SIGTERM; what we started must end too.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 def free_port():
