@@ -14,7 +14,7 @@ namespace ernie_image::test {
 
 inline constexpr std::chrono::milliseconds kNoTime{0};
 /// Far more than anything here takes.
-inline constexpr std::chrono::milliseconds kPatience{20000};
+inline constexpr std::chrono::milliseconds kPatience{120000};
 
 JobRequest small_request(const std::string& prompt = "a red apple");
 
