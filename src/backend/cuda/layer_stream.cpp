@@ -54,6 +54,7 @@ void LayerStream::begin_fill(Buffer& buffer, const std::shared_ptr<WeightGroup>&
   buffer.holds = layer;
   const std::size_t bytes = layer->bytes + layer->scratch_bytes;
   if (buffer.block.bytes() < bytes) {
+    buffer.filled.synchronize();  // it may never have been used
     buffer.idle.synchronize();
     buffer.block = DeviceBlock();
     buffer.block = DeviceBlock(stream_.device(), bytes);
