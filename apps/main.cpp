@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
+
 #include "cli/bench_flags.h"
 #include "cli/devices_command.h"
 #include "cli/enhance_command.h"

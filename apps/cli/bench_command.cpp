@@ -16,6 +16,7 @@
 #include "cli/bench_vae.h"
 #include "cli/console.h"
 #include "cli/flags.h"
+#include "cli/released_sizes.h"
 #include "core/half.h"
 #include "core/thread_pool.h"
 #include "core/weight.h"
@@ -29,12 +30,6 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
-
-// The released transformer.
-constexpr std::int64_t kHidden = 4096;
-constexpr std::int64_t kFeedForward = 12288;
-constexpr std::int64_t kHeads = 32;
-constexpr std::int64_t kHeadDim = kHidden / kHeads;
 
 // Tokens of pictures of 256, 512 and 1024 pixels square, with 32 tokens of text.
 constexpr std::int64_t kTokens256 = 288;

@@ -11,13 +11,12 @@
 #include "backend/registry.h"
 #include "cli/console.h"
 #include "cli/flags.h"
+#include "cli/released_sizes.h"
 #include "core/half.h"
 #include "models/transformer.h"
 
 namespace ernie_image {
 namespace {
-
-constexpr std::int64_t kHidden = 4096, kFeedForward = 12288, kHeads = 32, kHeadDim = 128;
 
 /// Tokens of a picture `side` pixels square with 32 tokens of text.
 std::int64_t tokens_of(std::int64_t side) { return side / 16 * (side / 16) + 32; }

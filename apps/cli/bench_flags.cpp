@@ -1,5 +1,7 @@
 #include "cli/bench_flags.h"
 
+#include <CLI/CLI.hpp>
+
 #include "cli/bench_command.h"
 #include "cli/bench_device.h"
 #include "cli/flags.h"
@@ -7,7 +9,7 @@
 namespace ernie_image {
 namespace {
 
-constexpr const char* kExamples =
+constexpr const char* kBenchExamples =
     "Examples:\n"
     "  ernie-image bench\n"
     "  ernie-image bench --op linear,attention --sizes 1024\n"
@@ -36,7 +38,7 @@ Command add_bench_command(CLI::App& program) {
       ->check(CLI::IsMember({256, 512, 1024}));
   app->add_flag("--quick", flags->bench.quick, "small sizes and few rounds only");
   app->add_flag("--json", flags->bench.json, "print JSON");
-  app->footer(kExamples);
+  app->footer(kBenchExamples);
   return {app, [flags] {
             BenchOptions options = flags->bench;
             options.threads = flags->load.num_threads;

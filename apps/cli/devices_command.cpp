@@ -1,5 +1,6 @@
 #include "cli/devices_command.h"
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "backend/ascend/ascend_backend.h"
@@ -14,7 +15,7 @@
 namespace ernie_image {
 namespace {
 
-constexpr const char* kExamples =
+constexpr const char* kDevicesExamples =
     "Examples:\n"
     "  ernie-image devices\n"
     "  ernie-image devices --json\n"
@@ -120,7 +121,7 @@ Command add_devices_command(CLI::App& program) {
       ->type_name("[DEVICE]");
   const auto attention = std::make_shared<std::string>("auto");
   add_cuda_attention_flag(*app, *attention);
-  app->footer(kExamples);
+  app->footer(kDevicesExamples);
   return {app, [json, verify, attention, app] {
             if (app->count("--verify") == 0) return run_devices(*json);
             BackendOptions options;

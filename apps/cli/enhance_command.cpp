@@ -2,6 +2,7 @@
 
 #include <iostream>
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "cli/console.h"
@@ -17,7 +18,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kExamples =
+constexpr const char* kEnhanceExamples =
     "Examples:\n"
     "  ernie-image enhance --prompt \"king of the jungle\"\n"
     "  ernie-image enhance -m baidu/ERNIE-Image-Turbo -p \"a lighthouse\" -W 848 -H 1264 --json\n"
@@ -91,7 +92,7 @@ Command add_enhance_command(CLI::App& program) {
   add_enhancer_flags(*app, flags->enhance);
   app->add_flag("--json", flags->json, "print the text with its ids and speed as JSON");
   app->add_flag("--quiet,-q", flags->quiet, "no notes, only errors");
-  app->footer(kExamples);
+  app->footer(kEnhanceExamples);
   return {app, [flags] { return run_enhance(*flags); }};
 }
 

@@ -1,5 +1,7 @@
 #include "cli/enhance_flags.h"
 
+#include <CLI/CLI.hpp>
+
 #include "cli/console.h"
 #include "cli/limits.h"
 #include "cli/parse_values.h"

@@ -3,6 +3,8 @@
 #include <iostream>
 #include <utility>
 
+#include <CLI/CLI.hpp>
+
 #include "backend/cpu/cpu_backend.h"
 #include "backend/registry.h"
 #include "cli/console.h"

@@ -6,9 +6,13 @@
 #include <string>
 #include <string_view>
 
-#include <CLI/CLI.hpp>
-
 #include "ernie_image/pipeline.h"
+
+// Enough for declarations, and quickly parsed; sources that define flags include <CLI/CLI.hpp>.
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace ernie_image {
 

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <iostream>
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "cli/console.h"

@@ -2,6 +2,8 @@
 
 #include <set>
 
+#include <CLI/CLI.hpp>
+
 #include "cli/image_record.h"
 #include "cli/limits.h"
 #include "cli/output_paths.h"
@@ -16,7 +18,7 @@ constexpr const char* kExample =
     "\nExample: ernie-image generate --prompt \"a red apple on a blue background\" --output "
     "apple.png";
 
-constexpr const char* kExamples =
+constexpr const char* kGenerateExamples =
     "Examples:\n"
     "  ernie-image generate -p \"a red apple on a blue background\" -o apple.png\n"
     "  ernie-image generate -m baidu/ERNIE-Image-Turbo -p \"a lighthouse at dusk\" -W 1264 -H 848 "
@@ -151,7 +153,7 @@ void add_generate_flags(CLI::App& app, GenerateFlags& flags) {
   add_enhance_switch(app, flags.enhance, "default: if it has one");
   add_enhancer_flags(app, flags.enhance);
   add_output_flags(app, flags);
-  app.footer(kExamples);
+  app.footer(kGenerateExamples);
 }
 
 GeneratePaths complete_flags(GenerateFlags& flags) {

@@ -1,5 +1,6 @@
 #include "cli/inspect_command.h"
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "cli/console.h"
@@ -10,7 +11,7 @@
 namespace ernie_image {
 namespace {
 
-constexpr const char* kExamples =
+constexpr const char* kInspectExamples =
     "Examples:\n"
     "  ernie-image inspect baidu/ERNIE-Image-Turbo\n"
     "  ernie-image inspect models/ERNIE-Image --tensors\n"
@@ -63,7 +64,7 @@ Command add_inspect_command(CLI::App& program) {
   app->add_flag("--verify", flags->verify,
                 "read every file of a quantised model and compare its checksum");
   app->add_flag("--json", flags->json, "print JSON");
-  app->footer(kExamples);
+  app->footer(kInspectExamples);
   return {app, [flags] { return run_inspect(*flags); }};
 }
 

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <string_view>
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "cli/console.h"
@@ -19,7 +20,7 @@
 namespace ernie_image {
 namespace {
 
-constexpr const char* kExamples =
+constexpr const char* kQuantizeExamples =
     "Examples:\n"
     "  ernie-image quantize -m baidu/ERNIE-Image-Turbo --quant int8 -o turbo-int8\n"
     "  ernie-image quantize -m baidu/ERNIE-Image-Turbo --quant int4 \\\n"
@@ -124,7 +125,7 @@ Command add_quantize_command(CLI::App& program) {
   add_threads_flag(*app, flags->load);
   app->add_flag("--json", flags->json, "print figures as JSON");
   app->add_flag("--quiet,-q", flags->quiet, "no progress, no notes, only errors");
-  app->footer(kExamples);
+  app->footer(kQuantizeExamples);
   return {app, [flags] { return run_quantize(*flags); }};
 }
 

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <iostream>
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "backend/cpu/cpu_backend.h"
@@ -21,7 +22,7 @@
 namespace ernie_image {
 namespace {
 
-constexpr const char* kExamples =
+constexpr const char* kRerunExamples =
     "Examples:\n"
     "  ernie-image rerun apple.png\n"
     "  ernie-image rerun apple.png --model models/ERNIE-Image-Turbo --output again.png\n"
@@ -257,7 +258,7 @@ Command add_rerun_command(CLI::App& program) {
   app->add_option("--output,-o", flags->output, "also write the new picture")->type_name("FILE");
   app->add_flag("--json", flags->json, "print the verdict as JSON");
   app->add_flag("--quiet,-q", flags->quiet, "no progress");
-  app->footer(kExamples);
+  app->footer(kRerunExamples);
   return {app, [flags] { return compare_with_rerun(*flags); }};
 }
 

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "cli/console.h"
@@ -14,7 +15,7 @@
 namespace ernie_image {
 namespace {
 
-constexpr const char* kExamples =
+constexpr const char* kTokenizeExamples =
     "Examples:\n"
     "  ernie-image tokenize --text \"a red apple\" --json\n"
     "  ernie-image tokenize --tokenizer models/ERNIE-Image-Turbo/tokenizer/tokenizer.json "
@@ -68,7 +69,7 @@ Command add_tokenize_command(CLI::App& program) {
                   "a file whose whole content is the text; - is standard input")
       ->type_name("FILE");
   app->add_flag("--json", flags->json, "print {\"ids\": [...]}");
-  app->footer(kExamples);
+  app->footer(kTokenizeExamples);
   return {app, [flags] { return run_tokenize(*flags); }};
 }
 

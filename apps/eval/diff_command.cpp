@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "cli/console.h"
@@ -17,7 +18,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kExamples =
+constexpr const char* kDiffExamples =
     "Examples:\n"
     "  ernie-image diff --a fp32 --b bf16\n"
     "  ernie-image diff --a kernels=portable --b kernels=avx2 --tolerance 1e-5 --inside-blocks\n"
@@ -154,7 +155,7 @@ Command add_diff_command(CLI::App& program) {
       "diff", "Compare two ways to run a model, tensor by tensor: where do they part?");
   const auto flags = std::make_shared<DiffFlags>();
   add_diff_flags(*app, *flags);
-  app->footer(kExamples);
+  app->footer(kDiffExamples);
   return {app, [flags] { return run_diff(*flags); }};
 }
 

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "cli/console.h"
@@ -28,7 +29,7 @@ constexpr const char* kDefaultPrompt = "a red apple on a blue background";
 constexpr int kMaxRuns = 1000;
 constexpr double kMaxPercent = 1e6;
 
-constexpr const char* kExamples =
+constexpr const char* kEvalExamples =
     "Examples:\n"
     "  ernie-image eval -m baidu/ERNIE-Image-Turbo -H 256 -W 256 --num-steps 8 --output-dir "
     "report\n"
@@ -201,7 +202,7 @@ Command add_eval_command(CLI::App& program) {
       program.add_subcommand("eval", "Measure accuracy and speed of candidates against a baseline");
   const auto flags = std::make_shared<EvalFlags>();
   add_eval_flags(*app, *flags);
-  app->footer(kExamples);
+  app->footer(kEvalExamples);
   return {app, [flags] {
             return flags->compare.empty() ? run_evaluation(*flags) : run_comparison(*flags);
           }};

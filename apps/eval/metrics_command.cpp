@@ -1,5 +1,6 @@
 #include "eval/metrics_command.h"
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "cli/console.h"
@@ -10,7 +11,7 @@
 namespace ernie_image {
 namespace {
 
-constexpr const char* kExamples =
+constexpr const char* kMetricsExamples =
     "Examples:\n"
     "  ernie-image metrics bf16.png fp32.png\n"
     "  ernie-image metrics bf16.png fp32.png --json";
@@ -38,7 +39,7 @@ Command add_metrics_command(CLI::App& program) {
   app->add_option("a", flags->a, "a picture")->required()->type_name("A.png");
   app->add_option("b", flags->b, "another of the same size")->required()->type_name("B.png");
   app->add_flag("--json", flags->json, "print JSON");
-  app->footer(kExamples);
+  app->footer(kMetricsExamples);
   return {app, [flags] { return run_metrics(*flags); }};
 }
 

@@ -4,6 +4,8 @@
 #include <memory>
 #include <thread>
 
+#include <CLI/CLI.hpp>
+
 #include "cli/enhance_flags.h"
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"

@@ -7,6 +7,8 @@
 
 #include <pthread.h>
 
+#include <CLI/CLI.hpp>
+
 #include "backend/registry.h"
 #include "cli/exit_code.h"
 #include "jobs/worker.h"

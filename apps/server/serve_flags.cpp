@@ -2,6 +2,8 @@
 
 #include <arpa/inet.h>
 
+#include <CLI/CLI.hpp>
+
 #include "cli/limits.h"
 #include "jobs/job_runner.h"
 #include "server/application.h"
@@ -10,7 +12,7 @@
 namespace ernie_image {
 namespace {
 
-constexpr const char* kExamples =
+constexpr const char* kServeExamples =
     "Examples:\n"
     "  ernie-image serve                                   the embedded model at "
     "http://127.0.0.1:7860\n"
@@ -114,7 +116,7 @@ void add_serve_flags(CLI::App& app, ServeFlags& flags) {
   add_address_flags(app, flags);
   add_queue_flags(app, flags);
   add_limit_flags(app, flags);
-  app.footer(kExamples);
+  app.footer(kServeExamples);
 }
 
 bool is_loopback(const std::string& host) {

@@ -19,7 +19,7 @@ struct PackedEntry {
   Shape shape;  // [N, K]
 };
 
-[[noreturn]] void throw_corrupt(const std::string& path, const std::string& problem) {
+[[noreturn]] void throw_badly_packed(const std::string& path, const std::string& problem) {
   throw Error(ErrorKind::corrupt_file, path + ": " + problem + "; quantise the model again");
 }
 
@@ -35,20 +35,20 @@ PackedEntry parse_entry(const std::string& path, const std::string& name,
   const bool in_range =
       outputs >= 1 && outputs <= kMaxExtent && inputs >= 1 && inputs <= kMaxExtent;
   if (complete && format && in_range) return {*format, {outputs, inputs}};
-  throw_corrupt(path, "packed tensor " + printable(name) + " is described as " + printable(value) +
-                          ", expected int8 or int4, then N and K");
+  throw_badly_packed(path, "packed tensor " + printable(name) + " is described as " +
+                               printable(value) + ", expected int8 or int4, then N and K");
 }
 
 void apply_entry(const std::string& path, const PackedEntry& entry, Weight& weight) {
   const Shape expected = packed_extents(entry.format, entry.shape);
   const std::string name = "packed tensor " + printable(weight.name);
   if (weight.dtype != DType::u8 || weight.shape != expected) {
-    throw_corrupt(path, name + " is " + std::string(dtype_name(weight.dtype)) + " " +
-                            to_string(weight.shape) + ", expected U8 " + to_string(expected) +
-                            " for " + packed_value(entry.format, entry.shape));
+    throw_badly_packed(path, name + " is " + std::string(dtype_name(weight.dtype)) + " " +
+                                 to_string(weight.shape) + ", expected U8 " + to_string(expected) +
+                                 " for " + packed_value(entry.format, entry.shape));
   }
   if (reinterpret_cast<std::uintptr_t>(weight.data) % kAlignment != 0)
-    throw_corrupt(path, name + " does not begin at a multiple of 64 bytes");
+    throw_badly_packed(path, name + " does not begin at a multiple of 64 bytes");
   weight.packed_bytes = weight.size_bytes();
   weight.dtype = DType::i8;
   weight.shape = entry.shape;
@@ -68,7 +68,7 @@ bool has_packed_tensors(const std::string& path,
   const auto first = metadata.lower_bound(packed_key(""));
   const bool has_entries = first != metadata.end() && first->first.starts_with(packed_key(""));
   if (has_entries && version == metadata.end())
-    throw_corrupt(path, "packed tensors without " + std::string(kPackedVersionKey));
+    throw_badly_packed(path, "packed tensors without " + std::string(kPackedVersionKey));
   return has_entries;
 }
 
@@ -99,7 +99,7 @@ void apply_packed_metadata(const std::string& path,
     const PackedEntry packed = parse_entry(path, name, entry->second);
     const auto weight = weights.find(name);
     if (weight == weights.end())
-      throw_corrupt(path, "packed tensor " + printable(name) + " is not in the file");
+      throw_badly_packed(path, "packed tensor " + printable(name) + " is not in the file");
     apply_entry(path, packed, weight->second);
   }
 }

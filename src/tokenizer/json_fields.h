@@ -15,9 +15,13 @@ inline const nlohmann::json* find(const nlohmann::json& object, const char* key)
   return found == object.end() || found->is_null() ? nullptr : &*found;
 }
 
+[[noreturn]] inline void corrupt(const std::string& where, const std::string& problem) {
+  throw Error(ErrorKind::corrupt_file, where + ": " + problem);
+}
+
 [[noreturn]] inline void wrong_type(const std::string& where, const char* key,
                                     const char* expected) {
-  throw Error(ErrorKind::corrupt_file, where + ": '" + key + "': expected " + expected);
+  corrupt(where, std::string("'") + key + "': expected " + expected);
 }
 
 inline const nlohmann::json& array(const nlohmann::json& object, const char* key,

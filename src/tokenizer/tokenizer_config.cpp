@@ -10,14 +10,11 @@
 namespace ernie_image {
 namespace {
 
+using json_fields::corrupt;
 using json_fields::find;
 using nlohmann::json;
 
 constexpr double kNoLimit = 1e9;  // the reference writes about 1e30
-
-[[noreturn]] void corrupt(const std::string& where, const std::string& problem) {
-  throw Error(ErrorKind::corrupt_file, where + ": " + problem);
-}
 
 std::optional<std::int64_t> read_max_length(const json& config, const std::string& path) {
   const json* value = find(config, "model_max_length");

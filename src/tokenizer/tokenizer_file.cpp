@@ -11,15 +11,12 @@
 namespace ernie_image {
 namespace {
 
+using json_fields::corrupt;
 using json_fields::find;
 using nlohmann::json;
 
 constexpr std::int64_t kMaxId = (1 << 20) - 1;  // bounds the table of tokens
 constexpr std::size_t kMaxTemplateParts = 64;
-
-[[noreturn]] void corrupt(const std::string& where, const std::string& problem) {
-  throw Error(ErrorKind::corrupt_file, where + ": " + problem);
-}
 
 [[noreturn]] void unsupported(const std::string& where, const std::string& what) {
   throw Error(ErrorKind::unsupported, where + ": " + what + " is not supported");

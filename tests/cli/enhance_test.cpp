@@ -25,10 +25,6 @@ std::vector<std::string> enhance(const std::string& prompt,
   return arguments;
 }
 
-json record_of(const std::string& path) {
-  return json::parse(read_png(path).metadata.at("ernie_image"));
-}
-
 class GoldenEnhance : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(GoldenEnhance, GreedyIdsTextAndRenderingAreTheReferences) {

@@ -10,10 +10,6 @@ namespace {
 using nlohmann::json;
 using Names = std::vector<std::string>;
 
-json record_of(const std::string& path) {
-  return json::parse(read_png(path).metadata.at("ernie_image"));
-}
-
 std::string joined(const Names& arguments) {
   std::string text;
   for (const std::string& argument : arguments) text += argument + " ";

@@ -11,6 +11,8 @@
 #include <iterator>
 #include <stdexcept>
 
+#include "io/image_file.h"
+
 namespace ernie_image::cli_test {
 namespace {
 
@@ -93,6 +95,10 @@ Outcome RunningProgram::wait() {
   pid_ = -1;
   return {WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status),
           read_bytes(output_folder_ / "out"), read_bytes(output_folder_ / "err")};
+}
+
+nlohmann::json record_of(const std::string& picture) {
+  return nlohmann::json::parse(read_png(picture).metadata.at("ernie_image"));
 }
 
 Outcome run_program(const std::vector<std::string>& arguments, const RunOptions& options) {

@@ -45,6 +45,9 @@ class RunningProgram {
   pid_t pid_ = -1;
 };
 
+/// The settings that a picture carries.
+nlohmann::json record_of(const std::string& picture);
+
 Outcome run_program(const std::vector<std::string>& arguments, const RunOptions& options = {});
 
 /// A new empty folder, removed with the object.

@@ -28,31 +28,31 @@ TEST_F(TokenizerTest, MergesLowestRankFirstThenLeftmost) {
 }
 
 TEST_F(TokenizerTest, TiesGoToTheLeft) {
-  auto json = small_tokenizer();
-  json["model"]["vocab"]["aa"] = 262;
-  json["model"]["merges"] = nlohmann::json::array({{"a", "a"}});
-  EXPECT_EQ(open(json).encode("aaaaa"), (Ids{262, 262, byte_id('a')}));
+  auto definition = small_tokenizer();
+  definition["model"]["vocab"]["aa"] = 262;
+  definition["model"]["merges"] = nlohmann::json::array({{"a", "a"}});
+  EXPECT_EQ(open(definition).encode("aaaaa"), (Ids{262, 262, byte_id('a')}));
 }
 
 TEST_F(TokenizerTest, OfEqualMergesTheLastCounts) {
-  auto json = small_tokenizer();  // a+b again, now behind b+c
-  json["model"]["merges"] = nlohmann::json::array({{"a", "b"}, {"b", "c"}, {"a", "b"}});
-  EXPECT_EQ(open(json).encode("abc"), (Ids{byte_id('a'), test::kBc}));
+  auto definition = small_tokenizer();  // a+b again, now behind b+c
+  definition["model"]["merges"] = nlohmann::json::array({{"a", "b"}, {"b", "c"}, {"a", "b"}});
+  EXPECT_EQ(open(definition).encode("abc"), (Ids{byte_id('a'), test::kBc}));
 }
 
 TEST_F(TokenizerTest, ReadsMergesWrittenAsOneString) {
-  auto json = small_tokenizer();
-  json["model"]["merges"] = {"a b", "b c", "ab c", "Ġ a"};
-  EXPECT_EQ(open(json).encode("abc aa"), (Ids{test::kAbc, test::kSpaceA, byte_id('a')}));
+  auto definition = small_tokenizer();
+  definition["model"]["merges"] = {"a b", "b c", "ab c", "Ġ a"};
+  EXPECT_EQ(open(definition).encode("abc aa"), (Ids{test::kAbc, test::kSpaceA, byte_id('a')}));
 }
 
 TEST_F(TokenizerTest, IgnoreMergesTakesWholePiecesFromTheVocabulary) {
-  auto json = small_tokenizer();
-  json["model"]["merges"] = nlohmann::json::array();
-  EXPECT_EQ(open(json).encode("abc"), (Ids{byte_id('a'), byte_id('b'), byte_id('c')}));
-  json["model"]["ignore_merges"] = true;
-  EXPECT_EQ(open(json).encode("abc abcd"), (Ids{test::kAbc, byte_id(' '), byte_id('a'),
-                                                byte_id('b'), byte_id('c'), byte_id('d')}));
+  auto definition = small_tokenizer();
+  definition["model"]["merges"] = nlohmann::json::array();
+  EXPECT_EQ(open(definition).encode("abc"), (Ids{byte_id('a'), byte_id('b'), byte_id('c')}));
+  definition["model"]["ignore_merges"] = true;
+  EXPECT_EQ(open(definition).encode("abc abcd"), (Ids{test::kAbc, byte_id(' '), byte_id('a'),
+                                                      byte_id('b'), byte_id('c'), byte_id('d')}));
 }
 
 TEST_F(TokenizerTest, CutsAddedTokensOutOfTheTextFirst) {
@@ -63,30 +63,30 @@ TEST_F(TokenizerTest, CutsAddedTokensOutOfTheTextFirst) {
 }
 
 TEST_F(TokenizerTest, NormalizedAddedTokensAreSearchedForSecond) {
-  auto json = small_tokenizer();
-  json["added_tokens"].push_back(test::added_token(262, "x<s", false));
-  EXPECT_EQ(open(json).encode("x<s>"), (Ids{262, byte_id('>')}));
-  json["added_tokens"][2]["normalized"] = true;
-  EXPECT_EQ(open(json).encode("x<s>"), (Ids{byte_id('x'), 0}));
-  EXPECT_EQ(open(json).encode("x<s"), (Ids{262}));
+  auto definition = small_tokenizer();
+  definition["added_tokens"].push_back(test::added_token(262, "x<s", false));
+  EXPECT_EQ(open(definition).encode("x<s>"), (Ids{262, byte_id('>')}));
+  definition["added_tokens"][2]["normalized"] = true;
+  EXPECT_EQ(open(definition).encode("x<s>"), (Ids{byte_id('x'), 0}));
+  EXPECT_EQ(open(definition).encode("x<s"), (Ids{262}));
 }
 
 TEST_F(TokenizerTest, TemplateAddsBos) {
-  auto json = small_tokenizer();
-  json["post_processor"] = test::bos_template();
-  EXPECT_EQ(open(json).encode("ab"), (Ids{0, test::kAb}));
-  EXPECT_EQ(open(json).encode(""), (Ids{0}));
+  auto definition = small_tokenizer();
+  definition["post_processor"] = test::bos_template();
+  EXPECT_EQ(open(definition).encode("ab"), (Ids{0, test::kAb}));
+  EXPECT_EQ(open(definition).encode(""), (Ids{0}));
   const nlohmann::json byte_level = {{"type", "ByteLevel"}};
-  json["post_processor"] = {{"type", "Sequence"},
-                            {"processors", {byte_level, test::bos_template()}}};
-  EXPECT_EQ(open(json).encode("ab"), (Ids{0, test::kAb}));
+  definition["post_processor"] = {{"type", "Sequence"},
+                                  {"processors", {byte_level, test::bos_template()}}};
+  EXPECT_EQ(open(definition).encode("ab"), (Ids{0, test::kAb}));
 }
 
 TEST_F(TokenizerTest, TruncationCountsWhatTheTemplateAdds) {
-  auto json = small_tokenizer();
-  json["post_processor"] = test::bos_template();
-  json["post_processor"]["single"].push_back({{"SpecialToken", {{"id", "<s>"}}}});
-  const Tokenizer tokenizer = open(json, {{"model_max_length", 4}});
+  auto definition = small_tokenizer();
+  definition["post_processor"] = test::bos_template();
+  definition["post_processor"]["single"].push_back({{"SpecialToken", {{"id", "<s>"}}}});
+  const Tokenizer tokenizer = open(definition, {{"model_max_length", 4}});
   EXPECT_EQ(tokenizer.model_max_length(), 4);
   EXPECT_EQ(tokenizer.encode("xyz"), (Ids{0, byte_id('x'), byte_id('y'), 0}));
   EXPECT_EQ(tokenizer.encode_untruncated("xyz"),
@@ -121,9 +121,9 @@ TEST_F(TokenizerTest, DecodesBytesAndReplacesWhatIsNoUtf8) {
 }
 
 TEST_F(TokenizerTest, DecodeSkipsSpecialTokensOnlyWhenAsked) {
-  auto json = small_tokenizer();
-  json["added_tokens"].push_back(test::added_token(262, "a token", false));
-  const Tokenizer tokenizer = open(json);
+  auto definition = small_tokenizer();
+  definition["added_tokens"].push_back(test::added_token(262, "a token", false));
+  const Tokenizer tokenizer = open(definition);
   const Ids ids = {0, test::kAb, 262, 1};
   EXPECT_EQ(tokenizer.decode(ids, false), "<s>aba token</s>");
   EXPECT_EQ(tokenizer.decode(ids, true), "aba token");
