@@ -86,9 +86,9 @@ nlohmann::json cuda_json(const CudaInfo& info) {
           {"cards", cards}};
 }
 
-int run_devices(bool json) {
+int run_devices(bool as_json) {
   const std::vector<std::string> kernels = cpu_kernel_names();
-  if (json) {
+  if (as_json) {
     print_json({{"devices",
                  {{{"name", "cpu"},
                    {"threads", available_cpus()},
