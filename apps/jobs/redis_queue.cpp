@@ -6,6 +6,7 @@
 
 #include "io/sha256.h"
 #include "jobs/clock.h"
+#include "jobs/job_files.h"
 #include "jobs/job_id.h"
 #include "jobs/job_json.h"
 #include "jobs/redis_job.h"
@@ -120,9 +121,8 @@ std::optional<Job> RedisQueue::wait(const std::string& id, std::int64_t version,
 
 std::optional<Bytes> RedisQueue::image(const std::string& id, int index) {
   const std::optional<Job> job = find(id);
-  if (!job || index < 0 || index >= std::ssize(job->images)) return std::nullopt;
-  const JobImage& image = job->images[static_cast<std::size_t>(index)];
-  return read_file(PictureFolder::picture_name(id, index, extension_of(image.content_type)));
+  const auto name = job ? picture_file_of(*job, index) : std::nullopt;
+  return name ? read_file(*name) : std::nullopt;
 }
 
 std::optional<Bytes> RedisQueue::trace(const std::string& id) {
@@ -191,7 +191,7 @@ bool RedisQueue::remove(const std::string& id) {
 
 // --- results
 
-void RedisQueue::write_file(const std::string& name, const Bytes& bytes) {
+void RedisQueue::write_file(const std::string& name, std::string_view bytes) {
   if (folder_) return folder_->write(name, bytes);
   command({"SET", file_key(name), bytes, "EX", text_of(options_.result_expiry), "NX"});
 }
@@ -204,12 +204,7 @@ std::optional<Bytes> RedisQueue::read_file(const std::string& name) {
 }
 
 void RedisQueue::remove_files(const std::string& id, const std::vector<JobImage>& images) {
-  std::vector<std::string> names = {PictureFolder::trace_name(id)};
-  for (int i = 0; i < std::ssize(images); ++i) {
-    const std::string& type = images[static_cast<std::size_t>(i)].content_type;
-    names.push_back(PictureFolder::picture_name(id, i, extension_of(type)));
-  }
-  for (const std::string& name : names) {
+  for (const std::string& name : file_names_of(id, images)) {
     if (folder_) {
       folder_->remove(name);
     } else {
@@ -237,12 +232,7 @@ void RedisQueue::remove_surplus(const RedisReply& ended) {
 void RedisQueue::complete(const std::string& id, const std::string& /*worker*/,
                           const JobResult& result) {
   if (!is_job_id(id)) return;
-  for (int i = 0; i < std::ssize(result.images); ++i) {
-    const FinishedImage& finished = result.images[static_cast<std::size_t>(i)];
-    const std::string extension = extension_of(finished.image.content_type);
-    write_file(PictureFolder::picture_name(id, i, extension), finished.bytes);
-  }
-  if (!result.trace.empty()) write_file(PictureFolder::trace_name(id), result.trace);
+  for (const JobFile& file : files_of(id, result)) write_file(file.name, file.bytes);
   const JobOutcome outcome = outcome_of(result);
   // Whoever is first may hand in: even the worker that was thought lost made the same pictures.
   const RedisReply ended = finish(id, "", JobState::completed, outcome_text(outcome), {});

@@ -59,7 +59,7 @@ class RedisQueue final : public JobQueue {
   std::string file_key(const std::string& name) const { return key("file:" + name); }
   std::chrono::steady_clock::time_point reclaim_if_due(const std::string& model_hash);
   std::vector<Job> take(const WorkerInfo& worker, int max_jobs);
-  void write_file(const std::string& name, const Bytes& bytes);
+  void write_file(const std::string& name, std::string_view bytes);
   std::optional<Bytes> read_file(const std::string& name);
   void remove_files(const std::string& id, const std::vector<JobImage>& images);
   void remove_surplus(const RedisReply& ended);
