@@ -1,14 +1,13 @@
 #include "cli/image_record.h"
 
 #include <cstdio>
-#include <span>
 
 #include <nlohmann/json.hpp>
 
 #include "cli/flags.h"
+#include "cli/json_fields.h"
 #include "cli/latents_file.h"
 #include "cli/limits.h"
-#include "io/json.h"
 #include "tokenizer/utf8.h"
 
 namespace ernie_image {
@@ -17,85 +16,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int kFormat = 1;
-
-/// Typed access to the record's JSON object, with errors that name file and key.
-class RecordReader {
- public:
-  RecordReader(std::string where, const json& object) : where_(std::move(where)), object_(object) {
-    if (!object_.is_object()) fail("", "is not a JSON object");
-  }
-
-  bool has(const char* key) const { return object_.contains(key); }
-
-  std::int64_t integer(const char* key, std::int64_t min, std::int64_t max) const {
-    const json& value = require(key);
-    // A number beyond the signed range would wrap; it is out of every range here.
-    const bool fits = value.is_number_integer() &&
-                      !(value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX);
-    if (!fits || value.get<std::int64_t>() < min || value.get<std::int64_t>() > max) {
-      fail(key, "is not a whole number from " + std::to_string(min) + " to " + std::to_string(max));
-    }
-    return value.get<std::int64_t>();
-  }
-
-  double number(const char* key, double min, double max) const {
-    const json& value = require(key);
-    if (!value.is_number()) fail(key, "is not a number");
-    const double number = value.get<double>();
-    if (!(number >= min && number <= max)) fail(key, "is out of range");
-    return number;
-  }
-
-  std::string text(const char* key) const {
-    const json& value = require(key);
-    if (!value.is_string()) fail(key, "is not a text");
-    return value.get<std::string>();
-  }
-
-  std::vector<std::string> texts(const char* key) const {
-    std::vector<std::string> result;
-    for (const json& value : list(key)) {
-      if (!value.is_string()) fail(key, "has an entry that is not a text");
-      result.push_back(value.get<std::string>());
-    }
-    return result;
-  }
-
-  std::vector<std::uint64_t> seeds(const char* key) const {
-    std::vector<std::uint64_t> result;
-    for (const json& value : list(key)) {
-      if (!value.is_number_unsigned()) fail(key, "has an entry that is not a seed");
-      result.push_back(value.get<std::uint64_t>());
-    }
-    return result;
-  }
-
-  RecordReader object(const char* key) const {
-    return RecordReader(where_ + ": " + key, require(key));
-  }
-
-  [[noreturn]] void fail(const std::string& key, const std::string& problem) const {
-    throw Error(ErrorKind::corrupt_file, where_ + (key.empty() ? " " : ": " + key + " ") + problem);
-  }
-
- private:
-  const json& require(const char* key) const {
-    const auto found = object_.find(key);
-    if (found == object_.end()) fail(key, "is missing");
-    return *found;
-  }
-
-  const json& list(const char* key) const {
-    const json& value = require(key);
-    if (!value.is_array() || value.size() > kMaxImages) {
-      fail(key, "is not a list of at most " + std::to_string(kMaxImages) + " entries");
-    }
-    return value;
-  }
-
-  std::string where_;
-  const json& object_;
-};
 
 json to_json(const ImageRecord& record) {
   const Request& request = record.request;
@@ -144,7 +64,7 @@ std::string a1111_parameters(const ImageRecord& record) {
          ", Model: " + record.model_name + ", Version: ernie-image " + record.version;
 }
 
-Precision read_precision(const RecordReader& reader) {
+Precision read_precision(const JsonFields& reader) {
   const std::string name = reader.text("dtype");
   if (name == "bf16") return Precision::bf16;
   if (name != "fp32") reader.fail("dtype", "is neither fp32 nor bf16");
@@ -152,48 +72,45 @@ Precision read_precision(const RecordReader& reader) {
 }
 
 /// Absent from the records of 0.1.0.
-Quantization read_quantization(const RecordReader& reader) {
+Quantization read_quantization(const JsonFields& reader) {
   if (!reader.has("quantization")) return Quantization::none;
   const auto quantization = quantization_from_name(reader.text("quantization"));
   if (!quantization) reader.fail("quantization", "is neither none, nor int8, nor int4");
   return *quantization;
 }
 
-Request read_request(const RecordReader& reader) {
+Request read_request(const JsonFields& reader) {
   Request request;
-  request.prompts = reader.texts("prompts");
+  request.prompts = reader.texts("prompts", kMaxImages);
   if (request.prompts.empty()) reader.fail("prompts", "is empty");
-  request.negative_prompts = reader.texts("negative_prompts");
+  request.negative_prompts = reader.texts("negative_prompts", kMaxImages);
   const std::size_t negatives = request.negative_prompts.size();
   if (negatives > 1 && negatives != request.prompts.size()) {
     reader.fail("negative_prompts", "is neither none, nor one, nor one for each prompt");
   }
-  const auto images_each = kMaxImages / static_cast<std::int64_t>(request.prompts.size());
-  request.num_images_per_prompt =
-      static_cast<int>(reader.integer("num_images_per_prompt", 1, images_each));
-  request.seeds = reader.seeds("seeds");
+  const int images_each = kMaxImages / static_cast<int>(request.prompts.size());
+  request.num_images_per_prompt = reader.small("num_images_per_prompt", 1, images_each);
+  request.seeds = reader.seeds("seeds", kMaxImages);
   if (request.seeds.size() != 1 &&
       request.seeds.size() != static_cast<std::size_t>(image_count(request))) {
     reader.fail("seeds", "is neither one nor one for each image");
   }
-  request.height_px = static_cast<int>(reader.integer("height", 1, kMaxSidePx));
-  request.width_px = static_cast<int>(reader.integer("width", 1, kMaxSidePx));
-  request.num_inference_steps =
-      static_cast<int>(reader.integer("num_inference_steps", 1, kMaxSteps));
+  request.height_px = reader.small("height", 1, kMaxSidePx);
+  request.width_px = reader.small("width", 1, kMaxSidePx);
+  request.num_inference_steps = reader.small("num_inference_steps", 1, kMaxSteps);
   request.guidance_scale = reader.number("guidance_scale", 0, kMaxGuidanceScale);
   return request;
 }
 
-ImageRecord read_record(const RecordReader& reader) {
+ImageRecord read_record(const JsonFields& reader) {
   reader.integer("format", kFormat, kFormat);
   ImageRecord record;
   record.version = reader.text("version");
-  const RecordReader model = reader.object("model");
+  const JsonFields model = reader.object("model");
   record.model_name = model.text("name");
   record.model_content_hash = model.text("content_hash");
   record.request = read_request(reader);
-  record.image_index =
-      static_cast<int>(reader.integer("image_index", 0, image_count(record.request) - 1));
+  record.image_index = reader.small("image_index", 0, image_count(record.request) - 1);
   record.load.precision = read_precision(reader);
   record.load.quantization = read_quantization(reader);
   record.load.device = reader.text("device");
@@ -204,7 +121,7 @@ ImageRecord read_record(const RecordReader& reader) {
   record.load.memory_limit_bytes =
       static_cast<std::uint64_t>(reader.integer("memory_limit_bytes", 0, INT64_MAX));
   if (reader.has("original_prompts")) {
-    record.original_prompts = reader.texts("original_prompts");
+    record.original_prompts = reader.texts("original_prompts", kMaxImages);
     if (record.original_prompts.size() != record.request.prompts.size()) {
       reader.fail("original_prompts", "is not one for each prompt");
     }
@@ -234,8 +151,7 @@ ImageMetadata image_metadata(const ImageRecord& record) {
 
 ImageRecord parse_image_record(const std::string& path, const std::string& text) {
   const std::string where = path + ": chunk " + kRecordChunk;
-  const json object = parse_json({where, std::as_bytes(std::span(text)), nullptr});
-  return read_record(RecordReader(where, object));
+  return read_record(JsonFields::parse(text, where));
 }
 
 const std::string& prompt_of(const Request& request, int index) {

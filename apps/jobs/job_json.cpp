@@ -1,12 +1,11 @@
 #include "jobs/job_json.h"
 
-#include <cmath>
 #include <limits>
 
 #include <nlohmann/json.hpp>
 
+#include "cli/json_fields.h"
 #include "cli/limits.h"
-#include "io/json.h"
 
 namespace ernie_image {
 namespace {
@@ -17,82 +16,6 @@ constexpr std::size_t kMaxPromptBytes = 1 << 20;
 constexpr std::size_t kMaxNameBytes = 1024;
 constexpr int kMaxPreviews = 1000;
 constexpr std::int64_t kMaxMilliseconds = std::int64_t{1} << 52;
-
-/// Members of one JSON object, all of them required.
-class Fields {
- public:
-  Fields(std::string_view text, std::string where)
-      : where_(std::move(where)),
-        object_(parse_json({where_, std::as_bytes(std::span(text)), nullptr})) {
-    if (!object_.is_object()) fail("", "is not a JSON object");
-  }
-  Fields(json object, std::string where) : where_(std::move(where)), object_(std::move(object)) {
-    if (!object_.is_object()) fail("", "is not a JSON object");
-  }
-
-  std::int64_t integer(const char* key, std::int64_t min, std::int64_t max) const {
-    const json& value = require(key);
-    const bool fits =
-        value.is_number_integer() &&
-        !(value.is_number_unsigned() &&
-          value.get<std::uint64_t>() > std::uint64_t{std::numeric_limits<std::int64_t>::max()});
-    if (!fits || value.get<std::int64_t>() < min || value.get<std::int64_t>() > max) {
-      fail(key, "is not a whole number in its range");
-    }
-    return value.get<std::int64_t>();
-  }
-
-  int small(const char* key, int min, int max) const {
-    return static_cast<int>(integer(key, min, max));
-  }
-
-  double number(const char* key) const {
-    const json& value = require(key);
-    if (!value.is_number() || !std::isfinite(value.get<double>())) fail(key, "is not a number");
-    return value.get<double>();
-  }
-
-  bool boolean(const char* key) const {
-    const json& value = require(key);
-    if (!value.is_boolean()) fail(key, "is neither true nor false");
-    return value.get<bool>();
-  }
-
-  std::string text(const char* key, std::size_t max_bytes) const {
-    const json& value = require(key);
-    if (!value.is_string()) fail(key, "is not a text");
-    if (value.get_ref<const std::string&>().size() > max_bytes) fail(key, "is too long");
-    return value.get<std::string>();
-  }
-
-  std::uint64_t seed(const json& value) const {
-    if (!value.is_number_unsigned()) fail("seed", "is not a number of 0 and above");
-    return value.get<std::uint64_t>();
-  }
-
-  bool has(const char* key) const { return object_.contains(key); }
-  const std::string& where() const { return where_; }
-
-  const json& require(const char* key) const {
-    const auto found = object_.find(key);
-    if (found == object_.end()) fail(key, "is missing");
-    return *found;
-  }
-
-  const json& list(const char* key) const {
-    const json& value = require(key);
-    if (!value.is_array() || value.size() > kMaxImages) fail(key, "is not a list of images");
-    return value;
-  }
-
-  [[noreturn]] void fail(const std::string& key, const std::string& problem) const {
-    throw Error(ErrorKind::corrupt_file, where_ + ": " + (key.empty() ? "" : key + " ") + problem);
-  }
-
- private:
-  std::string where_;
-  json object_;
-};
 
 /// Paths in messages need not be UTF-8.
 std::string dump(const json& object) {
@@ -130,9 +53,9 @@ json image_json(const JobImage& image) {
           {"size_bytes", image.size_bytes}};
 }
 
-JobImage parse_image(const Fields& fields) {
+JobImage parse_image(const JsonFields& fields) {
   JobImage image;
-  image.seed = fields.seed(fields.require("seed"));
+  image.seed = fields.seed("seed");
   image.width_px = fields.small("width", 1, kMaxSidePx);
   image.height_px = fields.small("height", 1, kMaxSidePx);
   image.content_type = fields.text("content_type", kMaxNameBytes);
@@ -167,7 +90,7 @@ std::string request_text(const JobRequest& request) {
 }
 
 JobRequest parse_request(std::string_view text, const std::string& where) {
-  const Fields fields(text, where);
+  const JsonFields fields = JsonFields::parse(text, where);
   JobRequest request;
   request.kind = fields.integer("kind", 0, 1) == 0 ? JobKind::image : JobKind::enhance;
   request.model = fields.text("model", kMaxNameBytes);
@@ -177,7 +100,7 @@ JobRequest parse_request(std::string_view text, const std::string& where) {
   request.height_px = fields.small("height", 1, kMaxSidePx);
   request.num_inference_steps = fields.small("steps", 0, kMaxSteps);
   request.guidance_scale = fields.number("guidance");
-  for (const json& seed : fields.list("seeds")) request.seeds.push_back(fields.seed(seed));
+  request.seeds = fields.seeds("seeds", kMaxImages);
   request.enhance = fields.boolean("enhance");
   request.image_format = fields.text("format", kMaxNameBytes);
   request.image_quality = fields.small("quality", 0, 100);
@@ -199,7 +122,7 @@ std::string progress_text(const JobProgress& progress) {
 }
 
 JobProgress parse_progress(std::string_view text, const std::string& where) {
-  const Fields fields(text, where);
+  const JsonFields fields = JsonFields::parse(text, where);
   constexpr int kAny = std::numeric_limits<int>::max();
   JobProgress progress;
   progress.stage = fields.text("stage", kMaxNameBytes);
@@ -229,12 +152,12 @@ std::string outcome_text(const JobOutcome& outcome) {
 }
 
 JobOutcome parse_outcome(std::string_view text, const std::string& where) {
-  const Fields fields(text, where);
+  const JsonFields fields = JsonFields::parse(text, where);
   JobOutcome outcome;
   outcome.enhanced_prompt = fields.text("enhanced_prompt", kMaxPromptBytes);
   outcome.prompt_tokens = fields.small("prompt_tokens", 0, std::numeric_limits<int>::max());
-  for (const json& image : fields.list("images")) {
-    outcome.images.push_back(parse_image(Fields(image, where + ": image")));
+  for (const JsonFields& image : fields.objects("images", kMaxImages)) {
+    outcome.images.push_back(parse_image(image));
   }
   return outcome;
 }
@@ -255,7 +178,7 @@ std::string worker_text(const WorkerInfo& worker) {
 }
 
 WorkerInfo parse_worker(std::string_view text, const std::string& where) {
-  const Fields fields(text, where);
+  const JsonFields fields = JsonFields::parse(text, where);
   WorkerInfo worker;
   worker.name = fields.text("name", kMaxNameBytes);
   worker.model = fields.text("model", kMaxNameBytes);

@@ -7,20 +7,11 @@
 #include "cli/enhancer.h"
 #include "cli/flags.h"
 #include "cli/image_record.h"
+#include "jobs/chunk_listener.h"
 #include "jobs/job_json.h"
 
 namespace ernie_image {
 namespace {
-
-// Measured on two cores: a batch of four takes 0.61 of the time of four runs at 64x64 (the embedded
-// model), 0.7 of their denoising at 256x256 (real widths, 2 layers). The larger the pictures, the
-// less is gained, and the longer the first one waits.
-constexpr int kPixelsAtOnce = 512 * 512;
-constexpr int kMaxAtOnce = 8;
-// Our own CPU kernels make of a batch the very pictures of each alone, but for pictures of so few
-// latents that products alone have eight rows or fewer. Other devices may not, and are asked for
-// batches by whoever knows.
-constexpr int kSmallestPixels = 64 * 64;
 
 const char* kind_name(ErrorKind kind) {
   switch (kind) {
@@ -44,126 +35,26 @@ const char* kind_name(ErrorKind kind) {
   return "unknown";
 }
 
-const char* stage_name(Stage stage) {
-  switch (stage) {
-    case Stage::text_encoder:
-      return "text_encoder";
-    case Stage::transformer:
-      return "transformer";
-    case Stage::vae_decoder:
-      return "vae_decoder";
-  }
-  return "unknown";
-}
-
 ImageFormat format_of(const JobRequest& request) {
   return image_format_of("picture." + request.image_format);
 }
 
-/// How many of `wanted` previews there are after `step` of `steps`: they are spread evenly.
-int previews_due(int wanted, int step, int steps) {
-  return static_cast<int>(std::int64_t{step} * std::min(wanted, steps) / steps);
-}
-
 }  // namespace
-
-int images_at_once(int width_px, int height_px, const RunnerOptions& options) {
-  if (options.max_batch > 0) return options.max_batch;
-  const bool is_exact = kernels_used(options.load) != "onednn" && options.load.device == "cpu";
-  if (!is_exact || width_px * height_px < kSmallestPixels) return 1;
-  return std::clamp(kPixelsAtOnce / std::max(1, width_px * height_px), 1, kMaxAtOnce);
-}
-
-struct JobRunner::Work {
-  explicit Work(const Job& claimed) : job(claimed), prompt(claimed.request.prompt) {
-    if (job.request.kind == JobKind::image) result.images.resize(job.request.seeds.size());
-  }
-
-  bool has_all() const {
-    return std::ranges::none_of(result.images,
-                                [](const auto& image) { return image.bytes.empty(); });
-  }
-
-  Job job;
-  std::string prompt;  // enhanced, if that was asked for
-  JobResult result;
-  ChromeTrace trace;
-  std::size_t begun = 0;  // pictures that are in a chunk or done
-  int previews = 0;
-  bool is_done = false;
-};
-
-struct JobRunner::Picture {
-  Work* work;
-  std::size_t index;  // among the pictures of its job
-
-  std::uint64_t seed() const { return work->job.request.seeds[index]; }
-};
-
-/// Follows one run of the pipeline on behalf of its jobs.
-class JobRunner::ChunkListener {
- public:
-  ChunkListener(JobRunner& runner, const Chunk& chunk, TimeEstimate& estimate)
-      : runner_(runner), chunk_(chunk), estimate_(estimate) {}
-
-  LatentsTrace& trace() { return trace_; }
-
-  void operator()(const Progress& progress) {
-    estimate_.update(progress);
-    JobProgress told;
-    told.stage = stage_name(progress.stage);
-    told.step = progress.step;
-    told.steps = progress.steps;
-    estimate_.fill(told);
-    const Work* last = nullptr;
-    for (std::size_t i = 0; i < chunk_.size(); ++i) {
-      if (chunk_[i].work != last) tell(*chunk_[i].work, static_cast<int>(i), progress, told);
-      last = chunk_[i].work;
-    }
-  }
-
- private:
-  /// `index` is the job's first picture in the chunk, which stands for all of them.
-  void tell(Work& work, int index, const Progress& progress, JobProgress told) {
-    if (work.job.request.trace) work.trace.add(told.stage + " " + std::to_string(progress.step));
-    JobReporter::MakePreview preview;
-    const int wanted = work.job.request.previews;
-    const bool is_due = progress.stage == Stage::transformer &&
-                        previews_due(wanted, progress.step, progress.steps) >
-                            previews_due(wanted, progress.step - 1, progress.steps);
-    if (is_due) {
-      ++work.previews;
-      preview = [this_model = &runner_.preview_, trace = trace_, index] {
-        const Tensor& latents = trace.latents();
-        return encode_preview(this_model->draw(trace.denoised(index),
-                                               static_cast<int>(latents.dim(2)),
-                                               static_cast<int>(latents.dim(3))));
-      };
-    }
-    told.preview_index = work.previews - 1;
-    runner_.reporter_.update(work.job.id, told, std::move(preview));
-  }
-
-  JobRunner& runner_;
-  const Chunk& chunk_;
-  TimeEstimate& estimate_;
-  LatentsTrace trace_;
-};
 
 /// However a run ends, nobody keeps its claims alive any longer.
 class JobRunner::ReportsEnd {
  public:
-  ReportsEnd(JobReporter& reporter, const std::deque<Work>& works)
+  ReportsEnd(JobReporter& reporter, const std::deque<JobWork>& works)
       : reporter_(reporter), works_(works) {}
   ~ReportsEnd() {
-    for (const Work& work : works_) reporter_.end(work.job.id);
+    for (const JobWork& work : works_) reporter_.end(work.job.id);
   }
   ReportsEnd(const ReportsEnd&) = delete;
   ReportsEnd& operator=(const ReportsEnd&) = delete;
 
  private:
   JobReporter& reporter_;
-  const std::deque<Work>& works_;
+  const std::deque<JobWork>& works_;
 };
 
 JobRunner::JobRunner(Pipeline& pipeline, JobQueue& queue, JobReporter& reporter,
@@ -190,20 +81,20 @@ void JobRunner::run(const std::vector<Job>& jobs) {
     token_ = token;
     if (giving_back_) token->request();
   }
-  std::deque<Work> works(jobs.begin(), jobs.end());  // whose addresses stay
-  for (const Work& work : works) reporter_.begin(work.job.id, token);
+  std::deque<JobWork> works(jobs.begin(), jobs.end());  // whose addresses stay
+  for (const JobWork& work : works) reporter_.begin(work.job.id, token);
   const ReportsEnd reports_end(reporter_, works);
-  for (Work& work : works) guarded({&work}, [&] { enhance(work); });
+  for (JobWork& work : works) guarded({&work}, [&] { enhance(work); });
 
   const JobRequest& first = jobs.front().request;
   const int limit = images_at_once(first.width_px, first.height_px, options_);
   int images = 0;
-  for (const Work& work : works)
+  for (const JobWork& work : works)
     images += work.is_done ? 0 : int(std::ssize(work.job.request.seeds));
   TimeEstimate estimate(rates_, images, std::min(limit, images), first.num_inference_steps,
                         double(first.width_px) * first.height_px);
   int done = 0;
-  for (Chunk chunk; next_chunk(works, limit, chunk); done += int(std::ssize(chunk))) {
+  for (JobChunk chunk; next_chunk(works, limit, chunk); done += int(std::ssize(chunk))) {
     estimate.begin_chunk(done, static_cast<int>(chunk.size()));
     run_chunk_guarded(chunk, estimate);
   }
@@ -211,7 +102,7 @@ void JobRunner::run(const std::vector<Job>& jobs) {
   reporter_.set_seconds_per_step(rates_.step_seconds_per_pixel * first.width_px * first.height_px);
 }
 
-void JobRunner::enhance(Work& work) {
+void JobRunner::enhance(JobWork& work) {
   const JobRequest& request = work.job.request;
   if (request.kind != JobKind::enhance && !request.enhance) return;
   EnhanceFlags flags = options_.enhance;
@@ -235,9 +126,9 @@ void JobRunner::enhance(Work& work) {
 }
 
 /// The next pictures in the order of the jobs; false if there are none.
-bool JobRunner::next_chunk(std::deque<Work>& works, int limit, Chunk& chunk) {
+bool JobRunner::next_chunk(std::deque<JobWork>& works, int limit, JobChunk& chunk) {
   chunk.clear();
-  for (Work& work : works) {
+  for (JobWork& work : works) {
     if (!work.is_done && reporter_.is_stopped(work.job.id)) {
       reporter_.end(work.job.id);
       work.is_done = true;
@@ -251,22 +142,22 @@ bool JobRunner::next_chunk(std::deque<Work>& works, int limit, Chunk& chunk) {
 }
 
 /// A batch that cannot be run is tried picture by picture, so that a job does not fail for another.
-void JobRunner::run_chunk_guarded(const Chunk& chunk, TimeEstimate& estimate) {
+void JobRunner::run_chunk_guarded(const JobChunk& chunk, TimeEstimate& estimate) {
   const bool is_shared = chunk.front().work != chunk.back().work;
   if (is_shared) {
     try {
       return run_chunk(chunk, estimate);
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::cancelled) {
-        std::set<Work*> works;
-        for (const Picture& picture : chunk) works.insert(picture.work);
+        std::set<JobWork*> works;
+        for (const JobPicture& picture : chunk) works.insert(picture.work);
         return guarded({works.begin(), works.end()},
                        [] { throw Error(ErrorKind::cancelled, "cancelled"); });
       }
     } catch (const std::exception&) {
       // Out of memory, say: one at a time takes less.
     }
-    for (const Picture& picture : chunk) {
+    for (const JobPicture& picture : chunk) {
       if (picture.work->is_done) continue;
       guarded({picture.work}, [&] { run_chunk({picture}, estimate); });
     }
@@ -275,27 +166,27 @@ void JobRunner::run_chunk_guarded(const Chunk& chunk, TimeEstimate& estimate) {
   guarded({chunk.front().work}, [&] { run_chunk(chunk, estimate); });
 }
 
-void JobRunner::run_chunk(const Chunk& chunk, TimeEstimate& estimate) {
+void JobRunner::run_chunk(const JobChunk& chunk, TimeEstimate& estimate) {
   token_->throw_if_requested();
-  ChunkListener listener(*this, chunk, estimate);
+  ChunkListener listener(reporter_, preview_, chunk, estimate);
   Request request = chunk_request(chunk, listener.trace());
   request.on_progress = std::ref(listener);
   const Result result = pipeline_.generate(request);
   token_->throw_if_requested();
   for (std::size_t i = 0; i < chunk.size(); ++i) {
-    Work& work = *chunk[i].work;
+    JobWork& work = *chunk[i].work;
     work.result.prompt_tokens = result.prompt_tokens[i];
     work.result.images[chunk[i].index] = finished_image(chunk[i], result.images[i]);
     if (work.job.request.trace) work.trace.add("encode");
   }
-  for (const Picture& picture : chunk) {
-    Work& work = *picture.work;
+  for (const JobPicture& picture : chunk) {
+    JobWork& work = *picture.work;
     if (!work.is_done && work.has_all()) complete(work);
   }
   preview_.learn(image_latents(listener.trace().latents(), 0), result.images.front());
 }
 
-Request JobRunner::chunk_request(const Chunk& chunk, LatentsTrace& trace) const {
+Request JobRunner::chunk_request(const JobChunk& chunk, LatentsTrace& trace) const {
   const JobRequest& first = chunk.front().work->job.request;
   Request request;
   request.width_px = first.width_px;
@@ -303,7 +194,7 @@ Request JobRunner::chunk_request(const Chunk& chunk, LatentsTrace& trace) const 
   request.num_inference_steps = first.num_inference_steps;
   request.guidance_scale = first.guidance_scale;
   request.seeds.clear();
-  for (const Picture& picture : chunk) {
+  for (const JobPicture& picture : chunk) {
     request.prompts.push_back(picture.work->prompt);
     request.negative_prompts.push_back(picture.work->job.request.negative_prompt);
     request.seeds.push_back(picture.seed());
@@ -315,7 +206,7 @@ Request JobRunner::chunk_request(const Chunk& chunk, LatentsTrace& trace) const 
 
 /// The file with its record, which is that of a run of this picture alone: it is the same picture,
 /// and a batch holds prompts that are none of this job's.
-FinishedImage JobRunner::finished_image(const Picture& picture, const Image& image) const {
+FinishedImage JobRunner::finished_image(const JobPicture& picture, const Image& image) const {
   const JobRequest& asked = picture.work->job.request;
   Request request;
   request.prompts = {picture.work->prompt};
@@ -337,14 +228,14 @@ FinishedImage JobRunner::finished_image(const Picture& picture, const Image& ima
   return finished;
 }
 
-void JobRunner::complete(Work& work) {
+void JobRunner::complete(JobWork& work) {
   if (work.job.request.trace) work.result.trace = work.trace.json();
   reporter_.end(work.job.id);
   work.is_done = true;
   queue_.complete(work.job.id, worker_, work.result);
 }
 
-void JobRunner::fail(Work& work, const std::string& kind, const std::string& message) {
+void JobRunner::fail(JobWork& work, const std::string& kind, const std::string& message) {
   const bool is_stopped = reporter_.is_stopped(work.job.id);
   reporter_.end(work.job.id);
   work.is_done = true;
@@ -358,9 +249,9 @@ void JobRunner::fail(Work& work, const std::string& kind, const std::string& mes
 }
 
 /// Whatever goes wrong with the work ends these jobs, and nothing else.
-void JobRunner::guarded(const std::vector<Work*>& works, const std::function<void()>& action) {
+void JobRunner::guarded(const std::vector<JobWork*>& works, const std::function<void()>& action) {
   const auto fail_all = [&](const std::string& kind, const std::string& message) {
-    for (Work* work : works) {
+    for (JobWork* work : works) {
       if (!work->is_done) fail(*work, kind, message);
     }
   };

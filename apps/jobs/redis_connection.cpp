@@ -1,12 +1,13 @@
 #include "jobs/redis_connection.h"
 
 #include <hiredis/hiredis.h>
+#include <poll.h>
 #include <sys/time.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
-#include <optional>
 
 namespace ernie_image {
 namespace {
@@ -146,13 +147,30 @@ RedisReply RedisConnection::command(const std::vector<std::string_view>& words) 
   }
   const std::unique_ptr<redisReply, FreeReply> reply(static_cast<redisReply*>(redisCommandArgv(
       context_.get(), static_cast<int>(words.size()), starts.data(), sizes.data())));
-  if (reply == nullptr) {
-    throw RedisUnavailable("Redis at " + where_ + " does not answer: " + context_->errstr);
-  }
+  if (reply == nullptr) throw lost();
   if (reply->type != REDIS_REPLY_ERROR) return value_of(*reply);
   const std::string message(reply->str, reply->len);
   if (is_temporary(message)) throw RedisUnavailable("Redis at " + where_ + ": " + message);
   throw Error(ErrorKind::device, "Redis at " + where_ + ": " + message);
+}
+
+std::optional<RedisReply> RedisConnection::next_message(int interrupt) {
+  while (true) {
+    void* read = nullptr;
+    if (redisGetReplyFromReader(context_.get(), &read) != REDIS_OK) throw lost();
+    if (read != nullptr) {
+      const std::unique_ptr<redisReply, FreeReply> reply(static_cast<redisReply*>(read));
+      return value_of(*reply);
+    }
+    pollfd waited[] = {{interrupt, POLLIN, 0}, {context_->fd, POLLIN, 0}};
+    if (::poll(waited, std::size(waited), -1) < 0 && errno != EINTR) throw lost();
+    if (waited[0].revents != 0) return std::nullopt;
+    if (waited[1].revents != 0 && redisBufferRead(context_.get()) != REDIS_OK) throw lost();
+  }
+}
+
+RedisUnavailable RedisConnection::lost() const {
+  return RedisUnavailable("Redis at " + where_ + " does not answer: " + context_->errstr);
 }
 
 }  // namespace ernie_image

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -57,10 +58,16 @@ class RedisConnection {
   /// is of no use, or Error(device) with what the server says.
   RedisReply command(const std::vector<std::string_view>& words);
 
+  /// The next message of a channel that was subscribed to, however long that takes; nothing once
+  /// the descriptor `interrupt` is readable. Throws RedisUnavailable.
+  std::optional<RedisReply> next_message(int interrupt);
+
  private:
   struct Close {
     void operator()(redisContext* context) const;
   };
+
+  RedisUnavailable lost() const;
 
   std::string where_;
   std::unique_ptr<redisContext, Close> context_;

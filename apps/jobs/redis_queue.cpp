@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <thread>
 
 #include "io/sha256.h"
 #include "jobs/clock.h"
+#include "jobs/job_files.h"
 #include "jobs/job_id.h"
 #include "jobs/job_json.h"
 #include "jobs/redis_job.h"
@@ -19,14 +19,9 @@ namespace scripts = redis_scripts;
 using Clock = std::chrono::steady_clock;
 using Milliseconds = std::chrono::milliseconds;
 
-constexpr Milliseconds kPatience{15000};  // for a Redis that is restarted
-constexpr Milliseconds kFirstPause{20};
-constexpr Milliseconds kLongestPause{1000};
-// How long a change may go unnoticed by those who wait for it: asking costs some 50 us.
-constexpr Milliseconds kPollFirst{10};
-constexpr Milliseconds kPollLast{100};
-constexpr std::size_t kMaxIdle = 32;  // connections kept open
-constexpr int kPage = 64;             // ids read at a time for a list
+// How often a worker looks for jobs of others that have fallen silent.
+constexpr Milliseconds kReclaimPeriod{1000};
+constexpr int kPage = 64;  // ids read at a time for a list
 constexpr std::string_view kPreviewKept_ms = "600000";
 
 std::string text_of(std::chrono::seconds duration) { return std::to_string(duration.count()); }
@@ -57,49 +52,14 @@ double number_of(const std::string& text) {
 }  // namespace
 
 RedisQueue::RedisQueue(const QueueOptions& options)
-    : options_(options), address_(parse_redis_url(options.url)) {
+    : options_(options),
+      client_(parse_redis_url(options.url)),
+      job_news_(client_.address(), key("changed")),
+      work_news_(client_.address(), key("work")) {
   if (!options.output_directory.empty()) folder_.emplace(options.output_directory);
-  give_connection(std::make_unique<RedisConnection>(address_));  // says at once if there is nobody
 }
 
 RedisQueue::~RedisQueue() = default;
-
-// --- talking to Redis
-
-std::unique_ptr<RedisConnection> RedisQueue::take_connection() {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!idle_.empty()) {
-      auto connection = std::move(idle_.back());
-      idle_.pop_back();
-      return connection;
-    }
-  }
-  return std::make_unique<RedisConnection>(address_);
-}
-
-void RedisQueue::give_connection(std::unique_ptr<RedisConnection> connection) {
-  const std::lock_guard lock(mutex_);
-  if (idle_.size() < kMaxIdle) idle_.push_back(std::move(connection));
-}
-
-/// Every command and script can be given twice: a lost answer does not tell whether it was done.
-RedisReply RedisQueue::command(const std::vector<std::string_view>& words) {
-  const auto deadline = Clock::now() + kPatience;
-  for (Milliseconds pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
-    try {
-      auto connection = take_connection();
-      RedisReply reply = connection->command(words);
-      give_connection(std::move(connection));
-      return reply;
-    } catch (const RedisUnavailable&) {
-      if (Clock::now() + pause > deadline) throw;
-      const std::lock_guard lock(mutex_);
-      idle_.clear();  // of the server that is gone
-    }
-    std::this_thread::sleep_for(pause);
-  }
-}
 
 RedisReply RedisQueue::run(std::string_view script, std::string_view subject,
                            const std::vector<std::string>& arguments) {
@@ -151,20 +111,18 @@ std::vector<Job> RedisQueue::list(const JobFilter& filter) {
 std::optional<Job> RedisQueue::wait(const std::string& id, std::int64_t version,
                                     std::chrono::milliseconds timeout) {
   const auto deadline = Clock::now() + timeout;
-  for (Milliseconds pause = kPollFirst;; pause = std::min(2 * pause, kPollLast)) {
+  RedisNews::Watch watch(job_news_, id);
+  while (true) {
     std::optional<Job> job = find(id);
     if (!job || job->version > version || is_final(job->state)) return job;
-    const auto left = std::chrono::duration_cast<Milliseconds>(deadline - Clock::now());
-    if (left <= Milliseconds(0)) return job;
-    std::this_thread::sleep_for(std::min(pause, left));
+    if (!watch.wait_until(deadline)) return job;
   }
 }
 
 std::optional<Bytes> RedisQueue::image(const std::string& id, int index) {
   const std::optional<Job> job = find(id);
-  if (!job || index < 0 || index >= std::ssize(job->images)) return std::nullopt;
-  const JobImage& image = job->images[static_cast<std::size_t>(index)];
-  return read_file(PictureFolder::picture_name(id, index, extension_of(image.content_type)));
+  const auto name = job ? picture_file_of(*job, index) : std::nullopt;
+  return name ? read_file(*name) : std::nullopt;
 }
 
 std::optional<Bytes> RedisQueue::trace(const std::string& id) {
@@ -233,7 +191,7 @@ bool RedisQueue::remove(const std::string& id) {
 
 // --- results
 
-void RedisQueue::write_file(const std::string& name, const Bytes& bytes) {
+void RedisQueue::write_file(const std::string& name, std::string_view bytes) {
   if (folder_) return folder_->write(name, bytes);
   command({"SET", file_key(name), bytes, "EX", text_of(options_.result_expiry), "NX"});
 }
@@ -246,12 +204,7 @@ std::optional<Bytes> RedisQueue::read_file(const std::string& name) {
 }
 
 void RedisQueue::remove_files(const std::string& id, const std::vector<JobImage>& images) {
-  std::vector<std::string> names = {PictureFolder::trace_name(id)};
-  for (int i = 0; i < std::ssize(images); ++i) {
-    const std::string& type = images[static_cast<std::size_t>(i)].content_type;
-    names.push_back(PictureFolder::picture_name(id, i, extension_of(type)));
-  }
-  for (const std::string& name : names) {
+  for (const std::string& name : file_names_of(id, images)) {
     if (folder_) {
       folder_->remove(name);
     } else {
@@ -279,12 +232,7 @@ void RedisQueue::remove_surplus(const RedisReply& ended) {
 void RedisQueue::complete(const std::string& id, const std::string& /*worker*/,
                           const JobResult& result) {
   if (!is_job_id(id)) return;
-  for (int i = 0; i < std::ssize(result.images); ++i) {
-    const FinishedImage& finished = result.images[static_cast<std::size_t>(i)];
-    const std::string extension = extension_of(finished.image.content_type);
-    write_file(PictureFolder::picture_name(id, i, extension), finished.bytes);
-  }
-  if (!result.trace.empty()) write_file(PictureFolder::trace_name(id), result.trace);
+  for (const JobFile& file : files_of(id, result)) write_file(file.name, file.bytes);
   const JobOutcome outcome = outcome_of(result);
   // Whoever is first may hand in: even the worker that was thought lost made the same pictures.
   const RedisReply ended = finish(id, "", JobState::completed, outcome_text(outcome), {});
@@ -317,17 +265,33 @@ std::vector<Job> RedisQueue::take(const WorkerInfo& worker, int max_jobs) {
   return jobs;
 }
 
+/// Takes back jobs of silent workers, once a period whoever asks. Returns when that is due next.
+Clock::time_point RedisQueue::reclaim_if_due(const std::string& model_hash) {
+  const auto period = std::min<Milliseconds>(options_.claim_expiry / 4, kReclaimPeriod);
+  const auto now = Clock::now();
+  {
+    const std::lock_guard lock(reclaim_mutex_);
+    Clock::time_point& next = next_reclaim_[model_hash];
+    if (now < next) return next;
+    next = now + period;
+  }
+  run(scripts::kReclaim, model_hash,
+      {std::to_string(options_.claim_expiry.count()), std::to_string(kMaxAttempts),
+       text_of(options_.result_expiry)});
+  return now + period;
+}
+
 std::vector<Job> RedisQueue::claim(const WorkerInfo& worker, int max_jobs,
                                    std::chrono::milliseconds timeout) {
   const auto deadline = Clock::now() + timeout;
-  const std::string idle = std::to_string(options_.claim_expiry.count());
-  for (Milliseconds pause = kPollFirst;; pause = std::min(2 * pause, kPollLast)) {
-    run(scripts::kReclaim, sha256_hex(worker.model),
-        {idle, std::to_string(kMaxAttempts), text_of(options_.result_expiry)});
+  const std::string model_hash = sha256_hex(worker.model);
+  RedisNews::Watch watch(work_news_, model_hash);
+  while (true) {
+    const auto next_reclaim = reclaim_if_due(model_hash);
     std::vector<Job> jobs = take(worker, max_jobs);
-    const auto left = std::chrono::duration_cast<Milliseconds>(deadline - Clock::now());
-    if (!jobs.empty() || left <= Milliseconds(0)) return jobs;
-    std::this_thread::sleep_for(std::min(pause, left));
+    if (!jobs.empty()) return jobs;
+    const bool has_news = watch.wait_until(std::min(deadline, next_reclaim));
+    if (!has_news && Clock::now() >= deadline) return jobs;
   }
 }
 

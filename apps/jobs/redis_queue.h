@@ -1,7 +1,7 @@
 // The queue of a fleet: any number of gateways and workers that reach one Redis.
 #pragma once
 
-#include <memory>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -11,7 +11,8 @@
 #include "jobs/job_queue.h"
 #include "jobs/picture_folder.h"
 #include "jobs/queue_options.h"
-#include "jobs/redis_connection.h"
+#include "jobs/redis_client.h"
+#include "jobs/redis_news.h"
 
 namespace ernie_image {
 
@@ -47,7 +48,7 @@ class RedisQueue final : public JobQueue {
   void release(const std::string& id, const std::string& worker) override;
 
  private:
-  RedisReply command(const std::vector<std::string_view>& words);
+  RedisReply command(const std::vector<std::string_view>& words) { return client_.command(words); }
   /// ARGV is the prefix, `subject`, the time, then `arguments`.
   RedisReply run(std::string_view script, std::string_view subject,
                  const std::vector<std::string>& arguments);
@@ -56,20 +57,20 @@ class RedisQueue final : public JobQueue {
 
   std::string key(const std::string& rest) const { return options_.key_prefix + ":" + rest; }
   std::string file_key(const std::string& name) const { return key("file:" + name); }
+  std::chrono::steady_clock::time_point reclaim_if_due(const std::string& model_hash);
   std::vector<Job> take(const WorkerInfo& worker, int max_jobs);
-  void write_file(const std::string& name, const Bytes& bytes);
+  void write_file(const std::string& name, std::string_view bytes);
   std::optional<Bytes> read_file(const std::string& name);
   void remove_files(const std::string& id, const std::vector<JobImage>& images);
   void remove_surplus(const RedisReply& ended);
 
-  std::unique_ptr<RedisConnection> take_connection();
-  void give_connection(std::unique_ptr<RedisConnection> connection);
-
   const QueueOptions options_;
-  const RedisAddress address_;
+  RedisClient client_;
+  RedisNews job_news_;   // ids of jobs that have changed
+  RedisNews work_news_;  // hashes of models that there is work for
   std::optional<PictureFolder> folder_;
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<RedisConnection>> idle_;
+  std::mutex reclaim_mutex_;
+  std::map<std::string, std::chrono::steady_clock::time_point> next_reclaim_;  // by hash of a model
 };
 
 }  // namespace ernie_image

@@ -6,9 +6,12 @@ const std::string_view kPrelude = R"lua(
 local P, subject, now = ARGV[1], ARGV[2], ARGV[3]
 local function job_key(id) return P .. ':job:' .. id end
 local function get(id, field) return redis.call('HGET', job_key(id), field) end
+-- A user who may not publish is no reason to fail: those who wait look for themselves then.
+local function tell(channel, of_what) redis.pcall('PUBLISH', P .. ':' .. channel, of_what) end
 local function set(id, ...)
   redis.call('HSET', job_key(id), ...)
   redis.call('HINCRBY', job_key(id), 'version', 1)
+  tell('changed', id)
 end
 local function lane(priority, model) return P .. ':lane:' .. priority .. ':' .. model end
 local function stream(priority, model) return P .. ':work:' .. priority .. ':' .. model end
@@ -30,6 +33,7 @@ local function enqueue(id, first)
   end
   redis.call(push, jobs, id)
   redis.call('SADD', P .. ':waiting', id)
+  tell('work', get(id, 'model_hash'))
 end
 
 local function dequeue(id)
@@ -148,6 +152,7 @@ redis.call('ZREM', P .. ':owned:' .. f[1], subject)
 redis.call('ZREM', P .. ':finished', subject)
 if f[2] and f[2] ~= '' then redis.call('DEL', P .. ':key:' .. f[2]) end
 redis.call('DEL', job_key(subject))
+tell('changed', subject)
 return 1
 )lua";
 

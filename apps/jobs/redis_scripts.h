@@ -15,6 +15,9 @@ namespace ernie_image::redis_scripts {
 //   P:work:<priority>:<model>           stream of claimed jobs; group "workers"
 //   P:dead                    stream of jobs that no worker survived
 //   P:key:<owner and key>     id of the job that was submitted with that idempotency key
+// and channels:
+//   P:changed                 id of each job whose version grew
+//   P:work                    hash of the model that a job began to wait for
 // Models, owners and keys are named by their SHA-256: no text of a user is part of a key.
 
 /// Goes before each of the others.

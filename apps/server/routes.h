@@ -1,10 +1,31 @@
 // One function for each API: adds its routes.
 #pragma once
 
+#include <functional>
+#include <utility>
+
 #include "server/router.h"
 #include "server/service.h"
 
 namespace ernie_image {
+
+/// Adds routes whose handlers have their first argument in common: `std::ref(service)`, or a
+/// pointer to the object that they are members of.
+template <class Shared>
+class RouteGroup {
+ public:
+  RouteGroup(Router& router, Shared shared) : router_(router), shared_(std::move(shared)) {}
+
+  template <class Function>
+  void add(const char* method, const char* pattern, Function function,
+           Access access = Access::with_key, std::size_t max_body_bytes = Route{}.max_body_bytes) {
+    router_.add({method, pattern, std::bind_front(function, shared_), access, max_body_bytes});
+  }
+
+ private:
+  Router& router_;
+  Shared shared_;
+};
 
 /// /v1/jobs, /v1/queue, /v1/capabilities
 void add_job_routes(Router& router, Service& service);

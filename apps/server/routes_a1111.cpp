@@ -1,7 +1,7 @@
 // The A1111 web UI's API, as far as its clients use it for making pictures.
 #include <map>
+#include <memory>
 #include <mutex>
-
 #include <span>
 
 #include "io/image_file.h"
@@ -20,54 +20,61 @@ constexpr std::size_t kMaxPngBody = 24 << 20;  // base64 of a large picture
 constexpr std::size_t kMaxPngText = 1 << 20;   // of its text chunks
 constexpr const char* kModelOption = "sd_model_checkpoint";
 
-/// What that API keeps in the server rather than in requests, for each key.
-class A1111State {
+class A1111Api {
  public:
-  void begin(const std::string& owner, const std::string& job) {
-    const std::lock_guard lock(mutex_);
-    jobs_[owner].push_back(job);
-  }
-  void end(const std::string& owner, const std::string& job) {
-    const std::lock_guard lock(mutex_);
-    std::erase(jobs_[owner], job);
-  }
-  /// Oldest first.
-  std::vector<std::string> jobs(const std::string& owner) {
-    const std::lock_guard lock(mutex_);
-    return jobs_[owner];
-  }
+  explicit A1111Api(Service& service) : service_(service) {}
 
-  std::string model(const std::string& owner) {
-    const std::lock_guard lock(mutex_);
-    return models_[owner];
-  }
-  void set_model(const std::string& owner, const std::string& model) {
-    const std::lock_guard lock(mutex_);
-    models_[owner] = model;
-  }
+  void text_to_image(Exchange& exchange, httplib::Response& response);
+  void show_progress(Exchange& exchange, httplib::Response& response);
+  void interrupt(Exchange& exchange, httplib::Response& response);
+  void show_options(Exchange& exchange, httplib::Response& response);
+  void set_options(Exchange& exchange, httplib::Response& response);
+  void list_models(Exchange& exchange, httplib::Response& response);
 
  private:
+  class ShownJob;
+
+  /// Oldest first.
+  std::vector<std::string> shown_jobs(const std::string& owner);
+  std::string chosen_model(const std::string& owner);
+
+  Service& service_;
+  // What that API keeps in the server rather than in requests, for each key.
   std::mutex mutex_;
   std::map<std::string, std::vector<std::string>> jobs_;
   std::map<std::string, std::string> models_;
 };
 
 /// A job that /progress shows and /interrupt stops.
-class ShownJob {
+class A1111Api::ShownJob {
  public:
-  ShownJob(A1111State& state, std::string owner, std::string job)
-      : state_(state), owner_(std::move(owner)), job_(std::move(job)) {
-    state_.begin(owner_, job_);
+  ShownJob(A1111Api& api, std::string owner, std::string job)
+      : api_(api), owner_(std::move(owner)), job_(std::move(job)) {
+    const std::lock_guard lock(api_.mutex_);
+    api_.jobs_[owner_].push_back(job_);
   }
   ShownJob(const ShownJob&) = delete;
   ShownJob& operator=(const ShownJob&) = delete;
-  ~ShownJob() { state_.end(owner_, job_); }
+  ~ShownJob() {
+    const std::lock_guard lock(api_.mutex_);
+    std::erase(api_.jobs_[owner_], job_);
+  }
 
  private:
-  A1111State& state_;
+  A1111Api& api_;
   std::string owner_;
   std::string job_;
 };
+
+std::vector<std::string> A1111Api::shown_jobs(const std::string& owner) {
+  const std::lock_guard lock(mutex_);
+  return jobs_[owner];
+}
+
+std::string A1111Api::chosen_model(const std::string& owner) {
+  const std::lock_guard lock(mutex_);
+  return models_[owner];
+}
 
 /// Those of a job that was interrupted are none: no picture is half done.
 json images_of(Service& service, const Job& job) {
@@ -79,68 +86,65 @@ json images_of(Service& service, const Job& job) {
   return images;
 }
 
-void text_to_image(Service& service, A1111State& state, Exchange& exchange,
-                   httplib::Response& response) {
-  const RequestFields fields = RequestFields::parse(exchange.request->body);
+void A1111Api::text_to_image(Exchange& exchange, httplib::Response& response) {
+  const RequestFields fields = fields_of(exchange);
   const std::string owner = exchange.owner();
   const JobRequest request =
-      a1111_request(fields, state.model(owner), service.workers(), service.options().limits);
+      a1111_request(fields, chosen_model(owner), service_.workers(), service_.options().limits);
   const bool sends_images = fields.boolean("send_images").value_or(true);
-  const Job job = service.submit(exchange, request);
-  const ShownJob shown(state, owner, job.id);
-  const Job finished = service.wait_until_final(exchange, job);
+  const Job job = service_.submit(exchange, request);
+  const ShownJob shown(*this, owner, job.id);
+  const Job finished = service_.wait_until_final(exchange, job);
   if (finished.state != JobState::cancelled) require_completed(finished);
-  send_json(response, {{"images", sends_images ? images_of(service, finished) : json::array()},
+  send_json(response, {{"images", sends_images ? images_of(service_, finished) : json::array()},
                        {"parameters", fields.object()},
                        {"info", a1111_info(finished)}});
 }
 
-void show_progress(Service& service, A1111State& state, Exchange& exchange,
-                   httplib::Response& response) {
+void A1111Api::show_progress(Exchange& exchange, httplib::Response& response) {
   const bool skips_image = exchange.request->get_param_value("skip_current_image") == "true";
   std::optional<Job> shown;
-  for (const std::string& id : state.jobs(exchange.owner())) {
-    std::optional<Job> job = service.queue().find(id);
+  for (const std::string& id : shown_jobs(exchange.owner())) {
+    std::optional<Job> job = service_.queue().find(id);
     if (!job || is_final(job->state)) continue;
     if (!shown || job->state == JobState::running) shown = std::move(job);
     if (shown->state == JobState::running) break;
   }
   Bytes preview;
-  if (shown && !skips_image) preview = service.queue().preview(shown->id).value_or("");
+  if (shown && !skips_image) preview = service_.queue().preview(shown->id).value_or("");
   send_json(response, a1111_progress(shown ? &*shown : nullptr, preview));
 }
 
-void interrupt(Service& service, A1111State& state, Exchange& exchange,
-               httplib::Response& response) {
-  for (const std::string& id : state.jobs(exchange.owner())) {
-    const std::optional<Job> job = service.queue().find(id);
-    if (job && job->state == JobState::running) service.queue().cancel(id);
+void A1111Api::interrupt(Exchange& exchange, httplib::Response& response) {
+  for (const std::string& id : shown_jobs(exchange.owner())) {
+    const std::optional<Job> job = service_.queue().find(id);
+    if (job && job->state == JobState::running) service_.queue().cancel(id);
   }
   send_json(response, json::object());
 }
 
-void show_options(Service& service, A1111State& state, Exchange& exchange,
-                  httplib::Response& response) {
-  const std::vector<WorkerInfo> workers = service.workers();
-  send_json(response, {{kModelOption, worker_for(state.model(exchange.owner()), workers).model},
+void A1111Api::show_options(Exchange& exchange, httplib::Response& response) {
+  const std::vector<WorkerInfo> workers = service_.workers();
+  send_json(response, {{kModelOption, worker_for(chosen_model(exchange.owner()), workers).model},
                        {"samples_format", "png"},
                        {"sd_vae", "None"},
                        {"live_previews_enable", true}});
 }
 
 /// Of all options only the model can be chosen; the others are that program's own.
-void set_options(Service& service, A1111State& state, Exchange& exchange,
-                 httplib::Response& response) {
-  const RequestFields fields = RequestFields::parse(exchange.request->body);
+void A1111Api::set_options(Exchange& exchange, httplib::Response& response) {
+  const RequestFields fields = fields_of(exchange);
   if (const auto model = fields.text(kModelOption)) {
-    state.set_model(exchange.owner(), worker_for(*model, service.workers()).model);
+    std::string name = worker_for(*model, service_.workers()).model;
+    const std::lock_guard lock(mutex_);
+    models_[exchange.owner()] = std::move(name);
   }
   send_json(response, nullptr);
 }
 
-json models_view(Service& service) {
+void A1111Api::list_models(Exchange&, httplib::Response& response) {
   json models = json::array();
-  for (const std::string& model : model_names(service.workers())) {
+  for (const std::string& model : model_names(service_.workers())) {
     models.push_back({{"title", model},
                       {"model_name", model},
                       {"hash", nullptr},
@@ -148,7 +152,7 @@ json models_view(Service& service) {
                       {"filename", model},
                       {"config", nullptr}});
   }
-  return models;
+  send_json(response, models);
 }
 
 const json kSamplers = json::array(
@@ -174,7 +178,7 @@ std::string png_bytes(const RequestFields& fields) {
 }
 
 void show_png_info(Exchange& exchange, httplib::Response& response) {
-  const std::string png = png_bytes(RequestFields::parse(exchange.request->body));
+  const std::string png = png_bytes(fields_of(exchange));
   const FileView file = {"image", std::as_bytes(std::span(png.data(), png.size())), nullptr, -1};
   ImageMetadata metadata;
   try {
@@ -190,24 +194,14 @@ void show_png_info(Exchange& exchange, httplib::Response& response) {
 }  // namespace
 
 void add_a1111_routes(Router& router, Service& service) {
-  const auto state = std::make_shared<A1111State>();
-  using Function = void (*)(Service&, A1111State&, Exchange&, httplib::Response&);
-  const auto add = [&](const char* method, const char* pattern, Function function) {
-    router.add({method, pattern,
-                [&service, state, function](Exchange& exchange, httplib::Response& response) {
-                  function(service, *state, exchange, response);
-                }});
-  };
-  add("POST", "/sdapi/v1/txt2img", text_to_image);
-  add("GET", "/sdapi/v1/progress", show_progress);
-  add("POST", "/sdapi/v1/interrupt", interrupt);
-  add("POST", "/sdapi/v1/skip", interrupt);
-  add("GET", "/sdapi/v1/options", show_options);
-  add("POST", "/sdapi/v1/options", set_options);
-
-  router.add({"GET", "/sdapi/v1/sd-models", [&service](Exchange&, httplib::Response& response) {
-                send_json(response, models_view(service));
-              }});
+  RouteGroup routes(router, std::make_shared<A1111Api>(service));
+  routes.add("POST", "/sdapi/v1/txt2img", &A1111Api::text_to_image);
+  routes.add("GET", "/sdapi/v1/progress", &A1111Api::show_progress);
+  routes.add("POST", "/sdapi/v1/interrupt", &A1111Api::interrupt);
+  routes.add("POST", "/sdapi/v1/skip", &A1111Api::interrupt);
+  routes.add("GET", "/sdapi/v1/options", &A1111Api::show_options);
+  routes.add("POST", "/sdapi/v1/options", &A1111Api::set_options);
+  routes.add("GET", "/sdapi/v1/sd-models", &A1111Api::list_models);
   const auto add_constant = [&](const char* pattern, const json& value) {
     router.add({"GET", pattern,
                 [value](Exchange&, httplib::Response& response) { send_json(response, value); }});
@@ -216,10 +210,7 @@ void add_a1111_routes(Router& router, Service& service) {
   add_constant("/sdapi/v1/schedulers", kSchedulers);
   add_constant("/sdapi/v1/upscalers", kUpscalers);
   add_constant("/sdapi/v1/loras", json::array());
-  router.add(
-      {"POST", "/sdapi/v1/png-info",
-       [](Exchange& exchange, httplib::Response& response) { show_png_info(exchange, response); },
-       Access::with_key, kMaxPngBody});
+  router.add({"POST", "/sdapi/v1/png-info", show_png_info, Access::with_key, kMaxPngBody});
 }
 
 }  // namespace ernie_image

@@ -6,7 +6,11 @@
 namespace ernie_image {
 namespace {
 
-void show_ready(Service& service, httplib::Response& response) {
+void show_alive(Service&, Exchange&, httplib::Response& response) {
+  send_json(response, {{"status", "ok"}});
+}
+
+void show_ready(Service& service, Exchange&, httplib::Response& response) {
   const auto refuse = [&](const char* reason) {
     response.set_header("Retry-After", "5");
     send_json(response, {{"status", "not ready"}, {"reason", reason}}, 503);
@@ -17,32 +21,25 @@ void show_ready(Service& service, httplib::Response& response) {
   send_json(response, {{"status", "ready"}});
 }
 
-void show_metrics(Service& service, httplib::Response& response) {
+void show_metrics(Service& service, Exchange&, httplib::Response& response) {
   response.status = 200;
   response.set_content(service.metrics().text(service.queue()),
                        "text/plain; version=0.0.4; charset=utf-8");
 }
 
+void show_document(Service&, Exchange&, httplib::Response& response) {
+  response.status = 200;
+  response.set_content(std::string(openapi_document()), "application/json");
+}
+
 }  // namespace
 
 void add_health_routes(Router& router, Service& service) {
-  router.add({"GET", "/healthz",
-              [](Exchange&, httplib::Response& response) {
-                send_json(response, {{"status", "ok"}});
-              },
-              Access::open});
-  router.add({"GET", "/readyz",
-              [&service](Exchange&, httplib::Response& response) { show_ready(service, response); },
-              Access::open});
-  router.add({"GET", "/metrics", [&service](Exchange&, httplib::Response& response) {
-                show_metrics(service, response);
-              }});
-  router.add({"GET", "/openapi.json",
-              [](Exchange&, httplib::Response& response) {
-                response.status = 200;
-                response.set_content(std::string(openapi_document()), "application/json");
-              },
-              Access::open});
+  RouteGroup routes(router, std::ref(service));
+  routes.add("GET", "/healthz", show_alive, Access::open);
+  routes.add("GET", "/readyz", show_ready, Access::open);
+  routes.add("GET", "/metrics", show_metrics);
+  routes.add("GET", "/openapi.json", show_document, Access::open);
 }
 
 }  // namespace ernie_image

@@ -46,7 +46,7 @@ JobRequest job_request(const RequestFields& fields, Service& service) {
 }
 
 void create_job(Service& service, Exchange& exchange, httplib::Response& response) {
-  const JobRequest request = job_request(RequestFields::parse(exchange.request->body), service);
+  const JobRequest request = job_request(fields_of(exchange), service);
   const Job job = service.submit(exchange, request);
   response.set_header("Location", "/v1/jobs/" + job.id);
   send_json(response, job_view(job), 202);
@@ -205,26 +205,18 @@ void show_capabilities(Service& service, Exchange&, httplib::Response& response)
 }  // namespace
 
 void add_job_routes(Router& router, Service& service) {
-  using Function = void (*)(Service&, Exchange&, httplib::Response&);
-  const auto add = [&](const char* method, const char* pattern, Function function,
-                       Access access = Access::with_key) {
-    router.add({method, pattern,
-                [&service, function](Exchange& exchange, httplib::Response& response) {
-                  function(service, exchange, response);
-                },
-                access});
-  };
-  add("POST", "/v1/jobs", create_job);
-  add("GET", "/v1/jobs", list_jobs);
-  add("GET", "/v1/jobs/{id}", show_job);
-  add("DELETE", "/v1/jobs/{id}", delete_job);
-  add("GET", "/v1/jobs/{id}/events", stream_job);
-  add("POST", "/v1/jobs/{id}/cancel", cancel_job);
-  add("GET", "/v1/jobs/{id}/images/{index}", show_image);
-  add("GET", "/v1/jobs/{id}/trace", show_trace);
-  add("GET", "/v1/queue", show_queue);
+  RouteGroup routes(router, std::ref(service));
+  routes.add("POST", "/v1/jobs", create_job);
+  routes.add("GET", "/v1/jobs", list_jobs);
+  routes.add("GET", "/v1/jobs/{id}", show_job);
+  routes.add("DELETE", "/v1/jobs/{id}", delete_job);
+  routes.add("GET", "/v1/jobs/{id}/events", stream_job);
+  routes.add("POST", "/v1/jobs/{id}/cancel", cancel_job);
+  routes.add("GET", "/v1/jobs/{id}/images/{index}", show_image);
+  routes.add("GET", "/v1/jobs/{id}/trace", show_trace);
+  routes.add("GET", "/v1/queue", show_queue);
   // The page asks here whether it needs a key.
-  add("GET", "/v1/capabilities", show_capabilities, Access::open);
+  routes.add("GET", "/v1/capabilities", show_capabilities, Access::open);
 }
 
 }  // namespace ernie_image

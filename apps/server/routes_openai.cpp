@@ -62,8 +62,7 @@ class OpenAiStream {
 };
 
 void generate(Service& service, Exchange& exchange, httplib::Response& response) {
-  const OpenAiRequest request =
-      parse_openai_request(RequestFields::parse(exchange.request->body), service);
+  const OpenAiRequest request = parse_openai_request(fields_of(exchange), service);
   const Job job = service.submit(exchange, request.job);
   if (request.wants_stream) {
     const auto stream = std::make_shared<OpenAiStream>(service, request, job);
@@ -78,7 +77,7 @@ json model_object(const std::string& model) {
   return {{"id", model}, {"object", "model"}, {"created", 0}, {"owned_by", "baidu"}};
 }
 
-void list_models(Service& service, httplib::Response& response) {
+void list_models(Service& service, const Exchange&, httplib::Response& response) {
   json data = json::array();
   for (const std::string& model : model_names(service.workers())) {
     data.push_back(model_object(model));
@@ -111,22 +110,11 @@ void show_file(Service& service, const Exchange& exchange, httplib::Response& re
 }  // namespace
 
 void add_openai_routes(Router& router, Service& service) {
-  router.add({"POST", "/v1/images/generations",
-              [&service](Exchange& exchange, httplib::Response& response) {
-                generate(service, exchange, response);
-              }});
-  router.add({"GET", "/v1/models", [&service](Exchange&, httplib::Response& response) {
-                list_models(service, response);
-              }});
-  router.add(
-      {"GET", "/v1/models/{model}", [&service](Exchange& exchange, httplib::Response& response) {
-         show_model(service, exchange, response);
-       }});
-  router.add({"GET", "/v1/files/{id}/{index}/{expires}/{signature}",
-              [&service](Exchange& exchange, httplib::Response& response) {
-                show_file(service, exchange, response);
-              },
-              Access::open});
+  RouteGroup routes(router, std::ref(service));
+  routes.add("POST", "/v1/images/generations", generate);
+  routes.add("GET", "/v1/models", list_models);
+  routes.add("GET", "/v1/models/{model}", show_model);
+  routes.add("GET", "/v1/files/{id}/{index}/{expires}/{signature}", show_file, Access::open);
   // Where clients of Baidu AI Studio look.
   router.add_alias("/v1/images", "/llm/lmapi/v3/images");
   router.add_alias("/v1/models", "/llm/lmapi/v3/models");

@@ -91,6 +91,10 @@ std::string Service::base_url(const Exchange& exchange) const {
   return "http://" + exchange.head.header("host");
 }
 
+RequestFields fields_of(const Exchange& exchange) {
+  return RequestFields::parse(exchange.request->body);
+}
+
 void send_image(Service& service, const std::string& id, const std::string& index_text,
                 httplib::Response& response) {
   std::size_t index = 0;

@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
+#include <future>
 #include <thread>
 
 #include "jobs/redis_server.h"
@@ -161,6 +163,91 @@ TEST_F(RedisQueueTest, ForgetsWhatIsOver) {
   EXPECT_FALSE(queue.find(id));
   EXPECT_FALSE(queue.image(id, 0));
   EXPECT_TRUE(queue.list({}).empty());
+}
+
+/// What those who wait for others ask of Redis meanwhile, and how soon they learn of it.
+class RedisNewsTest : public RedisQueueTest {
+ protected:
+  using Clock = std::chrono::steady_clock;
+
+  /// Scripts that Redis has run: nothing else is asked for while waiting.
+  int scripts_run() const {
+    const std::string text = redis({"INFO", "commandstats"}).text;
+    const std::string name = "cmdstat_eval:calls=";
+    const auto found = text.find(name);
+    return found == std::string::npos ? 0 : std::stoi(text.substr(found + name.size()));
+  }
+
+  std::future<std::vector<Job>> claim_in_background(RedisQueue& worker) {
+    return std::async(std::launch::async,
+                      [&worker] { return worker.claim(worker_named("w"), 1, kPatience); });
+  }
+};
+
+TEST_F(RedisNewsTest, AnIdleWorkerHardlyAsks) {
+  RedisQueue gateway(options()), worker(options());
+  auto claimed = claim_in_background(worker);
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // connected by now, or it asks more
+  const int before = scripts_run();
+  std::this_thread::sleep_for(std::chrono::seconds(3));
+  // It looks for silent workers' jobs each second, and then for jobs: 6. Polling took 60.
+  EXPECT_LE(scripts_run() - before, 12);
+  const std::string id = gateway.submit(small_request(), "ann", "").id;
+  EXPECT_EQ(claimed.get().at(0).id, id);
+}
+
+TEST_F(RedisNewsTest, AWaitingClientHardlyAsks) {
+  RedisQueue gateway(options()), worker(options());
+  const Job job = gateway.submit(small_request(), "ann", "");
+  auto told =
+      std::async(std::launch::async, [&] { return gateway.wait(job.id, job.version, kPatience); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  const int before = scripts_run();
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  EXPECT_LE(scripts_run() - before, 2);  // polling took 20
+  worker.claim(worker_named("w"), 1, kPatience);
+  EXPECT_EQ(told.get()->state, JobState::running);
+}
+
+TEST_F(RedisNewsTest, AJobBeginsAtOnce) {
+  RedisQueue gateway(options()), worker(options());
+  std::vector<std::chrono::milliseconds> delays;
+  for (int round = 0; round < 9; ++round) {
+    auto claimed = claim_in_background(worker);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    const auto start = Clock::now();
+    const std::string id = gateway.submit(small_request(), "ann", "").id;
+    EXPECT_EQ(claimed.get().at(0).id, id);
+    delays.push_back(std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start));
+  }
+  std::ranges::sort(delays);
+  // Without news it would look again a second after it last did. The median: a busy machine may
+  // delay some.
+  EXPECT_LT(delays[delays.size() / 2], std::chrono::milliseconds(300));
+  RecordProperty("median_ms", static_cast<int>(delays[delays.size() / 2].count()));
+}
+
+TEST_F(RedisNewsTest, WithoutThemEverybodyLooksForHimself) {
+  redis({"ACL", "SETUSER", "default", "resetchannels"});
+  RedisQueue gateway(options()), worker(options());
+  auto claimed = claim_in_background(worker);
+  const Job job = gateway.submit(small_request(), "ann", "");
+  EXPECT_EQ(claimed.get().at(0).id, job.id);
+  EXPECT_EQ(gateway.wait(job.id, job.version, kPatience)->state, JobState::running);
+}
+
+TEST_F(RedisNewsTest, ComeAgainAfterARestart) {
+  RedisQueue gateway(options()), worker(options());
+  auto claimed = claim_in_background(worker);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  server_.kill();
+  server_.start();
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));  // to connect again
+  const int before = scripts_run();
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  EXPECT_LE(scripts_run() - before, 10);
+  const std::string id = gateway.submit(small_request(), "ann", "").id;
+  EXPECT_EQ(claimed.get().at(0).id, id);
 }
 
 /// The processes of a fleet.

@@ -1,0 +1,63 @@
+#include "jobs/chunk_listener.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+namespace ernie_image {
+namespace {
+
+const char* stage_name(Stage stage) {
+  switch (stage) {
+    case Stage::text_encoder:
+      return "text_encoder";
+    case Stage::transformer:
+      return "transformer";
+    case Stage::vae_decoder:
+      return "vae_decoder";
+  }
+  return "unknown";
+}
+
+/// How many of `wanted` previews there are after `step` of `steps`: they are spread evenly.
+int previews_due(int wanted, int step, int steps) {
+  return static_cast<int>(std::int64_t{step} * std::min(wanted, steps) / steps);
+}
+
+}  // namespace
+
+void ChunkListener::operator()(const Progress& progress) {
+  estimate_.update(progress);
+  JobProgress told;
+  told.stage = stage_name(progress.stage);
+  told.step = progress.step;
+  told.steps = progress.steps;
+  estimate_.fill(told);
+  const JobWork* last = nullptr;
+  for (std::size_t i = 0; i < chunk_.size(); ++i) {
+    if (chunk_[i].work != last) tell(*chunk_[i].work, static_cast<int>(i), progress, told);
+    last = chunk_[i].work;
+  }
+}
+
+/// `index` is the job's first picture in the chunk, which stands for all of them.
+void ChunkListener::tell(JobWork& work, int index, const Progress& progress, JobProgress told) {
+  if (work.job.request.trace) work.trace.add(told.stage + " " + std::to_string(progress.step));
+  JobReporter::MakePreview preview;
+  const int wanted = work.job.request.previews;
+  const bool is_due = progress.stage == Stage::transformer &&
+                      previews_due(wanted, progress.step, progress.steps) >
+                          previews_due(wanted, progress.step - 1, progress.steps);
+  if (is_due) {
+    ++work.previews;
+    preview = [model = &preview_, trace = trace_, index] {
+      const Tensor& latents = trace.latents();
+      return encode_preview(model->draw(trace.denoised(index), static_cast<int>(latents.dim(2)),
+                                        static_cast<int>(latents.dim(3))));
+    };
+  }
+  told.preview_index = work.previews - 1;
+  reporter_.update(work.job.id, told, std::move(preview));
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,27 @@
+// Which files belong to a job.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "jobs/job_queue.h"
+
+namespace ernie_image {
+
+struct JobFile {
+  std::string name;  ///< see PictureFolder
+  std::string_view bytes;
+};
+
+/// Views into `result`. Throws Error(invalid_argument) for what is not the id of a job.
+std::vector<JobFile> files_of(const std::string& id, const JobResult& result);
+
+/// Of a job with these pictures, which may have a trace too.
+std::vector<std::string> file_names_of(const std::string& id, const std::vector<JobImage>& images);
+
+/// Nothing if the job has no such picture.
+std::optional<std::string> picture_file_of(const Job& job, int index);
+
+}  // namespace ernie_image

@@ -1,0 +1,59 @@
+#include "jobs/redis_client.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+#include <utility>
+
+namespace ernie_image {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Milliseconds = std::chrono::milliseconds;
+
+constexpr Milliseconds kPatience{15000};  // for a Redis that is restarted
+constexpr Milliseconds kFirstPause{20};
+constexpr Milliseconds kLongestPause{1000};
+constexpr std::size_t kMaxIdle = 32;  // connections kept open
+
+}  // namespace
+
+RedisClient::RedisClient(RedisAddress address) : address_(std::move(address)) {
+  give_connection(std::make_unique<RedisConnection>(address_));
+}
+
+std::unique_ptr<RedisConnection> RedisClient::take_connection() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!idle_.empty()) {
+      auto connection = std::move(idle_.back());
+      idle_.pop_back();
+      return connection;
+    }
+  }
+  return std::make_unique<RedisConnection>(address_);
+}
+
+void RedisClient::give_connection(std::unique_ptr<RedisConnection> connection) {
+  const std::lock_guard lock(mutex_);
+  if (idle_.size() < kMaxIdle) idle_.push_back(std::move(connection));
+}
+
+RedisReply RedisClient::command(const std::vector<std::string_view>& words) {
+  const auto deadline = Clock::now() + kPatience;
+  for (Milliseconds pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+    try {
+      auto connection = take_connection();
+      RedisReply reply = connection->command(words);
+      give_connection(std::move(connection));
+      return reply;
+    } catch (const RedisUnavailable&) {
+      if (Clock::now() + pause > deadline) throw;
+      const std::lock_guard lock(mutex_);
+      idle_.clear();  // of the server that is gone
+    }
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+}  // namespace ernie_image

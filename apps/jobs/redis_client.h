@@ -1,0 +1,33 @@
+// Commands to one Redis from any thread, over as many connections as that takes.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+#include "jobs/redis_connection.h"
+
+namespace ernie_image {
+
+class RedisClient {
+ public:
+  /// Throws at once if there is nobody.
+  explicit RedisClient(RedisAddress address);
+
+  const RedisAddress& address() const { return address_; }
+
+  /// Tries again for some seconds while Redis cannot be reached, so that a restart of it goes
+  /// unnoticed. A command may therefore be done twice: a lost answer does not tell whether it was.
+  RedisReply command(const std::vector<std::string_view>& words);
+
+ private:
+  std::unique_ptr<RedisConnection> take_connection();
+  void give_connection(std::unique_ptr<RedisConnection> connection);
+
+  const RedisAddress address_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<RedisConnection>> idle_;
+};
+
+}  // namespace ernie_image
