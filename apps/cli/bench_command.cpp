@@ -303,9 +303,9 @@ class Bench {
 }  // namespace
 
 const std::vector<std::string>& bench_ops() {
-  static const std::vector<std::string> names = {"linear",     "attention", "elementwise",
-                                                 "conv2d",     "block",     "text_encoder",
-                                                 "vae_decode", "llm_decode"};
+  static const std::vector<std::string> names = {"linear",     "attention",  "elementwise",
+                                                 "conv2d",     "block",      "text_encoder",
+                                                 "vae_decode", "llm_decode", "step"};
   return names;
 }
 

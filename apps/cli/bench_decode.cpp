@@ -28,24 +28,6 @@ MinistralConfig released_config() {
   return config;
 }
 
-/// Weights that one token reads: {of one layer, of the output layer}.
-std::pair<std::int64_t, std::int64_t> weight_counts(const MinistralConfig& c) {
-  const std::int64_t heads = 2 * c.num_attention_heads + 2 * c.num_key_value_heads;
-  return {c.hidden_size * (heads * c.head_dim + 3 * c.intermediate_size),
-          c.hidden_size * c.vocab_size};
-}
-
-/// On average: group scales and sums of a quantised weight are read too.
-double bytes_of_weight(Quantization quantization) {
-  if (quantization == Quantization::none) return 2;
-  const bool int8 = quantization == Quantization::int8;
-  constexpr std::int64_t kDepth = 3072;
-  const PackedLayout layout(int8 ? WeightFormat::packed_int8 : WeightFormat::packed_int4,
-                            {PackedLayout::kPanelOutputs, kDepth});
-  return static_cast<double>(layout.record_bytes()) /
-         static_cast<double>(PackedLayout::kPanelOutputs * kDepth);
-}
-
 double seconds(const std::function<void()>& work) {
   const auto start = std::chrono::steady_clock::now();
   work();
@@ -66,9 +48,24 @@ void read_all(ThreadPool& pool, std::span<const std::uint64_t> memory,
 
 }  // namespace
 
+double packed_bytes_of_weight(Quantization quantization) {
+  if (quantization == Quantization::none) return 2;
+  const bool int8 = quantization == Quantization::int8;
+  constexpr std::int64_t kDepth = 3072;
+  const PackedLayout layout(int8 ? WeightFormat::packed_int8 : WeightFormat::packed_int4,
+                            {PackedLayout::kPanelOutputs, kDepth});
+  return static_cast<double>(layout.record_bytes()) /
+         static_cast<double>(PackedLayout::kPanelOutputs * kDepth);
+}
+
+double token_bytes(const MinistralConfig& c, std::int64_t layers, double bytes_of_weight) {
+  const std::int64_t heads = 2 * c.num_attention_heads + 2 * c.num_key_value_heads;
+  const std::int64_t layer = c.hidden_size * (heads * c.head_dim + 3 * c.intermediate_size);
+  return bytes_of_weight * static_cast<double>(layers * layer + c.hidden_size * c.vocab_size);
+}
+
 std::vector<DecodeRate> measure_decode(const BenchOptions& options, WeightSource& weights) {
   const MinistralConfig config = released_config();
-  const auto [layer_weights, output_weights] = weight_counts(config);
   const auto ops = make_cpu_backend({options.threads, options.cpu_kernels});
   ThreadPool pool(options.threads);
   const Tensor memory = Tensor::host(DType::u64, {std::int64_t{1} << 27});  // 1 GiB
@@ -86,11 +83,9 @@ std::vector<DecodeRate> measure_decode(const BenchOptions& options, WeightSource
       read = std::min(read, seconds([&] { read_all(pool, memory.span<std::uint64_t>(), sink); }));
       token = std::min(token, seconds([&] { model.forward({context.data(), 1}, cache); }));
     }
-    const double weight_bytes = bytes_of_weight(quantization);
-    const double bytes =
-        weight_bytes * static_cast<double>(kBenchLayers * layer_weights + output_weights);
-    const double full =
-        weight_bytes * static_cast<double>(kReleasedLayers * layer_weights + output_weights);
+    const double weight_bytes = packed_bytes_of_weight(quantization);
+    const double bytes = token_bytes(config, kBenchLayers, weight_bytes);
+    const double full = token_bytes(config, kReleasedLayers, weight_bytes);
     rates.push_back({quantization, token, 1e-9 * bytes / token,
                      1e-9 * static_cast<double>(memory.size_bytes()) / read, bytes / full / token});
   }

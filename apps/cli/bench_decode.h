@@ -8,11 +8,19 @@
 #include "cli/bench_command.h"
 #include "core/weight.h"
 #include "ernie_image/precision.h"
+#include "models/ministral.h"
 
 namespace ernie_image {
 
 inline constexpr std::array kQuantizations = {Quantization::none, Quantization::int8,
                                               Quantization::int4};
+
+/// Of a quantised weight in its packed form on average, group scales and sums with it; 2 of
+/// another.
+double packed_bytes_of_weight(Quantization quantization);
+
+/// What one token reads of a model of so many layers: theirs and those of the output layer.
+double token_bytes(const MinistralConfig& config, std::int64_t layers, double bytes_of_weight);
 
 /// One token after another through two layers and the output layer at the released width, whose
 /// weights no cache holds.

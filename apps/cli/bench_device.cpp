@@ -1,7 +1,6 @@
 #include "cli/bench_device.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <functional>
 #include <memory>
@@ -9,6 +8,7 @@
 #include <random>
 
 #include "backend/registry.h"
+#include "cli/bench_models.h"
 #include "cli/console.h"
 #include "cli/flags.h"
 #include "cli/released_sizes.h"
@@ -30,28 +30,35 @@ Tensor random_values(Shape shape) {
   return tensor;
 }
 
+/// Weights of any shape. All are the same memory of the host: a device copies it for each.
 class RandomBf16 final : public WeightSource {
  public:
   bool contains(std::string_view) const override { return true; }
   Weight get(const std::string& name, const Shape& shape) override {
-    const auto values = std::make_shared<Tensor>(random_values(shape));
-    return {name, DType::bf16, shape, values->bytes(), values};
+    if (num_elements(shape) > values_->size())
+      values_ = std::make_shared<Tensor>(random_values({num_elements(shape)}));
+    return {name, DType::bf16, shape, values_->bytes(), values_};
   }
   void require_complete() const override {}
   std::vector<std::string> unused() const override { return {}; }
   void release_pages() const override {}
+
+ private:
+  std::shared_ptr<Tensor> values_ = std::make_shared<Tensor>(random_values({1}));
 };
 
 class DeviceBench {
  public:
   explicit DeviceBench(const BenchOptions& options)
-      : options_(options), ops_(make_backend({.device = options.device})) {}
+      : options_(options),
+        // What does not fit is said, not streamed.
+        ops_(make_backend({.device = options.device, .offload = "none"})) {}
 
   nlohmann::json run() {
     note(ops_->name() + ", bf16; best of several runs of many calls in a row\n" +
          "operation           shape                     weight     seconds   TFLOP/s     GB/s\n");
     for (const std::int64_t side : {512, 1024}) {
-      if (!options_.wants_size(side) && !options_.quick) continue;
+      if (!wants_side(side)) continue;
       const std::int64_t tokens = tokens_of(side);
       if (options_.wants("linear")) measure_linears(tokens);
       if (options_.wants("attention")) measure_attention(tokens);
@@ -60,10 +67,19 @@ class DeviceBench {
     }
     if (options_.wants("conv2d")) measure_convolutions();
     if (options_.wants("llm_decode")) measure_rows();
+    measure_models();
     return {{"device", ops_->name()}, {"results", results_}};
   }
 
  private:
+  bool wants_side(std::int64_t side) const {
+    return options_.quick ? side == 512 : options_.wants_size(side);
+  }
+  std::vector<Quantization> quantizations(std::vector<Quantization> all) const {
+    if (!ops_->name().starts_with("cuda")) all.resize(1);  // others refuse them
+    return all;
+  }
+
   Tensor up(Shape shape) { return ops_->upload(random_values(std::move(shape))); }
   WeightHandle linear_weight(std::int64_t columns, std::int64_t depth, Quantization quantization) {
     return ops_->prepare(weights_.get("linear", {columns, depth}), WeightUse::linear, quantization);
@@ -73,7 +89,8 @@ class DeviceBench {
     for (const auto& [depth, columns] :
          {std::pair{kHidden, kHidden}, {kHidden, kFeedForward}, {kFeedForward, kHidden}}) {
       const Tensor x = up({tokens, depth});
-      for (const Quantization quantization : {Quantization::none, Quantization::int8}) {
+      for (const Quantization quantization :
+           quantizations({Quantization::none, Quantization::int8})) {
         const WeightHandle weight = linear_weight(columns, depth, quantization);
         record("linear", {tokens, depth, columns}, quantization, tokens * depth * columns, 0,
                [&] { ops_->linear(x, *weight); });
@@ -121,7 +138,8 @@ class DeviceBench {
     TransformerContext context;
     context.rotary.cos = ops_->upload(to_float(random_values({1, tokens, kHeadDim})));
     context.rotary.sin = context.rotary.cos;
-    for (const Quantization quantization : {Quantization::none, Quantization::int8}) {
+    for (const Quantization quantization :
+         quantizations({Quantization::none, Quantization::int8})) {
       const TransformerBlock block(WeightLoader(*ops_, weights_, "layers.0.", quantization),
                                    config);
       record("transformer_block", {tokens, kHidden, kFeedForward}, quantization,
@@ -151,7 +169,7 @@ class DeviceBench {
   /// One row, as the prompt enhancer decodes: the weights are read once.
   void measure_rows() {
     for (const Quantization quantization :
-         {Quantization::none, Quantization::int8, Quantization::int4}) {
+         quantizations({Quantization::none, Quantization::int8, Quantization::int4})) {
       const double bits = quantization == Quantization::none   ? 16
                           : quantization == Quantization::int8 ? 8
                                                                : 4.4;
@@ -165,15 +183,28 @@ class DeviceBench {
     }
   }
 
-  /// Waits for the queue.
-  void wait() { ops_->download(marker_); }
+  /// Whole models, as far as the memory holds them.
+  void measure_models() {
+    const BenchModels models = released_models();
+    for (const std::int64_t side : {512, 1024}) {
+      if (!wants_side(side)) continue;
+      if (options_.wants("step")) {
+        for (const Quantization quantization :
+             quantizations({Quantization::none, Quantization::int8}))
+          record(measure_step(*ops_, weights_, models, side, quantization));
+      }
+      if (options_.wants("vae_decode")) record(measure_picture(*ops_, weights_, models, side));
+    }
+    if (!options_.wants("llm_decode")) return;
+    for (const Quantization quantization :
+         quantizations({Quantization::none, Quantization::int8, Quantization::int4}))
+      record(measure_token(*ops_, weights_, models, quantization));
+  }
 
   double seconds_of(int calls, const std::function<void()>& operation) {
-    wait();
-    const auto start = std::chrono::steady_clock::now();
+    timer_->start();
     for (int i = 0; i < calls; ++i) operation();
-    wait();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / calls;
+    return timer_->stop() / calls;
   }
 
   /// Calls in a row hide the way to the device; as many as take a tenth of a second.
@@ -190,21 +221,33 @@ class DeviceBench {
   /// `products` count as two operations each; 0 for what is not measured by them or by bytes.
   void record(const std::string& op, const Shape& shape, Quantization quantization,
               std::int64_t products, std::int64_t bytes, const std::function<void()>& operation) {
-    const double seconds = measured(operation);
+    ModelRate rate{op, shape, quantization};
+    rate.seconds = measured(operation);
+    rate.products = products;
+    rate.weight_bytes = static_cast<double>(bytes);
+    record(rate);
+  }
+
+  void record(const ModelRate& rate) {
     const std::string weight =
-        quantization == Quantization::none ? "bf16" : quantization_name(quantization);
-    const double tflops = 2e-12 * static_cast<double>(products) / seconds;
-    const double gbytes = 1e-9 * static_cast<double>(bytes) / seconds;
-    results_.push_back({{"op", op},
-                        {"shape", shape},
-                        {"weight", weight},
-                        {"seconds", seconds},
-                        {"tflops", tflops},
-                        {"gb_per_s", gbytes}});
+        rate.quantization == Quantization::none ? "bf16" : quantization_name(rate.quantization);
+    nlohmann::json row = {{"op", rate.op}, {"shape", rate.shape}, {"weight", weight}};
     char line[160];
-    std::snprintf(line, sizeof(line), "%-19s %-25s %-6s %11.6f %9.2f %8.1f\n", op.c_str(),
-                  to_string(shape).c_str(), weight.c_str(), seconds, tflops, gbytes);
+    std::snprintf(line, sizeof(line), "%-19s %-25s %-6s ", rate.op.c_str(),
+                  to_string(rate.shape).c_str(), weight.c_str());
     note(line);
+    if (!rate.problem.empty()) {
+      row["problem"] = rate.problem;
+      note(rate.problem + "\n");
+    } else {
+      const double tflops = 2e-12 * static_cast<double>(rate.products) / rate.seconds;
+      const double gbytes = 1e-9 * rate.weight_bytes / rate.seconds;
+      row.update({{"seconds", rate.seconds}, {"tflops", tflops}, {"gb_per_s", gbytes}});
+      if (rate.whole_runs_per_second > 0) row["tokens_per_s"] = rate.whole_runs_per_second;
+      std::snprintf(line, sizeof(line), "%11.6f %9.2f %8.1f\n", rate.seconds, tflops, gbytes);
+      note(line);
+    }
+    results_.push_back(std::move(row));
   }
 
   void note(const std::string& text) const {
@@ -214,7 +257,7 @@ class DeviceBench {
   const BenchOptions& options_;
   std::unique_ptr<Backend> ops_;
   RandomBf16 weights_;
-  Tensor marker_ = up({1});
+  std::unique_ptr<Backend::Timer> timer_ = ops_->make_timer();
   nlohmann::json results_ = nlohmann::json::array();
 };
 

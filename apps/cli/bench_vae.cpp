@@ -20,8 +20,20 @@ std::int64_t residual_block(std::int64_t pixels, std::int64_t inputs, std::int64
   return convolution(pixels, inputs, outputs) + convolution(pixels, outputs, outputs) + shortcut;
 }
 
-/// Of all layers, for `pixels` pixels of unpacked latents.
-std::int64_t decoder_products(const VaeConfig& config, std::int64_t pixels) {
+/// Values without pattern, of about the size of real latents.
+Tensor latents(std::int64_t side, std::int64_t channels) {
+  Tensor z = Tensor::host(DType::f32, {1, side, side, channels});
+  std::uint32_t state = 1;
+  for (float& value : z.span<float>()) {
+    state = state * 1664525u + 1013904223u;
+    value = static_cast<float>(state >> 8) * 0x1p-23f - 1.0f;
+  }
+  return z;
+}
+
+}  // namespace
+
+std::int64_t vae_products(const VaeConfig& config, std::int64_t pixels) {
   std::int64_t inputs = config.block_out_channels.back();
   std::int64_t products = convolution(pixels, config.latent_channels, inputs) +
                           pixels * config.latent_channels * config.latent_channels +
@@ -37,19 +49,6 @@ std::int64_t decoder_products(const VaeConfig& config, std::int64_t pixels) {
   return products + convolution(pixels, inputs, config.out_channels);
 }
 
-/// Values without pattern, of about the size of real latents.
-Tensor latents(std::int64_t side, std::int64_t channels) {
-  Tensor z = Tensor::host(DType::f32, {1, side, side, channels});
-  std::uint32_t state = 1;
-  for (float& value : z.span<float>()) {
-    state = state * 1664525u + 1013904223u;
-    value = static_cast<float>(state >> 8) * 0x1p-23f - 1.0f;
-  }
-  return z;
-}
-
-}  // namespace
-
 std::vector<VaeRate> measure_vae(const BenchOptions& options, WeightSource& weights) {
   const VaeConfig config;
   const auto ops = make_cpu_backend({options.threads, options.cpu_kernels});
@@ -61,7 +60,7 @@ std::vector<VaeRate> measure_vae(const BenchOptions& options, WeightSource& weig
     VaeRate rate;
     rate.side_px = side;
     rate.seconds = 1e300;
-    rate.products = decoder_products(config, z.dim(1) * z.dim(2));
+    rate.products = vae_products(config, z.dim(1) * z.dim(2));
     const std::int64_t packed = side / config.spatial_factor;
     rate.planned_bytes = vae_decoder_bytes(config, 1, packed, packed, DType::f32);
     ops->release_cache();

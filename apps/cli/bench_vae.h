@@ -6,8 +6,12 @@
 
 #include "cli/bench_command.h"
 #include "core/weight.h"
+#include "models/vae_decoder.h"
 
 namespace ernie_image {
+
+/// Products of all layers, for so many pixels of unpacked latents.
+std::int64_t vae_products(const VaeConfig& config, std::int64_t pixels);
 
 struct VaeRate {
   std::int64_t side_px = 0;         ///< of the square picture

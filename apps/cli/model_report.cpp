@@ -154,8 +154,8 @@ void add_device_plan(ModelReport& report, const LoadOptions& load, const ModelCo
   const auto memory = make_backend(options)->device_memory();
   report.device = options.device;
   if (memory)
-    report.device_plan =
-        plan_device(configs, weights, report.planned, load.offload, memory->free_bytes);
+    report.device_plan = plan_device(configs, weights, report.planned, load.offload,
+                                     memory->free_bytes, device_habits(report.device));
 }
 
 json device_plan_json(const ModelReport& report) {

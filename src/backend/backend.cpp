@@ -1,9 +1,27 @@
-// The operations on bands, for backends that prefer whole pictures.
+// What a backend need not have of its own: the operations on bands for those that prefer whole
+// pictures, and a clock for those that have computed when an operation returns.
 #include "backend/backend.h"
 
 #include <cassert>
+#include <chrono>
 
 namespace ernie_image {
+namespace {
+
+class HostTimer : public Backend::Timer {
+ public:
+  void start() override { start_ = std::chrono::steady_clock::now(); }
+  double stop() override {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend::Timer> Backend::make_timer() { return std::make_unique<HostTimer>(); }
 
 GroupStatistics Backend::group_statistics([[maybe_unused]] std::span<const Tensor> bands,
                                           int groups, float eps) {

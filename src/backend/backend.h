@@ -132,6 +132,16 @@ class Backend {
   /// Nothing for a device that computes in the host's memory.
   virtual std::optional<DeviceMemory> device_memory() const { return std::nullopt; }
 
+  /// Measures the work between two calls.
+  class Timer {
+   public:
+    virtual ~Timer() = default;
+    virtual void start() = 0;
+    /// Seconds since `start`, when what was queued between is done: on a device, by its own clock.
+    virtual double stop() = 0;
+  };
+  virtual std::unique_ptr<Timer> make_timer();
+
   using Step = std::function<Tensor(std::span<const Tensor> inputs)>;
 
   /// step(inputs), which is going to be asked for again with other values of the same shapes: a

@@ -1,6 +1,7 @@
 // The devices of this build by name: the only place that knows which there are.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +23,16 @@ struct BackendOptions {
 /// "ascend:0,1" as "ascend:0" and "ascend:1": a replica for each. One name is a list of one. Throws
 /// Error(invalid_argument) for what names no device of any machine, or one twice.
 std::vector<std::string> split_device_list(const std::string& list);
+
+/// What a plan of a device's own memory has to know of it beside the tensors that backend.h speaks
+/// of.
+struct DeviceHabits {
+  /// Of single operations, as far as that is known without asking the vendor's libraries.
+  std::uint64_t workspace_bytes = 0;
+  /// Layers with a bias are computed in f32, with a copy of their weights.
+  bool widens_biased_layers = false;
+};
+DeviceHabits device_habits(const std::string& device);
 
 /// Throws Error(invalid_argument) for a name that is no device's, and what the device itself throws
 /// if it cannot be used.

@@ -8,91 +8,44 @@
 
 #include "ernie_image/error.h"
 #include "models/vae_memory.h"
+#include "pipeline/device_weights.h"
 
 namespace ernie_image {
 namespace {
 
-/// What the fused attention asks for at least; its share beyond that, and that of convolutions,
-/// only a card can tell.
-constexpr std::uint64_t kWorkspaceBytes = std::uint64_t{16} << 20;
-
-/// Each weight begins at a multiple of this and has some bytes to spare.
-constexpr std::uint64_t kWeightAlignment = 512;
-
-// ---- weights
-// -------------------------------------------------------------------------------------
-
-/// Vectors are f32 there. Tables of embeddings stay on the host, which picks rows of them.
-std::uint64_t device_bytes(const Weight& weight) {
-  if (weight.name.ends_with("embed_tokens.weight")) return 0;
-  const std::uint64_t elements = static_cast<std::uint64_t>(num_elements(weight.shape));
-  const std::uint64_t size = size_of(weight.shape.size() == 1 ? DType::f32 : weight.dtype);
-  return (elements * size + kWeightAlignment) / kWeightAlignment * kWeightAlignment;
-}
-
-std::uint64_t device_bytes(const std::vector<Weight>& weights, const std::string& prefix) {
-  std::uint64_t bytes = 0;
-  for (const Weight& weight : weights)
-    bytes += weight.name.starts_with(prefix) ? device_bytes(weight) : 0;
-  return bytes;
-}
-
-void set_layers(DeviceStage& stage, const std::vector<Weight>& weights, std::string_view prefix,
+void set_layers(DeviceStage& stage, const DeviceWeights& weights, std::string_view prefix,
                 std::int64_t layers) {
   stage.layers = layers;
+  stage.scratch_bytes = weights.scratch_bytes(prefix);
   for (std::int64_t i = 0; i < layers; ++i) {
-    const std::uint64_t bytes =
-        device_bytes(weights, std::string(prefix) + std::to_string(i) + ".");
+    const std::uint64_t bytes = weights.bytes(std::string(prefix) + std::to_string(i) + ".");
     stage.layer_bytes = std::max(stage.layer_bytes, bytes);
     stage.layers_bytes += bytes;
   }
 }
 
-// ---- computing in f32
-// ----------------------------------------------------------------------------
-
-/// Layers with a bias, or with weights of another type than the run's, are computed in f32: copies
-/// of their weights, of which the pool keeps one of each size.
-std::uint64_t widened_bytes(const std::vector<Weight>& weights, const std::string& prefix,
-                            DType dtype) {
-  std::set<std::string> biased;
-  for (const Weight& weight : weights) {
-    if (weight.name.ends_with(".bias"))
-      biased.insert(weight.name.substr(0, weight.name.size() - 4));
-  }
-  std::set<std::uint64_t> sizes;
-  for (const Weight& weight : weights) {
-    const bool matrix = weight.shape.size() > 1 && device_bytes(weight) > 0;
-    if (!matrix || weight.dtype == DType::f32 || !weight.name.starts_with(prefix)) continue;
-    const bool has_bias = biased.contains(weight.name.substr(0, weight.name.rfind('.') + 1));
-    if (weight.dtype != dtype || (has_bias && weight.shape.size() == 2))
-      sizes.insert(static_cast<std::uint64_t>(num_elements(weight.shape)) * size_of(DType::f32));
-  }
-  const std::uint64_t sum = std::accumulate(sizes.begin(), sizes.end(), std::uint64_t{0});
-  return sum + sum / 8;
-}
-
-/// Whether bf16 activations meet weights of another type, and are widened beside them.
-bool widens_activations(const std::vector<Weight>& weights, DType dtype) {
-  return dtype != DType::f32 && std::ranges::any_of(weights, [&](const Weight& weight) {
-           return weight.shape.size() > 1 && weight.dtype != dtype;
-         });
-}
-
 // ---- activations
 // ---------------------------------------------------------------------------------
+
+/// Codes of a layer's input and their scales, sums of its result, in each of the two widths.
+std::uint64_t integer_bytes(std::int64_t tokens, std::int64_t widths) {
+  const std::int64_t scales = 2 * static_cast<std::int64_t>(sizeof(float));
+  return static_cast<std::uint64_t>(tokens * (widths * (1 + 4) + scales));
+}
 
 /// The pool keeps what it has, by size: while the feed-forward layer holds four tensors of its
 /// width, those of attention are still there. Blocks are up to an eighth larger than asked for.
 std::uint64_t block_bytes(std::int64_t tokens, std::int64_t hidden, std::int64_t attention,
-                          std::int64_t ffn, DType dtype, bool widens) {
+                          std::int64_t ffn, DType dtype, const DeviceWeights& weights) {
   constexpr std::uint64_t kSmallTensors = std::uint64_t{512} << 10;  // vectors, tables, masks
   // x, normed, q, k, v, and of one of these: normed, two products, rotated.
   const std::int64_t widths = 2 * hidden + 7 * attention + 4 * ffn;
   const std::uint64_t bytes = static_cast<std::uint64_t>(tokens * widths) * size_of(dtype);
   // Input and result of a layer, in each of the two widths.
-  const std::int64_t wide = widens ? 2 * (hidden + ffn) : 0;
-  const std::uint64_t all = bytes + static_cast<std::uint64_t>(tokens * wide) * size_of(DType::f32);
+  const std::int64_t wide = weights.widens_activations() ? 2 * (hidden + ffn) : 0;
+  const std::uint64_t all = bytes +
+                            static_cast<std::uint64_t>(tokens * wide) * size_of(DType::f32) +
+                            (weights.has_int8() ? integer_bytes(tokens, hidden + ffn) : 0);
   return all + all / 8 + kSmallTensors;
 }
 
@@ -118,44 +71,42 @@ std::uint64_t decoder_bytes(const VaeConfig& config, const PlanRequest& request,
 // --------------------------------------------------------------------------------------
 
 DeviceStage plan_text_encoder(const MinistralConfig& config, const WeightFiles& files,
-                              const PlanRequest& request) {
-  const std::vector<Weight> all = files.all();
+                              const PlanRequest& request, const DeviceHabits& habits) {
+  const DeviceWeights weights(files.all(), request.dtype, Quantization::none, habits);
   const std::string prefix = TextEncoder::layer_prefix(files);
   DeviceStage stage;
   stage.name = "text_encoder";
   stage.activation_bytes =
-      widened_bytes(all, prefix, request.dtype) +
-      block_bytes(request.text_tokens, config.hidden_size,
-                  config.num_attention_heads * config.head_dim, config.intermediate_size,
-                  request.dtype, widens_activations(all, request.dtype));
-  set_layers(stage, all, prefix, TextEncoder::layers_used(config));
+      weights.copied_bytes(prefix) + block_bytes(request.text_tokens, config.hidden_size,
+                                                 config.num_attention_heads * config.head_dim,
+                                                 config.intermediate_size, request.dtype, weights);
+  set_layers(stage, weights, prefix, TextEncoder::layers_used(config));
   return stage;
 }
 
 DeviceStage plan_transformer(const TransformerConfig& config, const WeightFiles& files,
-                             const PlanRequest& request, std::int64_t tokens) {
-  const std::vector<Weight> all = files.all();
+                             const PlanRequest& request, std::int64_t tokens,
+                             const DeviceHabits& habits) {
+  const DeviceWeights weights(files.all(), request.dtype, request.transformer_quantization, habits);
   DeviceStage stage;
   stage.name = "transformer";
   stage.activation_bytes =
-      widened_bytes(all, "", request.dtype) +
-      block_bytes(tokens, config.hidden_size, config.hidden_size, config.ffn_hidden_size,
-                  request.dtype, widens_activations(all, request.dtype));
-  set_layers(stage, all, Transformer::kLayerPrefix, config.num_layers);
-  stage.fixed_bytes = device_bytes(all, "") - stage.layers_bytes;
+      weights.copied_bytes("") + block_bytes(tokens, config.hidden_size, config.hidden_size,
+                                             config.ffn_hidden_size, request.dtype, weights);
+  set_layers(stage, weights, Transformer::kLayerPrefix, config.num_layers);
+  stage.fixed_bytes = weights.bytes("") - stage.layers_bytes;
   return stage;
 }
 
 DeviceStage plan_vae(const VaeConfig& config, const WeightFiles& files, const PlanRequest& request,
-                     std::int64_t h, std::int64_t w) {
-  const std::vector<Weight> all = files.all();
+                     std::int64_t h, std::int64_t w, const DeviceHabits& habits) {
+  const DeviceWeights weights(files.all(), request.dtype, Quantization::none, habits);
   DeviceStage stage;
   stage.name = "vae";
-  stage.whole_activation_bytes =
-      widened_bytes(all, "decoder.", request.dtype) +
-      decoder_bytes(config, request, h, w, widens_activations(all, request.dtype));
+  stage.whole_activation_bytes = weights.copied_bytes("decoder.") +
+                                 decoder_bytes(config, request, h, w, weights.widens_activations());
   stage.activation_bytes = stage.whole_activation_bytes;
-  stage.fixed_bytes = device_bytes(all, "decoder.") + device_bytes(all, "post_quant_conv.");
+  stage.fixed_bytes = weights.bytes("decoder.") + weights.bytes("post_quant_conv.");
   return stage;
 }
 
@@ -177,7 +128,8 @@ std::string gib(std::uint64_t bytes) {
 
 std::uint64_t DeviceStage::resident_bytes() const {
   constexpr std::uint64_t kBuffers = 2;
-  return streams ? fixed_bytes + std::min(kBuffers * layer_bytes, layers_bytes) : weight_bytes();
+  return streams ? fixed_bytes + kBuffers * (layer_bytes + scratch_bytes)
+                 : weight_bytes() + scratch_bytes;
 }
 
 const DeviceStage& DevicePlan::stage(std::string_view name) const {
@@ -191,6 +143,7 @@ std::uint64_t DevicePlan::stage_bytes(const DeviceStage& stage) const {
   if (keeps_all) {
     weights = 0;
     for (const DeviceStage& other : stages) weights += other.weight_bytes();
+    weights += stage.scratch_bytes;
   }
   return workspace_bytes + stage.activation_bytes + weights;
 }
@@ -203,17 +156,17 @@ std::uint64_t DevicePlan::peak_bytes() const {
 
 DevicePlan plan_device(const ModelConfigs& configs, const ModelWeights& weights,
                        const PlanRequest& request, const std::string& offload,
-                       std::uint64_t limit_bytes) {
+                       std::uint64_t limit_bytes, const DeviceHabits& habits) {
   const std::int64_t h = request.height_px / configs.vae.spatial_factor;
   const std::int64_t w = request.width_px / configs.vae.spatial_factor;
   DevicePlan plan;
   plan.limit_bytes =
       request.limit_bytes == 0 ? limit_bytes : std::min(request.limit_bytes, limit_bytes);
-  plan.workspace_bytes = kWorkspaceBytes;
-  plan.stages = {plan_text_encoder(configs.text_encoder, weights.text_encoder, request),
+  plan.workspace_bytes = habits.workspace_bytes;
+  plan.stages = {plan_text_encoder(configs.text_encoder, weights.text_encoder, request, habits),
                  plan_transformer(configs.transformer, weights.transformer, request,
-                                  request.batch_rows * (h * w + request.text_tokens)),
-                 plan_vae(configs.vae, weights.vae, request, h, w)};
+                                  request.batch_rows * (h * w + request.text_tokens), habits),
+                 plan_vae(configs.vae, weights.vae, request, h, w, habits)};
   plan.keeps_all = true;
   plan.keeps_all =
       offload == "none" || (offload == "auto" && plan.peak_bytes() <= plan.limit_bytes);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/registry.h"
 #include "pipeline/memory_plan.h"
 
 namespace ernie_image {
@@ -18,6 +19,7 @@ struct DeviceStage {
   std::uint64_t fixed_bytes = 0;             ///< weights that are in no layer
   std::uint64_t layer_bytes = 0;             ///< of the largest layer
   std::uint64_t layers_bytes = 0;
+  std::uint64_t scratch_bytes = 0;  ///< while a weight is brought into its form
   std::int64_t layers = 0;
   bool streams = false;
   bool fits = true;
@@ -38,10 +40,11 @@ struct DevicePlan {
   std::uint64_t peak_bytes() const;
 };
 
-/// `offload` as LoadOptions has it.
+/// `offload` as LoadOptions has it; `limit_bytes` is what this program holds there and what is
+/// free.
 DevicePlan plan_device(const ModelConfigs& configs, const ModelWeights& weights,
                        const PlanRequest& request, const std::string& offload,
-                       std::uint64_t limit_bytes);
+                       std::uint64_t limit_bytes, const DeviceHabits& habits);
 
 /// Throws Error(out_of_memory) with the numbers and what would make it fit.
 void require_device_fit(const DevicePlan& plan, const std::string& device);

@@ -321,8 +321,9 @@ CheckedPlan Pipeline::State::checked_plan(const Request& request) const {
     require_fit(checked.memory);
     return checked;
   }
-  DevicePlan device_plan = plan_device(model.configs, model.weights, memory, offload,
-                                       device->free_bytes + device->held_bytes);
+  DevicePlan device_plan =
+      plan_device(model.configs, model.weights, memory, offload,
+                  device->free_bytes + device->held_bytes, device_habits(backend->name()));
   require_device_fit(device_plan, backend->name());
   const std::uint64_t decode_limit = device_decode_limit(device_plan, model.configs.vae, memory);
   memory.limit_bytes = 0;  // the host's pages of the files come and go as it likes

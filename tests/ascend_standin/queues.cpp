@@ -11,6 +11,7 @@ namespace {
 struct Event {
   std::uint64_t recorded = 0;
   std::uint64_t passed = 0;
+  std::chrono::steady_clock::time_point passed_at;
   Clock clock;
 };
 using SharedEvent = std::shared_ptr<Event>;  // queued work may outlive the handle
@@ -151,6 +152,7 @@ aclError aclrtRecordEvent(aclrtEvent handle, aclrtStream stream) {
   return enqueue(stream, "aclrtRecordEvent", {}, [event, mark] {
     const std::lock_guard lock(machine().mutex);
     event->passed = mark;
+    event->passed_at = std::chrono::steady_clock::now();
     machine().changed.notify_all();
   });
 }
@@ -178,6 +180,19 @@ aclError aclrtSynchronizeEvent(aclrtEvent handle) {
   const Clock clock = event->clock;
   machine().changed.wait(lock, [&] { return event->passed >= mark; });
   machine().order.host_waits(clock);
+  return 0;
+}
+
+aclError aclrtEventElapsedTime(float* milliseconds, aclrtEvent begin, aclrtEvent end) {
+  if (const int status = enter("aclrtEventElapsedTime")) return status;
+  const SharedEvent first = event_of(begin), last = event_of(end);
+  const std::lock_guard lock(machine().mutex);
+  for (const SharedEvent& event : {first, last}) {
+    if (event->recorded == 0 || event->passed < event->recorded)
+      return fail(kInvalidParameter, "aclrtEventElapsedTime of an event that has not passed");
+  }
+  *milliseconds =
+      std::chrono::duration<float, std::milli>(last->passed_at - first->passed_at).count();
   return 0;
 }
 

@@ -127,7 +127,7 @@ TEST_F(AscendAttentionRules, ADenseMaskAlwaysHasARowForEachQuery) {
   EXPECT_EQ(lengths.tensor().shape(), (Shape{2, 1, 5, 7}));
   const DenseMask causal(*stream, {AttentionMask::Kind::causal, {}}, 2, 5, 7);
   EXPECT_EQ(causal.tensor().shape(), (Shape{1, 1, 5, 7}));
-  const Tensor mask = download(*stream, lengths.tensor());
+  const Tensor mask = stream->download(lengths.tensor());
   for (std::int64_t i = 0; i < mask.size(); ++i) {
     const std::int64_t length = i < 35 ? 3 : 7;
     EXPECT_EQ(mask.data<std::uint8_t>()[i], i % 7 >= length ? 1 : 0) << i;  // 1 hides

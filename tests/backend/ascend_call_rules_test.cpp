@@ -33,7 +33,7 @@ class AscendCallRules : public AscendRules {
   }
 
   aclnnStatus launch(const SiluCall& call, void* memory, std::uint64_t bytes) {
-    return cann().Silu.launch(memory, bytes, call.executor, stream->queue().get());
+    return cann().Silu.launch(memory, bytes, call.executor, stream->queue().handle());
   }
   /// So that no executor is left.
   void finish(const SiluCall& call) { EXPECT_EQ(launch(call, workspace.bytes(), call.bytes), 0); }
@@ -48,7 +48,7 @@ TEST_F(AscendCallRules, AnExecutorWorksOnceAndForItsOwnOperation) {
   ASSERT_EQ(call.status, 0);
   EXPECT_TRUE(fails(
       "is that of aclnnSilu",
-      cann().Mul.launch(workspace.bytes(), call.bytes, call.executor, stream->queue().get())));
+      cann().Mul.launch(workspace.bytes(), call.bytes, call.executor, stream->queue().handle())));
   finish(call);
   EXPECT_TRUE(fails("used before", launch(call, workspace.bytes(), call.bytes)));
 }
@@ -106,7 +106,7 @@ TEST_F(AscendCallRules, AWorkspaceIsWrittenOver) {
   const Tensor kept = filled(DType::f32, {8192});
   const SiluCall call(x, y);
   EXPECT_EQ(launch(call, kept.bytes(), call.bytes), 0);
-  EXPECT_NE(download(*stream, kept).data<float>()[0], 0.0f);
+  EXPECT_NE(stream->download(kept).data<float>()[0], 0.0f);
 }
 
 // ---- descriptors -------------------------------------------------------------------------------
@@ -116,8 +116,8 @@ TEST_F(AscendCallRules, TensorsMustLiveUntilPhaseTwoAndNoLonger) {
   const std::uint64_t bytes = call->bytes;
   aclOpExecutor* const executor = call->executor;
   call.reset();
-  EXPECT_TRUE(fails("destroyed between",
-                    cann().Silu.launch(workspace.bytes(), bytes, executor, stream->queue().get())));
+  EXPECT_TRUE(fails("destroyed between", cann().Silu.launch(workspace.bytes(), bytes, executor,
+                                                            stream->queue().handle())));
   STANDIN(standin_hold)(1);
   { finish(SiluCall(x, y)); }
   STANDIN(standin_hold)(0);

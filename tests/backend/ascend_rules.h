@@ -11,10 +11,14 @@
 
 #include "ascend_standin/machine.h"
 #include "backend/ascend/call.h"
-#include "backend/ascend/upload.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image::ascend {
+
+using card::DeviceBlock;
+using card::Event;
+using card::PinnedBlock;
+using card::Queue;
 
 template <typename Function>
 Function* standin_function(const char* name) {
@@ -38,9 +42,9 @@ class AscendRules : public testing::Test {
   }
 
   Tensor filled(DType dtype, const Shape& shape) {
-    return upload(*stream, round_to(Tensor::host(DType::f32, shape), dtype));
+    return stream->upload(round_to(Tensor::host(DType::f32, shape), dtype));
   }
-  Tensor bools(const Shape& shape) { return upload(*stream, Tensor::host(DType::boolean, shape)); }
+  Tensor bools(const Shape& shape) { return stream->upload(Tensor::host(DType::boolean, shape)); }
 
   /// Whether the call is refused, with these words.
   template <typename Call>

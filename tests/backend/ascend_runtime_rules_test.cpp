@@ -16,7 +16,7 @@ class AscendRuntimeRules : public AscendRules {
  protected:
   aclError copy_to_device(const Tensor& target, const void* source, const Queue& queue) {
     return cann().aclrtMemcpyAsync(target.bytes(), target.size_bytes(), source, target.size_bytes(),
-                                   ACL_MEMCPY_HOST_TO_DEVICE, queue.get());
+                                   ACL_MEMCPY_HOST_TO_DEVICE, queue.handle());
   }
 };
 
@@ -161,10 +161,10 @@ TEST_F(AscendRuntimeRules, CopiesOfTheWrongSideOrSizeAreRefused) {
 }
 
 TEST_F(AscendRuntimeRules, AQueuedCopyFromHostToHostIsRefused) {
-  PinnedBlock a(64), b(64);
+  PinnedBlock a(stream->device(), 64), b(stream->device(), 64);
   EXPECT_TRUE(fails("neither side is the device",
                     cann().aclrtMemcpyAsync(a.data(), 64, b.data(), 64, aclrtMemcpyKind{},
-                                            stream->queue().get())));
+                                            stream->queue().handle())));
 }
 
 TEST_F(AscendRuntimeRules, ACopyWithoutWaitingReadsWhatIsNotThereYetAndIsFound) {
@@ -177,14 +177,14 @@ TEST_F(AscendRuntimeRules, ACopyWithoutWaitingReadsWhatIsNotThereYetAndIsFound) 
   ASSERT_EQ(cann().aclrtMemcpy(values, 16, y.bytes(), 16, ACL_MEMCPY_DEVICE_TO_HOST), 0);
   EXPECT_TRUE(std::isnan(values[0]));
   STANDIN(standin_hold)(0);
-  EXPECT_TRUE(refused("without waiting for the aclnnSilu", [&] { download(*stream, y); }));
+  EXPECT_TRUE(refused("without waiting for the aclnnSilu", [&] { stream->download(y); }));
   STANDIN(standin_forget_violations)();
-  EXPECT_EQ(download(*stream, y).data<float>()[0], 0.0f);
+  EXPECT_EQ(stream->download(y).data<float>()[0], 0.0f);
 }
 
 TEST_F(AscendRuntimeRules, ACopyFromPinnedMemoryIsDeferred) {
   const Tensor target = stream->empty(DType::f32, {16});
-  PinnedBlock pinned(64);
+  PinnedBlock pinned(stream->device(), 64);
   std::memset(pinned.data(), 1, 64);
   STANDIN(standin_hold)(1);
   ASSERT_EQ(copy_to_device(target, pinned.data(), stream->queue()), 0);
@@ -201,11 +201,11 @@ TEST_F(AscendRuntimeRules, ACopyFromOrdinaryMemoryComesBackWhenItIsDone) {
   std::vector<float> host(16, 3.0f);
   ASSERT_EQ(copy_to_device(target, host.data(), stream->queue()), 0);
   host.assign(16, 4.0f);  // no harm
-  EXPECT_EQ(download(*stream, target).data<float>()[15], 3.0f);
+  EXPECT_EQ(stream->download(target).data<float>()[15], 3.0f);
 }
 
 TEST_F(AscendRuntimeRules, APinnedBufferChangedTooEarlyIsFound) {
-  PinnedBlock pinned(64);
+  PinnedBlock pinned(stream->device(), 64);
   std::memset(pinned.data(), 1, 64);
   const Tensor target = stream->empty(DType::f32, {16});
   STANDIN(standin_hold)(1);
@@ -217,7 +217,7 @@ TEST_F(AscendRuntimeRules, APinnedBufferChangedTooEarlyIsFound) {
 
 TEST_F(AscendRuntimeRules, PinnedMemoryFreedBeforeItsCopyRanIsFound) {
   const Tensor target = stream->empty(DType::f32, {16});
-  PinnedBlock pinned(64);
+  PinnedBlock pinned(stream->device(), 64);
   std::memset(pinned.data(), 1, 64);
   STANDIN(standin_hold)(1);
   ASSERT_EQ(copy_to_device(target, pinned.data(), stream->queue()), 0);
@@ -233,8 +233,8 @@ TEST_F(AscendRuntimeRules, QueuesAreOrderedByEventsOnly) {
   const Tensor x = filled(DType::f32, {4});
   const Tensor y = stream->empty(DType::f32, {4});
   stream->call(cann().Silu, x, y);
-  const Queue other;
-  PinnedBlock pinned(16);
+  const Queue other(stream->device());
+  PinnedBlock pinned(stream->device(), 16);
   std::memset(pinned.data(), 0, 16);
   ASSERT_EQ(copy_to_device(y, pinned.data(), other), 0);
   EXPECT_TRUE(refused("no event orders them", [&] { other.synchronize(); }));
@@ -246,19 +246,32 @@ TEST_F(AscendRuntimeRules, AnEventOrdersTwoQueues) {
   const Tensor x = filled(DType::f32, {4});
   const Tensor y = stream->empty(DType::f32, {4});
   stream->call(cann().Silu, x, y);
-  const Queue other;
-  Event done;
+  const Queue other(stream->device());
+  Event done(stream->device());
   done.record(stream->queue());
   done.hold(other);
-  PinnedBlock pinned(16);
+  PinnedBlock pinned(stream->device(), 16);
   std::memset(pinned.data(), 0, 16);
   ASSERT_EQ(copy_to_device(y, pinned.data(), other), 0);
   EXPECT_NO_THROW(other.synchronize());
 }
 
+TEST_F(AscendRuntimeRules, EventsKnowTheirTimeOnceTheyHavePassed) {
+  Event begin(stream->device()), end(stream->device());
+  begin.record(stream->queue());
+  stream->queue().synchronize();
+  STANDIN(standin_hold)(1);
+  end.record(stream->queue());
+  EXPECT_TRUE(refused("has not passed", [&] { end.seconds_since(begin); }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  STANDIN(standin_hold)(0);
+  end.synchronize();
+  EXPECT_GE(end.seconds_since(begin), 0.005);
+}
+
 TEST_F(AscendRuntimeRules, AQueueDestroyedBeforeItsWorkRanIsFound) {
   const Tensor target = stream->empty(DType::f32, {16});
-  PinnedBlock pinned(64);
+  PinnedBlock pinned(stream->device(), 64);
   std::memset(pinned.data(), 1, 64);
   void* queue = nullptr;
   ASSERT_EQ(cann().aclrtCreateStream(&queue), 0);
@@ -277,7 +290,7 @@ TEST_F(AscendRuntimeRules, AQueueAndMemoryOfAnotherDeviceAreRefused) {
   void* queue = nullptr;
   ASSERT_EQ(cann().aclrtCreateStream(&queue), 0);
   ASSERT_EQ(cann().aclrtSetDevice(0), 0);
-  PinnedBlock pinned(16);
+  PinnedBlock pinned(stream->device(), 16);
   std::memset(pinned.data(), 0, 16);
   EXPECT_TRUE(fails("another device", cann().aclrtMemcpyAsync(x.bytes(), 16, pinned.data(), 16,
                                                               ACL_MEMCPY_HOST_TO_DEVICE, queue)));
@@ -291,6 +304,14 @@ TEST_F(AscendRuntimeRules, AQueueAndMemoryOfAnotherDeviceAreRefused) {
 
 // ---- what the backend does about it
 // --------------------------------------------------------------
+
+TEST_F(AscendRuntimeRules, QuantisedWeightsAreRefused) {
+  const auto ops = make_ascend_backend();
+  const Tensor w = Tensor::host(DType::f32, {4, 4});
+  const Weight weight = {"w", DType::f32, w.shape(), w.bytes(), nullptr};
+  EXPECT_TRUE(
+      refused("quantised", [&] { ops->prepare(weight, WeightUse::linear, Quantization::int8); }));
+}
 
 TEST_F(AscendRuntimeRules, AFaultOfTheQueueIsAnErrorAndNotForgotten) {
   STANDIN(standin_fail)("aclrtSynchronizeStream", 1, 507015);

@@ -1,36 +1,20 @@
-// The CUDA backend beyond single operations: quantised layers, recorded steps, which weights are on
-// the card when. Runs on the processor (tests/cuda_host), whose books count memory, or on a card.
-#include <dlfcn.h>
+// The CUDA backend beyond single operations and what all cards do: quantised layers, recorded
+// steps. Runs on the processor (tests/cuda_host), whose books count memory, or on a card.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
-#include <random>
 #include <string>
 #include <vector>
 
+#include "backend/card_network.h"
 #include "backend/cuda_loader.h"
 #include "core/packed_weight.h"
-#include "cuda_host/books.h"
 #include "ernie_image/error.h"
-#include "verify/oracle.h"
 
 namespace ernie_image {
 namespace {
-
-Tensor random_tensor(Shape shape, float magnitude, unsigned seed) {
-  Tensor tensor = Tensor::host(DType::f32, std::move(shape));
-  std::mt19937 generator(seed);
-  std::uniform_real_distribution<float> uniform(-magnitude, magnitude);
-  for (float& value : tensor.span<float>()) value = uniform(generator);
-  return tensor;
-}
-
-Weight weight_of(const std::string& name, const Tensor& values) {
-  return {name, values.dtype(), values.shape(), values.bytes(), std::make_shared<Tensor>(values)};
-}
 
 Weight packed(WeightFormat format, const Tensor& values) {
   const PackedLayout layout(format, values.shape());
@@ -42,17 +26,6 @@ Weight packed(WeightFormat format, const Tensor& values) {
   }
   return {"packed", DType::i8, values.shape(),     records->bytes(),
           records,  format,    layout.size_bytes()};
-}
-
-double nmse(const Tensor& actual, const Tensor& expected) {
-  const Tensor a = to_float(actual), e = to_float(expected);
-  double error = 0, square = 0;
-  for (std::int64_t i = 0; i < e.size(); ++i) {
-    const double difference = double{a.data<float>()[i]} - e.data<float>()[i];
-    error += difference * difference;
-    square += double{e.data<float>()[i]} * e.data<float>()[i];
-  }
-  return error / square;
 }
 
 class CudaBackend : public testing::Test {
@@ -147,13 +120,6 @@ TEST_F(CudaBackend, PackedBytesOfAnotherSizeAreRefused) {
 
 // ---- recorded steps --------------------------------------------------------------------------
 
-CudaHostBooks* books() {
-  const char* const path = std::getenv("ERNIE_IMAGE_CUDA_LIBRARY");
-  void* const library = path == nullptr ? nullptr : dlopen(path, RTLD_NOW | RTLD_NOLOAD);
-  void* const symbol = library == nullptr ? nullptr : dlsym(library, "cuda_host_books");
-  return symbol == nullptr ? nullptr : reinterpret_cast<CudaHostBooks* (*)()>(symbol)();
-}
-
 /// y = silu(x w^T + c), with temporaries.
 struct RepeatedStep {
   explicit RepeatedStep(Backend& backend)
@@ -185,7 +151,7 @@ struct RepeatedStep {
 
 TEST_F(CudaBackend, ARepeatedStepIsRecordedOnceAndReplayedWithNewInputs) {
   const auto ops = make_cuda_backend({});
-  const std::uint64_t launches = books() == nullptr ? 0 : books()->graph_launches;
+  const std::uint64_t launches = shim_books() == nullptr ? 0 : shim_books()->graph_launches;
   RepeatedStep step(*ops);
   for (unsigned call = 0; call < 5; ++call) {
     const Tensor x = random_tensor({5, 24}, 1, 100 + call);
@@ -195,8 +161,8 @@ TEST_F(CudaBackend, ARepeatedStepIsRecordedOnceAndReplayedWithNewInputs) {
     ops->release_cache();
   }
   EXPECT_EQ(step.evaluations, 2);  // one as it is, one recorded
-  if (books() != nullptr) {
-    EXPECT_EQ(books()->graph_launches - launches, 4u);
+  if (shim_books() != nullptr) {
+    EXPECT_EQ(shim_books()->graph_launches - launches, 4u);
   }
   ops->end_stage();
   const Tensor x = random_tensor({5, 24}, 1, 200);
@@ -231,157 +197,31 @@ TEST_F(CudaBackend, StepsWithOtherShapesOrConstantsAreOthers) {
 }
 
 // ---- memory ----------------------------------------------------------------------------------
+// Beyond what holds for all cards: card_memory_test.cpp.
 
-constexpr std::int64_t kWidth = 256;
-constexpr int kLayers = 6;
-constexpr std::uint64_t kLayerBytes = 2 * kWidth * kWidth * sizeof(float);
-/// Activations, alignment.
-constexpr std::uint64_t kSlack = std::uint64_t{128} << 10;
-
-Tensor layer_values(int layer) {
-  return random_tensor({kWidth, kWidth}, 0.1f, 7 + static_cast<unsigned>(layer));
-}
-
-Tensor network_input() { return random_tensor({3, kWidth}, 3, 9); }
-
-/// Two matrices a layer, named as a checkpoint names them.
-class Network {
- public:
-  Network(Backend& ops, const std::string& prefix, Quantization quantization = Quantization::none)
-      : ops_(ops) {
-    for (int layer = 0; layer < kLayers; ++layer) {
-      for (const char* name : {"a", "b"}) {
-        const std::string full = prefix + "layers." + std::to_string(layer) + "." + name;
-        const Tensor values = layer_values(layer);
-        weights_.push_back(
-            ops.prepare(weight_of(full + ".weight", values), WeightUse::linear, quantization));
-      }
-    }
-  }
-
-  Tensor run() const {
-    Tensor x = ops_.upload(network_input());
-    for (const WeightHandle& weight : weights_) x = ops_.linear(x, *weight);
-    return ops_.download(x);
-  }
-
- private:
-  Backend& ops_;
-  std::vector<WeightHandle> weights_;
-};
-
-class CudaMemory : public testing::Test {
- protected:
-  void SetUp() override {
-    if (cuda_info().cards.empty() || books() == nullptr)
-      GTEST_SKIP() << "the books are the stand-in's";
-    capacity_ = books()->capacity_bytes;
-    at_start_ = books()->bytes_in_use;
-    books()->peak_bytes = at_start_;
-  }
-  void TearDown() override {
-    if (books() != nullptr) books()->capacity_bytes = capacity_;
-  }
-  std::uint64_t in_use() const { return books()->bytes_in_use - at_start_; }
-  std::uint64_t peak() const { return books()->peak_bytes - at_start_; }
-  void set_capacity(std::uint64_t bytes) { books()->capacity_bytes = at_start_ + bytes; }
-
-  static void expect_right(const Tensor& actual, double limit = 1e-10) {
-    Tensor expected = network_input();
-    for (int i = 0; i < 2 * kLayers; ++i) expected = oracle::linear(expected, layer_values(i / 2));
-    EXPECT_LT(nmse(actual, expected), limit);
-  }
-
- private:
-  std::uint64_t capacity_ = 0, at_start_ = 0;
-};
-
-TEST_F(CudaMemory, WithoutOffloadEverythingStays) {
-  const auto ops = make_cuda_backend({.offload = "none"});
-  const Network network(*ops, "");
-  EXPECT_LT(in_use(), kSlack);  // nothing goes up before it is used
-  expect_right(network.run());
-  ops->end_stage();
-  EXPECT_GE(in_use(), kLayers * kLayerBytes);
-}
-
-TEST_F(CudaMemory, AStageLeavesWhenItIsDone) {
-  const auto ops = make_cuda_backend({.offload = "encoder"});
-  const Network encoder(*ops, "model."), transformer(*ops, "");
-  for (const Network* network : {&encoder, &transformer, &encoder}) {
-    expect_right(network->run());
-    ops->end_stage();
-    ops->release_cache();
-    EXPECT_LT(in_use(), kSlack);
-  }
-  EXPECT_LT(peak(), kLayers * kLayerBytes + kSlack);
-}
-
-TEST_F(CudaMemory, LayersAreStreamedThroughTwoBuffers) {
+TEST_F(CudaBackend, StreamedLayersMayBeQuantisedOnTheWay) {
   const auto ops = make_cuda_backend({.offload = "layers"});
-  const Network network(*ops, "");
-  for (int step = 0; step < 5; ++step) expect_right(network.run());
-  EXPECT_GE(peak(), 2 * kLayerBytes);
-  EXPECT_LT(peak(), 2 * kLayerBytes + kSlack);
-}
-
-TEST_F(CudaMemory, StreamedLayersMayBeQuantisedOnTheWay) {
-  const auto ops = make_cuda_backend({.offload = "layers"});
+  auto counted = cuda_books();
+  if (!counted) GTEST_SKIP() << "the books are the stand-in's";
+  const CountedCard card(std::move(*counted));
   const Network network(*ops, "", Quantization::int8);
-  expect_right(network.run(), 1e-2);
+  expect_network_right(network.run(), 1e-2);
   // Codes, and one matrix as the file has it while it is rounded.
-  EXPECT_LT(peak(), 2 * (kLayerBytes / 4 + kLayerBytes / 2) + kSlack);
+  EXPECT_LT(card.peak(), 2 * (kLayerBytes / 4 + kLayerBytes / 2) + kSlackBytes);
 }
 
-TEST_F(CudaMemory, AutomaticKeepsWhatFitsAndStreamsWhatDoesNot) {
-  set_capacity(2 * kLayers * kLayerBytes);
-  {
-    const auto ops = make_cuda_backend({});
-    const Network network(*ops, "");
-    expect_right(network.run());
-    EXPECT_GE(in_use(), kLayers * kLayerBytes);
-  }
-  set_capacity(kLayers * kLayerBytes);
-  const auto ops = make_cuda_backend({});
-  const Network network(*ops, "");
-  expect_right(network.run());
-  EXPECT_LT(in_use(), 2 * kLayerBytes + kSlack);
-}
-
-TEST_F(CudaMemory, AStepWithStreamedLayersIsNotRecorded) {
+TEST_F(CudaBackend, AStepWithStreamedLayersIsNotRecorded) {
   const auto ops = make_cuda_backend({.offload = "layers"});
-  const std::uint64_t launches = books()->graph_launches;
+  if (shim_books() == nullptr) GTEST_SKIP() << "the books are the stand-in's";
+  const std::uint64_t launches = shim_books()->graph_launches;
   const Network network(*ops, "");
   for (int call = 0; call < 4; ++call) {
     ops->repeat({}, {}, [&](std::span<const Tensor>) {
-      expect_right(network.run());
+      expect_network_right(network.run());
       return Tensor();
     });
   }
-  EXPECT_EQ(books()->graph_launches, launches);
-}
-
-TEST_F(CudaMemory, WithoutOffloadFullMemoryIsAnError) {
-  set_capacity(kLayers * kLayerBytes / 2);
-  const auto ops = make_cuda_backend({.offload = "none"});
-  const Network network(*ops, "");
-  try {
-    network.run();
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::out_of_memory);
-  }
-}
-
-TEST_F(CudaMemory, EverythingIsGivenBack) {
-  { Network(*make_cuda_backend({}), "").run(); }
-  EXPECT_EQ(in_use(), 0u);
-}
-
-TEST_F(CudaBackend, UnknownOptionsAndCardsAreErrors) {
-  EXPECT_THROW(make_cuda_backend({.device = 7000}), Error);
-  EXPECT_THROW(make_cuda_backend({.attention = "fast"}), Error);
-  EXPECT_THROW(make_cuda_backend({.offload = "some"}), Error);
+  EXPECT_EQ(shim_books()->graph_launches, launches);
 }
 
 }  // namespace

@@ -1,10 +1,12 @@
 // The calls of the CUDA runtime, on one card of ordinary memory. What is queued is done at once,
 // unless the stream records a graph.
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "books.h"
@@ -15,6 +17,10 @@ struct cuda_host_graph {
 };
 struct cuda_host_stream {
   cuda_host_graph* recording = nullptr;
+};
+struct cuda_host_event {
+  bool timed = false;
+  std::optional<std::chrono::steady_clock::time_point> passed;
 };
 
 namespace cuda_host {
@@ -133,16 +139,25 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return stream->recording == nullptr ? cudaSuccess : cudaErrorStreamCaptureUnsupported;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = new int(0);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  *event = new cuda_host_event{(flags & cudaEventDisableTiming) == 0, {}};
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  event->passed = std::chrono::steady_clock::now();
+  return cudaSuccess;
+}
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+  for (const cudaEvent_t event : {begin, end})
+    if (!event->timed || !event->passed) return cudaErrorInvalidResourceHandle;
+  *milliseconds = std::chrono::duration<float, std::milli>(*end->passed - *begin->passed).count();
+  return cudaSuccess;
+}
 
 cudaError_t cudaMemcpyAsync(void* target, const void* source, std::size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream) {

@@ -23,6 +23,7 @@
   X(aclError, aclrtRecordEvent, (aclrtEvent event, aclrtStream stream))                            \
   X(aclError, aclrtStreamWaitEvent, (aclrtStream stream, aclrtEvent event))                        \
   X(aclError, aclrtSynchronizeEvent, (aclrtEvent event))                                           \
+  X(aclError, aclrtEventElapsedTime, (float* milliseconds, aclrtEvent begin, aclrtEvent end))      \
   X(aclError, aclrtMalloc, (void** memory, std::size_t bytes, aclrtMemMallocPolicy policy))        \
   X(aclError, aclrtFree, (void* memory))                                                           \
   X(aclError, aclrtMallocHost, (void** memory, std::size_t bytes))                                 \

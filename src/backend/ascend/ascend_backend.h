@@ -12,7 +12,7 @@ namespace ernie_image {
 struct AscendOptions {
   int device = 0;
   std::string attention = "auto";  ///< auto, lengths, mask, composed: ascend/attention.h
-  std::string offload = "auto";    ///< auto, none, encoder, layers: ascend/weights.h
+  std::string offload = "auto";    ///< auto, none, encoder, layers: card/weights.h
 };
 
 /// Throws Error(not_found) without CANN or without that card, Error(invalid_argument) for an option

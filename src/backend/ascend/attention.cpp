@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "backend/ascend/operations.h"
-#include "backend/ascend/upload.h"
 
 namespace ernie_image::ascend {
 namespace {
@@ -34,7 +33,7 @@ DenseMask::DenseMask(Stream& stream, const AttentionMask& mask, std::int64_t bat
     std::fill(host.data<std::uint8_t>() + row * keys + visible,
               host.data<std::uint8_t>() + (row + 1) * keys, std::uint8_t{1});
   }
-  tensor_ = upload(stream, host);
+  tensor_ = stream.upload(host);
 }
 
 bool DenseMask::is(const AttentionMask& mask, std::int64_t batch, std::int64_t queries,

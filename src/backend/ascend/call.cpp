@@ -1,8 +1,5 @@
 #include "backend/ascend/call.h"
 
-#include "backend/ascend/upload.h"
-#include "ernie_image/error.h"
-
 namespace ernie_image::ascend {
 namespace {
 
@@ -60,39 +57,12 @@ std::string Held<Integers>::text(const Integers& integers) {
   return word(integers.present ? ernie_image::to_string(integers.values) : "none");
 }
 
-Stream::Stream(int device_index)
-    : device_(std::make_shared<Device>(device_index)),
-      queue_(std::make_shared<Queue>()),
-      memory_(std::make_shared<MemoryPool>(device_, queue_)),
-      staging_(std::make_unique<Staging>()) {}
-
-Stream::~Stream() {
-  // The workspace may still be in use.
-  if (device_->try_bind()) cann().aclrtSynchronizeStream(queue_->get());
-}
-
-Tensor Stream::empty(DType dtype, Shape shape) const {
-  std::size_t bytes = 0;
-  if (__builtin_mul_overflow(num_elements(shape), size_of(dtype), &bytes)) {
-    throw Error(ErrorKind::out_of_memory, name() + ": a tensor " + ernie_image::to_string(shape) +
-                                              " is larger than any memory");
-  }
-  std::shared_ptr<std::byte> block = memory_->allocate(bytes);
-  std::byte* const data = block.get();
-  return {dtype, std::move(shape), data, std::move(block)};
-}
-
-void Stream::begin_call() const {
-  if (cancel_ != nullptr) cancel_->throw_if_requested();
-  device_->bind();
-}
-
 void* Stream::workspace(std::uint64_t bytes) {
   if (bytes == 0) return nullptr;
   if (bytes > workspace_.bytes()) {
-    queue_->synchronize();  // queued work may be using the old one
-    workspace_ = DeviceBlock();
-    workspace_ = DeviceBlock(*device_, bytes);
+    queue().synchronize();  // queued work may be using the old one
+    workspace_ = card::DeviceBlock();
+    workspace_ = card::DeviceBlock(device(), bytes);
   }
   return workspace_.data();
 }

@@ -10,10 +10,9 @@
 #include <vector>
 
 #include "backend/ascend/device.h"
-#include "backend/ascend/memory.h"
 #include "backend/ascend/view.h"
+#include "backend/card/stream.h"
 #include "core/tensor.h"
-#include "ernie_image/cancel.h"
 
 namespace ernie_image::ascend {
 
@@ -115,26 +114,11 @@ struct Held<Integers> : IntegersObject {
   static std::string text(const Integers& integers);
 };
 
-class Staging;
-
-/// What operations are put into: a card, its compute queue, its memory.
-class Stream {
+/// A card's queue that takes operations.
+class Stream : public card::Stream {
  public:
-  explicit Stream(int device_index);
-  ~Stream();
-
-  const Device& device() const { return *device_; }
-  const Queue& queue() const { return *queue_; }
-  MemoryPool& memory() const { return *memory_; }
-  Staging& staging() const { return *staging_; }
-  std::shared_ptr<const Device> shared_device() const { return device_; }
-  std::shared_ptr<const Queue> shared_queue() const { return queue_; }
-  std::string name() const { return "ascend:" + std::to_string(device_->index()); }
-
-  void set_cancel_token(std::shared_ptr<const CancelToken> token) { cancel_ = std::move(token); }
-
-  /// Uninitialised device memory from the pool.
-  Tensor empty(DType dtype, Shape shape) const;
+  explicit Stream(int device_index) : card::Stream(std::make_shared<Device>(device_index)) {}
+  ~Stream() { queue().try_synchronize(); }  // the workspace may still be in use
 
   /// operation(arguments...), queued. An operation on nothing, a result without elements, must not
   /// come here.
@@ -143,14 +127,8 @@ class Stream {
 
  private:
   void* workspace(std::uint64_t bytes);
-  void begin_call() const;
 
-  std::shared_ptr<Device> device_;
-  std::shared_ptr<Queue> queue_;
-  std::shared_ptr<MemoryPool> memory_;
-  std::unique_ptr<Staging> staging_;
-  DeviceBlock workspace_;  // grows to the most that any operation asked for
-  std::shared_ptr<const CancelToken> cancel_;
+  card::DeviceBlock workspace_;  // grows to the most that any operation asked for
 };
 
 template <typename... Parameters, typename... Arguments>
@@ -168,7 +146,8 @@ void Stream::call(const Operation<Parameters...>& operation, const Arguments&...
       [&](const auto&... object) { return operation.plan(object.get()..., &bytes, &executor); },
       held);
   if (planned != 0) require(planned, described("GetWorkspaceSize"));
-  const aclnnStatus launched = operation.launch(workspace(bytes), bytes, executor, queue_->get());
+  const aclnnStatus launched =
+      operation.launch(workspace(bytes), bytes, executor, queue().handle());
   if (launched != 0) require(launched, described(""));
 }
 

@@ -1,13 +1,11 @@
-// One card: its queue, its events, and errors that say what was asked of it.
+// A card through AscendCL, and errors that say what was asked of it.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
-#include <cstdint>
-#include <memory>
 #include <string>
 
 #include "backend/ascend/symbols.h"
+#include "backend/card/device.h"
 
 namespace ernie_image::ascend {
 
@@ -21,66 +19,36 @@ int device_count();
 /// Throws Error(device) with what was attempted and CANN's own message, unless `status` is 0.
 void require(aclError status, const std::string& attempted);
 
-/// A queue of the device: what is put in runs in order, later.
-class Queue {
- public:
-  Queue();
-  ~Queue();
-  Queue(const Queue&) = delete;
-  Queue& operator=(const Queue&) = delete;
+/// Kernels may read past the end of what they are given: every block has this much to spare.
+inline constexpr std::size_t kSpareBytes = 32;
 
-  aclrtStream get() const { return stream_; }
-  /// Throws what went wrong in the queue since the last time.
-  void synchronize() const;
-
- private:
-  aclrtStream stream_ = nullptr;
-};
-
-/// A mark in a queue.
-class Event {
- public:
-  Event();
-  ~Event();
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
-
-  void record(const Queue& queue);
-  /// Holds `queue`, not the caller, until the mark is passed. Nothing if never recorded.
-  void hold(const Queue& queue) const;
-  void synchronize() const;
-
- private:
-  aclrtEvent event_ = nullptr;
-  bool recorded_ = false;
-};
-
-/// One card, for any thread: each binds itself with `bind` before it calls CANN. Cards are never
-/// reset, which would take them from other threads that have bound themselves.
-class Device {
+/// Cards are never reset, which would take them from other threads that have bound themselves.
+class Device : public card::Device {
  public:
   /// Throws Error(not_found) if there is no such card.
   explicit Device(int index);
-  Device(const Device&) = delete;
-  Device& operator=(const Device&) = delete;
 
-  int index() const { return index_; }
-  void bind() const;
-  /// For destructors: false if the card is gone, and its memory with it.
-  bool try_bind() const noexcept;
-  std::size_t free_bytes() const;
-  std::size_t total_bytes() const;
-
-  /// Keeps the books of what is held through this object.
-  void count(std::ptrdiff_t bytes) const;
-  std::size_t held_bytes() const { return held_; }
-  std::size_t peak_bytes() const { return peak_; }
-  void reset_peak() const { peak_ = held_.load(); }
-
- private:
-  int index_;
-  mutable std::atomic<std::size_t> held_{0};
-  mutable std::atomic<std::size_t> peak_{0};
+  void bind() const override;
+  bool try_bind() const noexcept override;
+  Memory memory() const override;
+  void* allocate(std::size_t bytes) const override;
+  void free(void* memory) const noexcept override;
+  void* allocate_pinned(std::size_t bytes) const override;
+  void free_pinned(void* memory) const noexcept override;
+  card::Handle make_queue() const override;
+  void destroy_queue(card::Handle queue) const noexcept override;
+  void wait_for_queue(card::Handle queue) const override;
+  void try_wait_for_queue(card::Handle queue) const noexcept override;
+  card::Handle make_event(bool timed) const override;
+  void destroy_event(card::Handle event) const noexcept override;
+  void record_event(card::Handle event, card::Handle queue) const override;
+  void hold_queue(card::Handle queue, card::Handle event) const override;
+  void wait_for_event(card::Handle event) const override;
+  double seconds_between(card::Handle begin, card::Handle end) const override;
+  void copy_in(std::byte* target, const std::byte* source, std::size_t bytes,
+               card::Handle queue) const override;
+  void copy_out(std::byte* target, const std::byte* source, std::size_t bytes,
+                card::Handle queue) const override;
 };
 
 }  // namespace ernie_image::ascend

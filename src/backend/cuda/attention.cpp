@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "backend/cuda/operations.h"
-#include "backend/cuda/upload.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image::cuda {
@@ -44,7 +43,7 @@ Tensor Attention::lengths_on_card(const std::vector<std::int64_t>& lengths) {
   Tensor host = Tensor::host(DType::i32, {std::ssize(lengths)});
   std::ranges::transform(lengths, host.data<std::int32_t>(),
                          [](std::int64_t n) { return static_cast<std::int32_t>(n); });
-  kept_lengths_.emplace_back(lengths, upload(stream_, host));
+  kept_lengths_.emplace_back(lengths, stream_.upload(host));
   return kept_lengths_.back().second;
 }
 

@@ -207,7 +207,7 @@ class CublasLtProducts : public LibraryProducts {
   }
 
   cublasLtHandle_t handle_ = nullptr;
-  DeviceBlock workspace_;
+  card::DeviceBlock workspace_;
   bool tune_ = false;
   std::map<ProductKey, Plan> plans_;
 };

@@ -1,6 +1,6 @@
 #include "backend/cuda/device.h"
 
-#include "ernie_image/error.h"
+#include <algorithm>
 
 namespace ernie_image::cuda {
 namespace {
@@ -16,6 +16,16 @@ std::string words(cudaError_t status) {
 std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
+
+/// Of card `index`.
+int device_attribute(int index, cudaDeviceAttr attribute) {
+  int value = 0;
+  require(cudaDeviceGetAttribute(&value, attribute, index),
+          "cudaDeviceGetAttribute of cuda:" + std::to_string(index));
+  return value;
+}
+
+cudaEvent_t as_event(card::Handle event) { return static_cast<cudaEvent_t>(event); }
 
 }  // namespace
 
@@ -56,80 +66,123 @@ int device_count() {
   return 0;
 }
 
-int device_attribute(int index, cudaDeviceAttr attribute) {
-  int value = 0;
-  require(cudaDeviceGetAttribute(&value, attribute, index),
-          "cudaDeviceGetAttribute of cuda:" + std::to_string(index));
-  return value;
+int capability_of(int index) {
+  return 10 * device_attribute(index, cudaDevAttrComputeCapabilityMajor) +
+         device_attribute(index, cudaDevAttrComputeCapabilityMinor);
 }
 
-Queue::Queue() {
-  require(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
-}
-
-Queue::~Queue() {
-  cudaStreamSynchronize(stream_);
-  cudaStreamDestroy(stream_);
-}
-
-void Queue::synchronize() const {
-  require(cudaStreamSynchronize(stream_), "waiting for the queue");
-}
-
-Event::Event() {
-  require(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "creating an event");
-}
-
-Event::~Event() { cudaEventDestroy(event_); }
-
-void Event::record(const Queue& queue) {
-  require(cudaEventRecord(event_, queue.get()), "recording an event");
-  recorded_ = true;
-}
-
-void Event::hold(const Queue& queue) const {
-  if (recorded_) require(cudaStreamWaitEvent(queue.get(), event_, 0), "holding for an event");
-}
-
-void Event::synchronize() const {
-  if (recorded_) require(cudaEventSynchronize(event_), "waiting for an event");
-}
-
-Device::Device(int index) : index_(index) {
+Device::Device(int index) : card::Device("cuda", index) {
   if (const std::string problem = device_problem(); !problem.empty())
     throw Error(ErrorKind::not_found, "cuda: " + problem);
   if (const int count = device_count(); index < 0 || index >= count) {
     throw Error(ErrorKind::not_found, "there is no device cuda:" + std::to_string(index) +
                                           "; this machine has " + std::to_string(count));
   }
-  capability_ = 10 * device_attribute(index, cudaDevAttrComputeCapabilityMajor) +
-                device_attribute(index, cudaDevAttrComputeCapabilityMinor);
-  multiprocessors_ = device_attribute(index, cudaDevAttrMultiProcessorCount);
-  if (capability_ < kFirstCapability) {
+  const int capability = capability_of(index);
+  if (capability < kFirstCapability) {
     throw Error(ErrorKind::unsupported,
-                "cuda:" + std::to_string(index) + " has compute capability " +
-                    std::to_string(capability_ / 10) + "." + std::to_string(capability_ % 10) +
-                    "; 8.0 (Ampere) or newer is needed");
+                name() + " has compute capability " + std::to_string(capability / 10) + "." +
+                    std::to_string(capability % 10) + "; 8.0 (Ampere) or newer is needed");
   }
   bind();
 }
 
 void Device::bind() const {
-  require(cudaSetDevice(index_), "cudaSetDevice " + std::to_string(index_));
+  require(cudaSetDevice(index()), "cudaSetDevice " + std::to_string(index()));
 }
 
-std::size_t Device::free_bytes() const {
-  std::size_t free = 0, total = 0;
+bool Device::try_bind() const noexcept { return cudaSetDevice(index()) == cudaSuccess; }
+
+Device::Memory Device::memory() const {
+  Memory memory{};
   bind();
-  require(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
-  return free;
+  require(cudaMemGetInfo(&memory.free_bytes, &memory.total_bytes), "cudaMemGetInfo");
+  return memory;
 }
 
-std::size_t Device::total_bytes() const {
-  std::size_t free = 0, total = 0;
-  bind();
-  require(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
-  return total;
+void* Device::allocate(std::size_t bytes) const {
+  void* memory = nullptr;
+  if (cudaMalloc(&memory, std::max<std::size_t>(bytes, 1)) == cudaSuccess) return memory;
+  cudaGetLastError();
+  return nullptr;
+}
+
+void Device::free(void* memory) const noexcept {
+  if (try_bind()) cudaFree(memory);
+}
+
+void* Device::allocate_pinned(std::size_t bytes) const {
+  void* memory = nullptr;
+  require(cudaMallocHost(&memory, bytes), "pinning " + std::to_string(bytes) + " bytes");
+  return memory;
+}
+
+void Device::free_pinned(void* memory) const noexcept { cudaFreeHost(memory); }
+
+card::Handle Device::make_queue() const {
+  cudaStream_t queue = nullptr;
+  require(cudaStreamCreateWithFlags(&queue, cudaStreamNonBlocking), "creating a stream");
+  return queue;
+}
+
+void Device::destroy_queue(card::Handle queue) const noexcept {
+  try_wait_for_queue(queue);
+  cudaStreamDestroy(cuda_stream(queue));
+}
+
+void Device::wait_for_queue(card::Handle queue) const {
+  require(cudaStreamSynchronize(cuda_stream(queue)), "waiting for the queue");
+}
+
+void Device::try_wait_for_queue(card::Handle queue) const noexcept {
+  if (try_bind()) cudaStreamSynchronize(cuda_stream(queue));
+}
+
+void Device::require_not_recording(card::Handle queue, const char* what) const {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  require(cudaStreamIsCapturing(cuda_stream(queue), &status), "cudaStreamIsCapturing");
+  if (status != cudaStreamCaptureStatusNone)
+    throw NotRecordable(std::string("cuda: ") + what + " cannot be part of a recorded step");
+}
+
+card::Handle Device::make_event(bool timed) const {
+  cudaEvent_t event = nullptr;
+  require(cudaEventCreateWithFlags(&event, timed ? cudaEventDefault : cudaEventDisableTiming),
+          "creating an event");
+  return event;
+}
+
+void Device::destroy_event(card::Handle event) const noexcept { cudaEventDestroy(as_event(event)); }
+
+void Device::record_event(card::Handle event, card::Handle queue) const {
+  require(cudaEventRecord(as_event(event), cuda_stream(queue)), "recording an event");
+}
+
+void Device::hold_queue(card::Handle queue, card::Handle event) const {
+  require(cudaStreamWaitEvent(cuda_stream(queue), as_event(event), 0), "holding for an event");
+}
+
+void Device::wait_for_event(card::Handle event) const {
+  require(cudaEventSynchronize(as_event(event)), "waiting for an event");
+}
+
+double Device::seconds_between(card::Handle begin, card::Handle end) const {
+  float milliseconds = 0;
+  require(cudaEventElapsedTime(&milliseconds, as_event(begin), as_event(end)), "timing events");
+  return double{milliseconds} / 1000;
+}
+
+void Device::copy_in(std::byte* target, const std::byte* source, std::size_t bytes,
+                     card::Handle queue) const {
+  require(cudaMemcpyAsync(target, source, bytes, cudaMemcpyHostToDevice, cuda_stream(queue)),
+          "copying " + std::to_string(bytes) + " bytes to the device");
+}
+
+void Device::copy_out(std::byte* target, const std::byte* source, std::size_t bytes,
+                      card::Handle queue) const {
+  require(cudaMemcpyAsync(target, source, bytes, cudaMemcpyDeviceToHost, cuda_stream(queue)),
+          "copying " + std::to_string(bytes) + " bytes from the device");
+  wait_for_queue(queue);
 }
 
 }  // namespace ernie_image::cuda

@@ -1,10 +1,13 @@
-// One card: its queue, its events, and errors that say what was asked of it.
+// A card through the CUDA runtime, and errors that say what was asked of it.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <cstddef>
 #include <string>
+
+#include "backend/card/device.h"
+#include "ernie_image/error.h"
 
 namespace ernie_image::cuda {
 
@@ -18,64 +21,46 @@ std::string device_problem();
 /// How many cards there are; 0 without a driver.
 int device_count();
 
-/// A queue of the device: what is put in runs in order, later.
-class Queue {
+/// Thrown where work that cannot be recorded meets a recording: an upload, a wait.
+class NotRecordable : public Error {
  public:
-  Queue();
-  ~Queue();
-  Queue(const Queue&) = delete;
-  Queue& operator=(const Queue&) = delete;
-
-  cudaStream_t get() const { return stream_; }
-  /// Throws what went wrong in the queue since the last time.
-  void synchronize() const;
-
- private:
-  cudaStream_t stream_ = nullptr;
+  explicit NotRecordable(const std::string& what) : Error(ErrorKind::unsupported, what) {}
 };
 
-/// A mark in a queue.
-class Event {
- public:
-  Event();
-  ~Event();
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
-
-  void record(const Queue& queue);
-  /// Holds `queue`, not the caller, until the mark is passed. Nothing if never recorded.
-  void hold(const Queue& queue) const;
-  void synchronize() const;
-
- private:
-  cudaEvent_t event_ = nullptr;
-  bool recorded_ = false;
-};
-
-/// One card, for any thread: each binds itself with `bind` before it calls CUDA.
-class Device {
+class Device : public card::Device {
  public:
   /// Throws Error(not_found) if there is no such card, Error(unsupported) if it is older than
   /// compute capability 8.0, the first with bf16.
   explicit Device(int index);
-  Device(const Device&) = delete;
-  Device& operator=(const Device&) = delete;
 
-  int index() const { return index_; }
-  /// 90 for 9.0
-  int capability() const { return capability_; }
-  int multiprocessors() const { return multiprocessors_; }
-  void bind() const;
-  std::size_t free_bytes() const;
-  std::size_t total_bytes() const;
-
- private:
-  int index_;
-  int capability_ = 0;
-  int multiprocessors_ = 0;
+  void bind() const override;
+  bool try_bind() const noexcept override;
+  Memory memory() const override;
+  void* allocate(std::size_t bytes) const override;
+  void free(void* memory) const noexcept override;
+  void* allocate_pinned(std::size_t bytes) const override;
+  void free_pinned(void* memory) const noexcept override;
+  card::Handle make_queue() const override;
+  void destroy_queue(card::Handle queue) const noexcept override;
+  void wait_for_queue(card::Handle queue) const override;
+  void try_wait_for_queue(card::Handle queue) const noexcept override;
+  void require_not_recording(card::Handle queue, const char* what) const override;
+  card::Handle make_event(bool timed) const override;
+  void destroy_event(card::Handle event) const noexcept override;
+  void record_event(card::Handle event, card::Handle queue) const override;
+  void hold_queue(card::Handle queue, card::Handle event) const override;
+  void wait_for_event(card::Handle event) const override;
+  double seconds_between(card::Handle begin, card::Handle end) const override;
+  void copy_in(std::byte* target, const std::byte* source, std::size_t bytes,
+               card::Handle queue) const override;
+  void copy_out(std::byte* target, const std::byte* source, std::size_t bytes,
+                card::Handle queue) const override;
 };
 
-/// An attribute of card `index`.
-int device_attribute(int index, cudaDeviceAttr attribute);
+inline cudaStream_t cuda_stream(card::Handle queue) { return static_cast<cudaStream_t>(queue); }
+inline cudaStream_t cuda_stream(const card::Queue& queue) { return cuda_stream(queue.handle()); }
+
+/// 90 for 9.0
+int capability_of(int index);
 
 }  // namespace ernie_image::cuda

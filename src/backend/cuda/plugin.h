@@ -14,7 +14,7 @@ namespace ernie_image {
 struct CudaOptions {
   int device = 0;
   std::string attention = "auto";  ///< auto, cudnn, own: cuda/attention.h
-  std::string offload = "auto";    ///< auto, none, encoder, layers: cuda/weights.h
+  std::string offload = "auto";    ///< auto, none, encoder, layers: card/weights.h
 };
 
 /// What `ernie-image devices` says.

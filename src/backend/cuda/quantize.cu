@@ -52,26 +52,37 @@ __device__ __forceinline__ void rotate_chunk(float* values, int rotation, int la
   for (int j = 0; j < kLaneValues; ++j) values[j] *= norm;
 }
 
-/// A block for each row. The rotated row waits in shared memory until its largest number is known.
+/// A block for each row of `depth`: take(k, values) is called with the rotated values [k, k + 8) of
+/// the row filled up to `padded`.
+template <typename X, typename Take>
+__device__ __forceinline__ void for_rotated(const X* row, std::int64_t depth, std::int64_t padded,
+                                            int rotation, bool vectors, Take take) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  for (std::int64_t begin = threadIdx.x / kWarp * kChunk; begin < padded;
+       begin += kWarps * kChunk) {
+    float values[kLaneValues];
+    const std::int64_t k = begin + lane * kLaneValues;
+    load_lane(row, k, depth, vectors, values);
+    rotate_chunk(values, rotation, lane);
+    take(k, values);
+  }
+}
+
+/// The rotated row waits in shared memory until its largest number is known.
 template <typename X>
 __global__ void quantize(const X* x, std::int64_t depth, std::int64_t padded, int rotation,
                          bool vectors, std::int8_t* codes, float* scales) {
   float* const rotated = dynamic_shared<float>();  // [padded to whole chunks]
   const std::int64_t row = blockIdx.x;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
   float largest = 0, poison = 0;  // poison: 0, or NaN if anything is not finite
-  for (std::int64_t begin = threadIdx.x / kWarp * kChunk; begin < padded;
-       begin += kWarps * kChunk) {
-    float values[kLaneValues];
-    const std::int64_t k = begin + lane * kLaneValues;
-    load_lane(x + row * depth, k, depth, vectors, values);
-    rotate_chunk(values, rotation, lane);
+  const auto keep = [&](std::int64_t k, const float* values) {
     for (int j = 0; j < kLaneValues; ++j) {
       largest = fmaxf(largest, fabsf(values[j]));
       poison += values[j] * 0.0f;
       rotated[k + j] = values[j];
     }
-  }
+  };
+  for_rotated(x + row * depth, depth, padded, rotation, vectors, keep);
   largest = block_max(largest);
   poison = block_sum(poison);
   const bool finite = poison == 0.0f;
@@ -90,16 +101,11 @@ template <typename X>
 __global__ void rotate(const X* x, std::int64_t depth, std::int64_t padded, int rotation,
                        bool vectors, X* y) {
   const std::int64_t row = blockIdx.x;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  for (std::int64_t begin = threadIdx.x / kWarp * kChunk; begin < padded;
-       begin += kWarps * kChunk) {
-    float values[kLaneValues];
-    const std::int64_t k = begin + lane * kLaneValues;
-    load_lane(x + row * depth, k, depth, vectors, values);
-    rotate_chunk(values, rotation, lane);
+  const auto keep = [&](std::int64_t k, const float* values) {
     for (int j = 0; j < kLaneValues && k + j < padded; ++j)
       y[row * padded + k + j] = from_float<X>(values[j]);
-  }
+  };
+  for_rotated(x + row * depth, depth, padded, rotation, vectors, keep);
 }
 
 // ---- products --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-#include "backend/ascend/memory.h"
+#include "backend/card/memory.h"
 
 #include <algorithm>
 #include <bit>
@@ -7,13 +7,14 @@
 
 #include "ernie_image/error.h"
 
-namespace ernie_image::ascend {
+namespace ernie_image::card {
+
 namespace {
 
-/// Eight classes between a power of two and the next, 512 bytes at least: few enough for blocks to
-/// be found again, close enough to waste little.
+/// Rounds up to one of eight classes between a power of two and the next, 512 bytes at least: few
+/// enough for blocks to be found again, close enough to waste little.
 std::size_t size_class(std::size_t bytes) {
-  const std::size_t wanted = std::max<std::size_t>(bytes + kSpareBytes, 512);
+  const std::size_t wanted = std::max<std::size_t>(bytes, 512);
   const std::size_t step = std::max<std::size_t>(std::bit_floor(wanted) / 8, 512);
   return (wanted + step - 1) / step * step;
 }
@@ -23,27 +24,27 @@ std::size_t size_class(std::size_t bytes) {
 DeviceBlock::DeviceBlock(const Device& device, std::size_t bytes)
     : device_(&device), bytes_(bytes) {
   device.bind();
-  void* memory = nullptr;
-  const aclError status = cann().aclrtMalloc(&memory, bytes, ACL_MEM_MALLOC_HUGE_FIRST);
-  if (status != 0) {
+  data_ = static_cast<std::byte*>(device.allocate(bytes));
+  if (data_ == nullptr) {
     throw Error(ErrorKind::out_of_memory,
-                "ascend:" + std::to_string(device.index()) + ": " + std::to_string(bytes) +
-                    " bytes could not be had, " + std::to_string(device.free_bytes()) +
+                device.name() + ": " + std::to_string(bytes) + " bytes could not be had, " +
+                    std::to_string(device.free_bytes()) +
                     " are free; ask for a smaller picture or fewer at once, use --dtype bf16, or "
                     "--offload layers");
   }
-  data_ = static_cast<std::byte*>(memory);
   device.count(static_cast<std::ptrdiff_t>(bytes));
 }
 
 DeviceBlock::~DeviceBlock() {
   if (data_ == nullptr) return;
   device_->count(-static_cast<std::ptrdiff_t>(bytes_));
-  if (device_->try_bind()) cann().aclrtFree(data_);
+  device_->free(data_);
 }
 
 DeviceBlock::DeviceBlock(DeviceBlock&& other) noexcept
-    : device_(other.device_), data_(std::exchange(other.data_, nullptr)), bytes_(other.bytes_) {}
+    : device_(other.device_),
+      data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
 
 DeviceBlock& DeviceBlock::operator=(DeviceBlock&& other) noexcept {
   std::swap(device_, other.device_);
@@ -52,31 +53,26 @@ DeviceBlock& DeviceBlock::operator=(DeviceBlock&& other) noexcept {
   return *this;
 }
 
-PinnedBlock::PinnedBlock(std::size_t bytes) {
-  void* memory = nullptr;
-  require(cann().aclrtMallocHost(&memory, bytes),
-          "aclrtMallocHost of " + std::to_string(bytes) + " bytes");
-  data_ = static_cast<std::byte*>(memory);
-}
+PinnedBlock::PinnedBlock(const Device& device, std::size_t bytes)
+    : device_(device), data_(static_cast<std::byte*>(device.allocate_pinned(bytes))) {}
 
-PinnedBlock::~PinnedBlock() { cann().aclrtFreeHost(data_); }
-
-MemoryPool::~MemoryPool() {
-  if (device_->try_bind()) cann().aclrtSynchronizeStream(queue_->get());
-}
+MemoryPool::MemoryPool(std::shared_ptr<const Device> device, std::shared_ptr<const Queue> queue)
+    : device_(std::move(device)), queue_(std::move(queue)), arena_(std::make_shared<Arena>()) {}
 
 std::shared_ptr<std::byte> MemoryPool::allocate(std::size_t bytes) {
-  auto block = std::make_shared<DeviceBlock>(take(size_class(bytes)));
+  const std::shared_ptr<Arena> arena = recording_ != nullptr ? recording_ : arena_;
+  auto block =
+      std::make_shared<DeviceBlock>(take(*arena, size_class(bytes + device_->spare_bytes())));
   std::byte* const data = block->data();
-  return {data, [pool = shared_from_this(), block](std::byte*) mutable {
-            pool->give_back(std::move(*block));
+  return {data, [pool = shared_from_this(), arena, block](std::byte*) mutable {
+            pool->give_back(*arena, std::move(*block));
           }};
 }
 
-DeviceBlock MemoryPool::take(std::size_t size) {
+DeviceBlock MemoryPool::take(Arena& arena, std::size_t size) {
   {
     const std::lock_guard lock(mutex_);
-    std::vector<DeviceBlock>& blocks = free_[size];
+    std::vector<DeviceBlock>& blocks = arena.free[size];
     used_ += size;
     peak_ = std::max(peak_, used_);
     if (!blocks.empty()) {
@@ -88,7 +84,8 @@ DeviceBlock MemoryPool::take(std::size_t size) {
   try {
     return {*device_, size};
   } catch (const Error&) {
-    release_cache();  // blocks of other sizes may be in the way
+    // Blocks of other sizes may be in the way; while recording, the queue cannot be waited for.
+    if (recording_ == nullptr) release_cache();
   }
   try {
     return {*device_, size};
@@ -99,10 +96,10 @@ DeviceBlock MemoryPool::take(std::size_t size) {
   }
 }
 
-void MemoryPool::give_back(DeviceBlock block) {
+void MemoryPool::give_back(Arena& arena, DeviceBlock block) {
   const std::lock_guard lock(mutex_);
   used_ -= block.bytes();
-  free_[block.bytes()].push_back(std::move(block));
+  arena.free[block.bytes()].push_back(std::move(block));
 }
 
 std::size_t MemoryPool::peak_bytes() const {
@@ -119,7 +116,11 @@ void MemoryPool::release_cache() {
   device_->bind();
   queue_->synchronize();
   const std::lock_guard lock(mutex_);
-  free_.clear();
+  arena_->free.clear();
 }
 
-}  // namespace ernie_image::ascend
+void MemoryPool::begin_recording() { recording_ = std::make_shared<Arena>(); }
+
+std::shared_ptr<void> MemoryPool::end_recording() { return std::exchange(recording_, nullptr); }
+
+}  // namespace ernie_image::card

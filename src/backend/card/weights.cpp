@@ -1,25 +1,24 @@
-#include "backend/ascend/weights.h"
+#include "backend/card/weights.h"
 
 #include <algorithm>
 #include <cassert>
-#include <cstring>
 
-#include "backend/ascend/layer_stream.h"
-#include "backend/ascend/upload.h"
+#include "backend/card/layer_stream.h"
+#include "backend/card/option.h"
 #include "ernie_image/error.h"
 
-namespace ernie_image::ascend {
+namespace ernie_image::card {
 namespace {
 
 constexpr std::size_t kAlignment = 512;
 /// Where no stage has said what it needs.
 constexpr std::size_t kActivationReserve = std::size_t{2} << 30;
 
-void require_supported(const Weight& weight) {
+void require_supported(const Weight& weight, const std::string& device) {
   if (weight.dtype == DType::f32 || weight.dtype == DType::f16 || weight.dtype == DType::bf16)
     return;
   throw Error(ErrorKind::unsupported,
-              "ascend: weight " + weight.name + " " + ernie_image::to_string(weight.shape) +
+              device + ": weight " + weight.name + " " + ernie_image::to_string(weight.shape) +
                   " is " + std::string(dtype_name(weight.dtype)) + "; expected F32, F16 or BF16");
 }
 
@@ -36,60 +35,51 @@ std::string network_of(const std::string& layer) {
   return layer.substr(0, layer.find_last_of('.', layer.size() - 2));
 }
 
-std::size_t bytes_of(const Weight& weight, bool widen) {
-  return widen ? static_cast<std::size_t>(num_elements(weight.shape)) * size_of(DType::f32)
-               : weight.size_bytes();
-}
-
 }  // namespace
 
+Offload offload_mode(const std::string& text) {
+  return option<Offload, 4>("--offload", text,
+                            {{{"auto", Offload::automatic},
+                              {"none", Offload::none},
+                              {"encoder", Offload::encoder},
+                              {"layers", Offload::layers}}});
+}
+
 WeightGroup::~WeightGroup() {
-  if (block.data() == nullptr) return;
-  if (device->try_bind()) cann().aclrtSynchronizeStream(queue->get());  // queued work may read it
+  if (block.data() != nullptr) queue->try_synchronize();  // queued work may read it
 }
 
-void fill(const WeightGroup& group, std::byte* target, Staging& staging, const Queue& queue) {
-  for (const WeightGroup::Entry& entry : group.entries) {
-    const Weight& source = entry.source;
-    if (!entry.widen || source.dtype == DType::f32) {
-      staging.copy(target + entry.offset, source.data, source.size_bytes(), queue);
-      continue;
-    }
-    Tensor raw = Tensor::host(source.dtype, source.shape);
-    std::memcpy(raw.bytes(), source.data, raw.size_bytes());
-    const Tensor wide = to_float(raw);
-    staging.copy(target + entry.offset, wide.bytes(), wide.size_bytes(), queue);
-  }
-}
-
-WeightStore::WeightStore(Stream& stream, Offload offload)
+WeightStore::WeightStore(const Stream& stream, Offload offload, const WeightForms& forms)
     : stream_(stream),
       offload_(offload),
+      forms_(forms),
       reserve_(std::min(kActivationReserve, stream.device().total_bytes() / 8)),
-      layers_(std::make_unique<LayerStream>(stream)) {}
+      layers_(std::make_unique<LayerStream>(stream, forms)) {}
 
 WeightStore::~WeightStore() = default;
 
-WeightHandle WeightStore::prepare(const Weight& weight, WeightUse use) {
-  require_supported(weight);
-  const auto prepared = std::make_shared<AscendWeight>();
+WeightHandle WeightStore::prepare(const Weight& weight, WeightForm form) {
+  if (weight.format == WeightFormat::plain) require_supported(weight, stream_.device().kind());
+  const auto prepared = std::make_shared<CardWeight>();
   prepared->source = weight;
-  prepared->use = use;
-  if (weight.data != nullptr && use != WeightUse::embedding) place(*prepared);
+  prepared->form = form;
+  if (weight.data != nullptr && form != WeightForm::on_host) place(*prepared);
   return prepared;
 }
 
-void WeightStore::place(AscendWeight& weight) {
+void WeightStore::place(CardWeight& weight) {
   const std::string layer = layer_of(weight.source.name);
   const bool continues = open_ != nullptr && !layer.empty() && open_->layer == layer &&
                          open_->block.data() == nullptr && !open_->chain->decided;
   if (!continues) start_group(layer);
-  const bool widen = weight.use == WeightUse::vector;
   weight.group = open_;
   weight.entry = open_->entries.size();
-  open_->entries.push_back({weight.source, widen, open_->bytes});
-  const std::size_t size = bytes_of(weight.source, widen) + kSpareBytes;
+  open_->entries.push_back({weight.source, weight.form, open_->bytes});
+  const std::size_t size =
+      forms_.bytes(weight.source, weight.form) + stream_.device().spare_bytes();
   open_->bytes += (size + kAlignment - 1) / kAlignment * kAlignment;
+  open_->scratch_bytes =
+      std::max(open_->scratch_bytes, forms_.scratch_bytes(weight.source, weight.form));
 }
 
 void WeightStore::start_group(const std::string& layer) {
@@ -108,23 +98,29 @@ void WeightStore::start_group(const std::string& layer) {
   open_ = group;
 }
 
-Tensor WeightStore::resident(const PreparedWeight& prepared) {
-  const auto& weight = static_cast<const AscendWeight&>(prepared);
+std::byte* WeightStore::resident(const PreparedWeight& prepared) {
+  const CardWeight& weight = as_card_weight(prepared);
   assert(weight.group != nullptr);
   open_ = nullptr;  // loading has ended
   WeightGroup& group = *weight.group;
   stream_.device().bind();
   std::byte* base = nullptr;
   if (is_streamed(group)) {
+    stream_.device().require_not_recording(stream_.queue().handle(), "streaming layers");
+    streams_ = true;
     base = layers_->use(weight.group);
   } else {
     if (group.block.data() == nullptr) load(group);
     base = group.block.data();
   }
   group.stage_done = false;
-  const WeightGroup::Entry& entry = group.entries[weight.entry];
-  return {entry.widen ? DType::f32 : weight.source.dtype, weight.source.shape, base + entry.offset,
-          weight.group};
+  return base + group.entries[weight.entry].offset;
+}
+
+Tensor WeightStore::tensor(const PreparedWeight& prepared) {
+  const CardWeight& weight = as_card_weight(prepared);
+  const DType dtype = weight.form == WeightForm::widened ? DType::f32 : weight.source.dtype;
+  return {dtype, weight.source.shape, resident(prepared), weight.group};
 }
 
 /// Decided for all layers of a network when the first is used in a stage.
@@ -140,13 +136,16 @@ bool WeightStore::is_streamed(const WeightGroup& group) {
 /// Makes room for all layers and what the stage needs beside them. If there is not enough, those
 /// that are there from an earlier, smaller stage leave.
 bool WeightStore::fits(LayerChain& chain) {
-  std::size_t missing = reserve_;
+  std::size_t missing = reserve_, scratch = 0;
   for (const auto& layer : chain.layers) {
     const auto live = layer.lock();
     if (live == nullptr) continue;
     live->stage_done = false;
-    if (live->block.data() == nullptr) missing += live->bytes;
+    if (live->block.data() != nullptr) continue;
+    missing += live->bytes;
+    scratch = std::max(scratch, live->scratch_bytes);
   }
+  missing += scratch;
   make_room(missing);
   if (stream_.device().free_bytes() >= missing) return true;
   stream_.queue().synchronize();
@@ -157,23 +156,30 @@ bool WeightStore::fits(LayerChain& chain) {
 }
 
 void WeightStore::load(WeightGroup& group) {
+  stream_.device().require_not_recording(stream_.queue().handle(), "bringing weights to the card");
+  if (scratch_.bytes() < group.scratch_bytes) {
+    stream_.queue().synchronize();
+    scratch_ = DeviceBlock();
+    make_room(group.scratch_bytes);
+    scratch_ = DeviceBlock(stream_.device(), group.scratch_bytes);
+  }
   make_room(group.bytes);
   group.block = DeviceBlock(stream_.device(), group.bytes);
-  fill(group, group.block.data(), stream_.staging(), stream_.queue());
+  forms_.fill(group, group.block.data(), scratch_.data(), stream_.staging(), stream_.queue());
 }
 
 void WeightStore::make_room(std::size_t bytes) {
   if (offload_ == Offload::none || stream_.device().free_bytes() >= bytes) return;
   stream_.memory().release_cache();
-  evict(true, bytes);
+  evict_finished(bytes);
 }
 
 /// Until so much is free.
-void WeightStore::evict(bool only_finished, std::size_t wanted_free) {
+void WeightStore::evict_finished(std::size_t wanted_free) {
   stream_.queue().synchronize();
   for (const auto& group : live_groups()) {
     if (stream_.device().free_bytes() >= wanted_free) return;
-    if (!only_finished || group->stage_done) group->block = DeviceBlock();
+    if (group->stage_done) group->block = DeviceBlock();
   }
 }
 
@@ -188,6 +194,7 @@ std::vector<std::shared_ptr<WeightGroup>> WeightStore::live_groups() {
 void WeightStore::begin_stage(std::uint64_t activation_bytes) {
   open_ = nullptr;  // loading has ended
   reserve_ = activation_bytes;
+  streams_ = false;
   for (const auto& group : live_groups()) {
     if (group->chain != nullptr) group->chain->decided = false;
   }
@@ -196,8 +203,12 @@ void WeightStore::begin_stage(std::uint64_t activation_bytes) {
 void WeightStore::end_stage() {
   for (const auto& group : live_groups()) group->stage_done = true;
   layers_->release();
+  streams_ = false;
+  stream_.device().bind();
+  stream_.queue().synchronize();
+  scratch_ = DeviceBlock();
   if (offload_ == Offload::encoder || offload_ == Offload::layers)
-    evict(true, stream_.device().total_bytes());
+    evict_finished(stream_.device().total_bytes());
 }
 
-}  // namespace ernie_image::ascend
+}  // namespace ernie_image::card

@@ -7,9 +7,9 @@
 #include <mutex>
 #include <vector>
 
-#include "backend/cuda/device.h"
+#include "backend/card/device.h"
 
-namespace ernie_image::cuda {
+namespace ernie_image::card {
 
 /// A block of the card, freed with the object, which may be only when no queued work uses it.
 class DeviceBlock {
@@ -33,20 +33,17 @@ class DeviceBlock {
 /// Host memory from which the card copies by itself.
 class PinnedBlock {
  public:
-  explicit PinnedBlock(std::size_t bytes);
-  ~PinnedBlock();
+  PinnedBlock(const Device& device, std::size_t bytes);
+  ~PinnedBlock() { device_.free_pinned(data_); }
   PinnedBlock(const PinnedBlock&) = delete;
   PinnedBlock& operator=(const PinnedBlock&) = delete;
 
   std::byte* data() const { return data_; }
 
  private:
-  std::byte* data_ = nullptr;
+  const Device& device_;
+  std::byte* data_;
 };
-
-/// Rounds up to one of eight classes between a power of two and the next, 512 bytes at least: few
-/// enough for blocks to be found again, close enough to waste little.
-std::size_t size_class(std::size_t bytes);
 
 /// Activations. A block that was given back is handed out again at once, although the queue may not
 /// have passed its last use: whoever gets it queues behind that. For this all users of one pool
@@ -54,7 +51,7 @@ std::size_t size_class(std::size_t bytes);
 class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
  public:
   MemoryPool(std::shared_ptr<const Device> device, std::shared_ptr<const Queue> queue);
-  ~MemoryPool();
+  ~MemoryPool() { queue_->try_synchronize(); }
 
   /// May outlive everything but the pool, which it keeps. Throws Error(out_of_memory).
   std::shared_ptr<std::byte> allocate(std::size_t bytes);
@@ -87,4 +84,4 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   std::size_t peak_ = 0;
 };
 
-}  // namespace ernie_image::cuda
+}  // namespace ernie_image::card

@@ -1,8 +1,8 @@
-#include "backend/cuda/layer_stream.h"
+#include "backend/card/layer_stream.h"
 
-#include <algorithm>
+#include <exception>
 
-namespace ernie_image::cuda {
+namespace ernie_image::card {
 
 LayerStream::~LayerStream() {
   try {
@@ -13,20 +13,16 @@ LayerStream::~LayerStream() {
 }
 
 std::byte* LayerStream::use(const std::shared_ptr<WeightGroup>& layer) {
-  if (buffers_ == nullptr) {
-    copies_ = std::make_unique<Queue>();
-    staging_ = std::make_unique<Staging>();
-    buffers_ = std::make_unique<std::array<Buffer, 2>>();
-  }
+  if (buffers_ == nullptr) buffers_ = std::make_unique<Buffers>(stream_.device());
   Buffer* buffer = buffer_of(layer);
   if (buffer != nullptr && buffer == current_) return buffer->block.data();
   // Everything that uses the layer before has been queued.
   if (current_ != nullptr) current_->idle.record(stream_.queue());
   if (buffer == nullptr) {
-    for (Buffer& other : *buffers_) {
+    for (Buffer& other : buffers_->all) {
       if (other.filling.valid()) other.filling.get();
     }
-    buffer = current_ == &buffers_->front() ? &buffers_->back() : &buffers_->front();
+    buffer = &idle_buffer();
     begin_fill(*buffer, layer);
   }
   if (buffer->filling.valid()) buffer->filling.get();
@@ -37,16 +33,21 @@ std::byte* LayerStream::use(const std::shared_ptr<WeightGroup>& layer) {
 }
 
 LayerStream::Buffer* LayerStream::buffer_of(const std::shared_ptr<WeightGroup>& layer) {
-  const auto found = std::ranges::find_if(
-      *buffers_, [&](const Buffer& buffer) { return buffer.holds.lock() == layer; });
-  return found == buffers_->end() ? nullptr : &*found;
+  for (Buffer& buffer : buffers_->all) {
+    if (buffer.holds.lock() == layer) return &buffer;
+  }
+  return nullptr;
+}
+
+LayerStream::Buffer& LayerStream::idle_buffer() {
+  return buffers_->all[current_ == &buffers_->all.front() ? 1 : 0];
 }
 
 void LayerStream::prefetch_after(const WeightGroup& layer) {
   const auto& layers = layer.chain->layers;
   const auto next = layers[(layer.index + 1) % layers.size()].lock();
   if (next == nullptr || buffer_of(next) != nullptr) return;
-  begin_fill(current_ == &buffers_->front() ? buffers_->back() : buffers_->front(), next);
+  begin_fill(idle_buffer(), next);
 }
 
 /// In a thread of its own: reading the file takes as long as the device computes a layer.
@@ -61,25 +62,24 @@ void LayerStream::begin_fill(Buffer& buffer, const std::shared_ptr<WeightGroup>&
   }
   buffer.filling = std::async(std::launch::async, [this, &buffer, layer] {
     stream_.device().bind();
-    buffer.idle.hold(*copies_);
+    Queue& copies = buffers_->copies;
+    buffer.idle.hold(copies);
     std::byte* const target = buffer.block.data();
-    fill(*layer, target, target + layer->bytes, *staging_, *copies_);
-    buffer.filled.record(*copies_);
+    forms_.fill(*layer, target, target + layer->bytes, buffers_->staging, copies);
+    buffer.filled.record(copies);
   });
 }
 
 void LayerStream::release() {
   if (buffers_ == nullptr) return;
-  for (Buffer& buffer : *buffers_) {
+  for (Buffer& buffer : buffers_->all) {
     if (buffer.filling.valid()) buffer.filling.wait();
   }
   stream_.device().bind();
   stream_.queue().synchronize();
-  copies_->synchronize();
+  buffers_->copies.synchronize();
   current_ = nullptr;
   buffers_.reset();
-  staging_.reset();
-  copies_.reset();
 }
 
-}  // namespace ernie_image::cuda
+}  // namespace ernie_image::card

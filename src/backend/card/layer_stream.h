@@ -6,14 +6,14 @@
 #include <future>
 #include <memory>
 
-#include "backend/cuda/upload.h"
-#include "backend/cuda/weights.h"
+#include "backend/card/staging.h"
+#include "backend/card/weights.h"
 
-namespace ernie_image::cuda {
+namespace ernie_image::card {
 
 class LayerStream {
  public:
-  explicit LayerStream(Stream& stream) : stream_(stream) {}
+  LayerStream(const Stream& stream, const WeightForms& forms) : stream_(stream), forms_(forms) {}
   ~LayerStream();
   LayerStream(const LayerStream&) = delete;
   LayerStream& operator=(const LayerStream&) = delete;
@@ -27,22 +27,31 @@ class LayerStream {
 
  private:
   struct Buffer {
+    explicit Buffer(const Device& device) : filled(device), idle(device) {}
     DeviceBlock block;
     std::weak_ptr<WeightGroup> holds;
     std::future<void> filling;
     Event filled;  ///< in the copy queue
     Event idle;    ///< in the compute queue: the last use of what it holds
   };
+  /// While layers are streamed.
+  struct Buffers {
+    explicit Buffers(const Device& device)
+        : copies(device), staging(device), all{Buffer(device), Buffer(device)} {}
+    Queue copies;
+    Staging staging;  ///< of whichever thread fills a buffer: one at a time
+    std::array<Buffer, 2> all;
+  };
 
   Buffer* buffer_of(const std::shared_ptr<WeightGroup>& layer);
+  Buffer& idle_buffer();
   void begin_fill(Buffer& buffer, const std::shared_ptr<WeightGroup>& layer);
   void prefetch_after(const WeightGroup& layer);
 
-  Stream& stream_;
-  std::unique_ptr<Queue> copies_;
-  std::unique_ptr<Staging> staging_;  // of whichever thread fills a buffer: one at a time
-  std::unique_ptr<std::array<Buffer, 2>> buffers_;
+  const Stream& stream_;
+  const WeightForms& forms_;
+  std::unique_ptr<Buffers> buffers_;
   Buffer* current_ = nullptr;
 };
 
-}  // namespace ernie_image::cuda
+}  // namespace ernie_image::card

@@ -1,0 +1,49 @@
+// What the weights of a component take in a device's own memory, and what computing with them takes
+// beside.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "backend/registry.h"
+#include "core/weight.h"
+#include "ernie_image/precision.h"
+
+namespace ernie_image {
+
+class DeviceWeights {
+ public:
+  /// Of a run in `dtype`; `quantization` is that of the layers which core/quantization.h names.
+  DeviceWeights(std::vector<Weight> weights, DType dtype, Quantization quantization,
+                const DeviceHabits& habits)
+      : weights_(std::move(weights)),
+        dtype_(dtype),
+        quantization_(quantization),
+        widens_biased_(habits.widens_biased_layers) {}
+
+  /// All whose names begin with the prefix.
+  std::uint64_t bytes(std::string_view prefix) const;
+  /// While the largest of them is brought into its form.
+  std::uint64_t scratch_bytes(std::string_view prefix) const;
+  /// Layers with weights of another type than the run's, with records of 4 bits, and on some
+  /// devices with a bias, are computed with copies of their weights, of which the pool keeps one of
+  /// each size.
+  std::uint64_t copied_bytes(std::string_view prefix) const;
+  /// Whether bf16 activations meet weights of another type, and are widened beside them.
+  bool widens_activations() const;
+  /// Whether activations are rounded to integers, and products are sums of these.
+  bool has_int8() const;
+
+ private:
+  WeightFormat format(const Weight& weight) const;
+  std::uint64_t bytes(const Weight& weight) const;
+  std::uint64_t scratch_bytes(const Weight& weight) const;
+
+  std::vector<Weight> weights_;
+  DType dtype_;
+  Quantization quantization_;
+  bool widens_biased_;
+};
+
+}  // namespace ernie_image
