@@ -57,7 +57,9 @@ Network build(Backend& ops, WeightFiles& weights, const Config& config, Options.
 Transformer build_transformer(Backend& ops, WeightFiles& weights, const TransformerConfig& config,
                               Quantization quantization) {
   if (quantization == Quantization::none) return build<Transformer>(ops, weights, config);
-  require_quantized_fit(weights, quantization);
+  // A card rounds to int8 itself, in its own memory.
+  const bool is_on_card = ops.device_memory().has_value() && quantization == Quantization::int8;
+  if (!is_on_card) require_quantized_fit(weights, quantization);
   Transformer transformer = build<Transformer>(ops, weights, config, quantization);
   weights.release_pages();
   return transformer;
