@@ -164,7 +164,6 @@ class Bench {
   void measure_block(const TransformerConfig& config, Quantization quantization) {
     const TransformerBlock block(WeightLoader(*ops_, weights_, "layers.0.", quantization), config);
     const Modulation modulation(random_activations({1, 6 * kHidden}));
-    constexpr std::int64_t kWeights = 4 * kHidden * kHidden + 3 * kHidden * kFeedForward;
     for (const std::int64_t tokens : sizes()) {
       const Tensor x = random_activations({1, tokens, kHidden});
       TransformerContext context;
@@ -172,7 +171,7 @@ class Bench {
       context.rotary.sin = context.rotary.cos;
       const Tap tap(*ops_, nullptr, "");
       record("transformer_block", {tokens, kHidden, kFeedForward}, weight_name(quantization),
-             tokens * kWeights + 2 * tokens * tokens * kHidden,
+             block_products(tokens, kHidden, kFeedForward),
              [&] { block.forward(*ops_, x, modulation, context, tap); });
     }
   }

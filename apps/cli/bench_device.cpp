@@ -132,7 +132,6 @@ class DeviceBench {
     config.hidden_size = kHidden;
     config.num_attention_heads = kHeads;
     config.ffn_hidden_size = kFeedForward;
-    constexpr std::int64_t kWeights = 4 * kHidden * kHidden + 3 * kHidden * kFeedForward;
     const Modulation modulation(up({1, 6 * kHidden}));
     const Tensor x = up({1, tokens, kHidden});
     TransformerContext context;
@@ -143,7 +142,7 @@ class DeviceBench {
       const TransformerBlock block(WeightLoader(*ops_, weights_, "layers.0.", quantization),
                                    config);
       record("transformer_block", {tokens, kHidden, kFeedForward}, quantization,
-             tokens * kWeights + 2 * tokens * tokens * kHidden, 0,
+             block_products(tokens, kHidden, kFeedForward), 0,
              [&] { block.forward(*ops_, x, modulation, context, Tap(*ops_, nullptr, "")); });
     }
   }

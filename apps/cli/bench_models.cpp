@@ -6,6 +6,7 @@
 
 #include "cli/bench_decode.h"
 #include "cli/bench_vae.h"
+#include "cli/released_sizes.h"
 #include "ernie_image/error.h"
 #include "models/language_model.h"
 
@@ -52,20 +53,14 @@ ModelRate within_memory(Backend& ops, ModelRate rate, const std::function<void(M
   return rate;
 }
 
-std::int64_t step_products(const TransformerConfig& c, std::int64_t tokens) {
-  const std::int64_t weights =
-      4 * c.hidden_size * c.hidden_size + 3 * c.hidden_size * c.ffn_hidden_size;
-  return c.num_layers * (tokens * weights + 2 * tokens * tokens * c.hidden_size);
-}
-
 }  // namespace
 
 BenchModels released_models() {
   BenchModels models;
-  models.transformer.hidden_size = 4096;
-  models.transformer.num_attention_heads = 32;
+  models.transformer.hidden_size = kHidden;
+  models.transformer.num_attention_heads = kHeads;
   models.transformer.num_layers = 36;
-  models.transformer.ffn_hidden_size = 12288;
+  models.transformer.ffn_hidden_size = kFeedForward;
   models.transformer.text_in_dim = 3072;
   models.language.hidden_size = 3072;
   models.language.intermediate_size = 9216;
@@ -78,7 +73,8 @@ ModelRate measure_step(Backend& ops, WeightSource& weights, const BenchModels& m
   const TransformerConfig& config = models.transformer;
   const std::int64_t side = side_px / models.vae.spatial_factor;
   ModelRate rate{"transformer_step", {side_px, side_px}, quantization};
-  rate.products = step_products(config, side * side + models.text_tokens);
+  rate.products = config.num_layers * block_products(side * side + models.text_tokens,
+                                                     config.hidden_size, config.ffn_hidden_size);
   return within_memory(ops, rate, [&](ModelRate& measured) {
     const Transformer transformer(ops, weights, config, quantization);
     const Tensor text = latents_like({1, models.text_tokens, config.text_in_dim});
