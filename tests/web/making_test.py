@@ -40,7 +40,7 @@ class Making(PageTest):
         self.wait(lambda: len(self.find_all(".card[data-status=queued]")) == 2, "two jobs wait")
         self.wait(lambda: "3" in self.text("#queue-button"), "the queue is counted")
         self.click("#queue-button")
-        self.assertEqual(len(self.find_all("#queue-jobs .badge")), 3)
+        self.wait(lambda: len(self.find_all("#queue-jobs .badge")) == 3, "the queue lists three")
         self.assertTrue(self.exists("#queue-workers .badge.running"))
         self.press(Keys.ESCAPE)
         self.click(".card:nth-child(3) .cancel")
