@@ -31,9 +31,19 @@ struct PanelBlock {
   std::int64_t panels;
 };
 
-/// tiles[left.panels][right.panels] = (or +=) the products, each tile contiguous.
+/// `count` rows of `bytes` each that will be read next.
+struct NextRows {
+  const std::byte* data = nullptr;
+  std::int64_t stride_bytes = 0;
+  std::int64_t bytes = 0;
+  std::int64_t count = 0;
+};
+
+/// tiles[left.panels][right.panels] = (or +=) the products, each tile contiguous. What is to be read
+/// next comes near meanwhile, a few lines for each tile: with few left panels the time to read it
+/// from memory would be felt.
 void multiply_block(const GemmKernels& kernels, PanelBlock left, PanelBlock right,
-                    std::int64_t depth, bool accumulate, float* tiles);
+                    std::int64_t depth, bool accumulate, float* tiles, const NextRows& next = {});
 
 /// Where a block of tiles goes; rows and columns need not fill the last tiles.
 struct OutputBlock {

@@ -143,6 +143,16 @@ void pack_weight_block(const GemmKernels& kernels, const ColumnChunk& chunk, std
   }
 }
 
+/// What pack_weight_block(chunk, k) reads; nothing beyond the last k.
+NextRows rows_of_block(const ColumnChunk& chunk, std::int64_t k) {
+  const Weight& weight = *chunk.layer->weight;
+  const std::int64_t depth = weight.shape[1];
+  if (k >= depth) return {};
+  const auto element = static_cast<std::int64_t>(size_of(weight.dtype));
+  return {weight_at(weight, chunk.begin, k), depth * element,
+          std::min(kBlockDepth, depth - k) * element, chunk.count};
+}
+
 /// Scratch memory of one thread.
 struct Workspace {
   float* weights;  ///< [block_columns / tile_columns][kBlockDepth][tile_columns]
@@ -158,7 +168,7 @@ void multiply_chunk(const GemmKernels& kernels, const PackedRows& packed, std::i
     const std::int64_t count = std::min(kBlockDepth, depth - k);
     pack_weight_block(kernels, chunk, k, count, workspace.weights);
     multiply_block(kernels, packed.block(kernels, k, count, first, panels), right, count, k != 0,
-                   workspace.tiles);
+                   workspace.tiles, rows_of_block(chunk, k + kBlockDepth));
   }
   const Tensor& y = chunk.layer->y;
   const std::int64_t columns = chunk.layer->weight->shape[0];
