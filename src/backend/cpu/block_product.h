@@ -39,9 +39,9 @@ struct NextRows {
   std::int64_t count = 0;
 };
 
-/// tiles[left.panels][right.panels] = (or +=) the products, each tile contiguous. What is to be read
-/// next comes near meanwhile, a few lines for each tile: with few left panels the time to read it
-/// from memory would be felt.
+/// tiles[left.panels][right.panels] = (or +=) the products, each tile contiguous. What is to be
+/// read next comes near meanwhile, a few lines for each tile: with few left panels the time to read
+/// it from memory would be felt.
 void multiply_block(const GemmKernels& kernels, PanelBlock left, PanelBlock right,
                     std::int64_t depth, bool accumulate, float* tiles, const NextRows& next = {});
 
