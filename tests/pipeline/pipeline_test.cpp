@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "ernie_image/cancel.h"
+#include "io/test_files.h"
 #include "support/golden.h"
 
 namespace ernie_image {
@@ -269,16 +270,16 @@ TEST_F(EmbeddedModel, DecodingInBandsShowsNoSeams) {
   EXPECT_LE(worst, 24);
 }
 
-TEST(BaseModel, IsRecognisedByItsNameAndHasItsOwnDefaults) {
-  const std::string folder = ::testing::TempDir() + "ERNIE-Image";
-  std::filesystem::remove_all(folder);
+using BaseModel = test::TemporaryFolder;
+
+TEST_F(BaseModel, IsRecognisedByItsNameAndHasItsOwnDefaults) {
+  const std::string folder = path("ERNIE-Image");
   std::filesystem::copy(golden::data_path("reference/models/tiny_a"), folder,
                         std::filesystem::copy_options::recursive);
   const Pipeline base = Pipeline::load({.model = folder});
   EXPECT_EQ(base.info().default_num_inference_steps, 50);
   EXPECT_EQ(base.info().default_guidance_scale, 4.0);
   EXPECT_EQ(base.info().default_height_px, 1024);
-  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

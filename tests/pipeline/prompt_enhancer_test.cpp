@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "io/test_files.h"
 #include "support/device.h"
 #include "support/golden.h"
 
@@ -147,11 +148,10 @@ TEST(EmbeddedEnhancer, APromptThatFillsTheContextIsAnError) {
   }
 }
 
-class ChatTemplateFile : public ::testing::Test {
+class ChatTemplateFile : public test::TemporaryFolder {
  protected:
   ChatTemplate open(const std::string& text) const {
-    std::ofstream(path, std::ios::binary) << text;
-    return ChatTemplate::open(path);
+    return ChatTemplate::open(write("chat_template.jinja", text));
   }
 
   std::string released = [] {
@@ -159,7 +159,6 @@ class ChatTemplateFile : public ::testing::Test {
         golden::data_path("reference/models/tiny_b/pe_tokenizer/chat_template.jinja"));
     return std::string(std::istreambuf_iterator<char>(file), {});
   }();
-  std::string path = ::testing::TempDir() + "chat_template.jinja";
 };
 
 TEST_F(ChatTemplateFile, SystemTextIsTakenFromTheFile) {
