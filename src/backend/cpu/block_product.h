@@ -43,7 +43,7 @@ struct NextRows {
 /// read next comes near meanwhile, a few lines for each tile: with few left panels the time to read
 /// it from memory would be felt.
 void multiply_block(const GemmKernels& kernels, PanelBlock left, PanelBlock right,
-                    std::int64_t depth, bool accumulate, float* tiles, const NextRows& next = {});
+                    std::int64_t depth, bool accumulate, float* tiles, const NextRows& next);
 
 /// Where a block of tiles goes; rows and columns need not fill the last tiles.
 struct OutputBlock {
