@@ -41,7 +41,7 @@ class Making(PageTest):
         self.wait(lambda: "3" in self.text("#queue-button"), "the queue is counted")
         self.click("#queue-button")
         self.wait(lambda: len(self.find_all("#queue-jobs .badge")) == 3, "the queue lists three")
-        self.assertTrue(self.exists("#queue-workers .badge.running"))
+        self.wait(lambda: self.exists("#queue-workers .badge.running"), "and who works")
         self.press(Keys.ESCAPE)
         self.click(".card:nth-child(3) .cancel")
         self.wait(lambda: len(self.find_all(".card")) == 2, "the third is gone")
