@@ -48,11 +48,11 @@ class Noise {
   std::uint32_t state_ = 1;
 };
 
-Tensor random_activations(Shape shape) {
+Tensor random_activations(DType dtype, Shape shape) {
   Tensor tensor = Tensor::host(DType::f32, std::move(shape));
   Noise noise;
   for (float& value : tensor.span<float>()) value = noise.next();
-  return tensor;
+  return round_to(tensor, dtype);
 }
 
 /// A source of bf16 weights of any name and shape, none sharing memory with another: a weight that
@@ -90,6 +90,7 @@ class Bench {
   explicit Bench(const BenchOptions& options)
       : options_(options),
         kernels_(choose_kernels(options.cpu_kernels)),
+        dtype_(options.precision == Precision::bf16 ? DType::bf16 : DType::f32),
         probe_pool_(options.threads),
         ops_(make_cpu_backend({options.threads, options.cpu_kernels})) {}
 
@@ -109,6 +110,10 @@ class Bench {
   }
 
  private:
+  Tensor activations(Shape shape) const {
+    return random_activations(dtype_, std::move(shape));
+  }
+
   void measure_linears() {
     for (const std::int64_t tokens : sizes()) {
       measure_linear(tokens, kHidden, kHidden);
@@ -118,7 +123,7 @@ class Bench {
   }
 
   void measure_linear(std::int64_t rows, std::int64_t depth, std::int64_t columns) {
-    const Tensor x = random_activations({rows, depth});
+    const Tensor x = activations({rows, depth});
     const Weight plain = weights_.get("linear", {columns, depth});
     for (const Quantization quantization : kQuantizations) {
       const WeightHandle weight = ops_->prepare(plain, WeightUse::linear, quantization);
@@ -129,7 +134,7 @@ class Bench {
 
   void measure_attention() {
     for (const std::int64_t tokens : sizes()) {
-      const Tensor q = random_activations({1, tokens, kHeads, kHeadDim});
+      const Tensor q = activations({1, tokens, kHeads, kHeadDim});
       record("attention", {tokens, kHeads, kHeadDim}, "", 2 * tokens * tokens * kHidden,
              [&] { ops_->attention(q, q, q, {}, 0.0883883f); });
     }
@@ -144,7 +149,7 @@ class Bench {
 
   /// 3x3, as many channels out as in, of a square picture.
   void measure_convolution(std::int64_t channels, std::int64_t side) {
-    const Tensor x = random_activations({1, side, side, channels});
+    const Tensor x = activations({1, side, side, channels});
     const WeightHandle weight =
         ops_->prepare(weights_.get("conv", {channels, channels, 3, 3}), WeightUse::conv2d);
     const WeightHandle bias = ops_->prepare(weights_.get("bias", {channels}), WeightUse::vector);
@@ -163,11 +168,11 @@ class Bench {
 
   void measure_block(const TransformerConfig& config, Quantization quantization) {
     const TransformerBlock block(WeightLoader(*ops_, weights_, "layers.0.", quantization), config);
-    const Modulation modulation(random_activations({1, 6 * kHidden}));
+    const Modulation modulation(activations({1, 6 * kHidden}));
     for (const std::int64_t tokens : sizes()) {
-      const Tensor x = random_activations({1, tokens, kHidden});
+      const Tensor x = activations({1, tokens, kHidden});
       TransformerContext context;
-      context.rotary.cos = random_activations({1, tokens, kHeadDim});
+      context.rotary.cos = random_activations(DType::f32, {1, tokens, kHeadDim});
       context.rotary.sin = context.rotary.cos;
       const Tap tap(*ops_, nullptr, "");
       record("transformer_block", {tokens, kHidden, kFeedForward}, weight_name(quantization),
@@ -177,7 +182,7 @@ class Bench {
   }
 
   void measure_text_encoder() {
-    for (const TextLayerRun& layer : text_layer_runs(*ops_, weights_))
+    for (const TextLayerRun& layer : text_layer_runs(*ops_, weights_, dtype_))
       record("text_encoder", layer.shape, "bf16", layer.products, layer.run);
   }
 
@@ -273,6 +278,7 @@ class Bench {
     const double gflops = 2e-9 * static_cast<double>(products) / timing.seconds;
     nlohmann::json result = {{"op", op},
                              {"shape", shape},
+                             {"dtype", precision_name(options_.precision)},
                              {"gflops", gflops},
                              {"peak_gflops", timing.peak_gflops},
                              {"share", gflops / timing.peak_gflops},
@@ -293,6 +299,7 @@ class Bench {
 
   const BenchOptions& options_;
   const KernelTable& kernels_;
+  const DType dtype_;
   ThreadPool probe_pool_;
   std::unique_ptr<Backend> ops_;
   RandomWeights weights_;

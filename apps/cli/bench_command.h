@@ -6,12 +6,15 @@
 #include <string>
 #include <vector>
 
+#include "ernie_image/precision.h"
+
 namespace ernie_image {
 
 struct BenchOptions {
   std::string device = "cpu";  ///< another one: bench_device.h
   int threads = 0;             ///< 0: all
   std::string cpu_kernels = "auto";
+  Precision precision = Precision::fp32;  ///< of activations, on the CPU, where there is a choice
   bool quick = false;  ///< small sizes only, few rounds
   bool json = false;
   std::vector<std::string> ops;        ///< names of rows to measure; empty: all

@@ -13,6 +13,7 @@ constexpr const char* kBenchExamples =
     "Examples:\n"
     "  ernie-image bench\n"
     "  ernie-image bench --op linear,attention --sizes 1024\n"
+    "  ernie-image bench --op linear,block --dtype bf16\n"
     "  ernie-image bench --device cuda --op linear,attention,block\n"
     "  ernie-image bench --quick --threads 1 --cpu-kernels avx2 --json";
 
@@ -28,6 +29,7 @@ Command add_bench_command(CLI::App& program) {
   const auto flags = std::make_shared<Flags>();
   add_threads_flag(*app, flags->load);
   add_cpu_kernels_flag(*app, flags->load);
+  add_dtype_flag(*app, flags->load);
   add_device_name_flag(*app, flags->bench.device, "one of them here; default: cpu");
   app->add_option("--op", flags->bench.ops, "which operations, separated by commas")
       ->delimiter(',')
@@ -43,6 +45,7 @@ Command add_bench_command(CLI::App& program) {
             BenchOptions options = flags->bench;
             options.threads = flags->load.num_threads;
             options.cpu_kernels = flags->load.cpu_kernels;
+            options.precision = flags->load.precision;
             return options.device == "cpu" ? run_bench(options) : run_device_bench(options);
           }};
 }

@@ -6,9 +6,12 @@
 # stack (a constant read from there does no harm), and the tile products must be among them. NEON's
 # quantised tiles are known to store a few registers, at most one for 16 products, and may.
 set -eu
-only_packed=0
-case "$2" in *vnni* | *dotprod*) only_packed=1 ;; esac # these hold nothing else
-"$1" -d --no-show-raw-insn "$2" | awk -v only_packed="$only_packed" '
+holds="tile packed"
+case "$2" in
+  *vnni* | *dotprod*) holds=packed ;;
+  *avx512_bf16*) holds=tile ;;
+esac
+"$1" -d --no-show-raw-insn "$2" | awk -v holds="$holds" '
   /^[0-9a-f]+ </ { name = $2; delete line_of; count = 0; next }
   !/^ *[0-9a-f]+:/ { next }
   {
@@ -26,7 +29,7 @@ case "$2" in *vnni* | *dotprod*) only_packed=1 ;; esac # these hold nothing else
     for (i = first; i < count; ++i) if (is_jump[i]) next
     products = 0; spills = 0; example = ""
     for (i = first; i <= count; ++i) {
-      if (text[i] ~ /vfmadd|fmla|vpmaddubsw|vpdpbusd|smull|sdot/) ++products
+      if (text[i] ~ /vfmadd|fmla|vpmaddubsw|vpdpbusd|vdpbf16ps|smull|sdot/) ++products
       if (text[i] ~ /%[xyz]mm[0-9]+,[-0-9a-fx]*\(%r[sb]p[,)]|st[pr][ \t]+q.*\[sp/) {
         ++spills; example = text[i]
       }
@@ -44,7 +47,7 @@ case "$2" in *vnni* | *dotprod*) only_packed=1 ;; esac # these hold nothing else
   }
   END {
     printf "%d hot loops\n", loops
-    if (!tile && !only_packed) { print "the tile product was not found"; failed = 1 }
-    if (!packed) { print "the quantised tile product was not found"; failed = 1 }
+    if (!tile && holds ~ /tile/) { print "the tile product was not found"; failed = 1 }
+    if (!packed && holds ~ /packed/) { print "the quantised tile product was not found"; failed = 1 }
     exit failed
   }'

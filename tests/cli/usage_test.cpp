@@ -81,6 +81,7 @@ INSTANTIATE_TEST_SUITE_P(
         WrongUsage{"RerunOfJpeg", {"rerun", "a.jpg"}, ".png"},
         WrongUsage{"BenchOfUnknownKernels", {"bench", "--cpu-kernels", "mmx"}, "mmx"},
         WrongUsage{"BenchOfUnknownOperation", {"bench", "--op", "linear,fft"}, "fft"},
+        WrongUsage{"BenchOfUnknownDtype", {"bench", "--dtype", "fp16"}, "fp16"},
         WrongUsage{"BenchOfUnknownSize", {"bench", "--sizes", "300"}, "300"},
         WrongUsage{"TokenizeWithoutText", {"tokenize"}, "--text"},
         WrongUsage{"TokenizeTwoTexts", {"tokenize", "--text", "a", "--text-file", "b"}, "either"}),

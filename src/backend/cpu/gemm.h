@@ -52,6 +52,11 @@ struct GemmKernels {
   void (*multiply_tile)(const float* left, const float* right, std::int64_t depth, bool accumulate,
                         float* tile);
 
+  /// The same of pairs of bf16, consecutive in a row, in place of each f32: both products are added
+  /// in f32, denormals taken for zero. Null where the processor has no such instruction.
+  void (*multiply_tile_of_pairs)(const float* left, const float* right, std::int64_t depth,
+                                 bool accumulate, float* tile) = nullptr;
+
   /// Multiplies by the scale, adds the bias and rounds.
   void (*store_tile)(const TileStore& store);
 

@@ -18,11 +18,12 @@ namespace ernie_image {
 namespace {
 
 struct UsableKernels {
-  std::array<const KernelTable*, 5> tables{};
+  std::array<const KernelTable*, 6> tables{};
   std::size_t count = 0;
 
   UsableKernels() {
 #if defined(__x86_64__)
+    if (has_avx512_bf16()) add(avx512_bf16_kernels());
     if (has_avx512_vnni()) add(avx512_vnni_kernels());
     if (has_avx512()) add(avx512_kernels());
     if (has_avx2()) add(avx2_kernels());
@@ -61,6 +62,9 @@ struct UsableKernels {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   }
   static bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+  static bool has_avx512_bf16() {
+    return has_avx512_vnni() && __builtin_cpu_supports("avx512bf16");
+  }
 #elif defined(__aarch64__)
   static bool has_dotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
 #endif

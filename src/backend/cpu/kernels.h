@@ -34,6 +34,7 @@ std::span<const KernelTable* const> usable_kernels();
 const KernelTable& choose_kernels(std::string_view name);
 
 // Each defined in kernels_<isa>.cpp, and called only where the processor has the instructions.
+const KernelTable& avx512_bf16_kernels();
 const KernelTable& avx512_vnni_kernels();
 const KernelTable& avx512_kernels();
 const KernelTable& avx2_kernels();

@@ -226,6 +226,33 @@ void linear_of_many(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& 
   }
 }
 
+bool are_pairs_of_bf16(const Tensor& x, std::span<const LinearLayer> layers) {
+  return x.dtype() == DType::bf16 && x.dim(-1) % 2 == 0 &&
+         std::ranges::all_of(layers, [](const LinearLayer& layer) {
+           return layer.weight->dtype == DType::bf16;
+         });
+}
+
+/// bf16 by bf16 where the processor multiplies pairs of them: everything is packed and multiplied
+/// as if a pair were an f32.
+void linear_of_pairs(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& kernels,
+                     const Tensor& x, std::span<const LinearLayer> layers) {
+  GemmKernels of_pairs = kernels;
+  of_pairs.multiply_tile = kernels.multiply_tile_of_pairs;
+  const std::int64_t depth = x.dim(-1) / 2;
+  std::vector<Weight> weights;
+  weights.reserve(layers.size());  // the views point into it
+  std::vector<LinearLayer> views(layers.begin(), layers.end());
+  for (LinearLayer& layer : views) {
+    Weight& halved = weights.emplace_back(*layer.weight);
+    halved.dtype = DType::f32;
+    halved.shape[1] = depth;
+    layer.weight = &halved;
+  }
+  const Tensor pairs(DType::f32, {x.size() / x.dim(-1), depth}, x.bytes(), nullptr);
+  linear_of_many(pool, memory, of_pairs, pairs, views);
+}
+
 }  // namespace
 
 void linear(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& kernels, const Tensor& x,
@@ -233,6 +260,8 @@ void linear(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& kernels,
   if (x.size() == 0) return;
   if (x.size() / x.dim(-1) <= GemmKernels::kMaxVectors) {
     linear_of_vectors(pool, memory, kernels, x, layers);
+  } else if (kernels.multiply_tile_of_pairs != nullptr && are_pairs_of_bf16(x, layers)) {
+    linear_of_pairs(pool, memory, kernels, x, layers);
   } else {
     linear_of_many(pool, memory, kernels, x, layers);
   }
