@@ -14,15 +14,16 @@ two products with a softmax between, a process each. Needs numpy.
 
 import argparse
 import ctypes
+import json
 import os
 import sys
 
 from compare_torch import FEED_FORWARD, HEAD_DIM, HEADS, HIDDEN, TOKENS, cpu_name, output_of, seconds
 
-# Weights of ours and what is nearest to them there, by ggml's numbers of types.
-TYPES = {"f16": 1, "bf16": 30, "q8_0": 8, "q4_0": 2}
+TYPES = {"f16": 1, "bf16": 30, "q8_0": 8, "q4_0": 2}  # of weights, by ggml's numbers
 F32, F16 = 0, 1
-BESIDE = {"bf16": ("f16", "bf16"), "int8": ("q8_0",), "int4": ("q4_0",)}
+# Weights and activations of ours and the type of weights there that is nearest: ggml rounds activations to it, or to 8 bits.
+BESIDE = {("bf16", "fp32"): "f16", ("bf16", "bf16"): "bf16", ("int8", "fp32"): "q8_0", ("int4", "fp32"): "q4_0"}
 CONTEXT_BYTES = 12 << 30  # of address space; what is not used costs nothing
 EPSILON = 1e-6
 
@@ -126,8 +127,6 @@ def block(ggml, type_, tokens, fused):
 
 def measure_ggml(args):
     """Runs in a process of its own, so that neither side holds memory or threads of the other."""
-    import json
-
     ggml, tokens = Ggml(args.ggml, args.threads), TOKENS[int(args.sizes)]
     type_ = TYPES[args.type]
     rows = linear(ggml, type_, tokens) if args.op == "linear" else block(ggml, type_, tokens, args.fused)
@@ -144,30 +143,29 @@ def keep(best, row, name, value):
 
 
 def compare(op, size, args, best):
-    """One round; `best` keeps the fastest of both sides by (operation, shape, weights of ours)."""
+    """One round; `best` keeps the fastest of both sides by (operation, shape, weights, activations of ours)."""
     name = {"linear": "linear", "block": "transformer_block"}[op]
     here = args.under.split() + [sys.executable, __file__, "--measure", "--ggml", args.ggml, "--threads", str(args.threads)]
-    for weight, types in BESIDE.items():
-        for type_ in types:
-            for fused in ([], ["--fused"]) if op == "block" else ([],):
-                for result in output_of(here + ["--op", op, "--sizes", str(size), "--type", type_, *fused]):
-                    keep(best, (name, tuple(result["shape"]), weight), type_, result["seconds"])
-    ours = output_of(args.under.split() + [args.program, "bench", "--json", "--op", op, "--sizes", str(size),
-                                           "--threads", str(args.threads)])
-    for result in ours["results"]:
-        row = name, tuple(result["shape"]), result["weight"]
-        if row in best:
-            keep(best, row, "ours", result["seconds"])
-            best[row]["gflop"] = result["gflops"] * result["seconds"]
+    for ours, type_ in BESIDE.items():
+        for fused in ([], ["--fused"]) if op == "block" else ([],):
+            for result in output_of(here + ["--op", op, "--sizes", str(size), "--type", type_, *fused]):
+                keep(best, (name, tuple(result["shape"]), *ours), "theirs", result["seconds"])
+    for dtype in ("fp32", "bf16"):
+        run = output_of(args.under.split() + [args.program, "bench", "--json", "--op", op, "--sizes", str(size), "--dtype", dtype,
+                                              "--threads", str(args.threads)])
+        for result in run["results"]:
+            row = name, tuple(result["shape"]), result["weight"], dtype
+            if row in best:
+                keep(best, row, "ours", result["seconds"])
+                best[row]["gflop"] = result["gflops"] * result["seconds"]
 
 
 def print_table(best):
-    print(f"{'operation':20}{'shape':20}{'ours':6}{'GFLOP/s':>9}  {'theirs':6}{'GFLOP/s':>9}{'ratio':>7}")
-    for (op, shape, weight), row in best.items():
-        for type_ in BESIDE[weight]:
-            rate = {side: row["gflop"] / row[side] for side in ("ours", type_)}
-            print(f"{op:20}{'x'.join(map(str, shape)):20}{weight:6}{rate['ours']:9.1f}  {type_:6}{rate[type_]:9.1f}"
-                  f"{rate['ours'] / rate[type_]:7.2f}")
+    print(f"{'operation':20}{'shape':20}{'ours':12}{'GFLOP/s':>9}  {'theirs':6}{'GFLOP/s':>9}{'ratio':>7}")
+    for (op, shape, weight, dtype), row in best.items():
+        ours, theirs = row["gflop"] / row["ours"], row["gflop"] / row["theirs"]
+        print(f"{op:20}{'x'.join(map(str, shape)):20}{weight + ', ' + dtype:12}{ours:9.1f}  {BESIDE[weight, dtype]:6}{theirs:9.1f}"
+              f"{ours / theirs:7.2f}")
 
 
 def main():

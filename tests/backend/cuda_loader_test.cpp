@@ -1,5 +1,6 @@
 // What the program says about a library for NVIDIA GPUs that is absent, foreign or of another
-// build. The library is looked for once in a process, so each case is a process of its own.
+// build. The library is looked for once in a process, so each case is a process of its own, forked
+// before any other test has looked: gtest runs suites of this name first.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -50,14 +51,14 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-TEST(LoaderOfCuda, SaysWhereTheLibraryWasLookedFor) {
+TEST(LoaderOfCudaDeathTest, SaysWhereTheLibraryWasLookedFor) {
   const std::string text = complaint("/nowhere/libernie_image_cuda.so");
   EXPECT_TRUE(contains(text, "not found: cuda: no libernie_image_cuda.so")) << text;
   EXPECT_TRUE(contains(text, "/nowhere/libernie_image_cuda.so")) << text;
   EXPECT_TRUE(contains(text, "cmake --preset cuda")) << text;
 }
 
-TEST(LoaderOfCuda, SaysWhyAFileIsNoLibrary) {
+TEST(LoaderOfCudaDeathTest, SaysWhyAFileIsNoLibrary) {
   const auto path = std::filesystem::temp_directory_path() /
                     ("cuda_loader_test_" + std::to_string(getpid()) + ".so");
   std::ofstream(path) << "not a library";
@@ -66,7 +67,7 @@ TEST(LoaderOfCuda, SaysWhyAFileIsNoLibrary) {
   EXPECT_TRUE(contains(text, "not found: cuda: cannot open " + path.string())) << text;
 }
 
-TEST(LoaderOfCuda, RefusesALibraryThatIsAnotherOne) {
+TEST(LoaderOfCudaDeathTest, RefusesALibraryThatIsAnotherOne) {
   if (std::getenv("ERNIE_IMAGE_EMULATED") != nullptr)
     GTEST_SKIP() << "the emulator names libraries by paths that are not there";
   Dl_info module{};
@@ -75,7 +76,7 @@ TEST(LoaderOfCuda, RefusesALibraryThatIsAnotherOne) {
   EXPECT_TRUE(contains(text, "has no symbol ernie_image_cuda_plugin")) << text;
 }
 
-TEST(LoaderOfCuda, RefusesALibraryOfAnotherBuild) {
+TEST(LoaderOfCudaDeathTest, RefusesALibraryOfAnotherBuild) {
 #ifdef ERNIE_IMAGE_CUDA_FOREIGN
   const std::string text = complaint(ERNIE_IMAGE_CUDA_FOREIGN);
   EXPECT_TRUE(contains(text, "belongs to another build of ernie-image (another build")) << text;
@@ -84,14 +85,14 @@ TEST(LoaderOfCuda, RefusesALibraryOfAnotherBuild) {
 #endif
 }
 
-TEST(LoaderOfCuda, KnowsDeviceNames) {
+TEST(LoaderOfCudaDeathTest, KnowsDeviceNames) {
   for (const char* name : {"cpu", "cuda", "cuda:0", "cuda:15", "ascend:1"})
     EXPECT_EQ(split_device_list(name), std::vector<std::string>{name});
   for (const char* name : {"", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cuda0", "gpu"})
     EXPECT_THROW(split_device_list(name), Error) << name;
 }
 
-TEST(LoaderOfCuda, LooksBesideTheProgramAndInItsLibraryFolder) {
+TEST(LoaderOfCudaDeathTest, LooksBesideTheProgramAndInItsLibraryFolder) {
   unsetenv("ERNIE_IMAGE_CUDA_LIBRARY");
   const auto paths = cuda_library_paths();
   ASSERT_GE(paths.size(), 2u);
