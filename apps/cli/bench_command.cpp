@@ -110,9 +110,7 @@ class Bench {
   }
 
  private:
-  Tensor activations(Shape shape) const {
-    return random_activations(dtype_, std::move(shape));
-  }
+  Tensor activations(Shape shape) const { return random_activations(dtype_, std::move(shape)); }
 
   void measure_linears() {
     for (const std::int64_t tokens : sizes()) {

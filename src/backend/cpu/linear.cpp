@@ -228,9 +228,8 @@ void linear_of_many(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& 
 
 bool are_pairs_of_bf16(const Tensor& x, std::span<const LinearLayer> layers) {
   return x.dtype() == DType::bf16 && x.dim(-1) % 2 == 0 &&
-         std::ranges::all_of(layers, [](const LinearLayer& layer) {
-           return layer.weight->dtype == DType::bf16;
-         });
+         std::ranges::all_of(
+             layers, [](const LinearLayer& layer) { return layer.weight->dtype == DType::bf16; });
 }
 
 /// bf16 by bf16 where the processor multiplies pairs of them: everything is packed and multiplied
