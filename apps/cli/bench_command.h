@@ -15,7 +15,7 @@ struct BenchOptions {
   int threads = 0;             ///< 0: all
   std::string cpu_kernels = "auto";
   Precision precision = Precision::fp32;  ///< of activations, on the CPU, where there is a choice
-  bool quick = false;  ///< small sizes only, few rounds
+  bool quick = false;                     ///< small sizes only, few rounds
   bool json = false;
   std::vector<std::string> ops;        ///< names of rows to measure; empty: all
   std::vector<std::int64_t> sizes_px;  ///< pictures of 256, 512, 1024 pixels square; empty: all

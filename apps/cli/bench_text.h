@@ -16,7 +16,8 @@ struct TextLayerRun {
   std::function<void()> run;
 };
 
-/// At 32, 128 and 512 tokens, activations in `dtype`. The backend must live as long as what is returned.
+/// At 32, 128 and 512 tokens, activations in `dtype`. The backend must live as long as what is
+/// returned.
 std::vector<TextLayerRun> text_layer_runs(Backend& ops, WeightSource& weights, DType dtype);
 
 }  // namespace ernie_image
