@@ -18,7 +18,9 @@ import json
 import os
 import sys
 
-from compare_torch import FEED_FORWARD, HEAD_DIM, HEADS, HIDDEN, TOKENS, cpu_name, output_of, seconds
+import numpy
+from side_by_side import (FEED_FORWARD, HEAD_DIM, HEADS, HIDDEN, TOKENS, add_flags, cpu_name, keep, output_of, run_ours,
+                          seconds)
 
 TYPES = {"f16": 1, "bf16": 30, "q8_0": 8, "q4_0": 2}  # of weights, by ggml's numbers
 F32, F16 = 0, 1
@@ -59,16 +61,12 @@ class Ggml:
         return self._call("ggml_reshape_%dd" % len(shape), self.context, tensor, *map(ctypes.c_int64, shape))
 
     def random(self, *shape):
-        import numpy
-
         tensor = self.new(F32, *shape)
         values = numpy.random.default_rng(0).standard_normal(shape[::-1], dtype=numpy.float32)
         ctypes.memmove(self._call("ggml_get_data", tensor), values.ctypes.data, values.nbytes)
         return tensor
 
     def weight(self, type_, inputs, outputs):
-        import numpy
-
         values = numpy.random.default_rng(1).standard_normal((outputs, inputs), dtype=numpy.float32) * numpy.float32(0.02)
         tensor = self.new(type_, inputs, outputs)
         self._call("ggml_quantize_chunk", type_, values.ctypes.data_as(ctypes.c_void_p), self._call("ggml_get_data", tensor),
@@ -137,11 +135,6 @@ def measure_ggml(args):
     json.dump(results, sys.stdout)
 
 
-def keep(best, row, name, value):
-    row = best.setdefault(row, {})
-    row[name] = min(row.get(name, float("inf")), value)
-
-
 def compare(op, size, args, best):
     """One round; `best` keeps the fastest of both sides by (operation, shape, weights, activations of ours)."""
     name = {"linear": "linear", "block": "transformer_block"}[op]
@@ -149,15 +142,13 @@ def compare(op, size, args, best):
     for ours, type_ in BESIDE.items():
         for fused in ([], ["--fused"]) if op == "block" else ([],):
             for result in output_of(here + ["--op", op, "--sizes", str(size), "--type", type_, *fused]):
-                keep(best, (name, tuple(result["shape"]), *ours), "theirs", result["seconds"])
+                keep(best.setdefault((name, tuple(result["shape"]), *ours), {}), "theirs", result["seconds"])
     for dtype in ("fp32", "bf16"):
-        run = output_of(args.under.split() + [args.program, "bench", "--json", "--op", op, "--sizes", str(size), "--dtype", dtype,
-                                              "--threads", str(args.threads)])
-        for result in run["results"]:
-            row = name, tuple(result["shape"]), result["weight"], dtype
-            if row in best:
-                keep(best, row, "ours", result["seconds"])
-                best[row]["gflop"] = result["gflops"] * result["seconds"]
+        for result in run_ours(op, size, dtype, args):
+            row = best.get((name, tuple(result["shape"]), result["weight"], dtype))
+            if row is not None:
+                keep(row, "ours", result["seconds"])
+                row["gflop"] = result["gflops"] * result["seconds"]
 
 
 def print_table(best):
@@ -171,12 +162,7 @@ def print_table(best):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ggml", required=True, help="folder of the libraries")
-    parser.add_argument("--program", default="build/ernie-image")
-    parser.add_argument("--op", default="linear,block")
-    parser.add_argument("--sizes", default="256,512")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--under", default="", help="a command to run each measurement under, such as nice -n -5")
+    add_flags(parser, ops="linear,block", sizes="256,512")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--type", help=argparse.SUPPRESS)
     parser.add_argument("--fused", action="store_true", help=argparse.SUPPRESS)

@@ -13,27 +13,12 @@ the processor multiplies bf16 (elsewhere it takes minutes).
 
 import argparse
 import json
-import os
 import platform
-import subprocess
 import sys
-import time
 
-HIDDEN, FEED_FORWARD, HEADS, HEAD_DIM = 4096, 12288, 32, 128
-TOKENS = {256: 288, 512: 1056, 1024: 4128}
+from side_by_side import FEED_FORWARD, HEAD_DIM, HEADS, HIDDEN, TOKENS, add_flags, cpu_name, keep, output_of, run_ours, seconds
+
 LLM = dict(hidden=3072, ffn=9216, q=4096, kv=1024, layers=2, vocabulary=131072, context=256)
-
-
-def seconds(function, budget=1.0):
-    """The fastest call; as many as fit the budget, at least one."""
-    best, start = float("inf"), time.perf_counter()
-    while True:
-        begin = time.perf_counter()
-        function()
-        now = time.perf_counter()
-        best = min(best, now - begin)
-        if now - start + best > budget:  # a call longer than the budget is made once
-            return best
 
 
 class Torch:
@@ -209,21 +194,12 @@ def measure_torch(op, size, threads, layout):
     json.dump({"torch": torch.__version__, "results": results}, sys.stdout)
 
 
-def output_of(command):
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-
-
 def run_torch(op, size, args):
     """The results of one round; pictures in both memory formats."""
     layouts = ("contiguous_format", "channels_last") if op == "vae_decode" else ("contiguous_format",)
     runs = [output_of(args.under.split() + [sys.executable, __file__, "--measure-torch", op, "--sizes", str(size),
                        "--threads", str(args.threads), "--layout", layout]) for layout in layouts]
     return {"torch": runs[0]["torch"], "results": [result for run in runs for result in run["results"]]}
-
-
-def run_ours(op, size, dtype, args):
-    command = args.under.split() + [args.program, "bench", "--json", "--op", op, "--dtype", dtype, "--threads", str(args.threads)]
-    return output_of(command + (["--sizes", str(size)] if op != "llm_decode" else []))
 
 
 def key(result):
@@ -237,27 +213,19 @@ def compare(op, size, args, best):
     """One round of one operation; `best` keeps the fastest of both sides by (operation, shape)."""
     theirs = run_torch(op, size, args)
     best["versions"] = {"torch": theirs["torch"]}
-    ours = [("ours_f32", result) for result in run_ours(op, size, "fp32", args)["results"]]
-    if op in ("linear", "block"):
-        ours += [("ours_bf16", result) for result in run_ours(op, size, "bf16", args)["results"]]
-    for name, result in ours:
-        if key(result) is None:
-            continue
-        row = best["rows"].setdefault(key(result), {})
-        row[name] = min(row.get(name, float("inf")), result["seconds"])
-        for extra in ("peak_bytes", "share"):
-            if extra in result:
-                row[extra] = result[extra]
+    types = {"fp32": "f32", "bf16": "bf16"} if op in ("linear", "block") else {"fp32": "f32"}
+    for dtype, type_ in types.items():
+        for result in run_ours(op, size, dtype, args):
+            if key(result) is None:
+                continue
+            row = best["rows"].setdefault(key(result), {})
+            keep(row, "ours_" + type_, result["seconds"])
+            for extra in ("peak_bytes", "share"):
+                if extra in result and dtype == "fp32":
+                    row[extra] = result[extra]
     for result in theirs["results"]:
         row = best["rows"].setdefault(key({**result, "weight": "bf16"}), {})
-        name = "torch_" + result["type"]
-        row[name] = min(row.get(name, float("inf")), result["seconds"])
-
-
-def cpu_name():
-    with open("/proc/cpuinfo") as file:
-        names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+        keep(row, "torch_" + result["type"], result["seconds"])
 
 
 def print_table(best):
@@ -272,12 +240,7 @@ def print_table(best):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", default="build/ernie-image")
-    parser.add_argument("--op", default="linear,attention,block,vae_decode,llm_decode")
-    parser.add_argument("--sizes", default="256,512,1024")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--under", default="", help="a command to run each measurement under, such as nice -n -5")
+    add_flags(parser, ops="linear,attention,block,vae_decode,llm_decode", sizes="256,512,1024")
     parser.add_argument("--json", help="write the rows to this file")
     parser.add_argument("--measure-torch", help=argparse.SUPPRESS)
     parser.add_argument("--layout", default="contiguous_format", help=argparse.SUPPRESS)

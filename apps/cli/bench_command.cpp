@@ -90,7 +90,7 @@ class Bench {
   explicit Bench(const BenchOptions& options)
       : options_(options),
         kernels_(choose_kernels(options.cpu_kernels)),
-        dtype_(options.precision == Precision::bf16 ? DType::bf16 : DType::f32),
+        dtype_(dtype_of(options.precision)),
         probe_pool_(options.threads),
         ops_(make_cpu_backend({options.threads, options.cpu_kernels})) {}
 

@@ -31,7 +31,7 @@ int run_inspect(const InspectFlags& flags) {
   PlanRequest planned;
   planned.height_px = flags.height_px;
   planned.width_px = flags.width_px;
-  planned.dtype = flags.load.precision == Precision::bf16 ? DType::bf16 : DType::f32;
+  planned.dtype = dtype_of(flags.load.precision);
   planned.limit_bytes = flags.load.memory_limit_bytes;
   planned.transformer_quantization = flags.load.quantization;
   ModelReport report = report_model(flags.load, planned);

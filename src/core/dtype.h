@@ -6,6 +6,8 @@
 #include <optional>
 #include <string_view>
 
+#include "ernie_image/precision.h"
+
 namespace ernie_image {
 
 enum class DType : std::uint8_t {
@@ -28,6 +30,11 @@ enum class DType : std::uint8_t {
 
 /// Bytes of one element.
 std::size_t size_of(DType dtype);
+
+/// Of tensors between operations.
+constexpr DType dtype_of(Precision precision) {
+  return precision == Precision::bf16 ? DType::bf16 : DType::f32;
+}
 
 /// The name that safetensors headers use: "F32", "BF16", "BOOL"...
 std::string_view dtype_name(DType dtype);

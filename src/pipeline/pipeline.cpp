@@ -109,7 +109,7 @@ Tensor channels_first(const Tensor& images) {
 struct Pipeline::State {
   explicit State(const LoadOptions& options)
       : precision(options.precision),
-        dtype(precision == Precision::bf16 ? DType::bf16 : DType::f32),
+        dtype(dtype_of(precision)),
         quantization(options.quantization),
         memory_limit_bytes(options.memory_limit_bytes),
         offload(options.offload),

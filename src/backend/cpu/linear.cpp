@@ -226,14 +226,8 @@ void linear_of_many(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& 
   }
 }
 
-bool are_pairs_of_bf16(const Tensor& x, std::span<const LinearLayer> layers) {
-  return x.dtype() == DType::bf16 && x.dim(-1) % 2 == 0 &&
-         std::ranges::all_of(
-             layers, [](const LinearLayer& layer) { return layer.weight->dtype == DType::bf16; });
-}
-
-/// bf16 by bf16 where the processor multiplies pairs of them: everything is packed and multiplied
-/// as if a pair were an f32.
+/// bf16 by bf16 where the processor multiplies pairs of them, K even: everything is packed and
+/// multiplied as if a pair were an f32.
 void linear_of_pairs(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& kernels,
                      const Tensor& x, std::span<const LinearLayer> layers) {
   GemmKernels of_pairs = kernels;
@@ -254,12 +248,19 @@ void linear_of_pairs(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels&
 
 }  // namespace
 
+bool are_all_bf16(const Tensor& x, std::span<const LinearLayer> layers) {
+  return x.dtype() == DType::bf16 && std::ranges::all_of(layers, [](const LinearLayer& layer) {
+           return layer.weight->dtype == DType::bf16;
+         });
+}
+
 void linear(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& kernels, const Tensor& x,
             std::span<const LinearLayer> layers) {
   if (x.size() == 0) return;
+  const bool has_pairs = kernels.multiply_tile_of_pairs != nullptr && x.dim(-1) % 2 == 0;
   if (x.size() / x.dim(-1) <= GemmKernels::kMaxVectors) {
     linear_of_vectors(pool, memory, kernels, x, layers);
-  } else if (kernels.multiply_tile_of_pairs != nullptr && are_pairs_of_bf16(x, layers)) {
+  } else if (has_pairs && are_all_bf16(x, layers)) {
     linear_of_pairs(pool, memory, kernels, x, layers);
   } else {
     linear_of_many(pool, memory, kernels, x, layers);

@@ -18,6 +18,9 @@ struct LinearLayer {
   Tensor y;           ///< [..., N], f32 or bf16, allocated by the caller
 };
 
+/// Whether x and every layer's weight are bf16, which some processors multiply as they are.
+bool are_all_bf16(const Tensor& x, std::span<const LinearLayer> layers);
+
 /// All layers read the same x [..., K], f32 or bf16, which is packed once.
 void linear(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& kernels, const Tensor& x,
             std::span<const LinearLayer> layers);

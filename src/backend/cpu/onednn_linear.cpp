@@ -112,10 +112,7 @@ void onednn_linear(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& k
                    const Tensor& x, std::span<const LinearLayer> layers) {
   static const bool native_bf16 = has_isa(dnnl::cpu_isa::avx512_core_bf16);
   const std::int64_t depth = x.dim(-1), count = x.size() / depth;
-  const bool keeps_bf16 = native_bf16 && x.dtype() == DType::bf16 &&
-                          std::ranges::all_of(layers, [](const LinearLayer& layer) {
-                            return layer.weight->dtype == DType::bf16;
-                          });
+  const bool keeps_bf16 = native_bf16 && are_all_bf16(x, layers);
   // Products in f32 gain nothing; they are here so that the rest can be tested anywhere.
   if (native_bf16 && !keeps_bf16) return linear(pool, memory, kernels, x, layers);
   std::shared_ptr<float> widened;
