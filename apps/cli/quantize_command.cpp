@@ -31,7 +31,7 @@ constexpr std::array<std::string_view, 3> kComponents = {"transformer", "text_en
 
 struct QuantizeFlags {
   LoadOptions load;
-  std::string format;
+  std::string quantization;
   std::string components = "transformer";
   QuantizeRequest request;
   bool json = false;
@@ -59,7 +59,7 @@ std::set<std::string> parse_components(const std::string& list) {
 void report(const QuantizeFlags& flags, const QuantizeResult& result) {
   if (flags.json) {
     print_json({{"output", flags.request.output},
-                {"quantization", flags.format},
+                {"quantization", flags.quantization},
                 {"components", flags.request.components},
                 {"files", result.files},
                 {"kept_files", result.kept_files},
@@ -69,7 +69,7 @@ void report(const QuantizeFlags& flags, const QuantizeResult& result) {
                 {"seconds", result.seconds}});
   } else if (!flags.quiet) {
     std::cerr << flags.request.output << ": " << result.packed_tensors << " tensors to "
-              << flags.format << ", " << human_bytes(result.source_bytes) << " to "
+              << flags.quantization << ", " << human_bytes(result.source_bytes) << " to "
               << human_bytes(result.bytes) << " in " << result.files << " files";
     if (result.kept_files > 0) std::cerr << ", " << result.kept_files << " of an earlier run";
     std::cerr << ", " << human_seconds(result.seconds) << "\n";
@@ -79,7 +79,7 @@ void report(const QuantizeFlags& flags, const QuantizeResult& result) {
 int run_quantize(QuantizeFlags& flags) {
   QuantizeRequest& request = flags.request;
   request.components = parse_components(flags.components);
-  request.format = packed_format_from_name(flags.format).value();
+  request.quantization = quantization_from_name(flags.quantization).value();
   request.num_threads = flags.load.num_threads;
   request.source = resolve_model(flags.load.model);
   const InterruptGuard interrupt;
@@ -101,7 +101,7 @@ Command add_quantize_command(CLI::App& program) {
       program.add_subcommand("quantize", "Write a model folder with compressed weights");
   const auto flags = std::make_shared<QuantizeFlags>();
   add_model_flag(*app, flags->load);
-  app->add_option("--quant", flags->format,
+  app->add_option("--quant", flags->quantization,
                   "int8, or int4, which is smaller, faster and less exact")
       ->required()
       ->check(CLI::IsMember({"int8", "int4"}).description(""))

@@ -32,13 +32,19 @@ WeightFormat weight_format(Quantization quantization) {
   return quantization == Quantization::int8 ? WeightFormat::packed_int8 : WeightFormat::packed_int4;
 }
 
-bool is_quantized_layer(std::string_view name) {
+Quantization layer_quantization(std::string_view name, Quantization wanted) {
   const std::string_view part = within_decoder(name);
-  return part.starts_with("layers.") || part == "lm_head.weight" || part == kEmbeddingTable;
+  const bool is_in_layer = part.starts_with("layers.");
+  if (!is_in_layer && part != "lm_head.weight" && part != kEmbeddingTable)
+    return Quantization::none;
+  const bool is_sensitive =
+      is_in_layer && (part.ends_with(".to_v.weight") || part.ends_with(".to_out.0.weight"));
+  return is_sensitive && wanted == Quantization::int4 ? Quantization::int8 : wanted;
 }
 
-bool is_packed_in_file(std::string_view name) {
-  return is_quantized_layer(name) && within_decoder(name) != kEmbeddingTable;
+WeightFormat format_in_file(std::string_view name, Quantization wanted) {
+  if (within_decoder(name) == kEmbeddingTable) return WeightFormat::plain;
+  return weight_format(layer_quantization(name, wanted));
 }
 
 }  // namespace ernie_image

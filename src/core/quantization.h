@@ -18,14 +18,16 @@ std::optional<WeightFormat> packed_format_from_name(std::string_view name);
 
 WeightFormat weight_format(Quantization quantization);
 
-/// Whether the linear layer with the weight `name` is quantised: those of the numbered layers of
-/// the transformer, text encoder and language model, and the output layer of a language model, even
-/// where that is the embedding table. Embedders, time, modulation and final layers are few and
-/// sensitive, and stay as the file has them.
-bool is_quantized_layer(std::string_view name);
+/// What the weight `name` of a linear layer becomes under `--quant` `wanted`. Quantised are those of
+/// the numbered layers of the transformer, text encoder and language model, and the output layer of
+/// a language model, even where that is the embedding table. Embedders, time, modulation and final
+/// layers are few and sensitive, and stay as the file has them; the transformer's values and the
+/// output of its attention, a seventh of a block, would bring half of its error with 4 bits, and
+/// get 8 (docs/numerics.md).
+Quantization layer_quantization(std::string_view name, Quantization wanted);
 
-/// Whether a file may hold the weight `name` packed: as above, but for the embedding table, whose
-/// rows are read one by one.
-bool is_packed_in_file(std::string_view name);
+/// How a file holds the weight `name`: as above, but for the embedding table, whose rows are read
+/// one by one.
+WeightFormat format_in_file(std::string_view name, Quantization wanted);
 
 }  // namespace ernie_image

@@ -34,8 +34,9 @@ class WeightLoader {
   /// Error(invalid_argument) for one that is packed otherwise than this loader is to quantise it.
   WeightHandle load(const std::string& name, const Shape& shape, WeightUse use) const {
     const Weight weight = source_.get(prefix_ + name, shape);
-    const bool quantized = use == WeightUse::linear && is_quantized_layer(weight.name);
-    const Quantization quantization = quantized ? quantization_ : Quantization::none;
+    const Quantization quantization = use == WeightUse::linear
+                                          ? layer_quantization(weight.name, quantization_)
+                                          : Quantization::none;
     if (weight.format != WeightFormat::plain) check_packed(weight, use, quantization);
     WeightHandle handle = backend_.prepare(weight, use, quantization);
     const bool copied = quantization != Quantization::none && weight.format == WeightFormat::plain;

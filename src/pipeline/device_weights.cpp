@@ -33,8 +33,8 @@ std::uint64_t int8_bytes(const Shape& shape) {
 
 WeightFormat DeviceWeights::format(const Weight& weight) const {
   if (weight.format != WeightFormat::plain) return weight.format;
-  const bool quantized = weight.shape.size() == 2 && is_quantized_layer(weight.name);
-  return quantized ? weight_format(quantization_) : WeightFormat::plain;
+  if (weight.shape.size() != 2) return WeightFormat::plain;
+  return weight_format(layer_quantization(weight.name, quantization_));
 }
 
 /// Vectors are f32 there. Tables of embeddings stay on the host, which picks rows of them.

@@ -54,10 +54,10 @@ std::uint64_t looked_up_bytes(std::int64_t rows, const MinistralConfig& config) 
 std::uint64_t quantized_bytes(const WeightFiles& files, std::string_view prefix,
                               Quantization quantization) {
   if (quantization == Quantization::none) return 0;
-  const WeightFormat format = weight_format(quantization);
   std::uint64_t bytes = 0;
   for (const Weight& weight : files.all()) {
-    const bool copied = weight.name.starts_with(prefix) && is_quantized_layer(weight.name) &&
+    const WeightFormat format = weight_format(layer_quantization(weight.name, quantization));
+    const bool copied = weight.name.starts_with(prefix) && format != WeightFormat::plain &&
                         weight.format == WeightFormat::plain && weight.shape.size() == 2;
     if (copied) bytes += PackedLayout(format, weight.shape).size_bytes();
   }

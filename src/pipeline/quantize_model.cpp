@@ -20,7 +20,7 @@ using Clock = std::chrono::steady_clock;
 /// What the finished folder will say about itself, without its files.
 ModelManifest manifest_of(const QuantizeRequest& request) {
   ModelManifest manifest;
-  manifest.quantization = format_name(request.format);
+  manifest.quantization = format_name(weight_format(request.quantization));
   manifest.components.assign(request.components.begin(), request.components.end());
   manifest.source_name = request.source.origin;
   manifest.source_hash = sampled_hash(request.source);
@@ -149,8 +149,8 @@ void require_usable(const ModelFolder& source) {
 
 QuantizeResult quantize_model(const QuantizeRequest& request) {
   require_apart(request.source.path, request.output);
-  const QuantizePlan plan = plan_quantization(request.source, request.components, request.format,
-                                              request.max_shard_bytes);
+  const QuantizePlan plan = plan_quantization(request.source, request.components,
+                                              request.quantization, request.max_shard_bytes);
   require_usable(request.source);
   ModelManifest manifest = manifest_of(request);
   const OutputLock lock = open_output(request.output);

@@ -26,7 +26,7 @@ struct QuantizeProgress {
 struct QuantizeRequest {
   ModelFolder source;
   std::string output;
-  WeightFormat format = WeightFormat::packed_int8;
+  Quantization quantization = Quantization::int8;
   std::set<std::string> components = {"transformer"};  ///< of transformer, text_encoder, pe
   std::uint64_t max_shard_bytes = 4'000'000'000;
   int num_threads = 0;  ///< 0: every CPU the process may use

@@ -37,23 +37,25 @@ void require_plain(const std::string& component, const WeightFiles& weights) {
   }
 }
 
-PlannedTensor plan_tensor(const SafetensorsFile& file, const Weight& weight, WeightFormat format) {
+PlannedTensor plan_tensor(const SafetensorsFile& file, const Weight& weight,
+                          Quantization quantization) {
+  const WeightFormat format = format_in_file(weight.name, quantization);
   const bool matrix = weight.shape.size() == 2 && num_elements(weight.shape) > 0;
   const bool number =
       weight.dtype == DType::bf16 || weight.dtype == DType::f16 || weight.dtype == DType::f32;
-  if (!matrix || !number || !is_packed_in_file(weight.name))
+  if (!matrix || !number || format == WeightFormat::plain)
     return {{weight.name, weight.dtype, weight.shape}, WeightFormat::plain, &file};
   return {{weight.name, DType::u8, packed_extents(format, weight.shape)}, format, &file};
 }
 
 /// In the order in which the source holds them, so that it is read as a stream.
-std::vector<PlannedTensor> plan_tensors(const WeightFiles& weights, WeightFormat format) {
+std::vector<PlannedTensor> plan_tensors(const WeightFiles& weights, Quantization quantization) {
   std::vector<PlannedTensor> tensors;
   for (const SafetensorsFile& file : weights.files()) {
     std::vector<const Weight*> order;
     for (const std::string& name : file.names()) order.push_back(&file.stored(name));
     std::ranges::stable_sort(order, {}, [](const Weight* weight) { return weight->data; });
-    for (const Weight* weight : order) tensors.push_back(plan_tensor(file, *weight, format));
+    for (const Weight* weight : order) tensors.push_back(plan_tensor(file, *weight, quantization));
   }
   return tensors;
 }
@@ -124,13 +126,13 @@ void plan_copy(const ModelFolder& source, const std::string& name, QuantizePlan&
   plan.files.push_back(std::move(file));
 }
 
-void plan_weights(const ModelFolder& source, const std::string& component, WeightFormat format,
-                  std::uint64_t max_shard_bytes, QuantizePlan& plan) {
+void plan_weights(const ModelFolder& source, const std::string& component,
+                  Quantization quantization, std::uint64_t max_shard_bytes, QuantizePlan& plan) {
   const std::string stem = stem_of(component);
   const WeightFiles& weights =
       *plan.weights.emplace_back(std::make_unique<WeightFiles>(source.component(component), stem));
   require_plain(component, weights);
-  auto shards = split_into_shards(plan_tensors(weights, format), max_shard_bytes);
+  auto shards = split_into_shards(plan_tensors(weights, quantization), max_shard_bytes);
   for (std::size_t i = 0; i < shards.size(); ++i) {
     shards[i].name = component + "/" + shard_name(stem, i, shards.size());
     order_for_alignment(shards[i].tensors);
@@ -176,7 +178,7 @@ std::size_t QuantizePlan::packed_tensors() const {
 }
 
 QuantizePlan plan_quantization(const ModelFolder& source, const std::set<std::string>& components,
-                               WeightFormat format, std::uint64_t max_shard_bytes) {
+                               Quantization quantization, std::uint64_t max_shard_bytes) {
   if (file_exists(source.component(kManifestName))) {
     throw Error(ErrorKind::invalid_argument,
                 source.path + " is quantised already; name the model that it was made from");
@@ -189,7 +191,7 @@ QuantizePlan plan_quantization(const ModelFolder& source, const std::set<std::st
       if (!is_hidden(name) && !(quantized && is_weight_file(name)))
         plan_copy(source, part + "/" + name, plan);
     }
-    if (quantized) plan_weights(source, part, format, max_shard_bytes, plan);
+    if (quantized) plan_weights(source, part, quantization, max_shard_bytes, plan);
   }
   for (const std::string& name : list_files(source.path)) {
     if (!is_hidden(name) && name != kIndexName) plan_copy(source, name, plan);

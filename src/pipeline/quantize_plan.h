@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/weight.h"
+#include "ernie_image/precision.h"
 #include "io/model_folder.h"
 #include "io/safetensors_writer.h"
 #include "io/weight_files.h"
@@ -53,6 +54,6 @@ struct QuantizePlan {
 /// `components`: those to be quantised, of text_encoder, transformer and pe. Throws Error if the
 /// source lacks one of them, or is quantised already.
 QuantizePlan plan_quantization(const ModelFolder& source, const std::set<std::string>& components,
-                               WeightFormat format, std::uint64_t max_shard_bytes);
+                               Quantization quantization, std::uint64_t max_shard_bytes);
 
 }  // namespace ernie_image

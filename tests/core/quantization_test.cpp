@@ -5,6 +5,8 @@
 namespace ernie_image {
 namespace {
 
+constexpr Quantization kAll[] = {Quantization::none, Quantization::int8, Quantization::int4};
+
 TEST(Quantization, FormatsHaveNames) {
   EXPECT_EQ(format_name(weight_format(Quantization::int8)), "int8");
   EXPECT_EQ(format_name(weight_format(Quantization::int4)), "int4");
@@ -19,16 +21,30 @@ TEST(Quantization, LayersOfTheDecodersArePacked) {
        {"layers.0.self_attention.to_q.weight", "layers.35.mlp.linear_fc2.weight",
         "model.layers.1.self_attn.o_proj.weight", "language_model.layers.1.mlp.up_proj.weight",
         "language_model.model.layers.25.mlp.down_proj.weight", "lm_head.weight"}) {
-    EXPECT_TRUE(is_quantized_layer(name)) << name;
-    EXPECT_TRUE(is_packed_in_file(name)) << name;
+    for (const Quantization wanted : kAll) {
+      EXPECT_EQ(layer_quantization(name, wanted), wanted) << name;
+      EXPECT_EQ(format_in_file(name, wanted), weight_format(wanted)) << name;
+    }
+  }
+}
+
+TEST(Quantization, ValuesAndOutputsOfTheTransformersAttentionHaveEightBits) {
+  for (const char* name :
+       {"layers.0.self_attention.to_v.weight", "layers.35.self_attention.to_out.0.weight"}) {
+    EXPECT_EQ(layer_quantization(name, Quantization::int4), Quantization::int8) << name;
+    EXPECT_EQ(layer_quantization(name, Quantization::int8), Quantization::int8) << name;
+    EXPECT_EQ(layer_quantization(name, Quantization::none), Quantization::none) << name;
+    EXPECT_EQ(format_in_file(name, Quantization::int4), WeightFormat::packed_int8) << name;
   }
 }
 
 TEST(Quantization, AnEmbeddingTableIsPackedAsOutputLayerOnly) {
   for (const char* name : {"model.embed_tokens.weight", "language_model.model.embed_tokens.weight",
                            "embed_tokens.weight"}) {
-    EXPECT_TRUE(is_quantized_layer(name)) << name;
-    EXPECT_FALSE(is_packed_in_file(name)) << name;
+    for (const Quantization wanted : kAll) {
+      EXPECT_EQ(layer_quantization(name, wanted), wanted) << name;
+      EXPECT_EQ(format_in_file(name, wanted), WeightFormat::plain) << name;
+    }
   }
 }
 
@@ -37,10 +53,10 @@ TEST(Quantization, AllElseStaysPlain) {
        {"adaLN_modulation.1.weight", "x_embedder.proj.weight", "text_proj.weight",
         "time_embedding.linear_1.weight", "final_norm.linear.weight", "final_linear.weight",
         "vision_tower.transformer.layers.0.attention.q_proj.weight",
-        "multi_modal_projector.linear_1.weight", "decoder.mid_block.attentions.0.to_q.weight",
+        "multi_modal_projector.linear_1.weight", "decoder.mid_block.attentions.0.to_v.weight",
         ""}) {
-    EXPECT_FALSE(is_quantized_layer(name)) << name;
-    EXPECT_FALSE(is_packed_in_file(name)) << name;
+    EXPECT_EQ(layer_quantization(name, Quantization::int4), Quantization::none) << name;
+    EXPECT_EQ(format_in_file(name, Quantization::int4), WeightFormat::plain) << name;
   }
 }
 

@@ -50,7 +50,8 @@ TEST_F(TinyDevicePlan, EveryWeightOfTheTransformerIsCountedOnce) {
   EXPECT_LE(planned, bytes + weights * 1024 + bytes / 16);  // alignment, vectors as f32
 }
 
-/// Of the file's f32: codes of a quarter or a seventh, beside what is not quantised.
+/// Of the file's f32: codes of a quarter or a seventh, beside what is not quantised; int4 has some
+/// matrices of 8 bits.
 TEST_F(TinyDevicePlan, QuantisedLayersAreCountedAsTheyAreKept) {
   const DeviceStage plain = plan("encoder").stage("transformer");
   const auto stage = [&](Quantization quantization) {
@@ -61,11 +62,11 @@ TEST_F(TinyDevicePlan, QuantisedLayersAreCountedAsTheyAreKept) {
   EXPECT_GE(int8.layers_bytes, plain.layers_bytes / 4);
   EXPECT_LT(int8.layers_bytes, plain.layers_bytes / 3);
   EXPECT_GE(int4.layers_bytes, plain.layers_bytes / 8);
-  EXPECT_LT(int4.layers_bytes, plain.layers_bytes / 6);
+  EXPECT_LT(int4.layers_bytes, plain.layers_bytes / 5);
   // One matrix as the file has it, while it is rounded; and every streamed layer's.
-  EXPECT_GT(int8.scratch_bytes, 0u);
+  EXPECT_GT(int4.scratch_bytes, 0u);
+  EXPECT_GT(int8.scratch_bytes, int4.scratch_bytes);
   EXPECT_EQ(int8.resident_bytes(), int8.weight_bytes() + int8.scratch_bytes);
-  EXPECT_EQ(int4.scratch_bytes, 0u);
   const DeviceStage streamed = plan("layers", 64 * kGiB, Quantization::int8).stage("transformer");
   EXPECT_EQ(streamed.resident_bytes(),
             streamed.fixed_bytes + 2 * (streamed.layer_bytes + streamed.scratch_bytes));

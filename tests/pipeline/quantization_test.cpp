@@ -1,11 +1,15 @@
 // What quantised weights do to the embedded model's numbers and pictures.
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <map>
+#include <numeric>
 #include <string>
+#include <vector>
 
+#include "backend/cpu/cpu_backend.h"
 #include "ernie_image/pipeline.h"
+#include "io/weight_files.h"
+#include "models/transformer.h"
+#include "pipeline/model.h"
 #include "support/golden.h"
 
 namespace ernie_image {
@@ -29,23 +33,50 @@ const TensorMap& exact() {
   return seen;
 }
 
+/// nMSE of each call of the transformer for a picture, on the inputs of the exact run.
+std::vector<double> nmse_of_calls(Quantization quantization) {
+  const auto ops = make_cpu_backend();
+  const ModelFolder folder = resolve_model("embedded:emoji-tiny");
+  WeightFiles weights(folder.component("transformer"), "diffusion_pytorch_model");
+  const Transformer transformer(*ops, weights, ModelConfigs::read(folder).transformer,
+                                quantization);
+  const auto& seen = exact().tensors;
+  Tensor latents = seen.at("latents.initial");
+  const TransformerContext context =
+      transformer.prepare(seen.at("dit.text_bth"), seen.at("dit.text_lens").span<std::int64_t>(),
+                          latents.dim(2), latents.dim(3), nullptr);
+  const std::span<float> timesteps = seen.at("scheduler.timestep_fed").span<float>();
+  std::vector<double> nmse;
+  for (std::size_t i = 0; i < timesteps.size(); ++i) {
+    const std::string step = "step" + std::to_string(i) + ".";
+    const Tensor output = transformer.forward(latents, timesteps.subspan(i, 1), context, nullptr);
+    nmse.push_back(golden::compare(output, seen.at(step + "dit_output")).nmse);
+    latents = seen.at(step + "latents");
+  }
+  return nmse;
+}
+
 struct Limits {
   Quantization quantization;
-  double call_nmse;  ///< of the first call of the transformer, which sees the same input
-  double psnr_db;    ///< of the picture after eight
+  double first_nmse;  ///< of the first call of the transformer
+  double mean_nmse;   ///< of the eight calls; the last ones are small differences of large numbers
+  double psnr_db;     ///< of the picture after eight
 };
 
 class Quantized : public testing::TestWithParam<Limits> {};
 
-// Measured: nMSE 5.3e-5 and 4.2e-3. The limits leave room for other instruction sets, whose inputs
-// of the second layer on differ in the last bits, and for nothing as large as a bit less of
-// precision (a factor of four).
-TEST_P(Quantized, CallOfTheTransformerStaysNear) {
-  const TensorMap seen = run(GetParam().quantization);
-  const std::string name = "step0.dit_output";
-  const double nmse = golden::compare(seen.tensors.at(name), exact().tensors.at(name)).nmse;
-  EXPECT_LE(nmse, GetParam().call_nmse);
-  EXPECT_GT(nmse, GetParam().call_nmse / 20) << "is anything quantised?";
+// Measured: first calls 5.3e-5 and 1.8e-3, means 1.6e-4 and 4.6e-3. The limits leave room for other
+// instruction sets, whose inputs of the second layer on differ in the last bits, and for nothing as
+// large as a bit less of precision (a factor of four).
+TEST_P(Quantized, CallsOfTheTransformerStayNear) {
+  const std::vector<double> nmse = nmse_of_calls(GetParam().quantization);
+  ASSERT_EQ(nmse.size(), 8u);
+  const std::string measured = testing::PrintToString(nmse);
+  RecordProperty("nmse", measured);
+  const double mean = std::accumulate(nmse.begin(), nmse.end(), 0.0) / 8;
+  EXPECT_LE(nmse[0], GetParam().first_nmse) << measured;
+  EXPECT_LE(mean, GetParam().mean_nmse) << measured;
+  EXPECT_GT(mean, GetParam().mean_nmse / 20) << "is anything quantised?";
 }
 
 // Measured on ten pictures: 53.3 dB and 33.4 dB at worst; the limits are half as precise.
@@ -67,8 +98,8 @@ TEST_P(Quantized, PictureDoesNotDependOnTheThreads) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Weights, Quantized,
-                         testing::Values(Limits{Quantization::int8, 1.3e-4, 47},
-                                         Limits{Quantization::int4, 7e-3, 27}),
+                         testing::Values(Limits{Quantization::int8, 1.3e-4, 2e-4, 47},
+                                         Limits{Quantization::int4, 3.5e-3, 7e-3, 31}),
                          [](const auto& test) {
                            return test.param.quantization == Quantization::int8 ? "int8" : "int4";
                          });

@@ -28,11 +28,11 @@ const std::string kModels = std::string(ERNIE_IMAGE_TEST_DATA) + "/reference/mod
 
 class QuantizeModelTest : public test::TemporaryFolder {
  protected:
-  QuantizeRequest request(const std::string& source, WeightFormat format) const {
+  QuantizeRequest request(const std::string& source, Quantization quantization) const {
     QuantizeRequest request;
     request.source = resolve_model(source);
     request.output = path("q");
-    request.format = format;
+    request.quantization = quantization;
     request.components = {"transformer", "text_encoder", "pe"};
     return request;
   }
@@ -58,10 +58,12 @@ void expect_bytes_of_loading(const std::string& source, const std::string& outpu
   ASSERT_FALSE(packed.empty());
   for (const Weight& weight : plain.all()) {
     const auto found = packed.find(weight.name);
-    EXPECT_EQ(found != packed.end(), weight.shape.size() == 2 && is_packed_in_file(weight.name))
+    const WeightFormat wanted = format_in_file(weight.name, quantization);
+    EXPECT_EQ(found != packed.end(), weight.shape.size() == 2 && wanted != WeightFormat::plain)
         << weight.name;
     if (found == packed.end()) continue;
-    const WeightHandle handle = ops->prepare(weight, WeightUse::linear, quantization);
+    const WeightHandle handle =
+        ops->prepare(weight, WeightUse::linear, layer_quantization(weight.name, quantization));
     const Weight& loaded = as_cpu_weight(*handle, WeightUse::linear).source;
     ASSERT_EQ(loaded.format, found->second.format);
     ASSERT_EQ(loaded.size_bytes(), found->second.size_bytes());
@@ -73,7 +75,7 @@ TEST_F(QuantizeModelTest, HoldsTheBytesThatLoadingMakes) {
   for (const char* model : {"tiny_a", "tiny_b"}) {
     for (const Quantization quantization : {Quantization::int8, Quantization::int4}) {
       const std::string source = kModels + model;
-      QuantizeRequest job = request(source, weight_format(quantization));
+      QuantizeRequest job = request(source, quantization);
       job.output = path(std::string(model) + std::to_string(static_cast<int>(quantization)));
       quantize_model(job);
       expect_bytes_of_loading(source + "/transformer", job.output + "/transformer",
@@ -86,7 +88,7 @@ TEST_F(QuantizeModelTest, HoldsTheBytesThatLoadingMakes) {
 }
 
 TEST_F(QuantizeModelTest, QuantisesTheLinearLayersOfTheBlocksOnly) {
-  quantize_model(request(kEmbeddedModel, WeightFormat::packed_int4));
+  quantize_model(request(kEmbeddedModel, Quantization::int4));
   const auto transformer = packed_in_file(path("q/transformer"), "diffusion_pytorch_model");
   EXPECT_TRUE(transformer.contains("layers.0.self_attention.to_out.0.weight"));
   EXPECT_TRUE(transformer.contains("layers.0.mlp.linear_fc2.weight"));
@@ -98,7 +100,7 @@ TEST_F(QuantizeModelTest, QuantisesTheLinearLayersOfTheBlocksOnly) {
 }
 
 TEST_F(QuantizeModelTest, WeightsAreUsedWhereTheyAreMapped) {
-  quantize_model(request(kEmbeddedModel, WeightFormat::packed_int8));
+  quantize_model(request(kEmbeddedModel, Quantization::int8));
   const auto ops = make_cpu_backend({1, "auto"});
   const WeightFiles weights(path("q/transformer"), "diffusion_pytorch_model");
   for (const Weight& weight : weights.all()) {
@@ -109,7 +111,7 @@ TEST_F(QuantizeModelTest, WeightsAreUsedWhereTheyAreMapped) {
 }
 
 TEST_F(QuantizeModelTest, ShardsKeepBytesAndLimits) {
-  QuantizeRequest job = request(kModels + "tiny_a", WeightFormat::packed_int8);
+  QuantizeRequest job = request(kModels + "tiny_a", Quantization::int8);
   quantize_model(job);
   job.output = path("sharded");
   job.max_shard_bytes = 100'000;
@@ -133,7 +135,7 @@ TEST_F(QuantizeModelTest, ShardsKeepBytesAndLimits) {
 }
 
 TEST_F(QuantizeModelTest, OtherFilesAreTheSource) {
-  quantize_model(request(kModels + "tiny_a", WeightFormat::packed_int8));
+  quantize_model(request(kModels + "tiny_a", Quantization::int8));
   for (const char* name : {"model_index.json", "vae/config.json", "tokenizer/tokenizer.json",
                            "vae/diffusion_pytorch_model.safetensors", "pe/config.json",
                            "pe_tokenizer/chat_template.jinja", "transformer/config.json"}) {
@@ -155,7 +157,7 @@ QuantizeRequest stopping_half_way(QuantizeRequest request) {
 }
 
 TEST_F(QuantizeModelTest, GoesOnWhereItWasInterrupted) {
-  const QuantizeRequest job = request(kModels + "tiny_b", WeightFormat::packed_int8);
+  const QuantizeRequest job = request(kModels + "tiny_b", Quantization::int8);
   expect_error(ErrorKind::cancelled, {}, [&] { quantize_model(stopping_half_way(job)); });
   EXPECT_FALSE(fs::exists(path("q/model_index.json"))) << "no model yet";
   for (const auto& entry : fs::recursive_directory_iterator(path("q")))
@@ -178,7 +180,7 @@ TEST_F(QuantizeModelTest, GoesOnWhereItWasInterrupted) {
 }
 
 TEST_F(QuantizeModelTest, NumberOfThreadsIsNoMatter) {
-  QuantizeRequest job = request(kEmbeddedModel, WeightFormat::packed_int4);
+  QuantizeRequest job = request(kEmbeddedModel, Quantization::int4);
   job.num_threads = 1;
   quantize_model(job);
   job.num_threads = 3;
@@ -188,10 +190,10 @@ TEST_F(QuantizeModelTest, NumberOfThreadsIsNoMatter) {
 }
 
 TEST_F(QuantizeModelTest, UnfinishedFolderOfAnotherJobIsRefusedWithoutForce) {
-  const QuantizeRequest job = request(kModels + "tiny_a", WeightFormat::packed_int8);
+  const QuantizeRequest job = request(kModels + "tiny_a", Quantization::int8);
   expect_error(ErrorKind::cancelled, {}, [&] { quantize_model(stopping_half_way(job)); });
   QuantizeRequest other = job;
-  other.format = WeightFormat::packed_int4;
+  other.quantization = Quantization::int4;
   expect_refused(other, "other options");
   other.force = true;
   EXPECT_EQ(quantize_model(other).kept_files, 0u);
@@ -200,7 +202,7 @@ TEST_F(QuantizeModelTest, UnfinishedFolderOfAnotherJobIsRefusedWithoutForce) {
 
 TEST_F(QuantizeModelTest, RefusesOutputsThatAreNotItsOwn) {
   fs::copy(kModels + "tiny_a", path("m"), fs::copy_options::recursive);
-  QuantizeRequest job = request(path("m"), WeightFormat::packed_int8);
+  QuantizeRequest job = request(path("m"), Quantization::int8);
   for (const char* output : {"m", "m/", "m/q", "m/transformer", "m/../m", "q/../m/x"}) {
     job.output = path(output);
     expect_refused(job, "--output");
@@ -223,7 +225,7 @@ TEST_F(QuantizeModelTest, RefusesOutputsThatAreNotItsOwn) {
 }
 
 TEST_F(QuantizeModelTest, FinishedOutputAndQuantisedSourceAreRefused) {
-  QuantizeRequest job = request(kModels + "tiny_a", WeightFormat::packed_int8);
+  QuantizeRequest job = request(kModels + "tiny_a", Quantization::int8);
   quantize_model(job);
   expect_refused(job, "is finished");
   job.force = true;
@@ -237,7 +239,7 @@ TEST_F(QuantizeModelTest, FinishedOutputAndQuantisedSourceAreRefused) {
 }
 
 TEST_F(QuantizeModelTest, ForceLeavesFilesThatAreNotItsOwn) {
-  QuantizeRequest job = request(kModels + "tiny_a", WeightFormat::packed_int8);
+  QuantizeRequest job = request(kModels + "tiny_a", Quantization::int8);
   job.max_shard_bytes = 100'000;
   quantize_model(job);
   write("q/notes.txt", "mine");
@@ -250,7 +252,7 @@ TEST_F(QuantizeModelTest, ForceLeavesFilesThatAreNotItsOwn) {
 }
 
 TEST_F(QuantizeModelTest, FullDiskIsAnErrorAndLeavesNoPart) {
-  const QuantizeRequest job = request(kModels + "tiny_a", WeightFormat::packed_int8);
+  const QuantizeRequest job = request(kModels + "tiny_a", Quantization::int8);
   rlimit before{};
   ::getrlimit(RLIMIT_FSIZE, &before);
   const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
@@ -267,14 +269,14 @@ TEST_F(QuantizeModelTest, FullDiskIsAnErrorAndLeavesNoPart) {
 
 TEST_F(QuantizeModelTest, DefaultsAreThoseOfTheSource) {
   fs::copy(kModels + "tiny_a", path("ERNIE-Image"), fs::copy_options::recursive);
-  quantize_model(request(path("ERNIE-Image"), WeightFormat::packed_int8));
+  quantize_model(request(path("ERNIE-Image"), Quantization::int8));
   const ModelConfigs configs = ModelConfigs::read(resolve_model(path("q")));
   EXPECT_EQ(configs.default_num_inference_steps, 50);
   EXPECT_EQ(configs.default_guidance_scale, 4.0);
 }
 
 TEST_F(QuantizeModelTest, PackedWeightsHaveToBeLinearLayers) {
-  quantize_model(request(kModels + "tiny_a", WeightFormat::packed_int8));
+  quantize_model(request(kModels + "tiny_a", Quantization::int8));
   const auto ops = make_cpu_backend({1, "auto"});
   WeightFiles weights(path("q/transformer"), "diffusion_pytorch_model");
   const WeightLoader loader(*ops, weights, "layers.0.mlp.", Quantization::none);
@@ -286,7 +288,7 @@ TEST_F(QuantizeModelTest, PackedWeightsHaveToBeLinearLayers) {
 }
 
 TEST_F(QuantizeModelTest, OtherQuantizationOfAPackedWeightIsRefused) {
-  quantize_model(request(kModels + "tiny_a", WeightFormat::packed_int8));
+  quantize_model(request(kModels + "tiny_a", Quantization::int8));
   const auto ops = make_cpu_backend({1, "auto"});
   const ModelFolder folder = resolve_model(path("q"));
   expect_error(ErrorKind::invalid_argument, {"quantised to int8", "cannot become int4"},

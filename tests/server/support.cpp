@@ -15,7 +15,6 @@ namespace ernie_image {
 namespace {
 
 constexpr int kPatienceMs = 10'000;
-constexpr std::chrono::seconds kJobPatience{30};
 
 Bytes painted_png(std::uint64_t seed, int width_px, int height_px) {
   Image image = {width_px, height_px, {}};

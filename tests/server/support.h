@@ -96,6 +96,9 @@ nlohmann::json post(const TestServer& server, const std::string& path, const nlo
 nlohmann::json get(const TestServer& server, const std::string& path, int status,
                    const httplib::Headers& headers = {});
 
+/// How long to wait for what is on its way.
+constexpr std::chrono::seconds kJobPatience{30};
+
 /// The job once it is final.
 nlohmann::json finished_job(const TestServer& server, const std::string& id);
 

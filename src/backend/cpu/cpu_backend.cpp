@@ -323,7 +323,7 @@ class CpuBackend final : public Backend {
       norm.emplace(fusion.norm->statistics.values, in[3], vector_data(fusion.norm->weight));
       job.norm = {norm->mean.data(), norm->factor.data(), vector_data(fusion.norm->bias)};
     }
-    cpu::winograd_conv2d(pool_, memory_, kernels_.gemm, kernels_.winograd, job);
+    cpu::winograd_conv2d(pool_, memory_, kernels_.conv_gemm, kernels_.winograd, job);
     return y;
   }
 
@@ -334,8 +334,8 @@ class CpuBackend final : public Backend {
       filters = filters_;
     } else {
       filters_.reset();
-      filters =
-          cpu::winograd_weights(pool_, memory_, kernels_.gemm, kernels_.winograd, weight.source);
+      filters = cpu::winograd_weights(pool_, memory_, kernels_.conv_gemm, kernels_.winograd,
+                                      weight.source);
     }
     filters_of_ = &weight;
     filters_ = x.below == nullptr ? nullptr : filters;

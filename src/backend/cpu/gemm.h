@@ -73,8 +73,9 @@ struct GemmKernels {
   int probe_flops;
 };
 
-/// Defined in gemm.inc.h, instantiated in kernels_<isa>.cpp.
-template <class V>
+/// With tiles of `rows` times `vectors` registers. Defined in gemm.inc.h, instantiated in
+/// kernels_<isa>.cpp.
+template <class V, int rows, int vectors>
 GemmKernels make_gemm_kernels();
 
 }  // namespace ernie_image

@@ -93,11 +93,9 @@ struct PanelPacker {
 };
 
 /// The tile product, which is where the time goes.
-template <class V>
+template <class V, int kRows, int kVectors>
 struct Tile {
   using Vec = typename V::Vec;
-  static constexpr int kRows = V::kTileRows;
-  static constexpr int kVectors = V::kTileVectors;
   static constexpr int kColumns = kVectors * V::kWidth;
 
   ERNIE_IMAGE_SIMD void prefetch(const float* tile) {
@@ -334,19 +332,20 @@ void widen(DType dtype, const std::byte* source, std::int64_t count, float* targ
   widen_elements<V, F16>(source, count, target);
 }
 
-template <class V>
+template <class V, int rows, int vectors>
 GemmKernels make_gemm_kernels() {
+  using TileOfV = Tile<V, rows, vectors>;
   GemmKernels kernels;
-  kernels.tile_rows = Tile<V>::kRows;
-  kernels.tile_columns = Tile<V>::kColumns;
-  kernels.pack_left = PanelPacker<V, Tile<V>::kRows>::pack_any;
-  kernels.pack_right = PanelPacker<V, Tile<V>::kColumns>::pack_any;
-  kernels.multiply_tile = Tile<V>::multiply;
-  kernels.store_tile = Tile<V>::store;
+  kernels.tile_rows = rows;
+  kernels.tile_columns = TileOfV::kColumns;
+  kernels.pack_left = PanelPacker<V, rows>::pack_any;
+  kernels.pack_right = PanelPacker<V, TileOfV::kColumns>::pack_any;
+  kernels.multiply_tile = TileOfV::multiply;
+  kernels.store_tile = TileOfV::store;
   kernels.multiply_vectors = multiply_vectors<V>;
   kernels.widen = widen<V>;
-  kernels.probe_peak = Tile<V>::probe_peak;
-  kernels.probe_flops = Tile<V>::kRows * Tile<V>::kColumns * 2;
+  kernels.probe_peak = TileOfV::probe_peak;
+  kernels.probe_flops = rows * TileOfV::kColumns * 2;
   return kernels;
 }
 

@@ -17,6 +17,7 @@ namespace ernie_image {
 struct KernelTable {
   const char* name;
   GemmKernels gemm;
+  GemmKernels conv_gemm;  ///< of the tiles that Winograd's convolutions are cut into
   ElementwiseKernels elementwise;
   NormKernels norm;
   AttentionKernels attention;

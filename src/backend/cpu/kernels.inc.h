@@ -14,7 +14,8 @@ namespace ernie_image {
 template <class V>
 KernelTable make_kernel_table(const char* name) {
   return {name,
-          make_gemm_kernels<V>(),
+          make_gemm_kernels<V, V::kTileRows, V::kTileVectors>(),
+          make_gemm_kernels<V, V::kConvTileRows, V::kConvTileVectors>(),
           make_elementwise_kernels<V>(),
           make_norm_kernels<V>(),
           make_attention_kernels<V>(),

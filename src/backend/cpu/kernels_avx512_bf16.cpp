@@ -10,7 +10,8 @@ const KernelTable& avx512_bf16_kernels() {
   static const KernelTable table = [] {
     KernelTable kernels = avx512_vnni_kernels();
     kernels.name = "avx512_bf16";
-    kernels.gemm.multiply_tile_of_pairs = Tile<Avx512Bf16>::multiply;
+    kernels.gemm.multiply_tile_of_pairs =
+        Tile<Avx512Bf16, Avx512::kTileRows, Avx512::kTileVectors>::multiply;
     return kernels;
   }();
   return table;

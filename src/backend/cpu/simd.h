@@ -3,6 +3,7 @@
 // A policy V is a struct of static functions over one register type, with the same names in each:
 //   Vec, Mask, kWidth                       floats in a register
 //   kTileRows, kTileVectors                 the GEMM tile that fills the register file
+//   kConvTileRows, kConvTileVectors         the same for the channel counts of convolutions
 //   zero(), broadcast(x)
 //   load(p), load_partial(p, n)             float, Bf16 or F16, widened; lanes from n on are 0
 //   store(p, v), store_partial(p, v, n)     float or Bf16, to nearest even; a NaN stays a NaN

@@ -11,8 +11,10 @@ struct Avx2 {
   using Vec = __m256;
   using Mask = __m256;
   static constexpr int kWidth = 8;
-  static constexpr int kTileRows = 6;  // 12 accumulators, 2 of B, 1 of A: 15 of 16 registers
-  static constexpr int kTileVectors = 2;
+  static constexpr int kTileRows = 4;  // 12 accumulators, 3 of B, 1 of A: all 16 registers
+  static constexpr int kTileVectors = 3;
+  static constexpr int kConvTileRows = 6;  // 128 channels are no multiple of 3 vectors
+  static constexpr int kConvTileVectors = 2;
 
   ERNIE_IMAGE_SIMD Vec zero() { return _mm256_setzero_ps(); }
   ERNIE_IMAGE_SIMD Vec broadcast(float x) { return _mm256_set1_ps(x); }

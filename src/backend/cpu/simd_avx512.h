@@ -13,6 +13,8 @@ struct Avx512 {
   static constexpr int kWidth = 16;
   static constexpr int kTileRows = 12;  // 24 accumulators, 2 of B, 1 of A: 27 of 32 registers
   static constexpr int kTileVectors = 2;
+  static constexpr int kConvTileRows = kTileRows;
+  static constexpr int kConvTileVectors = kTileVectors;
 
   ERNIE_IMAGE_SIMD Mask first_lanes(int n) { return static_cast<Mask>((1u << n) - 1u); }
 

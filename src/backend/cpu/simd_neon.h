@@ -13,6 +13,8 @@ struct Neon {
   static constexpr int kWidth = 4;
   static constexpr int kTileRows = 8;  // 24 accumulators, 3 of B, 1 of A: 28 of 32 registers
   static constexpr int kTileVectors = 3;
+  static constexpr int kConvTileRows = kTileRows;
+  static constexpr int kConvTileVectors = kTileVectors;
 
   ERNIE_IMAGE_SIMD Vec zero() { return vdupq_n_f32(0.0f); }
   ERNIE_IMAGE_SIMD Vec broadcast(float x) { return vdupq_n_f32(x); }

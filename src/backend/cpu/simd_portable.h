@@ -13,6 +13,8 @@ struct Portable {
   static constexpr int kWidth = 4;
   static constexpr int kTileRows = 4;  // 8 accumulators: fits the 16 registers of plain x86-64
   static constexpr int kTileVectors = 2;
+  static constexpr int kConvTileRows = kTileRows;
+  static constexpr int kConvTileVectors = kTileVectors;
 
   ERNIE_IMAGE_SIMD Vec zero() { return Vec{}; }
   ERNIE_IMAGE_SIMD Vec broadcast(float x) { return Vec{x, x, x, x}; }

@@ -103,7 +103,7 @@ template <class V>
 struct WinogradInput {
   using Vec = typename V::Vec;
   using Points = WinogradPoints<V>;
-  static constexpr int kRows = V::kTileRows;
+  static constexpr int kRows = V::kConvTileRows;
   static constexpr int kSide = WinogradKernels::kInputs;
   static constexpr int kPoints = WinogradKernels::kPoints;
 
@@ -162,7 +162,7 @@ template <class V>
 struct WinogradWeight {
   using Vec = typename V::Vec;
   using Points = WinogradPoints<V>;
-  static constexpr int kColumns = V::kTileVectors * V::kWidth;
+  static constexpr int kColumns = V::kConvTileVectors * V::kWidth;
   static constexpr int kSide = WinogradKernels::kInputs;
 
   static void transform(const float* taps, std::int64_t channels, float* panels,
