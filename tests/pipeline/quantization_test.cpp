@@ -79,7 +79,7 @@ TEST_P(Quantized, CallsOfTheTransformerStayNear) {
   EXPECT_GT(mean, GetParam().mean_nmse / 20) << "is anything quantised?";
 }
 
-// Measured on ten pictures: 53.3 dB and 33.4 dB at worst; the limits are half as precise.
+// Measured: 53.5 dB and 40.3 dB; the limits are half as precise.
 TEST_P(Quantized, PictureStaysNear) {
   const TensorMap seen = run(GetParam().quantization);
   const double psnr =
@@ -99,7 +99,7 @@ TEST_P(Quantized, PictureDoesNotDependOnTheThreads) {
 
 INSTANTIATE_TEST_SUITE_P(Weights, Quantized,
                          testing::Values(Limits{Quantization::int8, 1.3e-4, 2e-4, 47},
-                                         Limits{Quantization::int4, 3.5e-3, 7e-3, 31}),
+                                         Limits{Quantization::int4, 3.5e-3, 7e-3, 34}),
                          [](const auto& test) {
                            return test.param.quantization == Quantization::int8 ? "int8" : "int4";
                          });

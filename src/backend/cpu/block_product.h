@@ -9,9 +9,9 @@
 
 namespace ernie_image::cpu {
 
-// 256 x 96 f32 of the right-hand side are 96 KiB: they are packed into the L2 cache of a core, which
-// has room for the rows to be packed next too, and stay there while all left panels pass by, each of
-// which (12 KiB at most) stays in L1.
+// 256 x 96 f32 of the right-hand side are 96 KiB: they are packed into the L2 cache of a core,
+// which has room for the rows to be packed next too, and stay there while all left panels pass by,
+// each of which (12 KiB at most) stays in L1.
 constexpr std::int64_t kBlockDepth = 256;
 constexpr std::int64_t kMaxBlockColumns = 96;
 constexpr std::int64_t kMaxPanelWidth = 64;

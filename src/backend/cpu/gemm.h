@@ -73,9 +73,9 @@ struct GemmKernels {
   int probe_flops;
 };
 
-/// With tiles of `rows` times `vectors` registers. Defined in gemm.inc.h, instantiated in
+/// With tiles of kRows times kVectors registers. Defined in gemm.inc.h, instantiated in
 /// kernels_<isa>.cpp.
-template <class V, int rows, int vectors>
+template <class V, int kRows, int kVectors>
 GemmKernels make_gemm_kernels();
 
 }  // namespace ernie_image

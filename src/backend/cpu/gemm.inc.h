@@ -332,20 +332,20 @@ void widen(DType dtype, const std::byte* source, std::int64_t count, float* targ
   widen_elements<V, F16>(source, count, target);
 }
 
-template <class V, int rows, int vectors>
+template <class V, int kRows, int kVectors>
 GemmKernels make_gemm_kernels() {
-  using TileOfV = Tile<V, rows, vectors>;
+  using Product = Tile<V, kRows, kVectors>;
   GemmKernels kernels;
-  kernels.tile_rows = rows;
-  kernels.tile_columns = TileOfV::kColumns;
-  kernels.pack_left = PanelPacker<V, rows>::pack_any;
-  kernels.pack_right = PanelPacker<V, TileOfV::kColumns>::pack_any;
-  kernels.multiply_tile = TileOfV::multiply;
-  kernels.store_tile = TileOfV::store;
+  kernels.tile_rows = kRows;
+  kernels.tile_columns = Product::kColumns;
+  kernels.pack_left = PanelPacker<V, kRows>::pack_any;
+  kernels.pack_right = PanelPacker<V, Product::kColumns>::pack_any;
+  kernels.multiply_tile = Product::multiply;
+  kernels.store_tile = Product::store;
   kernels.multiply_vectors = multiply_vectors<V>;
   kernels.widen = widen<V>;
-  kernels.probe_peak = TileOfV::probe_peak;
-  kernels.probe_flops = rows * TileOfV::kColumns * 2;
+  kernels.probe_peak = Product::probe_peak;
+  kernels.probe_flops = kRows * Product::kColumns * 2;
   return kernels;
 }
 
