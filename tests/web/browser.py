@@ -19,8 +19,8 @@ from selenium.webdriver.common.keys import Keys
 
 from server import DEADLINE_S, Server
 
-# Long enough to be watched and cancelled; nobody waits for its end but the test of a restart.
-SLOW = {"steps": "200", "width": "256", "height": "256"}
+# Long enough to be watched and cancelled, 20 s and more; nobody waits for its end.
+SLOW = {"steps": "200", "width": "512", "height": "512"}
 
 
 if not shutil.which("chromedriver"):

@@ -85,7 +85,7 @@ class Making(PageTest):
 
     def test_a_killed_server_loses_no_job(self):
         self.expects_failing_requests = True
-        self.generate("survives", **SLOW)
+        self.generate("survives", steps="200", width="256", height="256")
         self.wait(lambda: self.visible(".frame img"), "it runs")
         self.server.kill()
         self.wait(lambda: self.visible("#banner"), "the page says that the server is away")
