@@ -10,6 +10,7 @@
 #include "cli/console.h"
 #include "cli/limits.h"
 #include "cli/parse_values.h"
+#include "core/quantization.h"
 #include "io/model_folder.h"
 
 namespace ernie_image {
@@ -175,8 +176,7 @@ std::string precision_name(Precision precision) {
 }
 
 std::string quantization_name(Quantization quantization) {
-  if (quantization == Quantization::none) return "none";
-  return quantization == Quantization::int8 ? "int8" : "int4";
+  return std::string(format_name(weight_format(quantization)));
 }
 
 std::optional<Quantization> quantization_from_name(std::string_view name) {

@@ -34,11 +34,9 @@ WeightFormat weight_format(Quantization quantization) {
 
 Quantization layer_quantization(std::string_view name, Quantization wanted) {
   const std::string_view part = within_decoder(name);
-  const bool is_in_layer = part.starts_with("layers.");
-  if (!is_in_layer && part != "lm_head.weight" && part != kEmbeddingTable)
+  if (!part.starts_with("layers.") && part != "lm_head.weight" && part != kEmbeddingTable)
     return Quantization::none;
-  const bool is_sensitive =
-      is_in_layer && (part.ends_with(".to_v.weight") || part.ends_with(".to_out.0.weight"));
+  const bool is_sensitive = part.ends_with(".to_v.weight") || part.ends_with(".to_out.0.weight");
   return is_sensitive && wanted == Quantization::int4 ? Quantization::int8 : wanted;
 }
 

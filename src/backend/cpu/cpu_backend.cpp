@@ -13,6 +13,7 @@
 #include "backend/cpu/packed_linear.h"
 #include "backend/cpu/prepared_weight.h"
 #include "backend/cpu/winograd.h"
+#include "core/quantization.h"
 #include "core/thread_pool.h"
 #include "ernie_image/error.h"
 
@@ -81,9 +82,7 @@ class CpuBackend final : public Backend {
     if (quantization == Quantization::none || weight.format != WeightFormat::plain)
       return prepare_cpu_weight(weight, use);
     assert(use == WeightUse::linear);
-    const bool int8 = quantization == Quantization::int8;
-    return quantize_cpu_weight(pool_, weight,
-                               int8 ? WeightFormat::packed_int8 : WeightFormat::packed_int4);
+    return quantize_cpu_weight(pool_, weight, weight_format(quantization));
   }
 
   // ---- dense layers ------------------------------------------------------------------------
