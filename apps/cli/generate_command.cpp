@@ -52,8 +52,7 @@ void report(const RunReport& run) {
 }
 
 int run_generate(GenerateFlags& flags) {
-  using Clock = std::chrono::steady_clock;
-  const auto start = Clock::now();
+  const auto start = std::chrono::steady_clock::now();
   const GeneratePaths paths = complete_flags(flags);
   const InterruptGuard interrupt;
   MemorySampler memory;
@@ -83,7 +82,7 @@ int run_generate(GenerateFlags& flags) {
   record.original_prompts = original_prompts;
   write_pictures(flags, paths, record, result, interrupt);
   if (!flags.save_tensors.empty()) write_safetensors(flags.save_tensors, tensors.tensors());
-  const std::chrono::duration<double> elapsed = Clock::now() - start;
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   report({flags, paths, pipeline.info(), request, original_prompts, result, elapsed.count(),
           memory.peak(), enhancing});
   return kExitSuccess;

@@ -46,7 +46,7 @@ json to_json(const ImageRecord& record) {
   return result;
 }
 
-std::string shortest(double value) {
+std::string nine_digits(double value) {
   char text[32];
   std::snprintf(text, sizeof(text), "%.9g", value);
   return text;
@@ -58,7 +58,7 @@ std::string a1111_parameters(const ImageRecord& record) {
   std::string text = prompt_of(request, record.image_index) + "\n";
   if (!negative.empty()) text += "Negative prompt: " + negative + "\n";
   return text + "Steps: " + std::to_string(request.num_inference_steps) +
-         ", Sampler: Euler, CFG scale: " + shortest(request.guidance_scale.value()) +
+         ", Sampler: Euler, CFG scale: " + nine_digits(request.guidance_scale.value()) +
          ", Seed: " + std::to_string(seed_of(request, record.image_index)) +
          ", Size: " + std::to_string(request.width_px) + "x" + std::to_string(request.height_px) +
          ", Model: " + record.model_name + ", Version: ernie-image " + record.version;

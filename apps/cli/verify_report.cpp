@@ -77,11 +77,11 @@ std::vector<std::string> operations() {
 
 }  // namespace
 
-int verify_device(const BackendOptions& options, bool json) {
+int verify_device(const BackendOptions& options, bool as_json) {
   const std::unique_ptr<Backend> ops = make_backend(options);
   int failed = 0;
   nlohmann::json rows = nlohmann::json::array();
-  if (!json) {
+  if (!as_json) {
     print(ops->name() +
           ": every operation against double precision; errors are relative to max(1, "
           "|expected|)\n");
@@ -91,12 +91,12 @@ int verify_device(const BackendOptions& options, bool json) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       const Row row = run_row(operation, dtype, *ops);
       failed += row.failures.empty() ? 0 : 1;
-      if (json) rows.push_back(to_json(row));
-      if (!json) print(line(row));
+      if (as_json) rows.push_back(to_json(row));
+      if (!as_json) print(line(row));
     }
   }
-  if (json) print_json({{"device", ops->name()}, {"failed", failed}, {"operations", rows}});
-  if (!json) print(failed == 0 ? "all passed\n" : std::to_string(failed) + " FAILED\n");
+  if (as_json) print_json({{"device", ops->name()}, {"failed", failed}, {"operations", rows}});
+  if (!as_json) print(failed == 0 ? "all passed\n" : std::to_string(failed) + " FAILED\n");
   return failed == 0 ? kExitSuccess : kExitFailure;
 }
 

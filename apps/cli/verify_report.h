@@ -9,6 +9,6 @@ namespace ernie_image {
 
 /// Runs every case and prints a line for each operation and dtype. Gives the exit code: 1 if
 /// anything failed.
-int verify_device(const BackendOptions& options, bool json);
+int verify_device(const BackendOptions& options, bool as_json);
 
 }  // namespace ernie_image

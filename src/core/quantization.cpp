@@ -1,9 +1,14 @@
 #include "core/quantization.h"
 
+#include <charconv>
+#include <limits>
+#include <string>
+
 namespace ernie_image {
 namespace {
 
 constexpr std::string_view kEmbeddingTable = "embed_tokens.weight";
+constexpr std::string_view kLayers = "layers.";
 
 /// The name within the decoder: a text encoder is a part of a larger model in its checkpoint.
 std::string_view within_decoder(std::string_view name) {
@@ -11,6 +16,17 @@ std::string_view within_decoder(std::string_view name) {
     if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
   }
   return name;
+}
+
+/// Whether fewer than `count` layers come after that of the weight "layers.<index>.<rest>".
+bool is_in_last_layers(const WeightSource& component, std::string_view name, unsigned count) {
+  const std::string_view number = name.substr(kLayers.size());
+  unsigned index = 0;
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), index);
+  if (error != std::errc() || index > std::numeric_limits<unsigned>::max() - count) return false;
+  const std::string_view rest = number.substr(static_cast<std::size_t>(end - number.data()));
+  return !component.contains(std::string(kLayers) + std::to_string(index + count) +
+                             std::string(rest));
 }
 
 }  // namespace
@@ -32,17 +48,22 @@ WeightFormat weight_format(Quantization quantization) {
   return quantization == Quantization::int8 ? WeightFormat::packed_int8 : WeightFormat::packed_int4;
 }
 
-Quantization layer_quantization(std::string_view name, Quantization wanted) {
+Quantization layer_quantization(const WeightSource& component, std::string_view name,
+                                Quantization wanted) {
+  constexpr unsigned kPlainLayers = 2;
   const std::string_view part = within_decoder(name);
-  if (!part.starts_with("layers.") && part != "lm_head.weight" && part != kEmbeddingTable)
+  if (!part.starts_with(kLayers) && part != "lm_head.weight" && part != kEmbeddingTable)
     return Quantization::none;
   const bool is_sensitive = part.ends_with(".to_v.weight") || part.ends_with(".to_out.0.weight");
-  return is_sensitive && wanted == Quantization::int4 ? Quantization::int8 : wanted;
+  if (!is_sensitive || wanted == Quantization::none) return wanted;
+  if (wanted == Quantization::int4) return Quantization::int8;
+  return is_in_last_layers(component, part, kPlainLayers) ? Quantization::none : wanted;
 }
 
-WeightFormat format_in_file(std::string_view name, Quantization wanted) {
+WeightFormat format_in_file(const WeightSource& component, std::string_view name,
+                            Quantization wanted) {
   if (within_decoder(name) == kEmbeddingTable) return WeightFormat::plain;
-  return weight_format(layer_quantization(name, wanted));
+  return weight_format(layer_quantization(component, name, wanted));
 }
 
 }  // namespace ernie_image

@@ -48,7 +48,7 @@ void hash_component(Sha256& hash, const ModelFolder& folder, const std::string& 
 
 std::string content_hash(const ModelFolder& folder) {
   Sha256 hash;
-  update_file(hash, "model_index.json", open_file(folder.component("model_index.json")).text());
+  update_file(hash, kModelIndex, open_file(folder.component(kModelIndex)).text());
   for (const char* part : {"scheduler", "text_encoder", "tokenizer", "transformer", "vae"}) {
     hash_component(hash, folder, part, Values::ignored);
   }
@@ -57,7 +57,7 @@ std::string content_hash(const ModelFolder& folder) {
 
 std::string sampled_hash(const ModelFolder& folder) {
   Sha256 hash;
-  update_file(hash, "model_index.json", open_file(folder.component("model_index.json")).text());
+  update_file(hash, kModelIndex, open_file(folder.component(kModelIndex)).text());
   for (const char* part :
        {"pe", "pe_tokenizer", "scheduler", "text_encoder", "tokenizer", "transformer", "vae"}) {
     hash_component(hash, folder, part, Values::sampled);

@@ -33,7 +33,7 @@ std::string own_name(const std::string& path) {
 }
 
 nlohmann::json read_model_index(const std::string& folder) {
-  const std::string path = join_path(folder, "model_index.json");
+  const std::string path = join_path(folder, kModelIndex);
   if (!file_exists(path)) {
     throw Error(ErrorKind::corrupt_file,
                 folder +

@@ -8,6 +8,9 @@ namespace ernie_image {
 
 inline constexpr const char* kEmbeddedModel = "embedded:emoji-tiny";
 
+/// The file that says which pipeline a folder holds.
+inline constexpr const char* kModelIndex = "model_index.json";
+
 /// A folder in the diffusers layout.
 struct ModelFolder {
   std::string path;  ///< "…/snapshots/abc" or kEmbeddedModel

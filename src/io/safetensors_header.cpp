@@ -14,7 +14,7 @@ namespace ernie_image {
 namespace {
 
 constexpr std::size_t kMaxRank = 64;
-constexpr std::uint64_t kMaxExtent = std::uint64_t{1} << 62;
+constexpr std::uint64_t kMaxCount = std::uint64_t{1} << 62;
 
 /// What the handler waits for.
 enum class State {
@@ -58,7 +58,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
 
   bool number_unsigned(number_unsigned_t value) override {
     if (state_ == State::extent) {
-      if (value > kMaxExtent) return fail("extent " + std::to_string(value) + " is absurd");
+      if (value > kMaxCount) return fail("extent " + std::to_string(value) + " is absurd");
       if (entry_.shape->size() == kMaxRank) return fail("more than 64 dimensions");
       entry_.shape->push_back(static_cast<std::int64_t>(value));
       return true;
@@ -198,7 +198,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
     std::uint64_t bytes = size_of(entry.dtype);
     for (const std::int64_t extent : entry.shape) {
       if (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(extent), &bytes) ||
-          bytes > kMaxExtent) {
+          bytes > kMaxCount) {
         return fail("shape " + to_string(entry.shape) + " overflows");
       }
     }

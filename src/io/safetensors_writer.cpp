@@ -14,7 +14,7 @@ namespace {
 using Tensors = std::vector<std::pair<std::string, Tensor>>;
 
 constexpr std::size_t kHeaderLengthBytes = 8;
-constexpr std::size_t kAlignment = 64;  // the format asks for 8, packed weights for 64
+constexpr std::size_t kTensorAlignment = 64;  // the format asks for 8, packed weights for 64
 
 nlohmann::ordered_json header_json(const std::vector<TensorEntry>& tensors,
                                    const std::map<std::string, std::string>& metadata) {
@@ -47,7 +47,7 @@ std::string header_text(const std::string& path, const std::vector<TensorEntry>&
   try {
     std::string text = header_json(tensors, metadata).dump();
     const std::size_t begin = kHeaderLengthBytes + text.size();
-    text.append((kAlignment - begin % kAlignment) % kAlignment, ' ');
+    text.append((kTensorAlignment - begin % kTensorAlignment) % kTensorAlignment, ' ');
     return text;
   } catch (const nlohmann::json::exception& error) {
     throw Error(ErrorKind::invalid_argument,

@@ -8,7 +8,7 @@
 namespace ernie_image {
 namespace {
 
-constexpr std::int64_t kMaxWidth = 1 << 20;
+constexpr std::int64_t kMaxSize = 1 << 20;
 
 double yarn_mscale(double factor, double mscale) {
   return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
@@ -91,15 +91,15 @@ MinistralConfig MinistralConfig::read(const ConfigReader& outer) {
   }
   MinistralConfig config;
   config.vocab_size = reader.integer("vocab_size", config.vocab_size, 1, 1 << 24);
-  config.hidden_size = reader.integer("hidden_size", config.hidden_size, 1, kMaxWidth);
+  config.hidden_size = reader.integer("hidden_size", config.hidden_size, 1, kMaxSize);
   config.intermediate_size =
-      reader.integer("intermediate_size", config.intermediate_size, 1, kMaxWidth);
+      reader.integer("intermediate_size", config.intermediate_size, 1, kMaxSize);
   config.num_hidden_layers = reader.integer("num_hidden_layers", config.num_hidden_layers, 1, 4096);
   config.num_attention_heads =
-      reader.integer("num_attention_heads", config.num_attention_heads, 1, kMaxWidth);
+      reader.integer("num_attention_heads", config.num_attention_heads, 1, kMaxSize);
   config.num_key_value_heads =
-      reader.integer("num_key_value_heads", config.num_key_value_heads, 1, kMaxWidth);
-  config.head_dim = reader.integer("head_dim", config.head_dim, 2, kMaxWidth);
+      reader.integer("num_key_value_heads", config.num_key_value_heads, 1, kMaxSize);
+  config.head_dim = reader.integer("head_dim", config.head_dim, 2, kMaxSize);
   config.max_position_embeddings = reader.integer(
       "max_position_embeddings", config.max_position_embeddings, 1, std::int64_t{1} << 31);
   config.rms_norm_eps = reader.number("rms_norm_eps", config.rms_norm_eps);

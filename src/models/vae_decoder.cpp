@@ -14,7 +14,7 @@ namespace {
 
 /// The pipeline's constant; it does not read the config's batch_norm_eps.
 constexpr float kBatchNormEps = 1e-5f;
-constexpr std::int64_t kMaxWidth = 1 << 16;
+constexpr std::int64_t kMaxChannels = 1 << 16;
 
 /// The convolutions of the last blocks see some 13 rows of their input to either side: bands that
 /// overlap by 32 and fade over them agree but for the group norms' statistics, which are those of
@@ -59,13 +59,13 @@ void blend_band(Tensor& image, const Tensor& band, std::int64_t top, std::int64_
 
 VaeConfig VaeConfig::read(const ConfigReader& reader) {
   VaeConfig config;
-  config.latent_channels = reader.integer("latent_channels", config.latent_channels, 1, kMaxWidth);
-  config.out_channels = reader.integer("out_channels", config.out_channels, 1, kMaxWidth);
+  config.latent_channels = reader.integer("latent_channels", config.latent_channels, 1, kMaxChannels);
+  config.out_channels = reader.integer("out_channels", config.out_channels, 1, kMaxChannels);
   const auto widths =
-      reader.integers("block_out_channels", config.block_out_channels, 1, kMaxWidth);
-  config.block_out_channels = reader.integers("decoder_block_out_channels", widths, 1, kMaxWidth);
+      reader.integers("block_out_channels", config.block_out_channels, 1, kMaxChannels);
+  config.block_out_channels = reader.integers("decoder_block_out_channels", widths, 1, kMaxChannels);
   config.layers_per_block = reader.integer("layers_per_block", config.layers_per_block, 0, 64);
-  config.norm_num_groups = reader.integer("norm_num_groups", config.norm_num_groups, 1, kMaxWidth);
+  config.norm_num_groups = reader.integer("norm_num_groups", config.norm_num_groups, 1, kMaxChannels);
   config.use_post_quant_conv = reader.boolean("use_post_quant_conv", config.use_post_quant_conv);
   config.mid_block_add_attention =
       reader.boolean("mid_block_add_attention", config.mid_block_add_attention);

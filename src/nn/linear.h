@@ -35,7 +35,7 @@ class WeightLoader {
   WeightHandle load(const std::string& name, const Shape& shape, WeightUse use) const {
     const Weight weight = source_.get(prefix_ + name, shape);
     const Quantization quantization = use == WeightUse::linear
-                                          ? layer_quantization(weight.name, quantization_)
+                                          ? layer_quantization(source_, weight.name, quantization_)
                                           : Quantization::none;
     if (weight.format != WeightFormat::plain) check_packed(weight, use, quantization);
     WeightHandle handle = backend_.prepare(weight, use, quantization);

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cstdio>
 #include <numeric>
 #include <set>
 
+#include "core/byte_counts.h"
 #include "ernie_image/error.h"
 #include "models/vae_memory.h"
 #include "pipeline/device_weights.h"
@@ -72,7 +72,7 @@ std::uint64_t decoder_bytes(const VaeConfig& config, const PlanRequest& request,
 
 DeviceStage plan_text_encoder(const MinistralConfig& config, const WeightFiles& files,
                               const PlanRequest& request, const DeviceHabits& habits) {
-  const DeviceWeights weights(files.all(), request.dtype, Quantization::none, habits);
+  const DeviceWeights weights(files, request.dtype, Quantization::none, habits);
   const std::string prefix = TextEncoder::layer_prefix(files);
   DeviceStage stage;
   stage.name = "text_encoder";
@@ -87,7 +87,7 @@ DeviceStage plan_text_encoder(const MinistralConfig& config, const WeightFiles& 
 DeviceStage plan_transformer(const TransformerConfig& config, const WeightFiles& files,
                              const PlanRequest& request, std::int64_t tokens,
                              const DeviceHabits& habits) {
-  const DeviceWeights weights(files.all(), request.dtype, request.transformer_quantization, habits);
+  const DeviceWeights weights(files, request.dtype, request.transformer_quantization, habits);
   DeviceStage stage;
   stage.name = "transformer";
   stage.activation_bytes =
@@ -100,7 +100,7 @@ DeviceStage plan_transformer(const TransformerConfig& config, const WeightFiles&
 
 DeviceStage plan_vae(const VaeConfig& config, const WeightFiles& files, const PlanRequest& request,
                      std::int64_t h, std::int64_t w, const DeviceHabits& habits) {
-  const DeviceWeights weights(files.all(), request.dtype, Quantization::none, habits);
+  const DeviceWeights weights(files, request.dtype, Quantization::none, habits);
   DeviceStage stage;
   stage.name = "vae";
   stage.whole_activation_bytes = weights.copied_bytes("decoder.") +
@@ -116,12 +116,6 @@ void set_streaming(DevicePlan& plan, const std::string& offload) {
     stage.streams = stage.layers > 0 && (offload == "layers" || (offload == "auto" && !whole));
     stage.fits = plan.stage_bytes(stage) <= plan.limit_bytes;
   }
-}
-
-std::string gib(std::uint64_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.2f GiB", static_cast<double>(bytes) / (1 << 30));
-  return text;
 }
 
 }  // namespace

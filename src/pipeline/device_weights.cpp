@@ -31,10 +31,18 @@ std::uint64_t int8_bytes(const Shape& shape) {
 
 }  // namespace
 
+DeviceWeights::DeviceWeights(const WeightFiles& files, DType dtype, Quantization quantization,
+                             const DeviceHabits& habits)
+    : files_(files),
+      weights_(files.all()),
+      dtype_(dtype),
+      quantization_(quantization),
+      widens_biased_(habits.widens_biased_layers) {}
+
 WeightFormat DeviceWeights::format(const Weight& weight) const {
   if (weight.format != WeightFormat::plain) return weight.format;
   if (weight.shape.size() != 2) return WeightFormat::plain;
-  return weight_format(layer_quantization(weight.name, quantization_));
+  return weight_format(layer_quantization(files_, weight.name, quantization_));
 }
 
 /// Vectors are f32 there. Tables of embeddings stay on the host, which picks rows of them.

@@ -9,18 +9,16 @@
 #include "backend/registry.h"
 #include "core/weight.h"
 #include "ernie_image/precision.h"
+#include "io/weight_files.h"
 
 namespace ernie_image {
 
 class DeviceWeights {
  public:
   /// Of a run in `dtype`; `quantization` is that of the layers which core/quantization.h names.
-  DeviceWeights(std::vector<Weight> weights, DType dtype, Quantization quantization,
-                const DeviceHabits& habits)
-      : weights_(std::move(weights)),
-        dtype_(dtype),
-        quantization_(quantization),
-        widens_biased_(habits.widens_biased_layers) {}
+  /// `files` must outlive this.
+  DeviceWeights(const WeightFiles& files, DType dtype, Quantization quantization,
+                const DeviceHabits& habits);
 
   /// All whose names begin with the prefix.
   std::uint64_t bytes(std::string_view prefix) const;
@@ -40,6 +38,7 @@ class DeviceWeights {
   std::uint64_t bytes(const Weight& weight) const;
   std::uint64_t scratch_bytes(const Weight& weight) const;
 
+  const WeightFiles& files_;
   std::vector<Weight> weights_;
   DType dtype_;
   Quantization quantization_;

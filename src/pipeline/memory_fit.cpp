@@ -1,8 +1,8 @@
 // Makes a plan fit its limit: which layers stay in memory, which are streamed, and what to say when
 // not even that helps.
 #include <algorithm>
-#include <cstdio>
 
+#include "core/byte_counts.h"
 #include "ernie_image/error.h"
 #include "pipeline/memory_limit.h"
 #include "pipeline/memory_plan.h"
@@ -13,8 +13,6 @@ namespace {
 // The in-use layer and one that is read meanwhile. More would not read any faster: the reader is
 // never idle as long as the disk is the slower of the two.
 constexpr std::int64_t kWindowLayers = 2;
-
-std::uint64_t minus(std::uint64_t a, std::uint64_t b) { return a - std::min(a, b); }
 
 /// Which layers stay and which are streamed, so that the stage's mapped weights take at most
 /// `room`.
@@ -27,12 +25,6 @@ void fit_weights(PlanStage& stage, std::uint64_t room) {
   residency.window_layers = std::clamp<std::int64_t>(places, 1, kWindowLayers);
   residency.resident_layers = std::max<std::int64_t>(places - residency.window_layers, 0);
   stage.fits = stage.fixed_bytes <= room && (residency.layers == 0 || places >= 1);
-}
-
-std::string gib(std::uint64_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.2f GiB", static_cast<double>(bytes) / (1 << 30));
-  return text;
 }
 
 std::string advice(const PlanStage& stage) {

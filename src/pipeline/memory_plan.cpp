@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "core/byte_counts.h"
 #include "core/packed_weight.h"
 #include "core/quantization.h"
 #include "models/vae_memory.h"
@@ -18,8 +19,6 @@ constexpr std::uint64_t kProgramBytes = std::uint64_t{20} << 20;
 // and its scratch memory.
 constexpr std::int64_t kPackedRows = 1056;
 constexpr std::uint64_t kScratchBytes = std::uint64_t{8} << 20;
-
-std::uint64_t minus(std::uint64_t a, std::uint64_t b) { return a - std::min(a, b); }
 
 // ---- weights -----------------------------------------------------------------------------------
 
@@ -37,7 +36,9 @@ void set_weights(PlanStage& stage, const WeightFiles& files, std::string_view la
   const std::vector<Weight> weights = files.all();
   for (std::int64_t i = 0; i < layers; ++i) {
     const std::string prefix = std::string(layer_prefix) + std::to_string(i) + ".";
-    stage.layer_bytes = std::max(stage.layer_bytes, prefix_bytes(weights, prefix));
+    const std::uint64_t bytes = prefix_bytes(weights, prefix);
+    stage.layer_bytes = std::max(stage.layer_bytes, bytes);
+    stage.layers_bytes += bytes;
   }
   stage.fixed_bytes = fixed_bytes;
   stage.residency.layers = stage.residency.resident_layers = layers;
@@ -49,6 +50,12 @@ std::uint64_t looked_up_bytes(std::int64_t rows, const MinistralConfig& config) 
   return std::min(static_cast<std::uint64_t>(rows) << 16, table);
 }
 
+/// Whether loading makes a copy of the weight in `format`.
+bool is_copied(const Weight& weight, WeightFormat format) {
+  return format != WeightFormat::plain && weight.format == WeightFormat::plain &&
+         weight.shape.size() == 2;
+}
+
 /// Of packed copies of the matrices whose names begin so; weights that are packed in the file are
 /// not copied.
 std::uint64_t quantized_bytes(const WeightFiles& files, std::string_view prefix,
@@ -56,10 +63,19 @@ std::uint64_t quantized_bytes(const WeightFiles& files, std::string_view prefix,
   if (quantization == Quantization::none) return 0;
   std::uint64_t bytes = 0;
   for (const Weight& weight : files.all()) {
-    const WeightFormat format = weight_format(layer_quantization(weight.name, quantization));
-    const bool copied = weight.name.starts_with(prefix) && format != WeightFormat::plain &&
-                        weight.format == WeightFormat::plain && weight.shape.size() == 2;
-    if (copied) bytes += PackedLayout(format, weight.shape).size_bytes();
+    const WeightFormat format = weight_format(layer_quantization(files, weight.name, quantization));
+    if (weight.name.starts_with(prefix) && is_copied(weight, format))
+      bytes += PackedLayout(format, weight.shape).size_bytes();
+  }
+  return bytes;
+}
+
+/// Of the weights that are used where they are mapped, those of copied layers included.
+std::uint64_t mapped_bytes(const WeightFiles& files, Quantization quantization) {
+  std::uint64_t bytes = 0;
+  for (const Weight& weight : files.all()) {
+    const WeightFormat format = weight_format(layer_quantization(files, weight.name, quantization));
+    if (!is_copied(weight, format)) bytes += weight.size_bytes();
   }
   return bytes;
 }
@@ -158,11 +174,10 @@ PlanStage plan_transformer(const TransformerConfig& config, const WeightFiles& f
   stage.copied_bytes =
       quantized_bytes(files, Transformer::kLayerPrefix, request.transformer_quantization);
   stage.copy_stays = true;
-  const std::vector<Weight> all = files.all();
-  const std::uint64_t in_layers = prefix_bytes(all, std::string(Transformer::kLayerPrefix));
-  // Of copied layers the file is not read again.
-  set_weights(stage, files, Transformer::kLayerPrefix,
-              stage.copied_bytes == 0 ? config.num_layers : 0, prefix_bytes(all, "") - in_layers);
+  // Layers that have been copied are not streamed.
+  const std::int64_t layers = stage.copied_bytes == 0 ? config.num_layers : 0;
+  set_weights(stage, files, Transformer::kLayerPrefix, layers, 0);
+  stage.fixed_bytes = mapped_bytes(files, request.transformer_quantization) - stage.layers_bytes;
   return stage;
 }
 

@@ -1,6 +1,7 @@
 // What lives where and when, known before any work is done.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -44,6 +45,7 @@ struct PlanStage {
   bool copy_stays = false;         ///< from loading to the end, not only during this stage
   std::uint64_t fixed_bytes = 0;   ///< mapped weights that are needed all the time
   std::uint64_t layer_bytes = 0;   ///< of the largest layer
+  std::uint64_t layers_bytes = 0;  ///< of all
   ResidencyPlan residency;
   bool fits = true;
 
@@ -56,7 +58,7 @@ struct PlanStage {
 
  private:
   std::uint64_t mapped(std::int64_t layers) const {
-    return fixed_bytes + static_cast<std::uint64_t>(layers) * layer_bytes;
+    return fixed_bytes + std::min(layers_bytes, static_cast<std::uint64_t>(layers) * layer_bytes);
   }
 };
 

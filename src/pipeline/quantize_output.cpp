@@ -17,8 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kIndexName = "model_index.json";
-
 [[noreturn]] void refuse(const std::string& output, const std::string& reason) {
   throw Error(ErrorKind::invalid_argument, "--output: " + output + " " + reason);
 }
@@ -55,7 +53,7 @@ void remove_temporary_files(const std::string& output) {
 /// model_index.json first: from then on the folder is no model.
 void remove_files(const std::string& output, const ModelManifest& manifest) {
   std::error_code error;
-  fs::remove(join_path(output, kIndexName), error);
+  fs::remove(join_path(output, kModelIndex), error);
   for (const auto& [name, digest] : manifest.files) fs::remove(join_path(output, name), error);
   fs::remove(join_path(output, kManifestName), error);
 }
@@ -106,7 +104,7 @@ std::map<std::string, FileDigest> files_to_keep(const std::string& output, const
     remove_files(output, *earlier);
     return {};
   }
-  if (file_exists(join_path(output, kIndexName)))
+  if (file_exists(join_path(output, kModelIndex)))
     refuse(output, "is finished; write it anew with --force, or check it with inspect --verify");
   if (!earlier->is_same_job(job)) {
     refuse(output,

@@ -14,8 +14,6 @@
 namespace ernie_image {
 namespace {
 
-constexpr const char* kIndexName = "model_index.json";
-
 bool is_weight_file(const std::string& name) {
   return name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
 }
@@ -37,9 +35,9 @@ void require_plain(const std::string& component, const WeightFiles& weights) {
   }
 }
 
-PlannedTensor plan_tensor(const SafetensorsFile& file, const Weight& weight,
-                          Quantization quantization) {
-  const WeightFormat format = format_in_file(weight.name, quantization);
+PlannedTensor plan_tensor(const WeightFiles& component, const SafetensorsFile& file,
+                          const Weight& weight, Quantization quantization) {
+  const WeightFormat format = format_in_file(component, weight.name, quantization);
   const bool matrix = weight.shape.size() == 2 && num_elements(weight.shape) > 0;
   const bool number =
       weight.dtype == DType::bf16 || weight.dtype == DType::f16 || weight.dtype == DType::f32;
@@ -55,7 +53,8 @@ std::vector<PlannedTensor> plan_tensors(const WeightFiles& weights, Quantization
     std::vector<const Weight*> order;
     for (const std::string& name : file.names()) order.push_back(&file.stored(name));
     std::ranges::stable_sort(order, {}, [](const Weight* weight) { return weight->data; });
-    for (const Weight* weight : order) tensors.push_back(plan_tensor(file, *weight, quantization));
+    for (const Weight* weight : order)
+      tensors.push_back(plan_tensor(weights, file, *weight, quantization));
   }
   return tensors;
 }
@@ -194,9 +193,9 @@ QuantizePlan plan_quantization(const ModelFolder& source, const std::set<std::st
     if (quantized) plan_weights(source, part, quantization, max_shard_bytes, plan);
   }
   for (const std::string& name : list_files(source.path)) {
-    if (!is_hidden(name) && name != kIndexName) plan_copy(source, name, plan);
+    if (!is_hidden(name) && name != kModelIndex) plan_copy(source, name, plan);
   }
-  plan_copy(source, kIndexName, plan);
+  plan_copy(source, kModelIndex, plan);
   return plan;
 }
 

@@ -51,7 +51,7 @@ TEST_F(TinyDevicePlan, EveryWeightOfTheTransformerIsCountedOnce) {
 }
 
 /// Of the file's f32: codes of a quarter or a seventh, beside what is not quantised; int4 has some
-/// matrices of 8 bits.
+/// matrices of 8 bits, int8 some as the file has them in two layers, all that this model has.
 TEST_F(TinyDevicePlan, QuantisedLayersAreCountedAsTheyAreKept) {
   const DeviceStage plain = plan("encoder").stage("transformer");
   const auto stage = [&](Quantization quantization) {
@@ -60,7 +60,7 @@ TEST_F(TinyDevicePlan, QuantisedLayersAreCountedAsTheyAreKept) {
   const DeviceStage int8 = stage(Quantization::int8), int4 = stage(Quantization::int4);
   EXPECT_EQ(int8.fixed_bytes, plain.fixed_bytes);
   EXPECT_GE(int8.layers_bytes, plain.layers_bytes / 4);
-  EXPECT_LT(int8.layers_bytes, plain.layers_bytes / 3);
+  EXPECT_LT(int8.layers_bytes, plain.layers_bytes * 2 / 5);
   EXPECT_GE(int4.layers_bytes, plain.layers_bytes / 8);
   EXPECT_LT(int4.layers_bytes, plain.layers_bytes / 5);
   // One matrix as the file has it, while it is rounded; and every streamed layer's.

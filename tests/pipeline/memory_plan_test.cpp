@@ -20,6 +20,7 @@ PlanStage ten_layers() {
   stage.name = "transformer";
   stage.fixed_bytes = 100;
   stage.layer_bytes = 50;
+  stage.layers_bytes = 500;
   stage.residency.layers = stage.residency.resident_layers = 10;
   return stage;
 }

@@ -9,7 +9,6 @@
 namespace ernie_image::ascend {
 namespace {
 
-constexpr std::int8_t kKeepDType = 0;
 /// Scores of one pass; at 16 K keys and one head (the VAE at 1024^2) that is 4096 queries.
 constexpr std::int64_t kMaxScoreElements = std::int64_t{1} << 26;
 

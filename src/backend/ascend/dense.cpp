@@ -4,9 +4,6 @@
 namespace ernie_image::ascend {
 namespace {
 
-/// The cube unit computes in the types it is given, with fp32 accumulation: no HF32, no fp16.
-constexpr std::int8_t kKeepDType = 0;
-
 /// x [M, K] times w [N, K]^T, of one dtype.
 Tensor product(Stream& stream, const Tensor& x, const Tensor& w) {
   Tensor y = stream.empty(x.dtype(), {x.dim(0), w.dim(0)});

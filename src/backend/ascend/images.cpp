@@ -5,8 +5,6 @@
 namespace ernie_image::ascend {
 namespace {
 
-constexpr std::int8_t kKeepDType = 0;
-
 /// [B, H, W, C] to [B, C, H, W].
 Tensor channels_first(Stream& stream, const Tensor& x) {
   return transpose_rows(stream, x.reshaped({x.dim(0), x.dim(1) * x.dim(2), x.dim(3)}))

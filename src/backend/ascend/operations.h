@@ -1,12 +1,17 @@
 // The operations of backend.h on device tensors; each file of this folder is a subject.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "backend/ascend/call.h"
 #include "backend/backend.h"
 
 namespace ernie_image::ascend {
+
+/// For products: the cube unit computes in the types it is given, with fp32 accumulation: no HF32,
+/// no fp16.
+inline constexpr std::int8_t kKeepDType = 0;
 
 // ---- elementwise.cpp -------------------------------------------------------------------------
 
