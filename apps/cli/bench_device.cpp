@@ -11,6 +11,7 @@
 #include "cli/bench_models.h"
 #include "cli/console.h"
 #include "cli/flags.h"
+#include "cli/precision_names.h"
 #include "cli/released_sizes.h"
 #include "core/half.h"
 #include "models/transformer.h"

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/console.h"
+#include "cli/precision_names.h"
 #include "io/file_view.h"
 #include "io/model_folder.h"
 #include "tokenizer/chat_template.h"

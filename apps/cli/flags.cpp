@@ -10,7 +10,7 @@
 #include "cli/console.h"
 #include "cli/limits.h"
 #include "cli/parse_values.h"
-#include "core/quantization.h"
+#include "cli/precision_names.h"
 #include "io/model_folder.h"
 
 namespace ernie_image {
@@ -76,7 +76,7 @@ void add_dtype_flag(CLI::App& app, LoadOptions& load) {
   app.add_option_function<std::string>(
          "--dtype",
          [&load](const std::string& name) {
-           load.precision = name == "bf16" ? Precision::bf16 : Precision::fp32;
+           load.precision = precision_from_name(name).value();
          },
          "what tensors between operations are rounded to: fp32 (default) or bf16")
       ->check(CLI::IsMember({"fp32", "bf16"}).description(""))
@@ -169,22 +169,6 @@ void add_load_flags(CLI::App& app, LoadOptions& load) {
   add_threads_flag(app, load);
   add_cpu_kernels_flag(app, load);
   add_memory_limit_flag(app, load);
-}
-
-std::string precision_name(Precision precision) {
-  return precision == Precision::bf16 ? "bf16" : "fp32";
-}
-
-std::string quantization_name(Quantization quantization) {
-  return std::string(format_name(weight_format(quantization)));
-}
-
-std::optional<Quantization> quantization_from_name(std::string_view name) {
-  for (const Quantization quantization :
-       {Quantization::none, Quantization::int8, Quantization::int4}) {
-    if (name == quantization_name(quantization)) return quantization;
-  }
-  return std::nullopt;
 }
 
 std::string kernels_used(const LoadOptions& load) {

@@ -2,9 +2,7 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <string>
-#include <string_view>
 
 #include "ernie_image/pipeline.h"
 
@@ -71,15 +69,6 @@ void add_memory_limit_flag(CLI::App& app, LoadOptions& load);
 
 /// --model, --dtype, --quant, those of add_device_flag, --threads, --cpu-kernels, --memory-limit
 void add_load_flags(CLI::App& app, LoadOptions& load);
-
-/// "fp32" or "bf16"
-std::string precision_name(Precision precision);
-
-/// "none", "int8" or "int4"
-std::string quantization_name(Quantization quantization);
-
-/// The reverse, nothing for an unknown name.
-std::optional<Quantization> quantization_from_name(std::string_view name);
 
 /// The kernel set that `load` will run with: "auto" is the best of this processor.
 std::string kernels_used(const LoadOptions& load);

@@ -8,6 +8,7 @@
 #include "cli/json_fields.h"
 #include "cli/latents_file.h"
 #include "cli/limits.h"
+#include "cli/precision_names.h"
 #include "tokenizer/utf8.h"
 
 namespace ernie_image {
@@ -65,10 +66,9 @@ std::string a1111_parameters(const ImageRecord& record) {
 }
 
 Precision read_precision(const JsonFields& reader) {
-  const std::string name = reader.text("dtype");
-  if (name == "bf16") return Precision::bf16;
-  if (name != "fp32") reader.fail("dtype", "is neither fp32 nor bf16");
-  return Precision::fp32;
+  const auto precision = precision_from_name(reader.text("dtype"));
+  if (!precision) reader.fail("dtype", "is neither fp32 nor bf16");
+  return *precision;
 }
 
 /// Absent from the records of 0.1.0.

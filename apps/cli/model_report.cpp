@@ -7,6 +7,7 @@
 
 #include "backend/registry.h"
 #include "cli/console.h"
+#include "cli/precision_names.h"
 #include "core/quantization.h"
 #include "io/model_folder.h"
 #include "io/model_manifest.h"
@@ -81,7 +82,7 @@ std::string plan_text(const ModelReport& report) {
   const MemoryPlan& plan = report.plan;
   std::string text = "Memory plan (1 image of " + std::to_string(report.planned.width_px) + "x" +
                      std::to_string(report.planned.height_px) + ", " +
-                     (report.planned.dtype == DType::bf16 ? "bf16" : "fp32") + ")\n" +
+                     precision_name(report.planned.dtype) + ")\n" +
                      "  stage              mapped   resident     copied  activations     in all\n";
   for (const PlanStage& stage : plan.stages) text += stage_row(plan, stage);
   return text + "  Stages run in turn, each beside " + human_bytes(plan.program_bytes) +
@@ -126,7 +127,7 @@ json plan_json(const ModelReport& report) {
   for (const PlanStage& stage : plan.stages) stages.push_back(stage_json(plan, stage));
   return {{"width", report.planned.width_px},
           {"height", report.planned.height_px},
-          {"dtype", report.planned.dtype == DType::bf16 ? "bf16" : "fp32"},
+          {"dtype", precision_name(report.planned.dtype)},
           {"stages", stages},
           {"program_bytes", plan.program_bytes},
           {"peak_bytes", plan.peak_bytes()},

@@ -12,6 +12,7 @@
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
 #include "cli/parse_values.h"
+#include "cli/precision_names.h"
 #include "cli/progress_bar.h"
 #include "core/quantization.h"
 #include "io/model_folder.h"

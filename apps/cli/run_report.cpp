@@ -7,6 +7,7 @@
 
 #include "cli/console.h"
 #include "cli/image_record.h"
+#include "cli/precision_names.h"
 
 namespace ernie_image {
 namespace {

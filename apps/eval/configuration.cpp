@@ -6,6 +6,7 @@
 #include "cli/flags.h"
 #include "cli/limits.h"
 #include "cli/parse_values.h"
+#include "cli/precision_names.h"
 #include "io/json.h"
 
 namespace ernie_image {
@@ -17,11 +18,10 @@ constexpr double kMaxThresholdPercent = 100;
   throw Error(ErrorKind::invalid_argument, flag + ": " + message + "; write " + kSpecHelp);
 }
 
-void set_dtype(const std::string& flag, const std::string& value, Configuration& configuration) {
-  if (value != "fp32" && value != "bf16") {
-    fail(flag, printable(value) + " is not a dtype (fp32 or bf16)");
-  }
-  configuration.load.precision = value == "bf16" ? Precision::bf16 : Precision::fp32;
+Precision read_precision(const std::string& flag, const std::string& value) {
+  const auto precision = precision_from_name(value);
+  if (!precision) fail(flag, printable(value) + " is not a dtype (fp32 or bf16)");
+  return *precision;
 }
 
 Quantization read_quantization(const std::string& flag, const std::string& value) {
@@ -35,7 +35,7 @@ void set_key(const std::string& flag, const std::string& key, const std::string&
   LoadOptions& load = configuration.load;
   if (value.empty()) fail(flag, key + " has no value");
   if (key == "dtype") {
-    set_dtype(flag, value, configuration);
+    load.precision = read_precision(flag, value);
   } else if (key == "quant") {
     load.quantization = read_quantization(flag, value);
   } else if (key == "device") {

@@ -62,8 +62,8 @@ void expect_bytes_of_loading(const std::string& source, const std::string& outpu
     EXPECT_EQ(found != packed.end(), weight.shape.size() == 2 && wanted != WeightFormat::plain)
         << weight.name;
     if (found == packed.end()) continue;
-    const WeightHandle handle =
-        ops->prepare(weight, WeightUse::linear, layer_quantization(plain, weight.name, quantization));
+    const WeightHandle handle = ops->prepare(weight, WeightUse::linear,
+                                             layer_quantization(plain, weight.name, quantization));
     const Weight& loaded = as_cpu_weight(*handle, WeightUse::linear).source;
     ASSERT_EQ(loaded.format, found->second.format);
     ASSERT_EQ(loaded.size_bytes(), found->second.size_bytes());
