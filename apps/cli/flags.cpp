@@ -75,9 +75,7 @@ void add_threads_flag(CLI::App& app, LoadOptions& load) {
 void add_dtype_flag(CLI::App& app, LoadOptions& load) {
   app.add_option_function<std::string>(
          "--dtype",
-         [&load](const std::string& name) {
-           load.precision = precision_from_name(name).value();
-         },
+         [&load](const std::string& name) { load.precision = precision_from_name(name).value(); },
          "what tensors between operations are rounded to: fp32 (default) or bf16")
       ->check(CLI::IsMember({"fp32", "bf16"}).description(""))
       ->type_name("fp32|bf16");
