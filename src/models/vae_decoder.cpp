@@ -59,13 +59,16 @@ void blend_band(Tensor& image, const Tensor& band, std::int64_t top, std::int64_
 
 VaeConfig VaeConfig::read(const ConfigReader& reader) {
   VaeConfig config;
-  config.latent_channels = reader.integer("latent_channels", config.latent_channels, 1, kMaxChannels);
+  config.latent_channels =
+      reader.integer("latent_channels", config.latent_channels, 1, kMaxChannels);
   config.out_channels = reader.integer("out_channels", config.out_channels, 1, kMaxChannels);
   const auto widths =
       reader.integers("block_out_channels", config.block_out_channels, 1, kMaxChannels);
-  config.block_out_channels = reader.integers("decoder_block_out_channels", widths, 1, kMaxChannels);
+  config.block_out_channels =
+      reader.integers("decoder_block_out_channels", widths, 1, kMaxChannels);
   config.layers_per_block = reader.integer("layers_per_block", config.layers_per_block, 0, 64);
-  config.norm_num_groups = reader.integer("norm_num_groups", config.norm_num_groups, 1, kMaxChannels);
+  config.norm_num_groups =
+      reader.integer("norm_num_groups", config.norm_num_groups, 1, kMaxChannels);
   config.use_post_quant_conv = reader.boolean("use_post_quant_conv", config.use_post_quant_conv);
   config.mid_block_add_attention =
       reader.boolean("mid_block_add_attention", config.mid_block_add_attention);
