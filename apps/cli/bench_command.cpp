@@ -15,7 +15,6 @@
 #include "cli/bench_text.h"
 #include "cli/bench_vae.h"
 #include "cli/console.h"
-#include "cli/flags.h"
 #include "cli/precision_names.h"
 #include "cli/released_sizes.h"
 #include "core/half.h"

@@ -10,7 +10,6 @@
 #include "backend/registry.h"
 #include "cli/bench_models.h"
 #include "cli/console.h"
-#include "cli/flags.h"
 #include "cli/precision_names.h"
 #include "cli/released_sizes.h"
 #include "core/half.h"

@@ -14,7 +14,6 @@
 #include "cli/parse_values.h"
 #include "cli/precision_names.h"
 #include "cli/progress_bar.h"
-#include "core/quantization.h"
 #include "io/model_folder.h"
 #include "pipeline/quantize_model.h"
 

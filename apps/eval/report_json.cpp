@@ -2,7 +2,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "cli/flags.h"
 #include "cli/precision_names.h"
 #include "eval/figures.h"
 #include "eval/summary.h"

@@ -30,9 +30,9 @@ std::uint64_t prefix_bytes(const std::vector<Weight>& weights, const std::string
   return bytes;
 }
 
-/// The mapped weights of a stage: `layers` of them by name, and `fixed_bytes` beside these.
-void set_weights(PlanStage& stage, const WeightFiles& files, std::string_view layer_prefix,
-                 std::int64_t layers, std::uint64_t fixed_bytes) {
+/// The mapped weights of the first `layers` layers.
+void set_layers(PlanStage& stage, const WeightFiles& files, std::string_view layer_prefix,
+                std::int64_t layers) {
   const std::vector<Weight> weights = files.all();
   for (std::int64_t i = 0; i < layers; ++i) {
     const std::string prefix = std::string(layer_prefix) + std::to_string(i) + ".";
@@ -40,7 +40,6 @@ void set_weights(PlanStage& stage, const WeightFiles& files, std::string_view la
     stage.layer_bytes = std::max(stage.layer_bytes, bytes);
     stage.layers_bytes += bytes;
   }
-  stage.fixed_bytes = fixed_bytes;
   stage.residency.layers = stage.residency.resident_layers = layers;
 }
 
@@ -50,32 +49,33 @@ std::uint64_t looked_up_bytes(std::int64_t rows, const MinistralConfig& config) 
   return std::min(static_cast<std::uint64_t>(rows) << 16, table);
 }
 
-/// Whether loading makes a copy of the weight in `format`.
-bool is_copied(const Weight& weight, WeightFormat format) {
-  return format != WeightFormat::plain && weight.format == WeightFormat::plain &&
-         weight.shape.size() == 2;
+/// The packed format in which loading makes a copy of the weight; plain where it makes none, as of
+/// weights that are packed in the file.
+WeightFormat copied_format(const WeightFiles& files, const Weight& weight,
+                           Quantization quantization) {
+  if (weight.format != WeightFormat::plain || weight.shape.size() != 2) return WeightFormat::plain;
+  return weight_format(layer_quantization(files, weight.name, quantization));
 }
 
-/// Of packed copies of the matrices whose names begin so; weights that are packed in the file are
-/// not copied.
+/// Of packed copies of the matrices whose names begin so.
 std::uint64_t quantized_bytes(const WeightFiles& files, std::string_view prefix,
                               Quantization quantization) {
   if (quantization == Quantization::none) return 0;
   std::uint64_t bytes = 0;
   for (const Weight& weight : files.all()) {
-    const WeightFormat format = weight_format(layer_quantization(files, weight.name, quantization));
-    if (weight.name.starts_with(prefix) && is_copied(weight, format))
+    const WeightFormat format = copied_format(files, weight, quantization);
+    if (weight.name.starts_with(prefix) && format != WeightFormat::plain)
       bytes += PackedLayout(format, weight.shape).size_bytes();
   }
   return bytes;
 }
 
-/// Of the weights that are used where they are mapped, those of copied layers included.
+/// Of the weights that are used where they are mapped, in copied layers too.
 std::uint64_t mapped_bytes(const WeightFiles& files, Quantization quantization) {
   std::uint64_t bytes = 0;
   for (const Weight& weight : files.all()) {
-    const WeightFormat format = weight_format(layer_quantization(files, weight.name, quantization));
-    if (!is_copied(weight, format)) bytes += weight.size_bytes();
+    if (copied_format(files, weight, quantization) == WeightFormat::plain)
+      bytes += weight.size_bytes();
   }
   return bytes;
 }
@@ -160,8 +160,8 @@ PlanStage plan_text_encoder(const MinistralConfig& config, const WeightFiles& fi
   PlanStage stage;
   stage.name = "text_encoder";
   stage.activation_bytes = block_bytes(request.text_tokens, config, request.dtype);
-  set_weights(stage, files, TextEncoder::layer_prefix(files), TextEncoder::layers_used(config),
-              looked_up_bytes(request.text_tokens, config));
+  stage.fixed_bytes = looked_up_bytes(request.text_tokens, config);
+  set_layers(stage, files, TextEncoder::layer_prefix(files), TextEncoder::layers_used(config));
   return stage;
 }
 
@@ -176,7 +176,7 @@ PlanStage plan_transformer(const TransformerConfig& config, const WeightFiles& f
   stage.copy_stays = true;
   // Layers that have been copied are not streamed.
   const std::int64_t layers = stage.copied_bytes == 0 ? config.num_layers : 0;
-  set_weights(stage, files, Transformer::kLayerPrefix, layers, 0);
+  set_layers(stage, files, Transformer::kLayerPrefix, layers);
   stage.fixed_bytes = mapped_bytes(files, request.transformer_quantization) - stage.layers_bytes;
   return stage;
 }
@@ -231,10 +231,9 @@ PlanStage plan_enhancer(const MinistralConfig& config, bool tied_embeddings,
   const char* head = tied_embeddings ? "model.embed_tokens." : "lm_head.";
   stage.copied_bytes = quantized_bytes(weights, LanguageModel::kLayerPrefix, request.quantization) +
                        quantized_bytes(weights, head, request.quantization);
-  std::uint64_t fixed = looked_up_bytes(capacity, config);
   if (stage.copied_bytes == 0) {
-    fixed += prefix_bytes(weights.all(), head);
-    set_weights(stage, weights, LanguageModel::kLayerPrefix, config.num_hidden_layers, fixed);
+    stage.fixed_bytes = looked_up_bytes(capacity, config) + prefix_bytes(weights.all(), head);
+    set_layers(stage, weights, LanguageModel::kLayerPrefix, config.num_hidden_layers);
   }
   fit_stage(stage, room_bytes, stage.activation_bytes + stage.copied_bytes);
   return stage;
