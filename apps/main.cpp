@@ -9,21 +9,21 @@
 
 #include <CLI/CLI.hpp>
 
-#include "cli/bench_flags.h"
-#include "cli/devices_command.h"
-#include "cli/enhance_command.h"
-#include "cli/exit_code.h"
-#include "cli/flags.h"
-#include "cli/generate_command.h"
-#include "cli/inspect_command.h"
-#include "cli/quantize_command.h"
-#include "cli/rerun_command.h"
-#include "cli/tokenize_command.h"
-#include "eval/diff_command.h"
-#include "eval/eval_command.h"
-#include "eval/metrics_command.h"
-#include "jobs/worker_command.h"
-#include "server/serve_command.h"
+#include "bench/bench_flags.h"
+#include "commands/devices_command.h"
+#include "commands/diff_command.h"
+#include "commands/enhance_command.h"
+#include "commands/eval_command.h"
+#include "commands/generate_command.h"
+#include "commands/inspect_command.h"
+#include "commands/metrics_command.h"
+#include "commands/quantize_command.h"
+#include "commands/rerun_command.h"
+#include "commands/serve_command.h"
+#include "commands/tokenize_command.h"
+#include "commands/worker_command.h"
+#include "common/exit_code.h"
+#include "common/flags.h"
 
 namespace ernie_image {
 namespace {

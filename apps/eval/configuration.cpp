@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <set>
 
-#include "cli/flags.h"
-#include "cli/limits.h"
-#include "cli/parse_values.h"
-#include "cli/precision_names.h"
+#include "common/flags.h"
+#include "common/limits.h"
+#include "common/parse_values.h"
+#include "common/precision_names.h"
 #include "io/json.h"
 
 namespace ernie_image {

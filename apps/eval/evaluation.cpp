@@ -4,15 +4,15 @@
 #include <chrono>
 #include <cstdio>
 
-#include "cli/flags.h"
-#include "cli/generation.h"
-#include "cli/image_record.h"
+#include "common/flags.h"
+#include "common/generation.h"
+#include "common/image_record.h"
 #include "core/trace.h"
 #include "eval/figures.h"
 #include "eval/heat_map.h"
 #include "eval/run_log.h"
 #include "eval/tensor_difference.h"
-#include "pipeline/memory_sampler.h"
+#include "memory/memory_sampler.h"
 
 namespace ernie_image {
 namespace {

@@ -6,14 +6,14 @@
 #include <string>
 #include <vector>
 
-#include "cli/enhancer.h"
-#include "cli/interrupt.h"
+#include "common/enhancer.h"
+#include "common/interrupt.h"
 #include "core/tensor.h"
 #include "ernie_image/pipeline.h"
 #include "eval/configuration.h"
 #include "eval/machine.h"
 #include "eval/metrics.h"
-#include "pipeline/memory_sampler.h"
+#include "memory/memory_sampler.h"
 
 namespace ernie_image {
 

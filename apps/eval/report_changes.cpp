@@ -6,7 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "cli/console.h"
+#include "common/console.h"
 #include "ernie_image/error.h"
 #include "eval/figures.h"
 #include "eval/report_json.h"

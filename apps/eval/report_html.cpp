@@ -1,6 +1,6 @@
 #include "eval/report_html.h"
 
-#include "cli/console.h"
+#include "common/console.h"
 #include "eval/figures.h"
 #include "eval/heat_map.h"
 #include "eval/html.h"

@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "cli/precision_names.h"
+#include "common/precision_names.h"
 #include "eval/figures.h"
 #include "eval/summary.h"
 

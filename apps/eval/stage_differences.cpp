@@ -5,7 +5,7 @@
 #include <map>
 #include <set>
 
-#include "cli/generation.h"
+#include "common/generation.h"
 #include "core/trace.h"
 
 namespace ernie_image {

@@ -7,7 +7,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "cli/interrupt.h"
+#include "common/interrupt.h"
 #include "eval/configuration.h"
 #include "eval/tensor_difference.h"
 

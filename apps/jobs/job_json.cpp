@@ -4,8 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "cli/json_fields.h"
-#include "cli/limits.h"
+#include "common/json_fields.h"
+#include "common/limits.h"
 
 namespace ernie_image {
 namespace {

@@ -4,9 +4,9 @@
 #include <new>
 #include <set>
 
-#include "cli/enhancer.h"
-#include "cli/flags.h"
-#include "cli/image_record.h"
+#include "common/enhancer.h"
+#include "common/flags.h"
+#include "common/image_record.h"
 #include "jobs/chunk_listener.h"
 #include "jobs/job_json.h"
 

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "io/image_file.h"
-#include "pipeline/random.h"
+#include "sampling/random.h"
 
 namespace ernie_image {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "cli/flags.h"
+#include "common/flags.h"
 
 namespace ernie_image {
 namespace {

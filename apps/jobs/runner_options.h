@@ -1,7 +1,7 @@
 // How a worker does its jobs, and how many pictures it makes at once.
 #pragma once
 
-#include "cli/enhance_flags.h"
+#include "common/enhance_flags.h"
 #include "ernie_image/pipeline.h"
 
 namespace ernie_image {

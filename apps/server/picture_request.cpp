@@ -4,7 +4,7 @@
 #include <cctype>
 #include <charconv>
 
-#include "cli/limits.h"
+#include "common/limits.h"
 #include "server/api_error.h"
 #include "server/random_hex.h"
 

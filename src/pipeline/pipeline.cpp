@@ -9,17 +9,17 @@
 #include <utility>
 
 #include "backend/registry.h"
+#include "checkpoint/model.h"
 #include "core/trace.h"
-#include "pipeline/guidance.h"
-#include "pipeline/memory_sampler.h"
-#include "pipeline/model.h"
+#include "enhance/prompt_enhancer.h"
+#include "memory/memory_sampler.h"
+#include "memory/weight_residency.h"
 #include "pipeline/plan.h"
-#include "pipeline/prompt_enhancer.h"
-#include "pipeline/random.h"
 #include "pipeline/replicas.h"
 #include "pipeline/stage_recorder.h"
 #include "pipeline/text_batch.h"
-#include "pipeline/weight_residency.h"
+#include "sampling/guidance.h"
+#include "sampling/random.h"
 
 namespace ernie_image {
 namespace {

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/model.h"
 #include "ernie_image/pipeline.h"
-#include "pipeline/model.h"
 
 namespace ernie_image {
 

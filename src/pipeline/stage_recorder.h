@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "pipeline/device_plan.h"
-#include "pipeline/memory_plan.h"
-#include "pipeline/memory_sampler.h"
+#include "memory/device_plan.h"
+#include "memory/memory_plan.h"
+#include "memory/memory_sampler.h"
 #include "pipeline/plan.h"
 
 namespace ernie_image {

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "cli/image_record.h"
+#include "common/image_record.h"
 #include "jobs/support.h"
 
 namespace ernie_image {

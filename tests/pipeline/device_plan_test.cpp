@@ -1,6 +1,6 @@
 // The plan of a device's memory: at the released size by itself, at the tiny models against what
 // the backend counted, and that against the stand-in's books.
-#include "pipeline/device_plan.h"
+#include "memory/device_plan.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // The arithmetic of the memory plan, and that a run under a limit makes the same picture.
-#include "pipeline/memory_plan.h"
+#include "memory/memory_plan.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include "ernie_image/cancel.h"
 #include "ernie_image/pipeline.h"
 #include "io/model_folder.h"
-#include "pipeline/memory_limit.h"
+#include "memory/memory_limit.h"
 #include "support/golden.h"
 
 namespace ernie_image {

@@ -3,7 +3,7 @@
 //
 // Limits: fp32 logits of a correct second implementation agree to rounding; the smallest margin
 // between the best and the second token stored in any case is 5.7e-3, so greedy ids must be equal.
-#include "pipeline/prompt_enhancer.h"
+#include "enhance/prompt_enhancer.h"
 
 #include <gtest/gtest.h>
 

@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "checkpoint/model.h"
 #include "ernie_image/pipeline.h"
 #include "io/weight_files.h"
 #include "models/transformer.h"
-#include "pipeline/model.h"
 #include "support/golden.h"
 
 namespace ernie_image {

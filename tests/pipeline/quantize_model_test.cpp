@@ -1,5 +1,5 @@
 // A quantised folder holds, bit for bit, what quantising while loading makes.
-#include "pipeline/quantize_model.h"
+#include "quantize/quantize_model.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -11,12 +11,12 @@
 #include "../io/test_files.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/prepared_weight.h"
+#include "checkpoint/model.h"
 #include "core/quantization.h"
+#include "enhance/prompt_enhancer.h"
 #include "ernie_image/pipeline.h"
 #include "io/model_manifest.h"
 #include "io/weight_files.h"
-#include "pipeline/model.h"
-#include "pipeline/prompt_enhancer.h"
 
 namespace ernie_image {
 namespace {

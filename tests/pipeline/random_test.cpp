@@ -1,6 +1,6 @@
 // Against torch.randn on the CPU. The reference's vector log, sin and cos differ from libm by up to
 // 7e-7 of values up to 6, hence the 2e-6.
-#include "pipeline/random.h"
+#include "sampling/random.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "pipeline/scheduler.h"
+#include "sampling/scheduler.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Which pages are in memory while a model works through its layers.
-#include "pipeline/weight_residency.h"
+#include "memory/weight_residency.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

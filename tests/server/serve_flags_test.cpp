@@ -1,4 +1,4 @@
-#include "server/serve_flags.h"
+#include "commands/serve_flags.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,28 @@
+// Speed and memory of the whole VAE decoder at the released widths.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "bench/bench_command.h"
+#include "core/weight.h"
+#include "models/vae_decoder.h"
+
+namespace ernie_image {
+
+/// Products of all layers, for so many pixels of unpacked latents.
+std::int64_t vae_products(const VaeConfig& config, std::int64_t pixels);
+
+struct VaeRate {
+  std::int64_t side_px = 0;         ///< of the square picture
+  double seconds = 0;               ///< the fastest round
+  std::int64_t products = 0;        ///< as direct convolutions would count them
+  std::uint64_t peak_bytes = 0;     ///< activations and scratch memory, as the backend counts them
+  std::uint64_t planned_bytes = 0;  ///< what the memory plan says
+  std::uint64_t anonymous_bytes = 0;  ///< resident memory beyond what was there before
+};
+
+/// One picture of each size asked for.
+std::vector<VaeRate> measure_vae(const BenchOptions& options, WeightSource& weights);
+
+}  // namespace ernie_image

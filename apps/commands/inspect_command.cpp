@@ -1,0 +1,71 @@
+#include "commands/inspect_command.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "commands/model_report.h"
+#include "common/console.h"
+#include "common/exit_code.h"
+#include "common/limits.h"
+
+namespace ernie_image {
+namespace {
+
+constexpr const char* kInspectExamples =
+    "Examples:\n"
+    "  ernie-image inspect baidu/ERNIE-Image-Turbo\n"
+    "  ernie-image inspect models/ERNIE-Image --tensors\n"
+    "  ernie-image inspect --json\n"
+    "Exit codes: 0 the model can be used, 1 it cannot, 2 wrong usage.";
+
+struct InspectFlags {
+  LoadOptions load;
+  int height_px = 0;
+  int width_px = 0;
+  bool tensors = false;
+  bool verify = false;
+  bool json = false;
+};
+
+int run_inspect(const InspectFlags& flags) {
+  PlanRequest planned;
+  planned.height_px = flags.height_px;
+  planned.width_px = flags.width_px;
+  planned.dtype = dtype_of(flags.load.precision);
+  planned.limit_bytes = flags.load.memory_limit_bytes;
+  planned.transformer_quantization = flags.load.quantization;
+  ModelReport report = report_model(flags.load, planned);
+  if (flags.verify) verify_files(report);
+  if (flags.json) {
+    print_json(to_json(report, flags.tensors));
+  } else {
+    print(to_text(report, flags.tensors));
+  }
+  return report.problem.empty() ? kExitSuccess : kExitFailure;
+}
+
+}  // namespace
+
+Command add_inspect_command(CLI::App& program) {
+  CLI::App* app = program.add_subcommand("inspect", "Describe a model and its memory plan");
+  const auto flags = std::make_shared<InspectFlags>();
+  app->add_option("model", flags->load.model,
+                  "model folder or hub id; default: $ERNIE_IMAGE_MODEL, else the embedded model")
+      ->type_name("MODEL");
+  add_integer_flag(*app, "--height,-H", flags->height_px, 1, kMaxSidePx,
+                   "of the memory plan; default: the model's own");
+  add_integer_flag(*app, "--width,-W", flags->width_px, 1, kMaxSidePx,
+                   "of the memory plan; default: the model's own");
+  add_dtype_flag(*app, flags->load);
+  add_device_flag(*app, flags->load);
+  add_memory_limit_flag(*app, flags->load);
+  add_quant_flag(*app, flags->load);
+  app->add_flag("--tensors", flags->tensors, "list every tensor");
+  app->add_flag("--verify", flags->verify,
+                "read every file of a quantised model and compare its checksum");
+  app->add_flag("--json", flags->json, "print JSON");
+  app->footer(kInspectExamples);
+  return {app, [flags] { return run_inspect(*flags); }};
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,349 @@
+#include "commands/model_report.h"
+
+#include <cstdio>
+#include <optional>
+
+#include <nlohmann/json.hpp>
+
+#include "backend/registry.h"
+#include "checkpoint/model.h"
+#include "common/console.h"
+#include "common/precision_names.h"
+#include "core/quantization.h"
+#include "enhance/prompt_enhancer.h"
+#include "io/model_folder.h"
+#include "io/model_manifest.h"
+#include "io/weight_files.h"
+
+namespace ernie_image {
+namespace {
+
+using nlohmann::json;
+
+/// "BF16"; "int8" for a packed weight.
+std::string type_name(const Weight& tensor) {
+  return std::string(tensor.format == WeightFormat::plain ? dtype_name(tensor.dtype)
+                                                          : format_name(tensor.format));
+}
+
+std::string format_row(const char* name, std::size_t tensors, double parameters,
+                       const std::string& bytes, const std::string& dtypes) {
+  char text[160];
+  std::snprintf(text, sizeof(text), "  %-14s %6zu tensors  %10.3f M parameters  %10s  %s\n", name,
+                tensors, parameters / 1e6, bytes.c_str(), dtypes.c_str());
+  return text;
+}
+
+std::string dtypes_text(const ComponentReport& component) {
+  const auto packed_bytes = component.packed_bytes();
+  std::string text;
+  for (const auto& [dtype, count] : component.tensors_by_dtype()) {
+    text += (text.empty() ? "" : ", ") + dtype + " x " + std::to_string(count);
+    const auto packed = packed_bytes.find(dtype);
+    if (packed != packed_bytes.end()) text += " (" + human_bytes(packed->second) + ")";
+  }
+  return text;
+}
+
+std::string components_text(const ModelReport& report, bool with_tensors) {
+  std::string text = "Components\n";
+  for (const ComponentReport& component : report.components) {
+    text += format_row(component.name.c_str(), component.tensors.size(),
+                       static_cast<double>(component.parameters()), human_bytes(component.bytes()),
+                       dtypes_text(component));
+    if (!with_tensors) continue;
+    for (const Weight& tensor : component.tensors) {
+      text += "    " + visible(tensor.name) + " " + type_name(tensor) + " " +
+              to_string(tensor.shape) + "\n";
+    }
+  }
+  return text;
+}
+
+std::string stage_row(const MemoryPlan& plan, const PlanStage& stage) {
+  char row[160];
+  std::snprintf(
+      row, sizeof(row), "  %-14s %10s %10s %10s %12s %10s\n", stage.name.c_str(),
+      human_bytes(stage.mapped_bytes()).c_str(), human_bytes(stage.resident_bytes()).c_str(),
+      human_bytes(stage.copied_bytes).c_str(), human_bytes(stage.activation_bytes).c_str(),
+      human_bytes(plan.stage_bytes(stage)).c_str());
+  std::string text = row;
+  const ResidencyPlan& layers = stage.residency;
+  if (!stage.fits) text += "    does not fit, not even one layer at a time\n";
+  if (stage.fits && stage.streams()) {
+    text += "    " + std::to_string(layers.layers - layers.resident_layers) + " of " +
+            std::to_string(layers.layers) + " layers are streamed from the file, " +
+            std::to_string(layers.window_layers) + " at a time\n";
+  }
+  return text;
+}
+
+std::string plan_text(const ModelReport& report) {
+  const MemoryPlan& plan = report.plan;
+  std::string text = "Memory plan (1 image of " + std::to_string(report.planned.width_px) + "x" +
+                     std::to_string(report.planned.height_px) + ", " +
+                     precision_name(report.planned.dtype) + ")\n" +
+                     "  stage              mapped   resident     copied  activations     in all\n";
+  for (const PlanStage& stage : plan.stages) text += stage_row(plan, stage);
+  return text + "  Stages run in turn, each beside " + human_bytes(plan.program_bytes) +
+         " of the program and the copies that stay: at most " + human_bytes(plan.peak_bytes()) +
+         " of the limit " + human_bytes(plan.limit_bytes) + "; " +
+         human_bytes(plan.available_bytes) + " are free\n";
+}
+
+json component_json(const ComponentReport& component, bool with_tensors) {
+  json result = {{"name", component.name},
+                 {"tensors", component.tensors.size()},
+                 {"parameters", component.parameters()},
+                 {"bytes", component.bytes()},
+                 {"dtypes", component.tensors_by_dtype()},
+                 {"packed_bytes", component.packed_bytes()}};
+  if (!with_tensors) return result;
+  json& list = result["tensor_list"] = json::array();
+  for (const Weight& tensor : component.tensors) {
+    list.push_back({{"name", tensor.name},
+                    {"dtype", type_name(tensor)},
+                    {"shape", tensor.shape},
+                    {"bytes", tensor.size_bytes()}});
+  }
+  return result;
+}
+
+json stage_json(const MemoryPlan& plan, const PlanStage& stage) {
+  return {{"name", stage.name},
+          {"mapped_bytes", stage.mapped_bytes()},
+          {"resident_bytes", stage.resident_bytes()},
+          {"copied_bytes", stage.copied_bytes},
+          {"activation_bytes", stage.activation_bytes},
+          {"total_bytes", plan.stage_bytes(stage)},
+          {"layers", stage.residency.layers},
+          {"streamed_layers", stage.residency.layers - stage.residency.resident_layers},
+          {"fits", stage.fits}};
+}
+
+json plan_json(const ModelReport& report) {
+  const MemoryPlan& plan = report.plan;
+  json stages = json::array();
+  for (const PlanStage& stage : plan.stages) stages.push_back(stage_json(plan, stage));
+  return {{"width", report.planned.width_px},
+          {"height", report.planned.height_px},
+          {"dtype", precision_name(report.planned.dtype)},
+          {"stages", stages},
+          {"program_bytes", plan.program_bytes},
+          {"peak_bytes", plan.peak_bytes()},
+          {"peak_activation_bytes", plan.peak_activation_bytes()},
+          {"limit_bytes", plan.limit_bytes},
+          {"available_bytes", plan.available_bytes}};
+}
+
+/// The stage before all others, of a prompt as long as the enhancer's instructions allow.
+void add_enhancer(MemoryPlan& plan, const ModelFolder& folder, DType dtype) {
+  const PromptEnhancerConfig config = PromptEnhancerConfig::read(folder);
+  const WeightFiles weights(folder.component("pe"), "model");
+  EnhancerPlanRequest request;
+  request.dtype = dtype;
+  PlanStage stage = plan_enhancer(config.model, config.tie_word_embeddings, weights, request,
+                                  plan.enhancer_room_bytes());
+  plan.stages.insert(plan.stages.begin(), std::move(stage));
+}
+
+/// For a card as it is now; of a list, the first.
+void add_device_plan(ModelReport& report, const LoadOptions& load, const ModelConfigs& configs,
+                     const ModelWeights& weights) {
+  BackendOptions options;
+  options.device = split_device_list(load.device).front();
+  const auto memory = make_backend(options)->device_memory();
+  report.device = options.device;
+  if (memory)
+    report.device_plan = plan_device(configs, weights, report.planned, load.offload,
+                                     memory->free_bytes, device_habits(report.device));
+}
+
+json device_plan_json(const ModelReport& report) {
+  const DevicePlan& plan = *report.device_plan;
+  json stages = json::array();
+  for (const DeviceStage& stage : plan.stages) {
+    stages.push_back({{"name", stage.name},
+                      {"weight_bytes", stage.weight_bytes()},
+                      {"resident_bytes", stage.resident_bytes()},
+                      {"activation_bytes", stage.activation_bytes},
+                      {"total_bytes", plan.stage_bytes(stage)},
+                      {"streams", stage.streams},
+                      {"fits", stage.fits}});
+  }
+  return {{"device", report.device},
+          {"stages", stages},
+          {"workspace_bytes", plan.workspace_bytes},
+          {"peak_bytes", plan.peak_bytes()},
+          {"limit_bytes", plan.limit_bytes}};
+}
+
+std::string device_plan_text(const ModelReport& report) {
+  const DevicePlan& plan = *report.device_plan;
+  std::string text = "Memory of " + report.device +
+                     "\n  stage             weights   resident  activations     in all\n";
+  for (const DeviceStage& stage : plan.stages) {
+    char row[160];
+    std::snprintf(
+        row, sizeof(row), "  %-14s %10s %10s %12s %10s%s\n", stage.name.c_str(),
+        human_bytes(stage.weight_bytes()).c_str(), human_bytes(stage.resident_bytes()).c_str(),
+        human_bytes(stage.activation_bytes).c_str(), human_bytes(plan.stage_bytes(stage)).c_str(),
+        !stage.fits     ? ", does not fit"
+        : stage.streams ? ", streamed by layers"
+                        : "");
+    text += row;
+  }
+  return text + (plan.keeps_all ? "  All weights stay" : "  Weights of a stage leave after it") +
+         ": at most " + human_bytes(plan.peak_bytes()) + " of the " +
+         human_bytes(plan.limit_bytes) + " that are free\n";
+}
+
+std::string verification_text(const Verification& verification) {
+  std::string text = "Checksums: " + std::to_string(verification.files) + " files, " +
+                     human_bytes(verification.bytes) + ", " +
+                     std::to_string(verification.damaged.size()) + " damaged\n";
+  for (const std::string& problem : verification.damaged) text += "  " + visible(problem) + "\n";
+  return text;
+}
+
+/// What the configs alone say, for a model that cannot be loaded.
+ModelInfo info_of_configs(const ModelFolder& folder, const ModelConfigs& configs) {
+  ModelInfo info;
+  info.path = folder.path;
+  info.name = folder.name;
+  info.content_hash = content_hash(folder);
+  info.default_height_px = info.default_width_px = configs.default_side_px;
+  info.default_num_inference_steps = configs.default_num_inference_steps;
+  info.default_guidance_scale = configs.default_guidance_scale;
+  info.size_multiple_px = static_cast<int>(configs.vae.spatial_factor);
+  info.latent_channels = static_cast<int>(configs.transformer.in_channels);
+  return info;
+}
+
+void try_loading(ModelReport& report) {
+  try {
+    LoadOptions options;
+    options.model = report.info.path;
+    report.info = Pipeline::load(options).info();
+  } catch (const Error& error) {
+    report.problem = error.what();
+  }
+}
+
+}  // namespace
+
+std::int64_t ComponentReport::parameters() const {
+  std::int64_t count = 0;
+  for (const Weight& tensor : tensors) count += num_elements(tensor.shape);
+  return count;
+}
+
+std::uint64_t ComponentReport::bytes() const {
+  std::uint64_t count = 0;
+  for (const Weight& tensor : tensors) count += tensor.size_bytes();
+  return count;
+}
+
+std::map<std::string, int> ComponentReport::tensors_by_dtype() const {
+  std::map<std::string, int> counts;
+  for (const Weight& tensor : tensors) ++counts[type_name(tensor)];
+  return counts;
+}
+
+std::map<std::string, std::uint64_t> ComponentReport::packed_bytes() const {
+  std::map<std::string, std::uint64_t> bytes;
+  for (const Weight& tensor : tensors) {
+    if (tensor.format != WeightFormat::plain) bytes[type_name(tensor)] += tensor.size_bytes();
+  }
+  return bytes;
+}
+
+ModelReport report_model(const LoadOptions& load, PlanRequest planned) {
+  const ModelFolder folder = resolve_model(load.model);
+  const ModelConfigs configs = ModelConfigs::read(folder);
+  const ModelWeights weights(folder);
+  ModelReport report;
+  report.info = info_of_configs(folder, configs);
+  report.components = {{"text_encoder", weights.text_encoder.all()},
+                       {"transformer", weights.transformer.all()},
+                       {"vae", weights.vae.all()}};
+  if (folder.has_prompt_enhancer) {
+    report.components.push_back({"pe", WeightFiles(folder.component("pe"), "model").all()});
+  }
+  if (planned.height_px == 0) planned.height_px = configs.default_side_px;
+  if (planned.width_px == 0) planned.width_px = configs.default_side_px;
+  planned.batch_rows = configs.default_guidance_scale > 1 ? 2 : 1;
+  report.planned = planned;
+  report.plan = plan_memory(configs, weights, planned);
+  if (load.device != "cpu") add_device_plan(report, load, configs, weights);
+  if (folder.has_prompt_enhancer) add_enhancer(report.plan, folder, planned.dtype);
+  const std::string name = report.info.name;
+  try_loading(report);
+  report.info.name = name;  // a hub id, where loading by path knows only the snapshot's folder
+  return report;
+}
+
+void verify_files(ModelReport& report) {
+  const std::string& folder = report.info.path;
+  const auto manifest = folder == kEmbeddedModel ? std::nullopt : ModelManifest::read(folder);
+  if (!manifest) {
+    throw Error(ErrorKind::not_found, "--verify: " + folder + " has no " + kManifestName +
+                                          " with checksums, which `ernie-image quantize` writes");
+  }
+  Verification verification{manifest->files.size(), 0, damaged_files(folder, *manifest)};
+  for (const auto& [name, digest] : manifest->files) verification.bytes += digest.bytes;
+  if (!verification.damaged.empty() && report.problem.empty())
+    report.problem = std::to_string(verification.damaged.size()) + " damaged files";
+  report.verification = std::move(verification);
+}
+
+json to_json(const ModelReport& report, bool with_tensors) {
+  json components = json::array();
+  for (const ComponentReport& component : report.components) {
+    components.push_back(component_json(component, with_tensors));
+  }
+  const ModelInfo& info = report.info;
+  json result = {{"name", info.name},
+                 {"path", info.path},
+                 {"content_hash", info.content_hash},
+                 {"defaults",
+                  {{"width", info.default_width_px},
+                   {"height", info.default_height_px},
+                   {"num_inference_steps", info.default_num_inference_steps},
+                   {"guidance_scale", info.default_guidance_scale}}},
+                 {"size_multiple", info.size_multiple_px},
+                 {"latent_channels", info.latent_channels},
+                 {"components", components},
+                 {"unused_tensors", info.unused_tensors},
+                 {"memory_plan", plan_json(report)}};
+  if (report.device_plan) result["device_plan"] = device_plan_json(report);
+  if (report.verification) {
+    result["verification"] = {{"files", report.verification->files},
+                              {"bytes", report.verification->bytes},
+                              {"damaged", report.verification->damaged}};
+  }
+  if (!report.problem.empty()) result["problem"] = report.problem;
+  return result;
+}
+
+std::string to_text(const ModelReport& report, bool with_tensors) {
+  const ModelInfo& info = report.info;
+  char defaults[160];
+  std::snprintf(defaults, sizeof(defaults),
+                "Defaults: %dx%d, %d steps, guidance scale %g; sizes divide by %d\n",
+                info.default_width_px, info.default_height_px, info.default_num_inference_steps,
+                info.default_guidance_scale, info.size_multiple_px);
+  std::string text = visible(info.name) + "\nPath: " + visible(info.path) +
+                     "\nContent hash: " + info.content_hash + "\n" + defaults +
+                     components_text(report, with_tensors) + plan_text(report);
+  if (report.device_plan) text += device_plan_text(report);
+  if (!info.unused_tensors.empty()) {
+    text += "Tensors that are not used\n";
+    for (const std::string& name : info.unused_tensors) text += "  " + visible(name) + "\n";
+  }
+  if (report.verification) text += verification_text(*report.verification);
+  return report.problem.empty() ? text
+                                : text + "This model cannot be used: " + report.problem + "\n";
+}
+
+}  // namespace ernie_image

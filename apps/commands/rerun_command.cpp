@@ -1,0 +1,265 @@
+#include "commands/rerun_command.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/registry.h"
+#include "common/console.h"
+#include "common/exit_code.h"
+#include "common/generation.h"
+#include "common/image_record.h"
+#include "common/latents_file.h"
+#include "common/output_paths.h"
+#include "io/image_file.h"
+#include "io/json.h"
+#include "io/model_folder.h"
+
+namespace ernie_image {
+namespace {
+
+constexpr const char* kRerunExamples =
+    "Examples:\n"
+    "  ernie-image rerun apple.png\n"
+    "  ernie-image rerun apple.png --model models/ERNIE-Image-Turbo --output again.png\n"
+    "Exit codes: 0 equal pixels, 1 different or impossible, 2 wrong usage, 130 stopped.";
+
+struct RerunFlags {
+  std::string file;
+  LoadOptions load;
+  std::string device;  ///< empty: the recorded one
+  std::string latents;
+  std::string output;
+  bool json = false;
+  bool quiet = false;
+};
+
+struct Comparison {
+  std::int64_t differing_pixels = 0;
+  int max_difference = 0;  ///< of 255
+};
+
+/// Of two pictures of the same size.
+Comparison compare(const Image& a, const Image& b) {
+  Comparison result;
+  for (std::size_t i = 0; i < a.rgb.size(); i += 3) {
+    int difference = 0;
+    for (std::size_t c = i; c < i + 3; ++c) {
+      difference = std::max(difference, std::abs(int{a.rgb[c]} - int{b.rgb[c]}));
+    }
+    result.differing_pixels += difference > 0;
+    result.max_difference = std::max(result.max_difference, difference);
+  }
+  return result;
+}
+
+/// "owner/name", and nothing that could be another path.
+bool is_hub_id(const std::string& name) {
+  return std::count(name.begin(), name.end(), '/') == 1 && name.front() != '/' &&
+         name.front() != '.' && name.back() != '/' && name.find("..") == std::string::npos;
+}
+
+bool has_content(const std::string& model, const std::string& hash) {
+  try {
+    return content_hash(resolve_model(model)) == hash;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+/// The model on this machine that made the picture. Throws Error(not_found).
+std::string find_model(const RerunFlags& flags, const ImageRecord& record) {
+  std::vector<std::string> candidates = {"", kEmbeddedModel};
+  if (!flags.load.model.empty()) {
+    candidates = {flags.load.model};
+  } else if (is_hub_id(record.model_name)) {
+    candidates.insert(candidates.begin(), record.model_name);
+  }
+  for (const std::string& candidate : candidates) {
+    if (has_content(candidate, record.model_content_hash)) return candidate;
+  }
+  if (!flags.load.model.empty()) resolve_model(flags.load.model);  // throws if it is not there
+  throw Error(ErrorKind::not_found,
+              flags.file + " was made with the model " + printable(record.model_name) +
+                  " (content hash " + printable(record.model_content_hash.substr(0, 16)) +
+                  "), which " +
+                  (flags.load.model.empty() ? "was not found; name its folder with --model"
+                                            : "is not the one of --model"));
+}
+
+/// The recorded device, unless another is named.
+std::string device_of(const RerunFlags& flags, const ImageRecord& record) {
+  if (!flags.device.empty()) return flags.device;
+  try {
+    split_device_list(record.load.device);
+  } catch (const Error&) {
+    throw Error(ErrorKind::unsupported, flags.file + " was made on the device " +
+                                            printable(record.load.device) +
+                                            ", which this build does not have; name another with "
+                                            "--device");
+  }
+  return record.load.device;
+}
+
+LoadOptions load_options(const RerunFlags& flags, const ImageRecord& record) {
+  LoadOptions load = record.load;
+  load.device = device_of(flags, record);
+  load.model = find_model(flags, record);
+  load.num_threads = flags.load.num_threads;
+  const std::vector<std::string> kernels = cpu_kernel_names();
+  if (std::find(kernels.begin(), kernels.end(), load.cpu_kernels) == kernels.end()) {
+    load.cpu_kernels = "auto";
+  }
+  return load;
+}
+
+/// What about this run differs from the recorded one, as an explanation of other pixels.
+std::vector<std::string> differences(const ImageRecord& record, const LoadOptions& load) {
+  std::vector<std::string> result;
+  if (record.version != version()) {
+    result.push_back("made by version " + printable(record.version) + ", this is " + version());
+  }
+  if (record.load.device != load.device) {
+    result.push_back("made on the device " + printable(record.load.device) + ", this run used " +
+                     load.device);
+  }
+  if (record.load.cpu_kernels != kernels_used(load)) {
+    result.push_back("made with the CPU kernels " + printable(record.load.cpu_kernels) +
+                     ", this run used " + kernels_used(load));
+  }
+  return result;
+}
+
+ImageFile read_recorded_picture(const std::string& path) {
+  if (image_format_of(path) != ImageFormat::png) {
+    throw Error(ErrorKind::invalid_argument,
+                "rerun: " + path + " is not a .png; other formats change the pixels");
+  }
+  ImageFile file = read_png(path);
+  if (!file.metadata.contains(kRecordChunk)) {
+    throw Error(ErrorKind::corrupt_file, path + " has no text chunk \"" + kRecordChunk +
+                                             "\": it was not made by this program, or another "
+                                             "program has stripped it");
+  }
+  return file;
+}
+
+void check_size(const std::string& path, const Image& image, const Request& request) {
+  if (image.width_px == request.width_px && image.height_px == request.height_px) return;
+  throw Error(ErrorKind::corrupt_file,
+              path + " is " + std::to_string(image.width_px) + "x" +
+                  std::to_string(image.height_px) + ", but its record says " +
+                  std::to_string(request.width_px) + "x" + std::to_string(request.height_px));
+}
+
+void add_latents(const RerunFlags& flags, const ImageRecord& record, const ModelInfo& info,
+                 Request& request) {
+  if (record.latents_sha256.empty()) return;
+  if (flags.latents.empty()) {
+    throw Error(ErrorKind::not_found,
+                flags.file + " was made from given latents; pass the file with --latents");
+  }
+  request.latents = read_latents(flags.latents, request, info);
+  if (latents_hash(request.latents) != record.latents_sha256) {
+    throw Error(ErrorKind::not_found,
+                "--latents: " + flags.latents + " is not what " + flags.file + " was made from");
+  }
+}
+
+/// Makes the whole batch again and returns the one image; writes it if asked to.
+Image make_again(const RerunFlags& flags, const ImageRecord& record, const LoadOptions& load) {
+  const InterruptGuard interrupt;
+  Pipeline pipeline = Pipeline::load(load);
+  Request request = record.request;
+  add_latents(flags, record, pipeline.info(), request);
+  Result result = generate_with_progress(pipeline, request, interrupt, !flags.quiet);
+  Image image = std::move(result.images[static_cast<std::size_t>(record.image_index)]);
+  if (!flags.output.empty()) {
+    ImageRecord again = make_image_record(pipeline.info(), load, request);
+    again.image_index = record.image_index;
+    again.original_prompts = record.original_prompts;
+    write_image(flags.output, image, ImageEncoding{}.quality, image_metadata(again));
+  }
+  return image;
+}
+
+/// What the record asks for and cannot be had is no mistake of the command line.
+Image make_again_or_say_why(const RerunFlags& flags, const ImageRecord& record,
+                            const LoadOptions& load) {
+  try {
+    return make_again(flags, record, load);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::invalid_argument) throw;
+    throw Error(ErrorKind::unsupported, flags.file + " cannot be made again: " + error.what());
+  }
+}
+
+std::string verdict_text(const Comparison& comparison, const Image& image,
+                         const std::vector<std::string>& reasons) {
+  const std::string pixels =
+      std::to_string(static_cast<std::int64_t>(image.width_px) * image.height_px);
+  if (comparison.differing_pixels == 0) return "equal: all " + pixels + " pixels\n";
+  std::string text = "different: " + std::to_string(comparison.differing_pixels) + " of " + pixels +
+                     " pixels, by at most " + std::to_string(comparison.max_difference) +
+                     " of 255\n";
+  for (const std::string& reason : reasons) text += "  " + reason + "\n";
+  if (!reasons.empty()) return text;
+  return text +
+         "  nothing recorded differs: the picture was edited, the weights have other values (the "
+         "content hash covers names, types and shapes), or it was decoded in other tiles\n";
+}
+
+void print_verdict(const RerunFlags& flags, const Comparison& comparison, const Image& image,
+                   const std::vector<std::string>& reasons) {
+  if (!flags.json) {
+    print(verdict_text(comparison, image, reasons));
+    return;
+  }
+  print_json({{"file", flags.file},
+              {"equal", comparison.differing_pixels == 0},
+              {"differing_pixels", comparison.differing_pixels},
+              {"max_difference", comparison.max_difference},
+              {"differences_of_runs", reasons}});
+}
+
+int compare_with_rerun(const RerunFlags& flags) {
+  if (!flags.output.empty()) {
+    image_format_of(flags.output);  // throws for an extension that cannot be written
+    require_writable("--output", flags.output);
+  }
+  const ImageFile file = read_recorded_picture(flags.file);
+  const ImageRecord record = parse_image_record(flags.file, file.metadata.at(kRecordChunk));
+  check_size(flags.file, file.image, record.request);
+  const LoadOptions load = load_options(flags, record);
+  const Image again = make_again_or_say_why(flags, record, load);
+  const Comparison comparison = compare(file.image, again);
+  print_verdict(flags, comparison, again, differences(record, load));
+  return comparison.differing_pixels == 0 ? kExitSuccess : kExitFailure;
+}
+
+}  // namespace
+
+Command add_rerun_command(CLI::App& program) {
+  CLI::App* app = program.add_subcommand(
+      "rerun", "Make a PNG of `generate` again and say whether the pixels are equal");
+  const auto flags = std::make_shared<RerunFlags>();
+  app->add_option("file", flags->file, "a picture that `generate` wrote")
+      ->required()
+      ->type_name("FILE.png");
+  add_model_flag(*app, flags->load);
+  add_device_name_flag(*app, flags->device, "default: the recorded one");
+  add_threads_flag(*app, flags->load);
+  app->add_option("--latents", flags->latents, "the initial latents, if they were given")
+      ->type_name("FILE.safetensors");
+  app->add_option("--output,-o", flags->output, "also write the new picture")->type_name("FILE");
+  app->add_flag("--json", flags->json, "print the verdict as JSON");
+  app->add_flag("--quiet,-q", flags->quiet, "no progress");
+  app->footer(kRerunExamples);
+  return {app, [flags] { return compare_with_rerun(*flags); }};
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,155 @@
+#include "commands/serve_command.h"
+
+#include <csignal>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include <pthread.h>
+
+#include <CLI/CLI.hpp>
+
+#include "backend/registry.h"
+#include "commands/serve_flags.h"
+#include "common/exit_code.h"
+#include "jobs/worker.h"
+#include "server/application.h"
+#include "server/log.h"
+#include "server/measured_queue.h"
+
+namespace ernie_image {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kLastResponses{2};
+
+LogLevel log_level_of(const std::string& name) {
+  if (name == "debug") return LogLevel::debug;
+  if (name == "warning") return LogLevel::warning;
+  return name == "error" ? LogLevel::error : LogLevel::info;
+}
+
+/// SIGINT and SIGTERM, waited for rather than interrupting whatever thread they find.
+class StopSignals {
+ public:
+  StopSignals() {
+    sigemptyset(&signals_);
+    sigaddset(&signals_, SIGINT);
+    sigaddset(&signals_, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);  // inherited by all threads made from here on
+  }
+
+  void wait() const {
+    int number = 0;
+    sigwait(&signals_, &number);
+    // A second one ends the process at once.
+    pthread_sigmask(SIG_UNBLOCK, &signals_, nullptr);
+  }
+
+ private:
+  sigset_t signals_;
+};
+
+/// The HTTP server on a thread of its own.
+class ServerThread {
+ public:
+  explicit ServerThread(HttpServer& server)
+      : server_(server), thread_([this] { server_.serve(); }) {}
+  ServerThread(const ServerThread&) = delete;
+  ServerThread& operator=(const ServerThread&) = delete;
+  ~ServerThread() {
+    server_.stop_serving();
+    thread_.join();
+  }
+
+ private:
+  HttpServer& server_;
+  std::thread thread_;
+};
+
+using Workers = std::vector<std::unique_ptr<Worker>>;
+
+std::unique_ptr<Worker> start_worker(JobQueue& queue, const ServeFlags& flags,
+                                     const std::string& device) {
+  WorkerOptions options;
+  options.runner.load = flags.load;
+  options.runner.load.device = device;
+  options.runner.enhance = flags.enhance;
+  options.runner.max_batch = flags.max_batch;
+  Pipeline pipeline = Pipeline::load(options.runner.load);
+  const ModelInfo& info = pipeline.info();
+  log_event(LogLevel::info, "model loaded",
+            {{"model", info.name}, {"device", device}, {"seconds", info.load_seconds}});
+  return std::make_unique<Worker>(queue, std::move(pipeline), options);
+}
+
+/// One for each device, with the model of its own.
+Workers start_workers(JobQueue& queue, const ServeFlags& flags) {
+  Workers workers;
+  for (const std::string& device : split_device_list(flags.load.device)) {
+    workers.push_back(start_worker(queue, flags, device));
+  }
+  return workers;
+}
+
+void drain_together(const Workers& workers, std::chrono::seconds deadline) {
+  std::vector<std::jthread> threads;
+  for (const auto& worker : workers) {
+    threads.emplace_back([&worker, deadline] { worker->drain(deadline); });
+  }
+}
+
+/// Requests that are under way may end, no longer than until `deadline`.
+void wait_for_requests(const HttpServer& server, Clock::time_point deadline) {
+  while (server.active_requests() > 0 && Clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+void drain(Service& service, const HttpServer& server, const Workers& workers, int seconds) {
+  log_event(LogLevel::info, "draining", {{"seconds", seconds}});
+  service.drain();
+  const auto deadline = Clock::now() + std::chrono::seconds(seconds);
+  drain_together(workers, std::chrono::seconds(seconds));
+  // Without a worker here others finish the jobs that clients wait for; with one, whatever is still
+  // queued stays so, and only the last results are to be delivered.
+  wait_for_requests(server,
+                    workers.empty() ? deadline : std::min(deadline, Clock::now() + kLastResponses));
+  service.stop();
+}
+
+int run_serve(ServeFlags& flags) {
+  check_serve_flags(flags);
+  set_log_level(log_level_of(flags.log_level));
+  ApiKeys keys;
+  if (!flags.api_key_file.empty()) keys = ApiKeys::read(flags.api_key_file);
+  const StopSignals signals;
+  const std::unique_ptr<JobQueue> store = open_queue(flags.queue);
+  Metrics metrics;
+  MeasuredQueue queue(*store, metrics);
+  Service service(queue, std::move(keys), metrics, flags.service);
+  Application application(service);
+  HttpServer server(application, flags.http);
+  const int port = server.bind(flags.host, flags.port);
+  const ServerThread thread(server);
+  log_event(LogLevel::info, "listening",
+            {{"host", flags.host}, {"port", port}, {"role", flags.role}, {"version", version()}});
+  Workers workers;
+  if (flags.role == "all") workers = start_workers(queue, flags);
+  signals.wait();
+  drain(service, server, workers, flags.drain_seconds);
+  log_event(LogLevel::info, "stopped");
+  return kExitSuccess;
+}
+
+}  // namespace
+
+Command add_serve_command(CLI::App& program) {
+  CLI::App* app = program.add_subcommand("serve", "Make pictures for others, over HTTP");
+  const auto flags = std::make_shared<ServeFlags>();
+  add_serve_flags(*app, *flags);
+  return {app, [flags] { return run_serve(*flags); }};
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,143 @@
+#include "commands/serve_flags.h"
+
+#include <arpa/inet.h>
+
+#include <CLI/CLI.hpp>
+
+#include "common/exit_code.h"
+#include "common/limits.h"
+#include "jobs/job_runner.h"
+#include "server/application.h"
+#include "server/origin_check.h"
+
+namespace ernie_image {
+namespace {
+
+constexpr const char* kServeExamples =
+    "Examples:\n"
+    "  ernie-image serve                                   the embedded model at "
+    "http://127.0.0.1:7860\n"
+    "  ernie-image serve -m baidu/ERNIE-Image-Turbo --jobs-db jobs.db --output-dir pictures\n"
+    "  ernie-image serve --host 0.0.0.0 --api-key-file keys.txt --allowed-host "
+    "pictures.example.org\n"
+    "Exit codes: 0 stopped by Ctrl-C or SIGTERM, 1 failed, 2 wrong usage.";
+
+// Sockets beyond 1023 are none that the HTTP library takes; some are files and the queue's.
+constexpr int kMaxConnections = 900;
+
+void add_address_flags(CLI::App& app, ServeFlags& flags) {
+  app.add_option("--host", flags.host,
+                 "address to listen at; default 127.0.0.1, this machine alone")
+      ->type_name("HOST");
+  add_integer_flag(app, "--port", flags.port, 0, 65535,
+                   "default 7860; 0: any free one, see the log");
+  app.add_option("--api-key-file", flags.api_key_file,
+                 "who may ask: lines of name:key[:requests_per_minute[:megapixels_per_hour]]")
+      ->type_name("FILE");
+  app.add_flag("--insecure", flags.insecure,
+               "listen at other addresses than loopback without API keys");
+  app.add_option("--allowed-host", flags.service.allowed_hosts,
+                 "name under which clients may ask for this server; repeat it for more; default: "
+                 "localhost at loopback, else any")
+      ->allow_extra_args(false)
+      ->type_name("NAME");
+  app.add_option("--public-url", flags.service.public_url,
+                 "what links in responses begin with; default: http:// and the host asked for")
+      ->type_name("URL");
+}
+
+void add_queue_flags(CLI::App& app, ServeFlags& flags) {
+  app.add_option("--jobs-db", flags.queue.jobs_db,
+                 "SQLite file in which jobs survive; default: memory, they do not")
+      ->type_name("FILE");
+  app.add_option("--output-dir", flags.queue.output_directory,
+                 "where pictures are kept; default: with the jobs")
+      ->type_name("DIR");
+  app.add_option("--queue", flags.queue.url,
+                 "redis://[:password@]host[:port][/db]: share the jobs with other gateways and "
+                 "workers; default: this process alone")
+      ->type_name("URL");
+  app.add_option("--role", flags.role,
+                 "all (default): make pictures too; gateway: leave that to `ernie-image worker`s")
+      ->check(CLI::IsMember({"all", "gateway"}).description(""))
+      ->type_name("all|gateway");
+  add_integer_flag(app, "--max-queue", flags.queue.max_queued, 1, 1 << 20,
+                   "waiting jobs, beyond which more are refused; default 256");
+  add_integer_flag(app, "--max-batch", flags.max_batch, 1, kMaxBatch,
+                   "pictures made at once; default: what is fast for their size");
+  add_integer_flag(app, "--drain-seconds", flags.drain_seconds, 0, kMaxTimeoutSeconds,
+                   "after SIGTERM, for what is under way; default 30");
+}
+
+void add_limit_flags(CLI::App& app, ServeFlags& flags) {
+  RequestLimits& limits = flags.service.limits;
+  add_integer_flag(app, "--max-images", limits.max_images, 1, kMaxImages,
+                   "of a request; default 10");
+  add_integer_flag(app, "--max-steps", limits.max_steps, 1, kMaxSteps, "default 200");
+  add_number_flag(
+      app, "--max-megapixels",
+      [&limits](double value) { limits.max_pixels = static_cast<std::int64_t>(value * 1e6); }, 1e-3,
+      300, "of one picture; default 4.2, that is 2048x2048");
+  add_number_flag(
+      app, "--max-prompt-chars",
+      [&limits](double value) { limits.max_prompt_chars = static_cast<std::size_t>(value); }, 1,
+      1e6, "default 8000");
+  add_number_flag(
+      app, "--max-connections",
+      [&flags](double value) { flags.http.max_connections = static_cast<std::size_t>(value); }, 1,
+      kMaxConnections, "default 512");
+  const auto add_milliseconds = [&app](const char* name, std::chrono::milliseconds& target,
+                                       const char* help) {
+    add_number_flag(
+        app, name,
+        [&target](double seconds) {
+          target = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+        },
+        0.1, kMaxTimeoutSeconds, help);
+  };
+  add_milliseconds("--client-patience", flags.http.connection.patience,
+                   "seconds that a client may let us wait for its request or for taking the "
+                   "response; default 10");
+  add_milliseconds("--keep-alive", flags.http.connection.idle,
+                   "seconds for which an idle connection is kept; default 30");
+  app.add_option("--log-level", flags.log_level, "debug, info (default), warning or error")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}).description(""))
+      ->type_name("LEVEL");
+}
+
+}  // namespace
+
+void add_serve_flags(CLI::App& app, ServeFlags& flags) {
+  add_load_flags(app, flags.load);
+  add_enhancer_flags(app, flags.enhance);
+  add_address_flags(app, flags);
+  add_queue_flags(app, flags);
+  add_limit_flags(app, flags);
+  app.footer(kServeExamples);
+}
+
+bool is_loopback(const std::string& host) {
+  in_addr address = {};
+  const bool is_ipv4 = ::inet_pton(AF_INET, host.c_str(), &address) == 1;
+  return host == "localhost" || host == "::1" || (is_ipv4 && host.starts_with("127."));
+}
+
+void check_serve_flags(ServeFlags& flags) {
+  if (flags.role == "gateway" && flags.queue.url.empty()) {
+    usage_error("--role gateway needs --queue redis://..., where workers find the jobs");
+  }
+  if (!is_loopback(flags.host) && flags.api_key_file.empty() && !flags.insecure) {
+    usage_error("--host " + flags.host +
+                ": others could use this server without a key; give --api-key-file FILE, or "
+                "--insecure if that is meant");
+  }
+  std::vector<std::string>& hosts = flags.service.allowed_hosts;
+  for (std::string& host : hosts) host = host_name(host);
+  if (is_loopback(flags.host)) {
+    hosts.insert(hosts.end(), {"localhost", "127.0.0.1", "[::1]", host_name(flags.host)});
+  }
+  flags.http.connection.max_body_bytes = kMaxBodyBytes;
+  complete_enhance_flags(flags.enhance);
+}
+
+}  // namespace ernie_image

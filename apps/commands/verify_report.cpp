@@ -1,0 +1,104 @@
+#include "commands/verify_report.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "common/console.h"
+#include "common/exit_code.h"
+#include "common/precision_names.h"
+#include "verify/conformance.h"
+
+namespace ernie_image {
+namespace {
+
+/// All cases of one operation in one dtype.
+struct Row {
+  std::string operation;
+  DType dtype;
+  int cases = 0;
+  double worst_error = 0;  // of the comparison nearest to its limit
+  double limit = 0;
+  double seconds = 0;
+  std::vector<std::string> failures;
+};
+
+void run_case(const verify::ConformanceCase& conformance_case, Backend& ops, Row& row) {
+  const auto start = std::chrono::steady_clock::now();
+  const verify::Outcome outcome = verify::run_case(conformance_case, ops, row.dtype);
+  row.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  ++row.cases;
+  if (outcome.worst_error * std::max(row.limit, 1e-30) >=
+      row.worst_error * std::max(outcome.limit, 1e-30)) {
+    row.worst_error = outcome.worst_error;
+    row.limit = outcome.limit;
+  }
+  for (const std::string& failure : outcome.failures)
+    row.failures.push_back(std::string(conformance_case.behaviour) + ": " + failure);
+}
+
+std::string line(const Row& row) {
+  char text[160];
+  std::snprintf(text, sizeof(text), "%-20s %-5s %5d %12.2e %10.1e %9.3f  %s\n",
+                row.operation.c_str(), precision_name(row.dtype).c_str(), row.cases,
+                row.worst_error, row.limit, row.seconds, row.failures.empty() ? "ok" : "FAILED");
+  std::string lines = text;
+  for (const std::string& failure : row.failures) lines += "    " + visible(failure) + "\n";
+  return lines;
+}
+
+nlohmann::json to_json(const Row& row) {
+  return {{"operation", row.operation}, {"dtype", precision_name(row.dtype)},
+          {"cases", row.cases},         {"worst_error", row.worst_error},
+          {"limit", row.limit},         {"seconds", row.seconds},
+          {"failures", row.failures}};
+}
+
+Row run_row(const std::string& operation, DType dtype, Backend& ops) {
+  Row row{operation, dtype, 0, 0, 0, 0, {}};
+  for (const verify::ConformanceCase& conformance_case : verify::conformance_cases()) {
+    if (conformance_case.operation != operation) continue;
+    if (dtype == DType::bf16 && conformance_case.f32_only) continue;
+    run_case(conformance_case, ops, row);
+  }
+  return row;
+}
+
+std::vector<std::string> operations() {
+  std::vector<std::string> names;
+  for (const verify::ConformanceCase& conformance_case : verify::conformance_cases()) {
+    if (std::ranges::find(names, conformance_case.operation) == names.end())
+      names.emplace_back(conformance_case.operation);
+  }
+  return names;
+}
+
+}  // namespace
+
+int verify_device(const BackendOptions& options, bool as_json) {
+  const std::unique_ptr<Backend> ops = make_backend(options);
+  int failed = 0;
+  nlohmann::json rows = nlohmann::json::array();
+  if (!as_json) {
+    print(ops->name() +
+          ": every operation against double precision; errors are relative to max(1, "
+          "|expected|)\n");
+    print("operation            dtype cases  worst error      limit   seconds\n");
+  }
+  for (const std::string& operation : operations()) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const Row row = run_row(operation, dtype, *ops);
+      failed += row.failures.empty() ? 0 : 1;
+      if (as_json) rows.push_back(to_json(row));
+      if (!as_json) print(line(row));
+    }
+  }
+  if (as_json) print_json({{"device", ops->name()}, {"failed", failed}, {"operations", rows}});
+  if (!as_json) print(failed == 0 ? "all passed\n" : std::to_string(failed) + " FAILED\n");
+  return failed == 0 ? kExitSuccess : kExitFailure;
+}
+
+}  // namespace ernie_image

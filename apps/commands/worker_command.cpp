@@ -1,0 +1,72 @@
+#include "commands/worker_command.h"
+
+#include <iostream>
+#include <memory>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+
+#include "common/enhance_flags.h"
+#include "common/exit_code.h"
+#include "common/interrupt.h"
+#include "jobs/queue_options.h"
+#include "jobs/worker.h"
+
+namespace ernie_image {
+namespace {
+
+constexpr int kMaxDrainSeconds = 86400;
+constexpr std::chrono::milliseconds kPoll{50};  // how long a signal may go unnoticed
+
+struct WorkerFlags {
+  QueueOptions queue;
+  WorkerOptions worker;
+  int drain_seconds = 30;
+};
+
+int run_worker(WorkerFlags& flags) {
+  complete_enhance_flags(flags.worker.runner.enhance);
+  const InterruptGuard interrupt;
+  const std::unique_ptr<JobQueue> queue = open_queue(flags.queue);
+  Pipeline pipeline = Pipeline::load(flags.worker.runner.load);
+  note_model(flags.worker.runner.load, pipeline.info());
+  Worker worker(*queue, std::move(pipeline), flags.worker);
+  std::cerr << "Worker " << worker.info().name << " makes pictures with " << worker.info().model
+            << " on " << worker.info().device << "\n";
+  while (!interrupt.token()->requested()) std::this_thread::sleep_for(kPoll);
+  std::cerr << "Worker " << worker.info().name << " finishes what it has begun\n";
+  worker.drain(std::chrono::seconds(flags.drain_seconds));
+  return kExitSuccess;
+}
+
+}  // namespace
+
+Command add_worker_command(CLI::App& program) {
+  CLI::App* app = program.add_subcommand("worker", "Make pictures for the queue of a fleet");
+  const auto flags = std::make_shared<WorkerFlags>();
+  app->add_option(
+         "--queue", flags->queue.url,
+         "where jobs come from: redis://[:password@]host[:port][/database] or unix:///path")
+      ->required()
+      ->type_name("URL");
+  app->add_option("--output-dir", flags->queue.output_directory,
+                  "directory that all gateways and workers see, for the pictures; default: through "
+                  "Redis, which keeps them for a day")
+      ->type_name("DIR");
+  app->add_option("--model-name", flags->worker.model,
+                  "what jobs ask for; default: the model's own name")
+      ->type_name("NAME");
+  app->add_option("--name", flags->worker.name,
+                  "of this worker, unique in the fleet; default: host, process and a number")
+      ->type_name("NAME");
+  add_integer_flag(*app, "--max-batch", flags->worker.runner.max_batch, 1, kMaxBatch,
+                   "pictures made at once; default: what is fast for their size");
+  add_integer_flag(*app, "--drain-seconds", flags->drain_seconds, 0, kMaxDrainSeconds,
+                   "time to finish what was begun, after SIGTERM or Ctrl-C, before it is given "
+                   "back to the queue; default 30");
+  add_enhancer_flags(*app, flags->worker.runner.enhance);
+  add_load_flags(*app, flags->worker.runner.load);
+  return {app, [flags] { return run_worker(*flags); }};
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,23 @@
+// One run of the pipeline as the commands make it: defaults, progress, cancellation, files.
+#pragma once
+
+#include <string>
+
+#include "common/image_record.h"
+#include "common/interrupt.h"
+#include "ernie_image/pipeline.h"
+
+namespace ernie_image {
+
+/// `request` with the model's own defaults in place of everything left open.
+Request with_model_defaults(Request request, const ModelInfo& info);
+
+/// Runs with a progress bar (if `show_progress`) that Ctrl-C can stop.
+Result generate_with_progress(Pipeline& pipeline, Request request, const InterruptGuard& interrupt,
+                              bool show_progress);
+
+/// Encodes by the extension of `path` and writes the file whole or not at all.
+void write_image(const std::string& path, const Image& image, int quality,
+                 const ImageMetadata& metadata);
+
+}  // namespace ernie_image

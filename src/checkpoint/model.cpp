@@ -1,0 +1,103 @@
+#include "checkpoint/model.h"
+
+#include <algorithm>
+#include <cctype>
+#include <utility>
+
+#include "io/config_reader.h"
+#include "io/file_view.h"
+#include "memory/memory_plan.h"
+
+namespace ernie_image {
+namespace {
+
+ConfigReader open_config(const ModelFolder& folder, const std::string& part,
+                         const std::string& name = "config.json") {
+  return ConfigReader::open(join_path(folder.component(part), name));
+}
+
+/// The base model needs 50 steps with guidance 4, everything else made from it (Turbo, the embedded
+/// model) 8 without. The two checkpoints differ in nothing but their name.
+bool is_base_model(const std::string& name) {
+  std::string lower = name;
+  std::ranges::transform(lower, lower.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return lower.find("ernie-image") != std::string::npos && lower.find("turbo") == std::string::npos;
+}
+
+void check_fit(const ModelConfigs& configs, const ModelFolder& folder) {
+  const auto mismatch = [&](const std::string& message) {
+    throw Error(ErrorKind::corrupt_file, folder.path + ": " + message);
+  };
+  if (configs.text_encoder.hidden_size != configs.transformer.text_in_dim) {
+    mismatch("the text encoder's hidden_size " + std::to_string(configs.text_encoder.hidden_size) +
+             " is not the transformer's text_in_dim " +
+             std::to_string(configs.transformer.text_in_dim));
+  }
+  if (configs.transformer.in_channels != configs.transformer.out_channels) {
+    mismatch("the transformer's in_channels " + std::to_string(configs.transformer.in_channels) +
+             " and out_channels " + std::to_string(configs.transformer.out_channels) + " differ");
+  }
+  if (configs.transformer.in_channels != configs.vae.packed_channels()) {
+    mismatch("the transformer's in_channels " + std::to_string(configs.transformer.in_channels) +
+             " are not 4 x the VAE's latent_channels " +
+             std::to_string(configs.vae.latent_channels));
+  }
+}
+
+template <typename Network, typename Config, typename... Options>
+Network build(Backend& ops, WeightFiles& weights, const Config& config, Options... options) {
+  Network network(ops, weights, config, options...);
+  weights.require_complete();
+  weights.release_pages();  // of what was copied while loading
+  return network;
+}
+
+/// Quantised weights are a copy, so the file's pages may go.
+Transformer build_transformer(Backend& ops, WeightFiles& weights, const TransformerConfig& config,
+                              Quantization quantization) {
+  if (quantization == Quantization::none) return build<Transformer>(ops, weights, config);
+  // A card rounds to int8 itself, in its own memory.
+  const bool is_on_card = ops.device_memory().has_value() && quantization == Quantization::int8;
+  if (!is_on_card) require_quantized_fit(weights, quantization);
+  Transformer transformer = build<Transformer>(ops, weights, config, quantization);
+  weights.release_pages();
+  return transformer;
+}
+
+}  // namespace
+
+std::uint64_t tokenizer_memory_bytes(const ModelFolder& folder, const std::string& part) {
+  const std::string path = join_path(folder.component(part), "tokenizer.json");
+  return file_exists(path) ? open_file(path).bytes.size() / 2 * 3 : 0;
+}
+
+ModelConfigs ModelConfigs::read(const ModelFolder& folder) {
+  const ConfigReader vae_config = open_config(folder, "vae");
+  ModelConfigs configs;
+  configs.text_encoder = MinistralConfig::read(open_config(folder, "text_encoder"));
+  configs.transformer = TransformerConfig::read(open_config(folder, "transformer"));
+  configs.vae = VaeConfig::read(vae_config);
+  configs.scheduler =
+      SchedulerConfig::read(open_config(folder, "scheduler", "scheduler_config.json"));
+  if (folder.origin == kEmbeddedModel) {
+    configs.default_side_px = static_cast<int>(vae_config.integer("sample_size", 64, 1, 1024));
+  }
+  if (is_base_model(folder.origin)) {
+    configs.default_num_inference_steps = 50;
+    configs.default_guidance_scale = 4.0;
+  }
+  check_fit(configs, folder);
+  return configs;
+}
+
+Model::Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization)
+    : folder(model_folder),
+      configs(ModelConfigs::read(folder)),
+      weights(folder),
+      tokenizer(Tokenizer::open(folder.component("tokenizer"))),
+      text_encoder(build<TextEncoder>(ops, weights.text_encoder, configs.text_encoder)),
+      transformer(build_transformer(ops, weights.transformer, configs.transformer, quantization)),
+      vae(build<VaeDecoder>(ops, weights.vae, configs.vae)) {}
+
+}  // namespace ernie_image

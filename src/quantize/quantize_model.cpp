@@ -1,0 +1,161 @@
+#include "quantize/quantize_model.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "core/quantization.h"
+#include "ernie_image/pipeline.h"
+#include "io/file_view.h"
+#include "quantize/quantize_files.h"
+#include "quantize/quantize_output.h"
+#include "quantize/quantize_plan.h"
+
+namespace ernie_image {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+/// What the finished folder will say about itself, without its files.
+ModelManifest manifest_of(const QuantizeRequest& request) {
+  ModelManifest manifest;
+  manifest.quantization = format_name(weight_format(request.quantization));
+  manifest.components.assign(request.components.begin(), request.components.end());
+  manifest.source_name = request.source.origin;
+  manifest.source_hash = sampled_hash(request.source);
+  manifest.max_shard_bytes = request.max_shard_bytes;
+  return manifest;
+}
+
+/// One run from the first missing file to the last.
+class QuantizeRun {
+ public:
+  QuantizeRun(const QuantizeRequest& request, const QuantizePlan& plan, ModelManifest manifest)
+      : request_(request),
+        plan_(plan),
+        manifest_(std::move(manifest)),
+        pool_(request.num_threads),
+        observer_{[this](std::uint64_t bytes) { add_bytes(bytes); }, [this] { add_tensor(); }} {
+    pool_.set_cancel_token(request.cancel);
+    progress_.all_tensors = plan.packed_tensors();
+    progress_.all_bytes = plan.source_bytes();
+  }
+
+  QuantizeResult run() {
+    for (const PlannedFile& file : plan_.files) {
+      if (keep_file(file)) continue;
+      missing_.push_back(&file);
+    }
+    require_space();
+    manifest_.write(request_.output);
+    for (const PlannedFile* file : missing_) write_file(*file);
+    result_.files = plan_.files.size();
+    result_.packed_tensors = progress_.all_tensors;
+    result_.source_bytes = progress_.all_bytes;
+    for (const auto& [name, digest] : manifest_.files) result_.bytes += digest.bytes;
+    result_.seconds = seconds();
+    return result_;
+  }
+
+ private:
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+  void report() {
+    if (request_.cancel) request_.cancel->throw_if_requested();
+    progress_.seconds = seconds();
+    if (request_.on_progress) request_.on_progress(progress_);
+  }
+
+  void add_bytes(std::uint64_t bytes) {
+    progress_.bytes += bytes;
+    report();
+  }
+
+  void add_tensor() {
+    ++progress_.tensors;
+    report();
+  }
+
+  /// Whether an interrupted run has written the file, and it is still whole.
+  bool keep_file(const PlannedFile& file) {
+    const auto listed = manifest_.files.find(file.name);
+    if (listed == manifest_.files.end()) return false;
+    const std::string path = join_path(request_.output, file.name);
+    const auto poll = [this](std::uint64_t) { report(); };
+    const bool whole = file_exists(path) && open_file(path).bytes.size() == listed->second.bytes &&
+                       digest_file(path, poll) == listed->second;
+    if (!whole) {
+      manifest_.files.erase(listed);
+      return false;
+    }
+    ++result_.kept_files;
+    progress_.kept_bytes += file.source_bytes;
+    progress_.tensors += static_cast<std::size_t>(std::ranges::count_if(
+        file.tensors,
+        [](const PlannedTensor& tensor) { return tensor.format != WeightFormat::plain; }));
+    add_bytes(file.source_bytes);
+    return true;
+  }
+
+  /// Hours of work should not end at a full disk.
+  void require_space() const {
+    std::uint64_t needed = 0;
+    for (const PlannedFile* file : missing_) {
+      if (file->kind != PlannedFile::Kind::link) needed += file->bytes;
+    }
+    std::error_code error;
+    const fs::space_info space = fs::space(request_.output, error);
+    if (error || space.available >= needed) return;
+    throw Error(ErrorKind::io, request_.output + ": not enough space: " + std::to_string(needed) +
+                                   " bytes will be written and " + std::to_string(space.available) +
+                                   " are free");
+  }
+
+  /// The list of files is renewed after each, and is complete before the last, model_index.json,
+  /// makes a model of the folder.
+  void write_file(const PlannedFile& file) {
+    report();
+    make_folder_of(request_.output, file.name);
+    if (&file == &plan_.files.back()) {
+      manifest_.files[file.name] = digest_file(file.source);
+      manifest_.write(request_.output);
+      write_planned_file(pool_, request_.output, file, observer_);
+      return;
+    }
+    manifest_.files[file.name] = write_planned_file(pool_, request_.output, file, observer_);
+    manifest_.write(request_.output);
+  }
+
+  const QuantizeRequest& request_;
+  const QuantizePlan& plan_;
+  ModelManifest manifest_;
+  ThreadPool pool_;
+  WriteObserver observer_;
+  std::vector<const PlannedFile*> missing_;
+  QuantizeProgress progress_;
+  QuantizeResult result_;
+  Clock::time_point start_ = Clock::now();
+};
+
+/// Every name, type and shape, before there is any work.
+void require_usable(const ModelFolder& source) {
+  LoadOptions options;
+  options.model = source.path;
+  Pipeline::load(options);
+}
+
+}  // namespace
+
+QuantizeResult quantize_model(const QuantizeRequest& request) {
+  require_apart(request.source.path, request.output);
+  const QuantizePlan plan = plan_quantization(request.source, request.components,
+                                              request.quantization, request.max_shard_bytes);
+  require_usable(request.source);
+  ModelManifest manifest = manifest_of(request);
+  const OutputLock lock = open_output(request.output);
+  manifest.files = files_to_keep(request.output, manifest, request.force);
+  return QuantizeRun(request, plan, std::move(manifest)).run();
+}
+
+}  // namespace ernie_image

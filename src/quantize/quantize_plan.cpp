@@ -1,0 +1,202 @@
+#include "quantize/quantize_plan.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "core/quantization.h"
+#include "ernie_image/error.h"
+#include "io/file_view.h"
+#include "io/json.h"
+#include "io/model_manifest.h"
+#include "io/packed_tensors.h"
+
+namespace ernie_image {
+namespace {
+
+bool is_weight_file(const std::string& name) {
+  return name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
+}
+
+std::string stem_of(const std::string& component) {
+  return component == "transformer" ? "diffusion_pytorch_model" : "model";
+}
+
+void require_plain(const std::string& component, const WeightFiles& weights) {
+  for (const SafetensorsFile& file : weights.files()) {
+    for (const std::string& name : file.names()) {
+      const WeightFormat format = file.stored(name).format;
+      if (format == WeightFormat::plain) continue;
+      throw Error(ErrorKind::invalid_argument,
+                  file.path() + ": the " + component + " is quantised to " +
+                      std::string(format_name(format)) +
+                      " already; name the model that it was made from");
+    }
+  }
+}
+
+PlannedTensor plan_tensor(const WeightFiles& component, const SafetensorsFile& file,
+                          const Weight& weight, Quantization quantization) {
+  const WeightFormat format = format_in_file(component, weight.name, quantization);
+  const bool matrix = weight.shape.size() == 2 && num_elements(weight.shape) > 0;
+  const bool number =
+      weight.dtype == DType::bf16 || weight.dtype == DType::f16 || weight.dtype == DType::f32;
+  if (!matrix || !number || format == WeightFormat::plain)
+    return {{weight.name, weight.dtype, weight.shape}, WeightFormat::plain, &file};
+  return {{weight.name, DType::u8, packed_extents(format, weight.shape)}, format, &file};
+}
+
+/// In the order in which the source holds them, so that it is read as a stream.
+std::vector<PlannedTensor> plan_tensors(const WeightFiles& weights, Quantization quantization) {
+  std::vector<PlannedTensor> tensors;
+  for (const SafetensorsFile& file : weights.files()) {
+    std::vector<const Weight*> order;
+    for (const std::string& name : file.names()) order.push_back(&file.stored(name));
+    std::ranges::stable_sort(order, {}, [](const Weight* weight) { return weight->data; });
+    for (const Weight* weight : order)
+      tensors.push_back(plan_tensor(weights, file, *weight, quantization));
+  }
+  return tensors;
+}
+
+/// Packed tensors first, whose sizes are multiples of 64 bytes, then the widest elements, so that
+/// all are aligned.
+void order_for_alignment(std::vector<PlannedTensor>& tensors) {
+  const auto rank = [](const PlannedTensor& tensor) {
+    return tensor.format != WeightFormat::plain ? std::size_t{64} : size_of(tensor.entry.dtype);
+  };
+  std::ranges::stable_sort(tensors, std::greater<>(), rank);
+}
+
+std::vector<PlannedFile> split_into_shards(std::vector<PlannedTensor> tensors,
+                                           std::uint64_t max_shard_bytes) {
+  std::vector<PlannedFile> shards;
+  for (PlannedTensor& tensor : tensors) {
+    const std::uint64_t bytes = tensor.entry.size_bytes();
+    if (shards.empty() || shards.back().bytes + bytes > max_shard_bytes) {
+      shards.emplace_back();
+      shards.back().kind = PlannedFile::Kind::shard;
+    }
+    PlannedFile& shard = shards.back();
+    shard.bytes += bytes;
+    shard.source_bytes += tensor.source().size_bytes();
+    shard.tensors.push_back(std::move(tensor));
+  }
+  return shards;
+}
+
+std::string shard_name(const std::string& stem, std::size_t index, std::size_t count) {
+  if (count == 1) return stem + ".safetensors";
+  char number[32];
+  std::snprintf(number, sizeof(number), "-%05zu-of-%05zu", index + 1, count);
+  return stem + number + ".safetensors";
+}
+
+void add_metadata(PlannedFile& shard, const std::map<std::string, std::string>& of_source) {
+  shard.metadata = of_source;
+  for (const PlannedTensor& tensor : shard.tensors) {
+    if (tensor.format == WeightFormat::plain) continue;
+    shard.metadata.insert_or_assign(std::string(kPackedVersionKey), std::string(kPackedVersion));
+    shard.metadata[packed_key(tensor.entry.name)] =
+        packed_value(tensor.format, tensor.source().shape);
+  }
+}
+
+PlannedFile make_index(const std::string& name, const std::vector<PlannedFile>& shards) {
+  nlohmann::json map = nlohmann::json::object();
+  std::uint64_t total = 0;
+  for (const PlannedFile& shard : shards) {
+    for (const PlannedTensor& tensor : shard.tensors)
+      map[tensor.entry.name] = shard.name.substr(shard.name.find('/') + 1);
+    total += shard.bytes;
+  }
+  const nlohmann::json index = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
+  PlannedFile file{PlannedFile::Kind::text, name, {}, index.dump(2) + "\n", {}, {}};
+  file.bytes = file.content.size();
+  return file;
+}
+
+void plan_copy(const ModelFolder& source, const std::string& name, QuantizePlan& plan) {
+  const std::string path = source.component(name);
+  PlannedFile file{PlannedFile::Kind::copy, name, path, {}, {}, {}};
+  // Other files are small, and whoever edits one does not mean the source too.
+  if (is_weight_file(name) && !name.ends_with(".json")) file.kind = PlannedFile::Kind::link;
+  file.source_bytes = file.bytes = open_file(path).bytes.size();
+  plan.files.push_back(std::move(file));
+}
+
+void plan_weights(const ModelFolder& source, const std::string& component,
+                  Quantization quantization, std::uint64_t max_shard_bytes, QuantizePlan& plan) {
+  const std::string stem = stem_of(component);
+  const WeightFiles& weights =
+      *plan.weights.emplace_back(std::make_unique<WeightFiles>(source.component(component), stem));
+  require_plain(component, weights);
+  auto shards = split_into_shards(plan_tensors(weights, quantization), max_shard_bytes);
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    shards[i].name = component + "/" + shard_name(stem, i, shards.size());
+    order_for_alignment(shards[i].tensors);
+    add_metadata(shards[i], weights.files().front().metadata());
+  }
+  if (shards.size() > 1)
+    shards.push_back(make_index(component + "/" + stem + ".safetensors.index.json", shards));
+  std::ranges::move(shards, std::back_inserter(plan.files));
+}
+
+/// The parts that model_index.json may list, those that the source has.
+std::vector<std::string> parts_of(const ModelFolder& source) {
+  std::vector<std::string> parts;
+  for (const char* part :
+       {"scheduler", "tokenizer", "pe_tokenizer", "vae", "pe", "text_encoder", "transformer"}) {
+    if (directory_exists(source.component(part))) parts.emplace_back(part);
+  }
+  return parts;
+}
+
+void require_component(const ModelFolder& source, const std::string& component) {
+  if (component != "pe" || source.has_prompt_enhancer) return;
+  throw Error(ErrorKind::invalid_argument,
+              source.path + " has no prompt enhancer (folders pe and pe_tokenizer) to quantise");
+}
+
+bool is_hidden(const std::string& name) { return name.starts_with('.'); }
+
+}  // namespace
+
+std::uint64_t QuantizePlan::source_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const PlannedFile& file : files) bytes += file.source_bytes;
+  return bytes;
+}
+
+std::size_t QuantizePlan::packed_tensors() const {
+  std::size_t count = 0;
+  for (const PlannedFile& file : files) {
+    for (const PlannedTensor& tensor : file.tensors) count += tensor.format != WeightFormat::plain;
+  }
+  return count;
+}
+
+QuantizePlan plan_quantization(const ModelFolder& source, const std::set<std::string>& components,
+                               Quantization quantization, std::uint64_t max_shard_bytes) {
+  if (file_exists(source.component(kManifestName))) {
+    throw Error(ErrorKind::invalid_argument,
+                source.path + " is quantised already; name the model that it was made from");
+  }
+  QuantizePlan plan;
+  for (const std::string& component : components) require_component(source, component);
+  for (const std::string& part : parts_of(source)) {
+    const bool quantized = components.contains(part);
+    for (const std::string& name : list_files(source.component(part))) {
+      if (!is_hidden(name) && !(quantized && is_weight_file(name)))
+        plan_copy(source, part + "/" + name, plan);
+    }
+    if (quantized) plan_weights(source, part, quantization, max_shard_bytes, plan);
+  }
+  for (const std::string& name : list_files(source.path)) {
+    if (!is_hidden(name) && name != kModelIndex) plan_copy(source, name, plan);
+  }
+  plan_copy(source, kModelIndex, plan);
+  return plan;
+}
+
+}  // namespace ernie_image

@@ -1,0 +1,154 @@
+#include "common/image_record.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <nlohmann/json.hpp>
+
+namespace ernie_image {
+namespace {
+
+using nlohmann::json;
+
+ImageRecord example() {
+  ModelInfo info;
+  info.name = "emoji-tiny";
+  info.content_hash = "abc123";
+  LoadOptions load;
+  load.precision = Precision::bf16;
+  load.cpu_kernels = "portable";
+  load.memory_limit_bytes = std::uint64_t{6} << 30;
+  Request request;
+  request.prompts = {"a red apple", "熊猫\nin two lines"};
+  request.negative_prompts = {"blurry", "dark"};
+  request.height_px = 64;
+  request.width_px = 96;
+  request.num_inference_steps = 8;
+  request.guidance_scale = 4.5;
+  request.num_images_per_prompt = 2;
+  request.seeds = {1, 2, 3, ~std::uint64_t{0}};
+  return make_image_record(info, load, request);
+}
+
+json example_json() { return json::parse(image_metadata(example()).at(kRecordChunk)); }
+
+TEST(ImageRecord, SurvivesTheTripThroughItsChunk) {
+  ImageRecord record = example();
+  record.image_index = 3;
+  record.latents_sha256 = "feed";
+  const ImageRecord read = parse_image_record("a.png", image_metadata(record).at(kRecordChunk));
+  EXPECT_EQ(read.version, version());
+  EXPECT_EQ(read.model_name, "emoji-tiny");
+  EXPECT_EQ(read.model_content_hash, "abc123");
+  EXPECT_EQ(read.load.precision, Precision::bf16);
+  EXPECT_EQ(read.load.device, "cpu");
+  EXPECT_EQ(read.load.cpu_kernels, "portable");
+  EXPECT_EQ(read.load.memory_limit_bytes, std::uint64_t{6} << 30);
+  EXPECT_EQ(read.request.prompts, record.request.prompts);
+  EXPECT_EQ(read.request.negative_prompts, record.request.negative_prompts);
+  EXPECT_EQ(read.request.height_px, 64);
+  EXPECT_EQ(read.request.width_px, 96);
+  EXPECT_EQ(read.request.num_inference_steps, 8);
+  EXPECT_EQ(read.request.guidance_scale, 4.5);
+  EXPECT_EQ(read.request.num_images_per_prompt, 2);
+  EXPECT_EQ(read.request.seeds, record.request.seeds);
+  EXPECT_EQ(read.image_index, 3);
+  EXPECT_EQ(read.latents_sha256, "feed");
+}
+
+TEST(ImageRecord, WritesParametersOfItsOwnImage) {
+  ImageRecord record = example();
+  record.image_index = 1;
+  EXPECT_EQ(image_metadata(record).at(kParametersChunk),
+            std::string("a red apple\nNegative prompt: blurry\nSteps: 8, Sampler: Euler, CFG "
+                        "scale: 4.5, Seed: 2, Size: 96x64, Model: emoji-tiny, Version: ernie-image "
+                        "") +
+                version());
+  record.image_index = 2;
+  EXPECT_TRUE(image_metadata(record).at(kParametersChunk).starts_with("熊猫\nin two lines\nNegat"));
+}
+
+TEST(ImageRecord, LeavesOutAnEmptyNegativePrompt) {
+  ImageRecord record = example();
+  record.request.negative_prompts.clear();
+  EXPECT_EQ(image_metadata(record).at(kParametersChunk).find("Negative"), std::string::npos);
+}
+
+TEST(ImageRecord, ReplacesInvalidUtf8InTheModelName) {
+  ModelInfo info;
+  info.name = "bad\xff";
+  Request request = example().request;
+  EXPECT_EQ(make_image_record(info, {}, request).model_name, "bad\uFFFD");
+}
+
+struct Damage {
+  const char* name;
+  std::function<void(json&)> apply;
+};
+
+void PrintTo(const Damage& damage, std::ostream* out) { *out << damage.name; }
+
+class HostileImageRecord : public testing::TestWithParam<Damage> {};
+
+TEST_P(HostileImageRecord, IsRefusedByName) {
+  json object = example_json();
+  GetParam().apply(object);
+  try {
+    parse_image_record("a.png", object.dump());
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::corrupt_file);
+    EXPECT_NE(std::string(error.what()).find("a.png"), std::string::npos);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, HostileImageRecord,
+    testing::Values(Damage{"NotAnObject", [](json& j) { j = json::array(); }},
+                    Damage{"UnknownFormat", [](json& j) { j["format"] = 2; }},
+                    Damage{"NoVersion", [](json& j) { j.erase("version"); }},
+                    Damage{"VersionIsNumber", [](json& j) { j["version"] = 1; }},
+                    Damage{"ModelIsText", [](json& j) { j["model"] = "x"; }},
+                    Damage{"NoPrompts", [](json& j) { j["prompts"] = json::array(); }},
+                    Damage{"PromptIsNumber",
+                           [](json& j) {
+                             j["prompts"] = {1, 2};
+                           }},
+                    Damage{"TooManyPrompts",
+                           [](json& j) { j["prompts"] = std::vector<std::string>(5000, "a"); }},
+                    Damage{"NegativesDoNotFit",
+                           [](json& j) {
+                             j["negative_prompts"] = {"a", "b", "c"};
+                           }},
+                    Damage{"HugeImageCount", [](json& j) { j["num_images_per_prompt"] = 1 << 30; }},
+                    Damage{"NoImages", [](json& j) { j["num_images_per_prompt"] = 0; }},
+                    Damage{"SeedsDoNotFit",
+                           [](json& j) {
+                             j["seeds"] = {1, 2};
+                           }},
+                    Damage{"NoSeeds", [](json& j) { j["seeds"] = json::array(); }},
+                    Damage{"NegativeSeed", [](json& j) { j["seeds"] = {-1}; }},
+                    Damage{"IndexBeyondBatch", [](json& j) { j["image_index"] = 4; }},
+                    Damage{"NegativeIndex", [](json& j) { j["image_index"] = -1; }},
+                    Damage{"HugeHeight", [](json& j) { j["height"] = ~std::uint64_t{0}; }},
+                    Damage{"ZeroWidth", [](json& j) { j["width"] = 0; }},
+                    Damage{"FractionalSteps", [](json& j) { j["num_inference_steps"] = 1.5; }},
+                    Damage{"HugeSteps", [](json& j) { j["num_inference_steps"] = 1e9; }},
+                    Damage{"GuidanceIsNull", [](json& j) { j["guidance_scale"] = nullptr; }},
+                    Damage{"GuidanceIsHuge", [](json& j) { j["guidance_scale"] = 1e30; }},
+                    Damage{"UnknownDtype", [](json& j) { j["dtype"] = "fp64"; }},
+                    Damage{"UnknownQuantization", [](json& j) { j["quantization"] = "int3"; }},
+                    Damage{"QuantizationIsNumber", [](json& j) { j["quantization"] = 8; }},
+                    Damage{"MemoryLimitIsNegative", [](json& j) { j["memory_limit_bytes"] = -1; }},
+                    Damage{"LatentsHashIsNumber", [](json& j) { j["latents_sha256"] = 7; }}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(ImageRecord, RefusesWhatIsNotJson) {
+  for (const std::string& text :
+       {std::string(), std::string("{"), std::string("\xff"), std::string(100000, '[')}) {
+    EXPECT_THROW(parse_image_record("a.png", text), Error);
+  }
+}
+
+}  // namespace
+}  // namespace ernie_image
