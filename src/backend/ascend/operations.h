@@ -50,8 +50,9 @@ Tensor transpose_rows(Stream& stream, const Tensor& x);
 
 // ---- images.cpp ------------------------------------------------------------------------------
 
-/// weight: [C_out, C_in, k, k] of any float type; bias f32 [C_out].
-Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias);
+/// weight: [C_out, C_in, k, k] of any float type; bias f32 [C_out]. `stride` 2: conv2d_stride2.
+Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
+              std::int64_t stride = 1);
 /// weight, bias: f32 [C].
 Tensor group_norm(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
                   int groups, float eps, Activation activation);
