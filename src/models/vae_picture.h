@@ -29,6 +29,14 @@ Tensor joined(Backend& ops, const Picture& picture);
 /// Nothing is cut for a backend that takes whole pictures only.
 Picture cut_for_upsampling(Backend& ops, Picture x, std::size_t band_bytes);
 
+/// A picture in bands each of which has at most `band_bytes` once it has `channels` channels.
+Picture cut_for_channels(Backend& ops, const Tensor& x, std::int64_t channels,
+                         std::size_t band_bytes);
+
+/// Neighbours put together as long as they have at most `band_bytes`, and further until every band
+/// but the last has an even number of rows; none is without rows.
+Picture merged(Backend& ops, Picture x, std::size_t band_bytes);
+
 /// `convolve(band, index)` of one band after another; those of x are freed as soon as no later one
 /// borders on them.
 template <class Convolve>
