@@ -66,6 +66,10 @@ struct Progress {
   double stage_seconds;
 };
 
+/// How the strength of a picture becomes steps, by the program whose counting is meant; `exact`
+/// begins at sigma = strength. docs/img2img.md has the formulae.
+enum class StrengthMode { diffusers, sdcpp, comfyui, a1111, exact };
+
 struct Request {
   std::vector<std::string> prompts;
   /// Used when guidance_scale > 1: none (""), one for all, or one a prompt.
@@ -81,6 +85,12 @@ struct Request {
   std::vector<std::uint64_t> seeds = {42};
   /// Initial latents [images, C, h, w] instead of noise from the seeds; empty for none.
   std::vector<float> latents;
+  /// A picture to begin with in place of pure noise; without pixels for none. If no size is asked
+  /// for it is the picture's, else they must be equal.
+  Image image;
+  /// Of the noise that covers the picture, above 0 and at most 1, which leaves nothing of it.
+  double strength = 0.6;
+  StrengthMode strength_mode = StrengthMode::diffusers;
   std::function<void(const Progress&)> on_progress;
   /// Stops the run from another thread or a signal handler, with Error(cancelled).
   std::shared_ptr<const CancelToken> cancel;

@@ -14,6 +14,7 @@
 #include "enhance/prompt_enhancer.h"
 #include "memory/memory_sampler.h"
 #include "memory/weight_residency.h"
+#include "models/vae_encoder.h"
 #include "pipeline/plan.h"
 #include "pipeline/replicas.h"
 #include "pipeline/stage_recorder.h"
@@ -133,9 +134,10 @@ struct Pipeline::State {
   std::vector<Request> parts_of(const Request& request) const;
   Result run(const Request& request);
   TextBatch encode(const Request& request, const GenerationPlan& plan, const MemoryPlan& memory);
-  Tensor initial_latents(const Request& request, const GenerationPlan& plan) const;
+  Tensor noise(const Request& request, const GenerationPlan& plan) const;
+  Tensor picture_latents(const Request& request, std::uint64_t activation_bytes);
   Tensor denoise(const Request& request, const GenerationPlan& plan,
-                 const TransformerContext& context, Tensor latents, Timings& timings) const;
+                 const TransformerContext& context, const Tensor& picture, Timings& timings) const;
   Tensor predict_velocity(const GenerationPlan& plan, const TransformerContext& context,
                           const Tensor& latents, float timestep, const std::string& step,
                           Trace* trace) const;
@@ -207,7 +209,7 @@ bool Pipeline::State::is_split(const Request& request) const {
 }
 
 std::vector<Request> Pipeline::State::parts_of(const Request& request) const {
-  const Tensor latents = to_float(initial_latents(request, plan_generation(request, model)));
+  const Tensor latents = to_float(noise(request, plan_generation(request, model)));
   return split_request(request, latents.span<float>(), replicas.size() + 1);
 }
 
@@ -240,6 +242,8 @@ Result Pipeline::State::run(const Request& request) {
   Result result;
   StageRecorder recorder(ops, checked, result.memory);
 
+  Tensor picture;
+  if (plan.uses_image) picture = picture_latents(request, memory.stage("vae").activation_bytes);
   recorder.begin("text_encoder");
   const Stopwatch text_watch;
   const TextBatch text = encode(request, plan, memory);
@@ -253,7 +257,7 @@ Result Pipeline::State::run(const Request& request) {
     const TransformerContext context = model.transformer.prepare(
         text.text_bth, text.text_lens, plan.latent_height, plan.latent_width, request.trace);
     result.timings.text_encoder_seconds = text_watch.seconds();
-    latents = denoise(request, plan, context, initial_latents(request, plan), result.timings);
+    latents = denoise(request, plan, context, picture, result.timings);
   }
   ops.release_cache();
   recorder.finish("transformer");
@@ -353,9 +357,30 @@ TextBatch Pipeline::State::encode(const Request& request, const GenerationPlan& 
                      });
 }
 
+/// [1, C, h, w] of the request's picture. The encoder is there for as long as it is used. No plan
+/// of memory knows this stage yet; `activation_bytes` are those of decoding, which are about the
+/// same.
+Tensor Pipeline::State::picture_latents(const Request& request, std::uint64_t activation_bytes) {
+  const Image& image = request.image;
+  backend->begin_stage(activation_bytes);
+  Tensor latents;
+  {
+    const VaeEncoder encoder(*backend, model.weights.vae, model.configs.vae);
+    model.weights.vae.require_complete();
+    const Tensor pixels = Tensor::copy_of<std::uint8_t>(
+        DType::u8, {1, image.height_px, image.width_px, 3}, image.rgb);
+    latents = encoder.pack(encoder.encode(from_uint8(pixels, dtype), request.trace));
+    backend->end_stage();
+  }
+  model.weights.vae.release_pages();
+  backend->release_cache();
+  record(request.trace, "latents.picture", latents);
+  return latents;
+}
+
 /// Given latents, or noise: one draw for the whole batch from a single seed, one an image from a
 /// list.
-Tensor Pipeline::State::initial_latents(const Request& request, const GenerationPlan& plan) const {
+Tensor Pipeline::State::noise(const Request& request, const GenerationPlan& plan) const {
   const Shape shape = {plan.images, model.configs.transformer.in_channels, plan.latent_height,
                        plan.latent_width};
   Tensor latents = Tensor::host(DType::f32, shape);
@@ -370,9 +395,7 @@ Tensor Pipeline::State::initial_latents(const Request& request, const Generation
                       precision);
     }
   }
-  latents = round_to(latents, dtype);
-  record(request.trace, "latents.initial", latents);
-  return latents;
+  return round_to(latents, dtype);
 }
 
 /// Model output for host latents [images, C, h, w], guidance applied, on the host.
@@ -400,16 +423,20 @@ Tensor Pipeline::State::predict_velocity(const GenerationPlan& plan,
 }
 
 Tensor Pipeline::State::denoise(const Request& request, const GenerationPlan& plan,
-                                const TransformerContext& context, Tensor latents,
+                                const TransformerContext& context, const Tensor& picture,
                                 Timings& timings) const {
-  const FlowMatchEulerScheduler scheduler(model.configs.scheduler, plan.num_inference_steps);
+  const FlowMatchEulerScheduler scheduler(model.configs.scheduler, plan.sigmas);
+  Tensor latents = noise(request, plan);
+  if (!picture.empty()) latents = scheduler.noised(picture, latents);
+  record(request.trace, "latents.initial", latents);
   record(request.trace, "scheduler.sigmas", float_tensor(scheduler.sigmas()));
   record(request.trace, "scheduler.timesteps", float_tensor(scheduler.timesteps()));
   const Tensor fed = round_to(float_tensor(scheduler.timesteps()), dtype);
   record(request.trace, "scheduler.timestep_fed", fed);
   const Tensor timesteps = to_float(fed);
   const Stopwatch stage_watch;
-  for (int i = 0; i < plan.num_inference_steps; ++i) {
+  const auto steps = static_cast<int>(scheduler.timesteps().size());
+  for (int i = 0; i < steps; ++i) {
     const Stopwatch watch;
     const std::string step = "step" + std::to_string(i) + ".";
     const Tensor velocity =
@@ -418,8 +445,7 @@ Tensor Pipeline::State::denoise(const Request& request, const GenerationPlan& pl
     record(request.trace, step + "latents", latents);
     timings.step_seconds.push_back(watch.seconds());
     if (request.on_progress)
-      request.on_progress(
-          {Stage::transformer, i + 1, plan.num_inference_steps, stage_watch.seconds()});
+      request.on_progress({Stage::transformer, i + 1, steps, stage_watch.seconds()});
   }
   record(request.trace, "latents.final", latents);
   return latents;

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "sampling/strength.h"
+
 namespace ernie_image {
 namespace {
 
@@ -56,6 +58,30 @@ void check_counts(const Request& request, const GenerationPlan& plan,
   }
 }
 
+/// Sides asked for, or those of the request's picture.
+void check_image(const Request& request, const GenerationPlan& plan, const Model& model) {
+  const Image& image = request.image;
+  const bool is_whole = image.width_px > 0 && image.height_px > 0 &&
+                        image.rgb.size() == std::size_t{3} *
+                                                static_cast<std::size_t>(image.width_px) *
+                                                static_cast<std::size_t>(image.height_px);
+  if (!is_whole) {
+    refuse("the picture of " + std::to_string(image.width_px) + "x" +
+           std::to_string(image.height_px) + " pixels has " + std::to_string(image.rgb.size()) +
+           " bytes; 3 a pixel are needed");
+  }
+  if (image.width_px != plan.width_px || image.height_px != plan.height_px) {
+    refuse("the picture has " + std::to_string(image.width_px) + "x" +
+           std::to_string(image.height_px) + " pixels, " + std::to_string(plan.width_px) + "x" +
+           std::to_string(plan.height_px) + " are asked for; scale it first");
+  }
+  if (!model.weights.vae.contains("encoder.conv_in.weight")) {
+    refuse(model.folder.name +
+           ": its VAE has no encoder, so it cannot begin with a picture; take a model folder with "
+           "encoder.* in vae/");
+  }
+}
+
 std::vector<std::vector<std::int32_t>> negative_ids(const Request& request,
                                                     const Tokenizer& tokenizer) {
   const auto& negatives = request.negative_prompts;
@@ -84,8 +110,11 @@ GenerationPlan plan_generation(const Request& request, const Model& model) {
            std::to_string(request.num_images_per_prompt));
 
   GenerationPlan plan;
-  plan.height_px = checked_side("height", request.height_px, configs.default_side_px, factor);
-  plan.width_px = checked_side("width", request.width_px, configs.default_side_px, factor);
+  const bool has_image = !request.image.rgb.empty();
+  const int default_height = has_image ? request.image.height_px : configs.default_side_px;
+  const int default_width = has_image ? request.image.width_px : configs.default_side_px;
+  plan.height_px = checked_side("height", request.height_px, default_height, factor);
+  plan.width_px = checked_side("width", request.width_px, default_width, factor);
   plan.latent_height = plan.height_px / factor;
   plan.latent_width = plan.width_px / factor;
   plan.images = static_cast<std::int64_t>(request.prompts.size()) * request.num_images_per_prompt;
@@ -94,6 +123,10 @@ GenerationPlan plan_generation(const Request& request, const Model& model) {
   plan.guidance_scale = request.guidance_scale.value_or(configs.default_guidance_scale);
   plan.guided = plan.guidance_scale > 1.0;
   check_counts(request, plan, configs.transformer.in_channels);
+  if (has_image) check_image(request, plan, model);
+  plan.sigmas = strength_sigmas(configs.scheduler, plan.num_inference_steps,
+                                has_image ? request.strength : 1.0, request.strength_mode);
+  plan.uses_image = plan.sigmas.front() < flow_sigma(configs.scheduler, 0, 1);
   for (const std::string& prompt : request.prompts)
     plan.prompt_ids.push_back(model.tokenizer.encode(prompt));
   if (plan.guided) plan.negative_ids = negative_ids(request, model.tokenizer);
