@@ -52,32 +52,34 @@ std::uint8_t rounded(float value) {
   return static_cast<std::uint8_t>(std::clamp(std::nearbyint(value), 0.0f, 255.0f));
 }
 
-/// Source rectangle to a picture of the windows' size; rows are scaled as they are needed.
+/// Source rectangle to a picture of the windows' size. In between there are 8 bits too, as in PIL:
+/// what overshoots at an edge is cut off before it can spread.
 Image scaled(const Image& image, const std::vector<Window>& columns,
              const std::vector<Window>& rows) {
   const std::size_t width = columns.size();
   Image result{static_cast<int>(width), static_cast<int>(rows.size()), {}};
   result.rgb.resize(3 * width * rows.size());
   const auto stride = std::size_t{3} * static_cast<std::size_t>(image.width_px);
-  std::vector<float> wide(static_cast<std::size_t>(image.height_px) * 3 * width);
+  std::vector<std::uint8_t> across(static_cast<std::size_t>(image.height_px) * 3 * width);
+  std::uint8_t* target = across.data();
   for (std::size_t y = 0; y < static_cast<std::size_t>(image.height_px); ++y) {
-    float* target = wide.data() + y * 3 * width;
     for (const Window& window : columns) {
       const std::uint8_t* source = image.rgb.data() + y * stride + 3 * window.first;
       float sum[3] = {};
       for (const float weight : window.weights) {
         for (float& channel : sum) channel += weight * static_cast<float>(*source++);
       }
-      target = std::copy(std::begin(sum), std::end(sum), target);
+      for (const float channel : sum) *target++ = rounded(channel);
     }
   }
-  std::uint8_t* target = result.rgb.data();
+  target = result.rgb.data();
   for (const Window& window : rows) {
     for (std::size_t i = 0; i < 3 * width; ++i) {
-      const float* source = wide.data() + static_cast<std::size_t>(window.first) * 3 * width + i;
+      const std::uint8_t* source =
+          across.data() + static_cast<std::size_t>(window.first) * 3 * width + i;
       float sum = 0;
       for (const float weight : window.weights) {
-        sum += weight * *source;
+        sum += weight * static_cast<float>(*source);
         source += 3 * width;
       }
       *target++ = rounded(sum);

@@ -134,6 +134,25 @@ TEST_F(VaeEncoderBands, NeedLessMemory) {
   EXPECT_LT(ops_->peak_memory_bytes(), whole);
 }
 
+/// A backend that halves bands must be given even ones, however deep the network is.
+TEST(VaePicture, MergedBandsAreEvenButTheLast) {
+  const auto ops = make_cpu_backend({.num_threads = 1, .kernels = "auto"});
+  const auto heights_after = [&](const std::vector<std::int64_t>& heights, std::size_t band_bytes) {
+    Picture picture;
+    for (const std::int64_t height : heights)
+      picture.push_back(Tensor::host(DType::f32, {1, height, 2, 1}));
+    std::vector<std::int64_t> merged_heights;
+    for (const Tensor& band : merged(*ops, std::move(picture), band_bytes))
+      merged_heights.push_back(band.dim(1));
+    return merged_heights;
+  };
+  using Heights = std::vector<std::int64_t>;
+  EXPECT_EQ(heights_after({1, 1, 1, 1, 1}, 1), (Heights{2, 2, 1}));
+  EXPECT_EQ(heights_after({3, 2, 1, 4, 5}, 1), (Heights{6, 4, 5}));
+  EXPECT_EQ(heights_after({2, 2, 0}, 1), (Heights{2, 2}));
+  EXPECT_EQ(heights_after({2, 2, 2, 2}, 32), (Heights{4, 4}));
+}
+
 /// The error of a config with one value changed.
 void expect_refused(VaeConfig config, ErrorKind kind, const std::string& words) {
   const auto ops = make_cpu_backend({.num_threads = 1, .kernels = "auto"});
