@@ -104,7 +104,10 @@ class Bench {
     if (options_.wants("conv2d")) measure_convolutions();
     if (options_.wants("block")) measure_blocks();
     if (options_.wants("text_encoder")) measure_text_encoder();
-    if (options_.wants("vae_decode")) record_vae();
+    if (options_.wants("vae_decode"))
+      record_vae("vae_decode", "VAE decoder", measure_vae(options_, weights_));
+    if (options_.wants("vae_encode"))
+      record_vae("vae_encode", "VAE encoder", measure_vae_encoder(options_, weights_));
     if (options_.wants("llm_decode")) record_decode();
     return {{"results", results_}};
   }
@@ -184,17 +187,18 @@ class Bench {
       record("text_encoder", layer.shape, "bf16", layer.products, layer.run);
   }
 
-  void record_vae() {
-    note("\nVAE decoder          GFLOP/s     seconds    peak MiB  planned MiB  anonymous MiB\n");
-    for (const VaeRate& rate : measure_vae(options_, weights_)) {
+  void record_vae(const std::string& op, const std::string& title,
+                  const std::vector<VaeRate>& rates) {
+    note("\n" + title + "          GFLOP/s     seconds    peak MiB  planned MiB  anonymous MiB\n");
+    for (const VaeRate& rate : rates) {
       const double gflops = 2e-9 * static_cast<double>(rate.products) / rate.seconds;
-      results_.push_back({{"op", "vae_decode"},
+      results_.push_back({{"op", op},
                           {"shape", {rate.side_px, rate.side_px}},
                           {"gflops", gflops},
                           {"seconds", rate.seconds},
                           {"peak_bytes", rate.peak_bytes},
-                          {"planned_bytes", rate.planned_bytes},
                           {"anonymous_bytes", rate.anonymous_bytes}});
+      if (rate.planned_bytes != 0) results_.back()["planned_bytes"] = rate.planned_bytes;
       const auto mebibytes = [](std::uint64_t bytes) {
         return static_cast<double>(bytes) * 0x1p-20;
       };
@@ -309,9 +313,9 @@ class Bench {
 }  // namespace
 
 const std::vector<std::string>& bench_ops() {
-  static const std::vector<std::string> names = {"linear",     "attention",  "elementwise",
-                                                 "conv2d",     "block",      "text_encoder",
-                                                 "vae_decode", "llm_decode", "step"};
+  static const std::vector<std::string> names = {
+      "linear",       "attention",  "elementwise", "conv2d",     "block",
+      "text_encoder", "vae_decode", "vae_encode",  "llm_decode", "step"};
   return names;
 }
 

@@ -193,6 +193,7 @@ class DeviceBench {
           record(measure_step(*ops_, weights_, models, side, quantization));
       }
       if (options_.wants("vae_decode")) record(measure_picture(*ops_, weights_, models, side));
+      if (options_.wants("vae_encode")) record(measure_encoding(*ops_, weights_, models, side));
     }
     if (!options_.wants("llm_decode")) return;
     for (const Quantization quantization :

@@ -9,6 +9,7 @@
 #include "bench/released_sizes.h"
 #include "ernie_image/error.h"
 #include "models/language_model.h"
+#include "models/vae_encoder.h"
 
 namespace ernie_image {
 namespace {
@@ -97,6 +98,17 @@ ModelRate measure_picture(Backend& ops, WeightSource& weights, const BenchModels
     const VaeDecoder decoder(ops, weights, models.vae);
     const Tensor z = ops.upload(latents_like({1, side, side, models.vae.latent_channels}));
     measured.seconds = fastest(ops, [&] { decoder.decode(z, std::uint64_t{1} << 62, nullptr); });
+  });
+}
+
+ModelRate measure_encoding(Backend& ops, WeightSource& weights, const BenchModels& models,
+                           std::int64_t side_px) {
+  ModelRate rate{"vae_encode", {side_px, side_px}};
+  rate.products = vae_encoder_products(models.vae, side_px * side_px);
+  return within_memory(ops, rate, [&](ModelRate& measured) {
+    const VaeEncoder encoder(ops, weights, models.vae);
+    const Tensor picture = latents_like({1, side_px, side_px, models.vae.in_channels});
+    measured.seconds = fastest(ops, [&] { encoder.encode(picture, nullptr); });
   });
 }
 

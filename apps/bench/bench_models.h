@@ -44,6 +44,10 @@ ModelRate measure_step(Backend& ops, WeightSource& weights, const BenchModels& m
 ModelRate measure_picture(Backend& ops, WeightSource& weights, const BenchModels& models,
                           std::int64_t side_px);
 
+/// The whole encoder in one piece.
+ModelRate measure_encoding(Backend& ops, WeightSource& weights, const BenchModels& models,
+                           std::int64_t side_px);
+
 /// One token after others, through the layers and the output layer, whose weights no cache holds.
 ModelRate measure_token(Backend& ops, WeightSource& weights, const BenchModels& models,
                         Quantization quantization);

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 
 #include "backend/cpu/cpu_backend.h"
 #include "memory/memory_sampler.h"
 #include "models/vae_decoder.h"
+#include "models/vae_encoder.h"
 #include "models/vae_memory.h"
 
 namespace ernie_image {
@@ -20,7 +22,7 @@ std::int64_t residual_block(std::int64_t pixels, std::int64_t inputs, std::int64
   return convolution(pixels, inputs, outputs) + convolution(pixels, outputs, outputs) + shortcut;
 }
 
-/// Values without pattern, of about the size of real latents.
+/// Values without pattern, of about the size of real latents, and within those of pictures.
 Tensor latents(std::int64_t side, std::int64_t channels) {
   Tensor z = Tensor::host(DType::f32, {1, side, side, channels});
   std::uint32_t state = 1;
@@ -31,7 +33,43 @@ Tensor latents(std::int64_t side, std::int64_t channels) {
   return z;
 }
 
+/// The fastest of some runs, and the memory of all.
+void measure(const BenchOptions& options, Backend& ops, VaeRate& rate,
+             const std::function<void()>& run) {
+  rate.seconds = 1e300;
+  ops.release_cache();
+  ops.reset_peak_memory();
+  const std::uint64_t before = resident_memory().anonymous_bytes;
+  MemorySampler sampler;
+  const int rounds = options.quick || rate.side_px > 512 ? 1 : 3;
+  for (int round = 0; round < rounds; ++round) {
+    const auto start = std::chrono::steady_clock::now();
+    run();
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+    rate.seconds = std::min(rate.seconds, time.count());
+  }
+  rate.peak_bytes = ops.peak_memory_bytes();
+  rate.anonymous_bytes = sampler.peak().anonymous_bytes - before;
+}
+
 }  // namespace
+
+std::int64_t vae_encoder_products(const VaeConfig& config, std::int64_t pixels) {
+  const auto& widths = config.encoder_block_out_channels;
+  std::int64_t inputs = widths.front();
+  std::int64_t products = convolution(pixels, config.in_channels, inputs);
+  for (std::size_t level = 0; level < widths.size(); ++level) {
+    products +=
+        residual_block(pixels, inputs, widths[level]) +
+        (config.layers_per_block - 1) * residual_block(pixels, widths[level], widths[level]);
+    inputs = widths[level];
+    if (level + 1 < widths.size()) products += convolution(pixels /= 4, inputs, inputs);
+  }
+  const std::int64_t moments = 2 * config.latent_channels;
+  return products + 2 * residual_block(pixels, inputs, inputs) + 4 * pixels * inputs * inputs +
+         2 * pixels * pixels * inputs + convolution(pixels, inputs, moments) +
+         pixels * moments * moments;
+}
 
 std::int64_t vae_products(const VaeConfig& config, std::int64_t pixels) {
   std::int64_t inputs = config.block_out_channels.back();
@@ -59,23 +97,27 @@ std::vector<VaeRate> measure_vae(const BenchOptions& options, WeightSource& weig
     const Tensor z = latents(2 * side / config.spatial_factor, config.latent_channels);
     VaeRate rate;
     rate.side_px = side;
-    rate.seconds = 1e300;
     rate.products = vae_products(config, z.dim(1) * z.dim(2));
     const std::int64_t packed = side / config.spatial_factor;
     rate.planned_bytes = vae_decoder_bytes(config, 1, packed, packed, DType::f32);
-    ops->release_cache();
-    ops->reset_peak_memory();
-    const std::uint64_t before = resident_memory().anonymous_bytes;
-    MemorySampler sampler;
-    const int rounds = options.quick || side > 512 ? 1 : 3;
-    for (int round = 0; round < rounds; ++round) {
-      const auto start = std::chrono::steady_clock::now();
-      decoder.decode(z, std::uint64_t{1} << 62, nullptr);
-      const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
-      rate.seconds = std::min(rate.seconds, time.count());
-    }
-    rate.peak_bytes = ops->peak_memory_bytes();
-    rate.anonymous_bytes = sampler.peak().anonymous_bytes - before;
+    measure(options, *ops, rate, [&] { decoder.decode(z, std::uint64_t{1} << 62, nullptr); });
+    rates.push_back(rate);
+  }
+  return rates;
+}
+
+std::vector<VaeRate> measure_vae_encoder(const BenchOptions& options, WeightSource& weights) {
+  const VaeConfig config;
+  const auto ops = make_cpu_backend({options.threads, options.cpu_kernels});
+  const VaeEncoder encoder(*ops, weights, config);
+  std::vector<VaeRate> rates;
+  for (const std::int64_t side : {256, 512, 1024}) {
+    if (!options.wants_size(side)) continue;
+    const Tensor picture = latents(side, config.in_channels);
+    VaeRate rate;
+    rate.side_px = side;
+    rate.products = vae_encoder_products(config, side * side);
+    measure(options, *ops, rate, [&] { encoder.encode(picture, nullptr); });
     rates.push_back(rate);
   }
   return rates;
