@@ -59,6 +59,7 @@ int run_generate(GenerateFlags& flags) {
   Pipeline pipeline = Pipeline::load(flags.load);
   if (!flags.quiet) note_model(flags.load, pipeline.info());
 
+  read_picture_into(flags.request, flags.picture, pipeline.info());
   Request request = with_model_defaults(flags.request, pipeline.info());
   if (!flags.quiet) note_unused_negative_prompt(request);
   if (!flags.latents.empty()) {
@@ -68,6 +69,8 @@ int run_generate(GenerateFlags& flags) {
   if (!flags.save_tensors.empty()) request.trace = &tensors;
   std::vector<std::string> original_prompts;
   std::vector<StageMemory> enhancing;
+  // The enhancer knows nothing of the picture and would write another one.
+  if (!flags.picture.file.empty() && !flags.enhance.enabled) flags.enhance.enabled = false;
   if (should_enhance(flags.enhance, pipeline.info())) {
     original_prompts = request.prompts;
     const Enhancer enhancer(pipeline, flags.load, flags.enhance, interrupt.token());
@@ -80,6 +83,7 @@ int run_generate(GenerateFlags& flags) {
 
   ImageRecord record = make_image_record(pipeline.info(), flags.load, request);
   record.original_prompts = original_prompts;
+  record.picture_fit = flags.picture.fit;
   write_pictures(flags, paths, record, result, interrupt);
   if (!flags.save_tensors.empty()) write_safetensors(flags.save_tensors, tensors.tensors());
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;

@@ -6,6 +6,7 @@
 
 #include "common/enhance_flags.h"
 #include "common/flags.h"
+#include "common/picture_input.h"
 
 namespace ernie_image {
 
@@ -13,6 +14,7 @@ struct GenerateFlags {
   LoadOptions load;
   /// What the flags say; everything left open is for the model to fill in.
   Request request;
+  PictureFlags picture;
   EnhanceFlags enhance;
   std::string prompt_file;
   std::string output;

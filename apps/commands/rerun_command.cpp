@@ -15,6 +15,7 @@
 #include "common/image_record.h"
 #include "common/latents_file.h"
 #include "common/output_paths.h"
+#include "common/picture_input.h"
 #include "io/image_file.h"
 #include "io/json.h"
 #include "io/model_folder.h"
@@ -33,6 +34,7 @@ struct RerunFlags {
   LoadOptions load;
   std::string device;  ///< empty: the recorded one
   std::string latents;
+  std::string image;
   std::string output;
   bool json = false;
   bool quiet = false;
@@ -170,18 +172,34 @@ void add_latents(const RerunFlags& flags, const ImageRecord& record, const Model
   }
 }
 
+void add_picture(const RerunFlags& flags, const ImageRecord& record, const ModelInfo& info,
+                 Request& request) {
+  if (record.picture_sha256.empty()) return;
+  if (flags.image.empty()) {
+    throw Error(ErrorKind::not_found,
+                flags.file + " was made from another picture; pass that with --image");
+  }
+  read_picture_into(request, {.file = flags.image, .fit = record.picture_fit}, info);
+  if (picture_hash(request.image) != record.picture_sha256) {
+    throw Error(ErrorKind::not_found,
+                "--image: " + flags.image + " is not what " + flags.file + " was made from");
+  }
+}
+
 /// Makes the whole batch again and returns the one image; writes it if asked to.
 Image make_again(const RerunFlags& flags, const ImageRecord& record, const LoadOptions& load) {
   const InterruptGuard interrupt;
   Pipeline pipeline = Pipeline::load(load);
   Request request = record.request;
   add_latents(flags, record, pipeline.info(), request);
+  add_picture(flags, record, pipeline.info(), request);
   Result result = generate_with_progress(pipeline, request, interrupt, !flags.quiet);
   Image image = std::move(result.images[static_cast<std::size_t>(record.image_index)]);
   if (!flags.output.empty()) {
     ImageRecord again = make_image_record(pipeline.info(), load, request);
     again.image_index = record.image_index;
     again.original_prompts = record.original_prompts;
+    again.picture_fit = record.picture_fit;
     write_image(flags.output, image, ImageEncoding{}.quality, image_metadata(again));
   }
   return image;
@@ -255,6 +273,8 @@ Command add_rerun_command(CLI::App& program) {
   add_threads_flag(*app, flags->load);
   app->add_option("--latents", flags->latents, "the initial latents, if they were given")
       ->type_name("FILE.safetensors");
+  app->add_option("--image", flags->image, "the picture that it was made from, if there was one")
+      ->type_name("FILE");
   app->add_option("--output,-o", flags->output, "also write the new picture")->type_name("FILE");
   app->add_flag("--json", flags->json, "print the verdict as JSON");
   app->add_flag("--quiet,-q", flags->quiet, "no progress");

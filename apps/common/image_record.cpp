@@ -8,6 +8,7 @@
 #include "common/json_fields.h"
 #include "common/latents_file.h"
 #include "common/limits.h"
+#include "common/picture_input.h"
 #include "common/precision_names.h"
 #include "tokenizer/utf8.h"
 
@@ -43,6 +44,12 @@ json to_json(const ImageRecord& record) {
     result["ascend_attention"] = record.load.ascend_attention;
   }
   if (!record.original_prompts.empty()) result["original_prompts"] = record.original_prompts;
+  if (!record.picture_sha256.empty()) {
+    result["image"] = {{"sha256", record.picture_sha256},
+                       {"strength", request.strength},
+                       {"strength_mode", strength_mode_name(request.strength_mode)},
+                       {"resize", fit_name(record.picture_fit)}};
+  }
   if (!record.latents_sha256.empty()) result["latents_sha256"] = record.latents_sha256;
   return result;
 }
@@ -51,6 +58,12 @@ std::string nine_digits(double value) {
   char text[32];
   std::snprintf(text, sizeof(text), "%.9g", value);
   return text;
+}
+
+/// As A1111 writes it; empty without a picture.
+std::string denoising_strength(const ImageRecord& record) {
+  if (record.picture_sha256.empty()) return "";
+  return ", Denoising strength: " + nine_digits(record.request.strength);
 }
 
 std::string a1111_parameters(const ImageRecord& record) {
@@ -62,7 +75,8 @@ std::string a1111_parameters(const ImageRecord& record) {
          ", Sampler: Euler, CFG scale: " + nine_digits(request.guidance_scale.value()) +
          ", Seed: " + std::to_string(seed_of(request, record.image_index)) +
          ", Size: " + std::to_string(request.width_px) + "x" + std::to_string(request.height_px) +
-         ", Model: " + record.model_name + ", Version: ernie-image " + record.version;
+         denoising_strength(record) + ", Model: " + record.model_name + ", Version: ernie-image " +
+         record.version;
 }
 
 Precision read_precision(const JsonFields& reader) {
@@ -102,6 +116,20 @@ Request read_request(const JsonFields& reader) {
   return request;
 }
 
+/// What of the picture it was made from is in the record: not its pixels.
+void read_picture_of(const JsonFields& reader, ImageRecord& record) {
+  if (!reader.has("image")) return;
+  const JsonFields picture = reader.object("image");
+  record.picture_sha256 = picture.text("sha256");
+  record.request.strength = picture.number("strength", 0, 1);
+  const auto mode = strength_mode_from_name(picture.text("strength_mode"));
+  if (!mode) picture.fail("strength_mode", "is none that this version knows");
+  record.request.strength_mode = *mode;
+  const auto fit = fit_from_name(picture.text("resize"));
+  if (!fit) picture.fail("resize", "is none that this version knows");
+  record.picture_fit = *fit;
+}
+
 ImageRecord read_record(const JsonFields& reader) {
   reader.integer("format", kFormat, kFormat);
   ImageRecord record;
@@ -126,6 +154,7 @@ ImageRecord read_record(const JsonFields& reader) {
       reader.fail("original_prompts", "is not one for each prompt");
     }
   }
+  read_picture_of(reader, record);
   if (reader.has("latents_sha256")) record.latents_sha256 = reader.text("latents_sha256");
   return record;
 }
@@ -141,6 +170,7 @@ ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
   record.load = load;
   record.load.cpu_kernels = kernels_used(load);
   record.request = request;
+  if (!request.image.rgb.empty()) record.picture_sha256 = picture_hash(request.image);
   if (!request.latents.empty()) record.latents_sha256 = latents_hash(request.latents);
   return record;
 }

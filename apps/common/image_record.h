@@ -5,6 +5,7 @@
 
 #include "ernie_image/pipeline.h"
 #include "io/image_file.h"
+#include "io/resize_image.h"
 
 namespace ernie_image {
 
@@ -24,6 +25,9 @@ struct ImageRecord {
   std::vector<std::string> original_prompts;
   int image_index = 0;         ///< which image of the batch this one is
   std::string latents_sha256;  ///< of given latents (`latents_hash`), which are not kept; or empty
+  /// Of the request's picture (`picture_hash`), which is not kept, or empty; and how it was scaled.
+  std::string picture_sha256;
+  Fit picture_fit = Fit::crop;
 };
 
 /// The record of the first image; `request` must have every default filled in.
