@@ -10,18 +10,7 @@
 #include <CLI/CLI.hpp>
 
 #include "bench/bench_flags.h"
-#include "commands/devices_command.h"
-#include "commands/diff_command.h"
-#include "commands/enhance_command.h"
-#include "commands/eval_command.h"
-#include "commands/generate_command.h"
-#include "commands/inspect_command.h"
-#include "commands/metrics_command.h"
-#include "commands/quantize_command.h"
-#include "commands/rerun_command.h"
-#include "commands/serve_command.h"
-#include "commands/tokenize_command.h"
-#include "commands/worker_command.h"
+#include "commands/commands.h"
 #include "common/exit_code.h"
 #include "common/flags.h"
 

@@ -1,4 +1,4 @@
-#include "commands/serve_command.h"
+#include "commands/commands.h"
 
 #include <csignal>
 #include <memory>
