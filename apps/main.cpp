@@ -9,7 +9,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "bench/bench_flags.h"
+#include "bench/bench_command.h"
 #include "commands/commands.h"
 #include "common/exit_code.h"
 #include "common/flags.h"
