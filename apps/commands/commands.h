@@ -12,7 +12,7 @@ Command add_eval_command(CLI::App& program);      ///< accuracy and speed agains
 Command add_generate_command(CLI::App& program);  ///< text to picture files
 Command add_inspect_command(CLI::App& program);   ///< what a model folder holds and needs
 Command add_metrics_command(CLI::App& program);   ///< how far two pictures are apart
-Command add_quantize_command(CLI::App& program);  ///< a model folder with compressed weights
+Command add_quantize_command(CLI::App& program);  ///< a model folder with quantised weights
 Command add_rerun_command(CLI::App& program);     ///< a picture made again from its record
 Command add_serve_command(CLI::App& program);     ///< pictures over HTTP
 Command add_tokenize_command(CLI::App& program);  ///< the ids that the text encoder would be fed
