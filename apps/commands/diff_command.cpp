@@ -1,4 +1,4 @@
-#include "commands/diff_command.h"
+#include "commands/commands.h"
 
 #include <cstdio>
 

@@ -1,4 +1,4 @@
-#include "commands/enhance_command.h"
+#include "commands/commands.h"
 
 #include <iostream>
 

@@ -1,4 +1,4 @@
-#include "commands/eval_command.h"
+#include "commands/commands.h"
 
 #include <filesystem>
 #include <iostream>

@@ -1,4 +1,4 @@
-#include "commands/generate_command.h"
+#include "commands/commands.h"
 
 #include <chrono>
 #include <iostream>

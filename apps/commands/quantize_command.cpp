@@ -1,4 +1,4 @@
-#include "commands/quantize_command.h"
+#include "commands/commands.h"
 
 #include <algorithm>
 #include <array>

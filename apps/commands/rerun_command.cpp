@@ -1,4 +1,4 @@
-#include "commands/rerun_command.h"
+#include "commands/commands.h"
 
 #include <algorithm>
 #include <cstdlib>

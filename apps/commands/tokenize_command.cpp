@@ -1,4 +1,4 @@
-#include "commands/tokenize_command.h"
+#include "commands/commands.h"
 
 #include <optional>
 

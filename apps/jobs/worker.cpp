@@ -8,7 +8,7 @@ namespace ernie_image {
 namespace {
 
 constexpr std::chrono::milliseconds kClaimWait{250};  // how long a drain may go unnoticed
-constexpr std::chrono::milliseconds kPause{500};      // after the queue could not be reached
+constexpr std::chrono::milliseconds kRetryPause{500};      // after the queue could not be reached
 
 std::string unique_name() {
   static std::atomic<int> counter = 0;
@@ -61,7 +61,7 @@ void Worker::run() {
       run_once();
     } catch (const std::exception&) {
       // The queue cannot be reached. Jobs that were being done are claimed again by somebody.
-      std::this_thread::sleep_for(kPause);
+      std::this_thread::sleep_for(kRetryPause);
     }
   }
   const std::lock_guard lock(mutex_);

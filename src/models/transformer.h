@@ -47,12 +47,15 @@ struct TransformerContext {
 
 /// One vector of the shared modulation per batch row, each [B, H].
 struct Modulation {
-  explicit Modulation(Tensor all) : table(std::move(all)) {}
   Tensor table;  ///< [B, 6 H]
-  Chunk shift_msa{table, 0}, scale_msa{table, 1}, gate_msa{table, 2};
-  Chunk shift_mlp{table, 3}, scale_mlp{table, 4}, gate_mlp{table, 5};
-  Modulation(const Modulation&) = delete;
-  Modulation& operator=(const Modulation&) = delete;
+
+  // Each refers to the table, and lives no longer.
+  Chunk shift_msa() const { return {table, 0}; }
+  Chunk scale_msa() const { return {table, 1}; }
+  Chunk gate_msa() const { return {table, 2}; }
+  Chunk shift_mlp() const { return {table, 3}; }
+  Chunk scale_mlp() const { return {table, 4}; }
+  Chunk gate_mlp() const { return {table, 5}; }
 };
 
 /// One single-stream block over [image tokens, text tokens].

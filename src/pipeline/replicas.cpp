@@ -3,7 +3,11 @@
 #include <algorithm>
 #include <exception>
 #include <iterator>
+#include <span>
+#include <string>
 #include <thread>
+
+#include "core/log.h"
 
 namespace ernie_image {
 namespace {
@@ -49,6 +53,28 @@ void take_fullest(std::vector<StageMemory>& all, const std::vector<StageMemory>&
   }
 }
 
+void log_further(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& further) {
+    if (further.kind() != ErrorKind::cancelled)
+      log_message(LogLevel::error, std::string("another device failed too: ") + further.what());
+  } catch (const std::exception& further) {
+    log_message(LogLevel::error, std::string("another device failed too: ") + further.what());
+  }
+}
+
+/// Throws the first; an exception cannot carry several, so that the log is told of the others.
+void rethrow_first(std::span<const std::exception_ptr> errors) {
+  std::exception_ptr first;
+  for (const std::exception_ptr& error : errors) {
+    if (error == nullptr) continue;
+    if (first != nullptr) log_further(error);
+    if (first == nullptr) first = error;
+  }
+  if (first != nullptr) std::rethrow_exception(first);
+}
+
 }  // namespace
 
 std::vector<Request> split_request(const Request& request, std::span<const float> latents,
@@ -75,9 +101,7 @@ std::vector<Result> run_together(const std::vector<std::function<Result()>>& run
   for (std::size_t i = 1; i < runs.size(); ++i) threads.emplace_back(run, i);
   run(0);
   for (std::thread& thread : threads) thread.join();
-  for (const std::exception_ptr& error : errors) {
-    if (error != nullptr) std::rethrow_exception(error);
-  }
+  rethrow_first(errors);
   return results;
 }
 

@@ -186,9 +186,10 @@ QuantizePlan plan_quantization(const ModelFolder& source, const std::set<std::st
   for (const std::string& component : components) require_component(source, component);
   for (const std::string& part : parts_of(source)) {
     const bool quantized = components.contains(part);
+    const std::string folder = part + "/";
     for (const std::string& name : list_files(source.component(part))) {
       if (!is_hidden(name) && !(quantized && is_weight_file(name)))
-        plan_copy(source, part + "/" + name, plan);
+        plan_copy(source, folder + name, plan);
     }
     if (quantized) plan_weights(source, part, quantization, max_shard_bytes, plan);
   }

@@ -23,7 +23,7 @@ constexpr std::size_t kMaxTemplateParts = 64;
 }
 
 std::string type_of(const json& component, const std::string& where) {
-  const std::string type = json_fields::text(component, "type", where);
+  std::string type = json_fields::text(component, "type", where);
   if (type.empty()) corrupt(where, "expected an object with a 'type'");
   return type;
 }
