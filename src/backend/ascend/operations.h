@@ -26,7 +26,7 @@ Tensor cast(Stream& stream, const Tensor& x, DType dtype);
 /// One vector of a modulation as [B, 1, H], to be broadcast over the rows.
 View chunk_view(Chunk chunk, std::int64_t width);
 
-// ---- dense.cpp -------------------------------------------------------------------------------
+// ---- linear.cpp -------------------------------------------------------------------------------
 
 /// weight: [N, K] of any float type; bias f32 [N] or empty.
 Tensor linear(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias);
@@ -48,7 +48,7 @@ Tensor concat_rows(Stream& stream, const Tensor& a, const Tensor& b);
 Tensor slice_rows(Stream& stream, const Tensor& x, std::int64_t begin, std::int64_t count);
 Tensor transpose_rows(Stream& stream, const Tensor& x);
 
-// ---- images.cpp ------------------------------------------------------------------------------
+// ---- convolution.cpp ------------------------------------------------------------------------------
 
 /// weight: [C_out, C_in, k, k] of any float type; bias f32 [C_out].
 Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias);

@@ -7,12 +7,12 @@
 #include <string>
 #include <utility>
 
+#include "backend/cpu/convolution.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/memory_pool.h"
 #include "backend/cpu/packed_linear.h"
 #include "backend/cpu/prepared_weight.h"
-#include "backend/cpu/winograd.h"
 #include "core/quantization.h"
 #include "core/thread_pool.h"
 #include "ernie_image/error.h"

@@ -29,7 +29,7 @@ Tensor layer_norm_modulate(const Stream& stream, const Tensor& x, float eps, Chu
 Tensor norm_rope(const Stream& stream, const Tensor& x, const Tensor& weight, float eps,
                  const RotaryTable& rotary);
 
-// ---- images.cu
+// ---- group_norm.cu
 Tensor group_norm(const Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
                   int groups, float eps, Activation activation);
 Tensor upsample_nearest2x(const Stream& stream, const Tensor& x);

@@ -8,7 +8,7 @@
 namespace ernie_image::verify {
 namespace {
 
-// Sums of up to 9 * 70 products of numbers up to 1, in float: see dense_cases.cpp.
+// Sums of up to 9 * 70 products of numbers up to 1, in float: see linear_cases.cpp.
 constexpr Tolerance kSums = {.f32 = 4e-5f};
 // 9 * 512 products: the partial sums grow to some 40, and there are eight times as many.
 constexpr Tolerance kLongSums = {.f32 = 1.5e-4f};
@@ -100,6 +100,6 @@ constexpr std::array kCases = {
 
 }  // namespace
 
-std::span<const ConformanceCase> image_cases() { return kCases; }
+std::span<const ConformanceCase> convolution_cases() { return kCases; }
 
 }  // namespace ernie_image::verify
