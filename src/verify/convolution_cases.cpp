@@ -75,13 +75,6 @@ void refuses_other_kernel_sizes(Verifier& v) {
   }
 }
 
-void upsample_repeats_each_pixel_four_times(Verifier& v) {
-  for (const Shape& shape : {Shape{2, 3, 5, 7}, Shape{1, 1, 1, 1}, Shape{1, 6, 4, 512}}) {
-    const Tensor x = v.random(shape);
-    v.expect_close(v.ops().upsample_nearest2x(v.up(x)), oracle::upsample_nearest2x(x), kExact);
-  }
-}
-
 constexpr std::array kCases = {
     ConformanceCase{"conv2d", "MatchesWithKernelsOfOneAndThree",
                     matches_with_kernels_of_one_and_three},
@@ -94,8 +87,6 @@ constexpr std::array kCases = {
     ConformanceCase{"conv2d", "MatchesAtTheWidthsOfTheModel", matches_at_the_widths_of_the_model},
     ConformanceCase{"conv2d", "ReadsBf16Weights", reads_bf16_weights},
     ConformanceCase{"conv2d", "RefusesOtherKernelSizes", refuses_other_kernel_sizes},
-    ConformanceCase{"upsample_nearest2x", "RepeatsEachPixelFourTimes",
-                    upsample_repeats_each_pixel_four_times},
 };
 
 }  // namespace

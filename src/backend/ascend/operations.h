@@ -26,7 +26,7 @@ Tensor cast(Stream& stream, const Tensor& x, DType dtype);
 /// One vector of a modulation as [B, 1, H], to be broadcast over the rows.
 View chunk_view(Chunk chunk, std::int64_t width);
 
-// ---- linear.cpp -------------------------------------------------------------------------------
+// ---- linear.cpp ------------------------------------------------------------------------------
 
 /// weight: [N, K] of any float type; bias f32 [N] or empty.
 Tensor linear(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias);
@@ -47,14 +47,22 @@ Tensor norm_rope(Stream& stream, const Tensor& x, const Tensor& weight, float ep
 Tensor concat_rows(Stream& stream, const Tensor& a, const Tensor& b);
 Tensor slice_rows(Stream& stream, const Tensor& x, std::int64_t begin, std::int64_t count);
 Tensor transpose_rows(Stream& stream, const Tensor& x);
+Tensor upsample_nearest2x(Stream& stream, const Tensor& x);
 
-// ---- convolution.cpp ------------------------------------------------------------------------------
+/// Pictures are [B, H, W, C] at the interface, and aclnn's kernels want the channels first: they
+/// are moved there and back around an operation. [B, H, W, C] to [B, C, H, W], and back.
+Tensor channels_first(Stream& stream, const Tensor& x);
+Tensor channels_last(Stream& stream, const Tensor& x);
+
+// ---- convolution.cpp -------------------------------------------------------------------------
 
 /// weight: [C_out, C_in, k, k] of any float type; bias f32 [C_out].
 Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias);
+
+// ---- group_norm.cpp --------------------------------------------------------------------------
+
 /// weight, bias: f32 [C].
 Tensor group_norm(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
                   int groups, float eps, Activation activation);
-Tensor upsample_nearest2x(Stream& stream, const Tensor& x);
 
 }  // namespace ernie_image::ascend

@@ -32,7 +32,8 @@ Tensor norm_rope(const Stream& stream, const Tensor& x, const Tensor& weight, fl
 // ---- group_norm.cu
 Tensor group_norm(const Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
                   int groups, float eps, Activation activation);
-Tensor upsample_nearest2x(const Stream& stream, const Tensor& x);
+
+// ---- convolution.cu
 /// Rows [begin, begin + count) of the matrix whose product with filters [O, k, k, C] is the
 /// convolution: [count, k * k * C], a row for each pixel of x [B, H, W, C].
 Tensor patches(const Stream& stream, const Tensor& x, std::int64_t kernel, std::int64_t begin,
@@ -42,5 +43,6 @@ Tensor patches(const Stream& stream, const Tensor& x, std::int64_t kernel, std::
 Tensor concat_rows(const Stream& stream, const Tensor& a, const Tensor& b);
 Tensor slice_rows(const Stream& stream, const Tensor& x, std::int64_t begin, std::int64_t count);
 Tensor transpose_rows(const Stream& stream, const Tensor& x);
+Tensor upsample_nearest2x(const Stream& stream, const Tensor& x);
 
 }  // namespace ernie_image::cuda
