@@ -20,6 +20,7 @@
 #include "core/half.h"
 #include "core/thread_pool.h"
 #include "core/weight.h"
+#include "models/quantized_weights.h"
 #include "models/transformer.h"
 
 namespace ernie_image {
@@ -165,7 +166,8 @@ class Bench {
   }
 
   void measure_block(const TransformerConfig& config, Quantization quantization) {
-    const TransformerBlock block(WeightLoader(*ops_, weights_, "layers.0.", quantization), config);
+    const TransformerBlock block(
+        WeightLoader(*ops_, weights_, "layers.0.", quantization, quantized_weights()), config);
     const Modulation modulation(activations({1, 6 * kHidden}));
     for (const std::int64_t tokens : sizes()) {
       const Tensor x = activations({1, tokens, kHidden});

@@ -13,6 +13,7 @@
 #include "common/console.h"
 #include "common/precision_names.h"
 #include "core/half.h"
+#include "models/quantized_weights.h"
 #include "models/transformer.h"
 
 namespace ernie_image {
@@ -52,7 +53,7 @@ class DeviceBench {
   explicit DeviceBench(const BenchOptions& options)
       : options_(options),
         // What does not fit is said, not streamed.
-        ops_(make_backend({.device = options.device, .offload = "none"})) {}
+        ops_(make_backend({.device = options.device, .device_options = {{"offload", "none"}}})) {}
 
   nlohmann::json run() {
     note(ops_->name() + ", bf16; best of several runs of many calls in a row\n" +
@@ -139,8 +140,8 @@ class DeviceBench {
     context.rotary.sin = context.rotary.cos;
     for (const Quantization quantization :
          quantizations({Quantization::none, Quantization::int8})) {
-      const TransformerBlock block(WeightLoader(*ops_, weights_, "layers.0.", quantization),
-                                   config);
+      const TransformerBlock block(
+          WeightLoader(*ops_, weights_, "layers.0.", quantization, quantized_weights()), config);
       record("transformer_block", {tokens, kHidden, kFeedForward}, quantization,
              block_products(tokens, kHidden, kFeedForward), 0,
              [&] { block.forward(*ops_, x, modulation, context, Tap(*ops_, nullptr, "")); });

@@ -17,6 +17,11 @@ Tensor slice_rows(Stream& stream, const Tensor& x, std::int64_t begin, std::int6
   return y;
 }
 
+void copy(Stream& stream, const Tensor& from, const Tensor& to) {
+  const Shape flat = {from.size()};
+  if (from.size() > 0) stream.call(cann().InplaceCopy, to.reshaped(flat), from.reshaped(flat));
+}
+
 Tensor transpose_rows(Stream& stream, const Tensor& x) {
   Tensor y = stream.empty(x.dtype(), {x.dim(0), x.dim(2), x.dim(1)});
   if (y.size() > 0) stream.call(cann().Permute, x, Integers{{0, 2, 1}}, y);

@@ -10,6 +10,8 @@ constexpr int kTileThreads = 8;  // of its rows at a time
 constexpr int kThreads = 256;
 
 /// [R, C] to [C, R] by way of a tile, so that both sides are read and written along memory.
+/// Bound: bytes, 2 numbers each element. Expected: 75 % of the memory's rate in f32, 60 % in bf16,
+/// whose rows of a tile are 64 bytes.
 template <typename T>
 __global__ void transpose_tiles(const T* x, T* y, std::int64_t rows, std::int64_t columns) {
   __shared__ T tile[kTile][kTile + 1];  // one more: a column touches every bank
@@ -29,6 +31,8 @@ __global__ void transpose_tiles(const T* x, T* y, std::int64_t rows, std::int64_
 }
 
 /// x [B, H, W, C]: a thread for each vector of the result [B, 2H, 2W, C].
+/// Bound: bytes, 5 numbers each pixel and channel of x (one read, four written). Expected: 80 % of
+/// the memory's rate.
 template <int N, typename T>
 __global__ void repeat_pixels(const T* x, std::int64_t width, std::int64_t channels,
                               std::int64_t size, T* y) {
@@ -74,6 +78,14 @@ Tensor slice_rows(const Stream& stream, const Tensor& x, std::int64_t begin, std
   copy_blocks(stream, "slice_rows", y.bytes(), batch_row_bytes(y), x.bytes() + offset,
               batch_row_bytes(x), batch_row_bytes(y), x.dim(0));
   return y;
+}
+
+void copy(const Stream& stream, const Tensor& from, const Tensor& to) {
+  if (from.size() == 0) return;
+  stream.begin_call();
+  require(cudaMemcpyAsync(to.bytes(), from.bytes(), from.size_bytes(), cudaMemcpyDeviceToDevice,
+                          stream.get()),
+          "copying " + described(from));
 }
 
 Tensor transpose_rows(const Stream& stream, const Tensor& x) {
