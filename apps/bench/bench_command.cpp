@@ -35,7 +35,7 @@ BackendOptions backend_options(const BenchOptions& options) {
   backend.device = options.device;
   backend.num_threads = options.threads;
   backend.cpu_kernels = options.cpu_kernels;
-  backend.offload = "none";  // what does not fit is said, not streamed
+  backend.device_options = {{"offload", "none"}};  // what does not fit is said, not streamed
   return backend;
 }
 

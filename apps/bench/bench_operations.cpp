@@ -6,6 +6,7 @@
 #include "bench/bench_models.h"
 #include "bench/random_weights.h"
 #include "models/ministral.h"
+#include "models/quantized_weights.h"
 #include "models/transformer.h"
 #include "nn/tap.h"
 
@@ -125,7 +126,8 @@ class Operations {
 
   std::function<void()> block(std::int64_t tokens, Quantization quantization) {
     const auto made = std::make_shared<TransformerBlock>(
-        WeightLoader(ops_, weights_, "layers.0.", quantization), released_models().transformer);
+        WeightLoader(ops_, weights_, "layers.0.", quantization, quantized_weights()),
+        released_models().transformer);
     const Modulation modulation{up({1, 6 * kHidden})};
     TransformerContext context;
     context.rotary.cos = context.rotary.sin = angles(tokens);

@@ -155,7 +155,8 @@ void add_device_plan(ModelReport& report, const LoadOptions& load, const ModelCo
   const auto memory = make_backend(options)->device_memory();
   report.device = options.device;
   if (memory)
-    report.device_plan = plan_device(configs, weights, report.planned, load.offload,
+    report.device_plan = plan_device(configs, weights, report.planned,
+                                     offload_of_device(options.device, load.device_options),
                                      memory->free_bytes, device_habits(report.device));
 }
 

@@ -7,7 +7,6 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "backend/cpu/cpu_backend.h"
 #include "backend/registry.h"
 #include "common/console.h"
 #include "common/exit_code.h"
@@ -105,9 +104,18 @@ std::string device_of(const RerunFlags& flags, const ImageRecord& record) {
   return record.load.device;
 }
 
+/// On another device than the recorded one.
+void keep_options_of_device(LoadOptions& load) {
+  const std::vector<DeviceOption>& known = device_kind(load.device).options;
+  std::erase_if(load.device_options, [&](const auto& option) {
+    return std::ranges::count(known, option.first, &DeviceOption::name) == 0;
+  });
+}
+
 LoadOptions load_options(const RerunFlags& flags, const ImageRecord& record) {
   LoadOptions load = record.load;
   load.device = device_of(flags, record);
+  if (!flags.device.empty()) keep_options_of_device(load);
   load.model = find_model(flags, record);
   load.num_threads = flags.load.num_threads;
   const std::vector<std::string> kernels = cpu_kernel_names();

@@ -5,7 +5,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include "backend/cpu/cpu_backend.h"
 #include "backend/registry.h"
 #include "common/console.h"
 #include "common/limits.h"
@@ -17,6 +16,13 @@ namespace ernie_image {
 namespace {
 
 std::string first_name(const std::string& names) { return names.substr(0, names.find(',')); }
+
+/// "auto|none|layers"
+std::string alternatives(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : "|") + word;
+  return text;
+}
 
 }  // namespace
 
@@ -117,35 +123,29 @@ void add_device_name_flag(CLI::App& app, std::string& device, const std::string&
         return std::string();
       },
       "");
-  app.add_option("--device", device,
-                 "cpu, cuda or ascend, cuda:N or ascend:N for their card N, or several cards, each "
-                 "of which draws its share of the pictures; " +
-                     if_absent)
+  app.add_option(
+         "--device", device,
+         "what computes, card N of its kind, or several cards, each of which draws its share "
+         "of the pictures; " +
+             if_absent)
       ->check(known)
-      ->type_name("cpu|cuda[:N,...]|ascend[:N,...]");
+      ->type_name(device_name_pattern());
 }
 
 void add_device_flag(CLI::App& app, LoadOptions& load) {
   add_device_name_flag(app, load.device, "default: cpu");
-  app.add_option("--offload", load.offload,
-                 "when weights leave a device's memory: auto (default) when room is needed, none, "
-                 "encoder when their stage is done, layers streams them from the file")
-      ->check(CLI::IsMember({"auto", "none", "encoder", "layers"}).description(""))
-      ->type_name("auto|none|encoder|layers");
-  app.add_option("--ascend-attention", load.ascend_attention,
-                 "how padding reaches Ascend's attention: auto (default), lengths, mask (dense), "
-                 "or composed of plain operations")
-      ->check(CLI::IsMember({"auto", "lengths", "mask", "composed"}).description(""))
-      ->type_name("auto|lengths|mask|composed");
-  add_cuda_attention_flag(app, load.cuda_attention);
+  add_device_option_flags(app, load.device_options);
 }
 
-void add_cuda_attention_flag(CLI::App& app, std::string& attention) {
-  app.add_option(
-         "--cuda-attention", attention,
-         "which attention NVIDIA GPUs use: auto (default, cuDNN's where it can), cudnn, own")
-      ->check(CLI::IsMember({"auto", "cudnn", "own"}).description(""))
-      ->type_name("auto|cudnn|own");
+void add_device_option_flags(CLI::App& app, std::map<std::string, std::string>& options) {
+  for (const DeviceOption& option : all_device_options()) {
+    const auto set = [&options, name = option.name](const std::string& value) {
+      options[name] = value;
+    };
+    app.add_option_function<std::string>(flag_of_option(option.name), set, option.help)
+        ->check(CLI::IsMember(option.values).description(""))
+        ->type_name(alternatives(option.values));
+  }
 }
 
 void add_memory_limit_flag(CLI::App& app, LoadOptions& load) {

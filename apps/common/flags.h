@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 
 #include "ernie_image/pipeline.h"
@@ -59,10 +60,10 @@ void add_cpu_kernels_flag(CLI::App& app, LoadOptions& load);
 /// --device
 void add_device_name_flag(CLI::App& app, std::string& device, const std::string& if_absent);
 
-/// --cuda-attention
-void add_cuda_attention_flag(CLI::App& app, std::string& attention);
+/// A flag for each option of a device: --offload, --cuda-attention...
+void add_device_option_flags(CLI::App& app, std::map<std::string, std::string>& options);
 
-/// --device, --offload, --ascend-attention, --cuda-attention
+/// --device and the above
 void add_device_flag(CLI::App& app, LoadOptions& load);
 
 void add_memory_limit_flag(CLI::App& app, LoadOptions& load);

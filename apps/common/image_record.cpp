@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "backend/registry.h"
 #include "common/flags.h"
 #include "common/json_fields.h"
 #include "common/latents_file.h"
@@ -17,6 +18,8 @@ namespace {
 using nlohmann::json;
 
 constexpr int kFormat = 1;
+constexpr std::size_t kMaxOptions = 32;
+constexpr std::size_t kMaxOptionBytes = 64;
 
 json to_json(const ImageRecord& record) {
   const Request& request = record.request;
@@ -38,10 +41,7 @@ json to_json(const ImageRecord& record) {
       {"device", record.load.device},
       {"cpu_kernels", record.load.cpu_kernels},
       {"memory_limit_bytes", record.load.memory_limit_bytes}};
-  if (record.load.device != "cpu") {
-    result["offload"] = record.load.offload;
-    result["ascend_attention"] = record.load.ascend_attention;
-  }
+  if (!record.load.device_options.empty()) result["device_options"] = record.load.device_options;
   if (!record.original_prompts.empty()) result["original_prompts"] = record.original_prompts;
   if (!record.latents_sha256.empty()) result["latents_sha256"] = record.latents_sha256;
   return result;
@@ -102,6 +102,20 @@ Request read_request(const JsonFields& reader) {
   return request;
 }
 
+/// Of any build: whether a device has such options, and such values of them, is asked when it is
+/// made. Earlier records have them beside the other members, and the one of Ascend for all cards.
+DeviceOptions read_device_options(const JsonFields& reader, const std::string& device) {
+  DeviceOptions options;
+  if (reader.has("offload")) options["offload"] = reader.text("offload", kMaxOptionBytes);
+  if (reader.has("ascend_attention") && device.starts_with("ascend"))
+    options["ascend_attention"] = reader.text("ascend_attention", kMaxOptionBytes);
+  if (!reader.has("device_options")) return options;
+  const JsonFields given = reader.object("device_options");
+  const std::vector<std::string> names = given.names(kMaxOptions);
+  for (const std::string& name : names) options[name] = given.text(name.c_str(), kMaxOptionBytes);
+  return options;
+}
+
 ImageRecord read_record(const JsonFields& reader) {
   reader.integer("format", kFormat, kFormat);
   ImageRecord record;
@@ -115,9 +129,7 @@ ImageRecord read_record(const JsonFields& reader) {
   record.load.quantization = read_quantization(reader);
   record.load.device = reader.text("device");
   record.load.cpu_kernels = reader.text("cpu_kernels");
-  if (reader.has("offload")) record.load.offload = reader.text("offload");
-  if (reader.has("ascend_attention"))
-    record.load.ascend_attention = reader.text("ascend_attention");
+  record.load.device_options = read_device_options(reader, record.load.device);
   record.load.memory_limit_bytes =
       static_cast<std::uint64_t>(reader.integer("memory_limit_bytes", 0, INT64_MAX));
   if (reader.has("original_prompts")) {
@@ -140,6 +152,7 @@ ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
   record.model_content_hash = info.content_hash;
   record.load = load;
   record.load.cpu_kernels = kernels_used(load);
+  record.load.device_options = options_of_device(load.device, load.device_options);
   record.request = request;
   if (!request.latents.empty()) record.latents_sha256 = latents_hash(request.latents);
   return record;

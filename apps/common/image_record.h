@@ -16,7 +16,9 @@ struct ImageRecord {
   std::string version;
   std::string model_name;
   std::string model_content_hash;
-  LoadOptions load;  ///< cpu_kernels is never "auto" here; `model` and `num_threads` are not kept
+  /// cpu_kernels is never "auto" here, device_options are all of the device; `model` and
+  /// `num_threads` are not kept.
+  LoadOptions load;
   /// The whole batch, with every default filled in: one generator draws the noise of all its
   /// images.
   Request request;

@@ -81,6 +81,14 @@ std::vector<std::uint64_t> JsonFields::seeds(const char* key, std::size_t max_co
 
 JsonFields JsonFields::object(const char* key) const { return {require(key), where_ + ": " + key}; }
 
+std::vector<std::string> JsonFields::names(std::size_t max_count) const {
+  if (object_.size() > max_count)
+    fail("", "has more than " + std::to_string(max_count) + " members");
+  std::vector<std::string> names;
+  for (const auto& member : object_.items()) names.push_back(member.key());
+  return names;
+}
+
 std::vector<JsonFields> JsonFields::objects(const char* key, std::size_t max_count) const {
   std::vector<JsonFields> result;
   for (const json& value : list(key, max_count)) result.emplace_back(value, where_ + ": " + key);

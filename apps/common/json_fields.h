@@ -34,6 +34,8 @@ class JsonFields {
   std::vector<std::string> texts(const char* key, std::size_t max_count) const;
   std::vector<std::uint64_t> seeds(const char* key, std::size_t max_count) const;
   JsonFields object(const char* key) const;
+  /// Of all members.
+  std::vector<std::string> names(std::size_t max_count) const;
   std::vector<JsonFields> objects(const char* key, std::size_t max_count) const;
 
   [[noreturn]] void fail(const std::string& key, const std::string& problem) const;

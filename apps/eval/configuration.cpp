@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "backend/registry.h"
 #include "common/flags.h"
 #include "common/limits.h"
 #include "common/parse_values.h"
@@ -13,6 +14,7 @@ namespace ernie_image {
 namespace {
 
 constexpr double kMaxThresholdPercent = 100;
+constexpr const char* kAttention = "attention";
 
 [[noreturn]] void fail(const std::string& flag, const std::string& message) {
   throw Error(ErrorKind::invalid_argument, flag + ": " + message + "; write " + kSpecHelp);
@@ -30,6 +32,18 @@ Quantization read_quantization(const std::string& flag, const std::string& value
   return *quantization;
 }
 
+bool is_device_option(const std::string& key) {
+  return std::ranges::count(all_device_options(), key, &DeviceOption::name) > 0;
+}
+
+/// "attention" is that of the device, whichever it is; of one without, nothing.
+void name_attention(LoadOptions& load) {
+  const auto given = load.device_options.extract(kAttention);
+  if (given.empty()) return;
+  const std::string name = device_kind(load.device).name + "_" + kAttention;
+  if (is_device_option(name)) load.device_options[name] = given.mapped();
+}
+
 void set_key(const std::string& flag, const std::string& key, const std::string& value,
              Configuration& configuration) {
   LoadOptions& load = configuration.load;
@@ -40,10 +54,8 @@ void set_key(const std::string& flag, const std::string& key, const std::string&
     load.quantization = read_quantization(flag, value);
   } else if (key == "device") {
     load.device = value;
-  } else if (key == "offload") {
-    load.offload = value;
-  } else if (key == "attention") {
-    load.ascend_attention = value;
+  } else if (key == kAttention || is_device_option(key)) {
+    load.device_options[key] = value;
   } else if (key == "kernels") {
     load.cpu_kernels = value;
   } else if (key == "threads") {
@@ -75,6 +87,7 @@ Configuration parse_configuration(const std::string& flag, const std::string& te
     if (!seen.insert(key).second) fail(flag, key + " is given twice");
     set_key(flag, key, is_bare ? part : part.substr(equals + 1), configuration);
   }
+  name_attention(configuration.load);
   return configuration;
 }
 

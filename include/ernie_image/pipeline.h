@@ -7,13 +7,17 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "ernie_image/enhance.h"
 #include "ernie_image/error.h"
 #include "ernie_image/export.h"
+#include "ernie_image/image.h"
+#include "ernie_image/memory.h"
 #include "ernie_image/precision.h"
 
 namespace ernie_image {
@@ -41,20 +45,12 @@ struct LoadOptions {
   /// streamed from the files layer by layer, and the VAE decodes in bands. 0: what the system has,
   /// of which the VAE takes half at most. On a device with memory of its own: of that memory.
   std::uint64_t memory_limit_bytes = 0;
-  /// When weights leave a device's memory: "auto" (when room is needed), "none", "encoder" (each
-  /// stage's when it is done) or "layers" (each layer's, streamed from the file).
-  std::string offload = "auto";
-  /// How padding reaches Ascend's attention: "auto", "lengths", "mask" or "composed".
-  std::string ascend_attention = "auto";
-  /// Which attention NVIDIA GPUs use: "auto", "cudnn" or "own".
-  std::string cuda_attention = "auto";
-};
-
-/// 8-bit RGB, row-major, 3 bytes a pixel.
-struct Image {
-  int width_px = 0;
-  int height_px = 0;
-  std::vector<std::uint8_t> rgb;
+  /// Options of devices by name; those of other devices than `device` are ignored, absent ones are
+  /// "auto". "offload" says when weights leave a card's memory: "auto" (when room is needed),
+  /// "none", "encoder" (each stage's when it is done) or "layers" (each layer's, streamed from the
+  /// file). "ascend_attention" is how padding reaches Ascend's attention: "auto", "lengths", "mask"
+  /// or "composed"; "cuda_attention" which attention NVIDIA GPUs use: "auto", "cudnn" or "own".
+  std::map<std::string, std::string> device_options = {};
 };
 
 enum class Stage { text_encoder, transformer, vae_decoder };
@@ -94,46 +90,12 @@ struct Timings {
   double vae_decoder_seconds = 0;
 };
 
-/// What the process held in memory during one stage, planned and measured.
-struct StageMemory {
-  std::string stage;  ///< "pe", "text_encoder", "transformer", "vae"
-  std::uint64_t predicted_bytes = 0;
-  std::uint64_t measured_bytes = 0;
-  int layers = 0;
-  int streamed_layers = 0;  ///< read from the file in every step
-};
-
 struct Result {
   std::vector<Image> images;       ///< prompt by prompt: p0 p0 p1 p1
   std::vector<int> prompt_tokens;  ///< per prompt
   Timings timings;
   std::uint64_t peak_activation_bytes = 0;
   std::vector<StageMemory> memory;  ///< stage by stage
-};
-
-/// How the prompt enhancer writes. The defaults are the reference's.
-struct EnhanceOptions {
-  double temperature = 0.6;  ///< 0: greedy, the most likely token every time
-  double top_p = 0.95;
-  int top_k = 0;  ///< 0: the model's generation_config.json, else 50
-  std::uint64_t seed = 42;
-  Quantization quantization = Quantization::none;
-  int max_tokens = 2048;      ///< cut to the tokenizer's model_max_length
-  std::string system_prompt;  ///< empty: the one in the model's chat template
-  /// Receives the text piece by piece as it is written; all pieces together are the text.
-  std::function<void(const std::string& piece)> on_text;
-  std::shared_ptr<const CancelToken> cancel;
-};
-
-struct EnhancedPrompt {
-  std::string text;             ///< what replaces the prompt
-  std::vector<int> ids;         ///< the new tokens, the end token included
-  std::string rendered_prompt;  ///< what the language model was given
-  int prompt_tokens = 0;
-  bool finished = false;  ///< false: cut off at the token limit
-  double prefill_seconds = 0;
-  double decode_seconds = 0;
-  StageMemory memory;  ///< all zeros if another program wrote the text
 };
 
 /// What a model folder says about itself.
@@ -187,9 +149,6 @@ class ERNIE_IMAGE_API Pipeline {
   explicit Pipeline(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
-
-/// Writes PNG, JPEG or WebP by the extension of `path`; the file appears whole or not at all.
-ERNIE_IMAGE_API void save_image(const std::string& path, const Image& image);
 
 /// "0.1.0"
 ERNIE_IMAGE_API const char* version();

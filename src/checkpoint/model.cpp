@@ -4,6 +4,7 @@
 #include <cctype>
 #include <utility>
 
+#include "ernie_image/error.h"
 #include "io/config_reader.h"
 #include "io/file_view.h"
 #include "memory/memory_plan.h"

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "backend/backend.h"
-#include "ernie_image/pipeline.h"
+#include "ernie_image/precision.h"
 #include "io/model_folder.h"
 #include "io/weight_files.h"
 #include "models/ministral.h"

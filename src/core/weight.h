@@ -30,6 +30,10 @@ struct Weight {
   WeightFormat format = WeightFormat::plain;
   /// Packed formats: how many bytes there are, which whoever uses them compares with the layout.
   std::size_t packed_bytes = 0;
+  /// Of which of its network's layers it is a part: they are used one after another, and a layer's
+  /// weights together. Said by the model that loads it; `layer` is -1 for a weight of none.
+  std::string network = {};
+  std::int64_t layer = -1;
 
   std::size_t size_bytes() const {
     if (format != WeightFormat::plain) return packed_bytes;

@@ -7,6 +7,7 @@
 
 #include "core/packed_weight.h"
 #include "core/quantization.h"
+#include "models/quantized_weights.h"
 
 namespace ernie_image {
 namespace {
@@ -42,7 +43,7 @@ DeviceWeights::DeviceWeights(const WeightFiles& files, DType dtype, Quantization
 WeightFormat DeviceWeights::format(const Weight& weight) const {
   if (weight.format != WeightFormat::plain) return weight.format;
   if (weight.shape.size() != 2) return WeightFormat::plain;
-  return weight_format(layer_quantization(files_, weight.name, quantization_));
+  return weight_format(layer_quantization(quantized_weights(), files_, weight.name, quantization_));
 }
 
 /// Vectors are f32 there. Tables of embeddings stay on the host, which picks rows of them.

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <string>
 
+#include "models/quantized_weights.h"
 #include "nn/rotary.h"
 
 namespace ernie_image {
@@ -188,7 +189,7 @@ Tensor TransformerBlock::mlp(Backend& ops, const Tensor& hidden_states) const {
 Transformer::Transformer(Backend& ops, WeightSource& source, const TransformerConfig& config,
                          Quantization quantization)
     : ops_(ops), config_(config) {
-  const WeightLoader loader(ops, source, "", quantization);
+  const WeightLoader loader(ops, source, "", quantization, quantized_weights());
   const std::int64_t hidden = config.hidden_size;
   x_embedder_ = load_linear(loader.at("x_embedder"), "proj", hidden, config.in_channels, Bias::yes);
   if (config.text_in_dim != hidden)
@@ -198,7 +199,7 @@ Transformer::Transformer(Backend& ops, WeightSource& source, const TransformerCo
   time_linear_2_ = load_linear(time, "linear_2", hidden, hidden, Bias::yes);
   adaln_modulation_ = load_linear(loader, "adaLN_modulation.1", 6 * hidden, hidden, Bias::yes);
   for (std::int64_t i = 0; i < config.num_layers; ++i) {
-    blocks_.emplace_back(loader.at(std::string(kLayerPrefix) + std::to_string(i)), config);
+    blocks_.emplace_back(loader.layer("layers", i), config);
   }
   final_norm_ = load_linear(loader.at("final_norm"), "linear", 2 * hidden, hidden, Bias::yes);
   final_linear_ = load_linear(loader, "final_linear", config.out_channels, hidden, Bias::yes);

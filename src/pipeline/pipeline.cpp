@@ -49,8 +49,7 @@ class CancelScope {
 };
 
 BackendOptions backend_options(const LoadOptions& options) {
-  return {options.device,  options.num_threads,      options.cpu_kernels,
-          options.offload, options.ascend_attention, options.cuda_attention};
+  return {options.device, options.num_threads, options.cpu_kernels, options.device_options};
 }
 
 /// Tensors the released folders hold although the image path never reads them.
@@ -112,7 +111,7 @@ struct Pipeline::State {
         dtype(dtype_of(precision)),
         quantization(options.quantization),
         memory_limit_bytes(options.memory_limit_bytes),
-        offload(options.offload),
+        offload(offload_of_device(options.device, options.device_options)),
         backend(make_backend(backend_options(options))),
         model(*backend, resolve_model(options.model), options.quantization) {}
 

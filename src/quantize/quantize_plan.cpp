@@ -10,6 +10,7 @@
 #include "io/json.h"
 #include "io/model_manifest.h"
 #include "io/packed_tensors.h"
+#include "models/quantized_weights.h"
 
 namespace ernie_image {
 namespace {
@@ -37,7 +38,8 @@ void require_plain(const std::string& component, const WeightFiles& weights) {
 
 PlannedTensor plan_tensor(const WeightFiles& component, const SafetensorsFile& file,
                           const Weight& weight, Quantization quantization) {
-  const WeightFormat format = format_in_file(component, weight.name, quantization);
+  const WeightFormat format =
+      format_in_file(quantized_weights(), component, weight.name, quantization);
   const bool matrix = weight.shape.size() == 2 && num_elements(weight.shape) > 0;
   const bool number =
       weight.dtype == DType::bf16 || weight.dtype == DType::f16 || weight.dtype == DType::f32;

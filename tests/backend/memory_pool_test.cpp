@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/registry.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image {

@@ -8,9 +8,9 @@
 #include <set>
 #include <thread>
 
-#include "cli/program.h"
 #include "core/half.h"
 #include "io/image_file.h"
+#include "program.h"
 #include "support/golden.h"
 
 namespace ernie_image::cli_test {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/registry.h"
 #include "core/thread_pool.h"
 #include "program.h"
 

@@ -101,6 +101,20 @@ TEST_F(Rerun, SaysWhatElseIsDifferentAboutTheRun) {
   EXPECT_NE(verdict.find("sve2"), std::string::npos) << verdict;
 }
 
+/// Options are looked at before the device is: no card is needed.
+TEST_F(Rerun, TakesTheRecordedOptionsOfTheDevice) {
+  generate();
+  change_record([](json& record) {
+    record["device"] = "cuda";
+    record["device_options"] = {{"cuda_attention", "fast"}};
+  });
+  expect_impossible("--cuda-attention: \"fast\" is none of auto, cudnn and own");
+  change_record([](json& record) { record["device_options"] = {{"speed", "fast"}}; });
+  expect_impossible("no device of this build has an option \"speed\"");
+  // Another device has no use for them.
+  EXPECT_EQ(run_program({"rerun", path_, "--device", "cpu"}).exit_code, 0);
+}
+
 TEST_F(Rerun, RefusesAnotherModel) {
   generate();
   const std::string other = std::string(ERNIE_IMAGE_TEST_DATA) + "/reference/models/tiny_a";

@@ -7,12 +7,13 @@
 #include <string>
 #include <utility>
 
+#include "backend/cpu/convolution.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/memory_pool.h"
 #include "backend/cpu/packed_linear.h"
 #include "backend/cpu/prepared_weight.h"
-#include "backend/cpu/winograd.h"
+#include "backend/registry.h"
 #include "core/quantization.h"
 #include "core/thread_pool.h"
 #include "ernie_image/error.h"
@@ -174,6 +175,18 @@ class CpuBackend final : public Backend {
   Tensor add(const Tensor& a, const Tensor& b) override {
     Tensor y = result_like("add", a);
     cpu::add(pool_, kernels_.elementwise, a, b, y);
+    return y;
+  }
+
+  Tensor multiply(const Tensor& a, const Tensor& b) override {
+    Tensor y = result_like("multiply", a);
+    cpu::multiply(pool_, kernels_.elementwise, a, b, y);
+    return y;
+  }
+
+  Tensor gelu(const Tensor& x) override {
+    Tensor y = result_like("gelu", x);
+    cpu::gelu(pool_, kernels_.elementwise, x, y);
     return y;
   }
 
@@ -358,6 +371,20 @@ std::vector<std::string> cpu_kernel_names() {
 
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options) {
   return std::make_unique<CpuBackend>(options);
+}
+
+const DeviceKind& cpu_device() {
+  static const DeviceKind kind = {
+      .name = "cpu",
+      .has_cards = false,
+      .options = {},
+      .habits = {},
+      .info = [] { return DeviceInfo(); },
+      .make =
+          [](int, const BackendOptions& options) {
+            return make_cpu_backend({options.num_threads, options.cpu_kernels});
+          }};
+  return kind;
 }
 
 }  // namespace ernie_image

@@ -82,6 +82,11 @@ void add(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& a, c
   run_binary(pool, kernels.of(a.dtype()).add, a, b, y);
 }
 
+void multiply(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& a, const Tensor& b,
+              Tensor& y) {
+  run_binary(pool, kernels.of(a.dtype()).multiply, a, b, y);
+}
+
 void gelu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& gate,
               const Tensor& up, Tensor& y) {
   run_binary(pool, kernels.of(gate.dtype()).gelu_mul, gate, up, y);
@@ -90,6 +95,11 @@ void gelu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor&
 void silu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& gate,
               const Tensor& up, Tensor& y) {
   run_binary(pool, kernels.of(gate.dtype()).silu_mul, gate, up, y);
+}
+
+void gelu(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& x, Tensor& y) {
+  assert(x.dtype() == y.dtype());
+  run_unary(pool, kernels.of(x.dtype()).gelu, x, y);
 }
 
 void silu(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& x, Tensor& y) {

@@ -1,4 +1,4 @@
-#include "backend/cuda/dense.h"
+#include "backend/cuda/linear.h"
 
 #include <utility>
 

@@ -132,6 +132,6 @@ constexpr std::array kCases = {
 
 }  // namespace
 
-std::span<const ConformanceCase> dense_cases() { return kCases; }
+std::span<const ConformanceCase> linear_cases() { return kCases; }
 
 }  // namespace ernie_image::verify

@@ -1,4 +1,4 @@
-#include "backend/cuda_loader.h"
+#include "backend/cuda/loader.h"
 
 #include <dlfcn.h>
 #include <unistd.h>
@@ -100,15 +100,15 @@ std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
   return library.plugin->make_backend(options);
 }
 
-CudaInfo cuda_info() {
+DeviceInfo cuda_info() {
   const Loaded& library = cuda_library();
   if (library.plugin == nullptr) {
-    CudaInfo info;
+    DeviceInfo info;
     info.problem = library.problem;
     info.path = library.path;
     return info;
   }
-  CudaInfo info = library.plugin->info();
+  DeviceInfo info = library.plugin->info();
   info.path = library.path;
   return info;
 }

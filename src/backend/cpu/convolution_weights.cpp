@@ -4,7 +4,7 @@
 #include <array>
 
 #include "backend/cpu/block_product.h"
-#include "backend/cpu/winograd.h"
+#include "backend/cpu/convolution.h"
 
 namespace ernie_image::cpu {
 namespace {

@@ -1,4 +1,4 @@
-#include "backend/cpu/winograd.h"
+#include "backend/cpu/convolution.h"
 
 #include <algorithm>
 #include <array>

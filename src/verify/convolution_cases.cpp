@@ -8,7 +8,7 @@
 namespace ernie_image::verify {
 namespace {
 
-// Sums of up to 9 * 70 products of numbers up to 1, in float: see dense_cases.cpp.
+// Sums of up to 9 * 70 products of numbers up to 1, in float: see linear_cases.cpp.
 constexpr Tolerance kSums = {.f32 = 4e-5f};
 // 9 * 512 products: the partial sums grow to some 40, and there are eight times as many.
 constexpr Tolerance kLongSums = {.f32 = 1.5e-4f};
@@ -75,13 +75,6 @@ void refuses_other_kernel_sizes(Verifier& v) {
   }
 }
 
-void upsample_repeats_each_pixel_four_times(Verifier& v) {
-  for (const Shape& shape : {Shape{2, 3, 5, 7}, Shape{1, 1, 1, 1}, Shape{1, 6, 4, 512}}) {
-    const Tensor x = v.random(shape);
-    v.expect_close(v.ops().upsample_nearest2x(v.up(x)), oracle::upsample_nearest2x(x), kExact);
-  }
-}
-
 constexpr std::array kCases = {
     ConformanceCase{"conv2d", "MatchesWithKernelsOfOneAndThree",
                     matches_with_kernels_of_one_and_three},
@@ -94,12 +87,10 @@ constexpr std::array kCases = {
     ConformanceCase{"conv2d", "MatchesAtTheWidthsOfTheModel", matches_at_the_widths_of_the_model},
     ConformanceCase{"conv2d", "ReadsBf16Weights", reads_bf16_weights},
     ConformanceCase{"conv2d", "RefusesOtherKernelSizes", refuses_other_kernel_sizes},
-    ConformanceCase{"upsample_nearest2x", "RepeatsEachPixelFourTimes",
-                    upsample_repeats_each_pixel_four_times},
 };
 
 }  // namespace
 
-std::span<const ConformanceCase> image_cases() { return kCases; }
+std::span<const ConformanceCase> convolution_cases() { return kCases; }
 
 }  // namespace ernie_image::verify

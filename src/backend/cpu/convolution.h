@@ -79,7 +79,7 @@ struct WinogradKernels {
   void (*transform_outputs_bf16)(const Outputs& outputs);
 };
 
-/// Defined in winograd.inc.h.
+/// Defined in convolution.inc.h.
 template <class V>
 WinogradKernels make_winograd_kernels();
 

@@ -1,10 +1,10 @@
-// The transforms of winograd.h as templates over a vector policy V (see simd.h for the rules).
+// The transforms of convolution.h as templates over a vector policy V (see simd.h for the rules).
 #pragma once
 
+#include "backend/cpu/convolution.h"
 #include "backend/cpu/elementwise.inc.h"
 #include "backend/cpu/gemm.inc.h"
 #include "backend/cpu/simd.h"
-#include "backend/cpu/winograd.h"
 
 namespace ernie_image {
 

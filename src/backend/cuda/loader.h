@@ -13,10 +13,12 @@ namespace ernie_image {
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options);
 
 /// Of the library; without it, `problem` says why.
-CudaInfo cuda_info();
+DeviceInfo cuda_info();
 
 /// Where the library is looked for, in order: $ERNIE_IMAGE_CUDA_LIBRARY alone, if that is set;
 /// else beside the program (or libernie_image.so) and in the library folder of its installation.
 std::vector<std::string> cuda_library_paths();
+
+const DeviceKind& cuda_device();
 
 }  // namespace ernie_image
