@@ -16,7 +16,7 @@
 #include "bench/bench_vae.h"
 #include "bench/released_sizes.h"
 #include "common/console.h"
-#include "common/precision_names.h"
+#include "core/enum_names.h"
 #include "core/half.h"
 #include "core/thread_pool.h"
 #include "core/weight.h"
@@ -77,7 +77,7 @@ class RandomWeights final : public WeightSource {
 
 /// What the weights of a measurement are kept in.
 std::string weight_name(Quantization quantization) {
-  return quantization == Quantization::none ? "bf16" : quantization_name(quantization);
+  return quantization == Quantization::none ? "bf16" : name_of(quantization);
 }
 
 struct Timing {
@@ -278,7 +278,7 @@ class Bench {
     const double gflops = 2e-9 * static_cast<double>(products) / timing.seconds;
     nlohmann::json result = {{"op", op},
                              {"shape", shape},
-                             {"dtype", precision_name(options_.precision)},
+                             {"dtype", name_of(options_.precision)},
                              {"gflops", gflops},
                              {"peak_gflops", timing.peak_gflops},
                              {"share", gflops / timing.peak_gflops},

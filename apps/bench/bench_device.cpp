@@ -11,7 +11,7 @@
 #include "bench/bench_models.h"
 #include "bench/released_sizes.h"
 #include "common/console.h"
-#include "common/precision_names.h"
+#include "core/enum_names.h"
 #include "core/half.h"
 #include "models/transformer.h"
 
@@ -229,7 +229,7 @@ class DeviceBench {
 
   void record(const ModelRate& rate) {
     const std::string weight =
-        rate.quantization == Quantization::none ? "bf16" : quantization_name(rate.quantization);
+        rate.quantization == Quantization::none ? "bf16" : name_of(rate.quantization);
     nlohmann::json row = {{"op", rate.op}, {"shape", rate.shape}, {"weight", weight}};
     char line[160];
     std::snprintf(line, sizeof(line), "%-19s %-25s %-6s ", rate.op.c_str(),
