@@ -13,7 +13,6 @@
 #include "bench/random_weights.h"
 #include "common/console.h"
 #include "common/exit_code.h"
-#include "common/precision_names.h"
 
 namespace ernie_image {
 namespace {
@@ -48,7 +47,7 @@ class Bench {
         meter_(*ops_, options) {}
 
   nlohmann::json run() {
-    note(ops_->name() + ", " + precision_name(options_.precision) +
+    note(ops_->name() + ", " + name_of(options_.precision) +
          "; the best of several rounds\noperation           shape                     weight     "
          "seconds   GFLOP/s   share     GB/s\n");
     const auto measure = [this](const BenchSample& sample) { record(sample); };
@@ -76,7 +75,7 @@ class Bench {
   /// Measures, and writes the line of the table as soon as it is known.
   void record(const BenchSample& sample) {
     const std::string weight =
-        sample.quantization == Quantization::none ? "bf16" : quantization_name(sample.quantization);
+        sample.quantization == Quantization::none ? "bf16" : name_of(sample.quantization);
     char line[160];
     std::snprintf(line, sizeof(line), "%-19s %-25s %-6s ", sample.op.c_str(),
                   to_string(sample.shape).c_str(), weight.c_str());
@@ -84,7 +83,7 @@ class Bench {
     const BenchResult result = meter_.measure(sample);
     nlohmann::json row = {{"op", sample.op},
                           {"shape", sample.shape},
-                          {"dtype", precision_name(options_.precision)},
+                          {"dtype", name_of(options_.precision)},
                           {"weight", weight}};
     if (result.problem.empty()) {
       row.update(numbers(sample, result));

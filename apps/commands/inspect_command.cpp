@@ -6,7 +6,6 @@
 #include "commands/model_report.h"
 #include "common/console.h"
 #include "common/exit_code.h"
-#include "common/limits.h"
 
 namespace ernie_image {
 namespace {
@@ -20,8 +19,7 @@ constexpr const char* kInspectExamples =
 
 struct InspectFlags {
   LoadOptions load;
-  int height_px = 0;
-  int width_px = 0;
+  Request request;  ///< its size
   bool tensors = false;
   bool verify = false;
   bool json = false;
@@ -29,8 +27,8 @@ struct InspectFlags {
 
 int run_inspect(const InspectFlags& flags) {
   PlanRequest planned;
-  planned.height_px = flags.height_px;
-  planned.width_px = flags.width_px;
+  planned.height_px = flags.request.height_px;
+  planned.width_px = flags.request.width_px;
   planned.dtype = dtype_of(flags.load.precision);
   planned.limit_bytes = flags.load.memory_limit_bytes;
   planned.transformer_quantization = flags.load.quantization;
@@ -52,10 +50,9 @@ Command add_inspect_command(CLI::App& program) {
   app->add_option("model", flags->load.model,
                   "model folder or hub id; default: $ERNIE_IMAGE_MODEL, else the embedded model")
       ->type_name("MODEL");
-  add_integer_flag(*app, "--height,-H", flags->height_px, 1, kMaxSidePx,
-                   "of the memory plan; default: the model's own");
-  add_integer_flag(*app, "--width,-W", flags->width_px, 1, kMaxSidePx,
-                   "of the memory plan; default: the model's own");
+  for (const char* side : {"height", "width"}) {
+    add_option_flag(*app, side, flags->request, "of the memory plan; default: the model's own");
+  }
   add_dtype_flag(*app, flags->load);
   add_device_flag(*app, flags->load);
   add_memory_limit_flag(*app, flags->load);

@@ -8,12 +8,13 @@
 #include "backend/registry.h"
 #include "checkpoint/model.h"
 #include "common/console.h"
-#include "common/precision_names.h"
+#include "core/enum_names.h"
 #include "core/quantization.h"
 #include "enhance/prompt_enhancer.h"
 #include "io/model_folder.h"
 #include "io/model_manifest.h"
 #include "io/weight_files.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
@@ -82,7 +83,7 @@ std::string plan_text(const ModelReport& report) {
   const MemoryPlan& plan = report.plan;
   std::string text = "Memory plan (1 image of " + std::to_string(report.planned.width_px) + "x" +
                      std::to_string(report.planned.height_px) + ", " +
-                     precision_name(report.planned.dtype) + ")\n" +
+                     name_of(precision_of(report.planned.dtype)) + ")\n" +
                      "  stage              mapped   resident     copied  activations     in all\n";
   for (const PlanStage& stage : plan.stages) text += stage_row(plan, stage);
   return text + "  Stages run in turn, each beside " + human_bytes(plan.program_bytes) +
@@ -127,7 +128,7 @@ json plan_json(const ModelReport& report) {
   for (const PlanStage& stage : plan.stages) stages.push_back(stage_json(plan, stage));
   return {{"width", report.planned.width_px},
           {"height", report.planned.height_px},
-          {"dtype", precision_name(report.planned.dtype)},
+          {"dtype", name_of(precision_of(report.planned.dtype))},
           {"stages", stages},
           {"program_bytes", plan.program_bytes},
           {"peak_bytes", plan.peak_bytes()},
@@ -213,9 +214,7 @@ ModelInfo info_of_configs(const ModelFolder& folder, const ModelConfigs& configs
   info.path = folder.path;
   info.name = folder.name;
   info.content_hash = content_hash(folder);
-  info.default_height_px = info.default_width_px = configs.default_side_px;
-  info.default_num_inference_steps = configs.default_num_inference_steps;
-  info.default_guidance_scale = configs.default_guidance_scale;
+  info.defaults = configs.defaults;
   info.size_multiple_px = static_cast<int>(configs.vae.spatial_factor);
   info.latent_channels = static_cast<int>(configs.transformer.in_channels);
   return info;
@@ -271,9 +270,9 @@ ModelReport report_model(const LoadOptions& load, PlanRequest planned) {
   if (folder.has_prompt_enhancer) {
     report.components.push_back({"pe", WeightFiles(folder.component("pe"), "model").all()});
   }
-  if (planned.height_px == 0) planned.height_px = configs.default_side_px;
-  if (planned.width_px == 0) planned.width_px = configs.default_side_px;
-  planned.batch_rows = configs.default_guidance_scale > 1 ? 2 : 1;
+  if (planned.height_px == 0) planned.height_px = configs.defaults.height_px;
+  if (planned.width_px == 0) planned.width_px = configs.defaults.width_px;
+  planned.batch_rows = *configs.defaults.guidance_scale > 1 ? 2 : 1;
   report.planned = planned;
   report.plan = plan_memory(configs, weights, planned);
   if (load.device != "cpu") add_device_plan(report, load, configs, weights);
@@ -307,11 +306,7 @@ json to_json(const ModelReport& report, bool with_tensors) {
   json result = {{"name", info.name},
                  {"path", info.path},
                  {"content_hash", info.content_hash},
-                 {"defaults",
-                  {{"width", info.default_width_px},
-                   {"height", info.default_height_px},
-                   {"num_inference_steps", info.default_num_inference_steps},
-                   {"guidance_scale", info.default_guidance_scale}}},
+                 {"defaults", options_json(info.defaults)},
                  {"size_multiple", info.size_multiple_px},
                  {"latent_channels", info.latent_channels},
                  {"components", components},
@@ -332,8 +327,8 @@ std::string to_text(const ModelReport& report, bool with_tensors) {
   char defaults[160];
   std::snprintf(defaults, sizeof(defaults),
                 "Defaults: %dx%d, %d steps, guidance scale %g; sizes divide by %d\n",
-                info.default_width_px, info.default_height_px, info.default_num_inference_steps,
-                info.default_guidance_scale, info.size_multiple_px);
+                info.defaults.width_px, info.defaults.height_px, info.defaults.num_inference_steps,
+                *info.defaults.guidance_scale, info.size_multiple_px);
   std::string text = visible(info.name) + "\nPath: " + visible(info.path) +
                      "\nContent hash: " + info.content_hash + "\n" + defaults +
                      components_text(report, with_tensors) + plan_text(report);

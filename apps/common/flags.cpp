@@ -1,5 +1,6 @@
 #include "common/flags.h"
 
+#include <algorithm>
 #include <iostream>
 #include <utility>
 
@@ -9,11 +10,28 @@
 #include "common/console.h"
 #include "common/limits.h"
 #include "common/parse_values.h"
-#include "common/precision_names.h"
+#include "core/enum_names.h"
 #include "io/model_folder.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
+
+/// How the command line calls the options of a request.
+struct OptionFlag {
+  std::string_view option;
+  const char* names;
+  const char* help;
+};
+
+constexpr OptionFlag kOptionFlags[] = {
+    {"height", "--height,-H", "pixels; default: the model's own size"},
+    {"width", "--width,-W", "pixels; default: the model's own size"},
+    {"num_inference_steps", "--num-steps,--steps,--num-inference-steps",
+     "denoising steps; default: the model's own number"},
+    {"guidance_scale", "--guidance-scale,--cfg-scale",
+     "classifier-free guidance, off at 1 and below; default: the model's own"},
+};
 
 std::string first_name(const std::string& names) { return names.substr(0, names.find(',')); }
 
@@ -42,20 +60,24 @@ CLI::Option* add_number_flag(CLI::App& app, const std::string& names,
   return app.add_option_function<std::string>(names, parse, help)->type_name("F");
 }
 
-void add_size_and_steps_flags(CLI::App& app, Request& request) {
-  add_integer_flag(app, "--height,-H", request.height_px, 1, kMaxSidePx,
-                   "pixels; default: the model's own size");
-  add_integer_flag(app, "--width,-W", request.width_px, 1, kMaxSidePx,
-                   "pixels; default: the model's own size");
-  add_integer_flag(app, "--num-steps,--steps,--num-inference-steps", request.num_inference_steps, 1,
-                   kMaxSteps, "denoising steps; default: the model's own number");
+void add_option_flag(CLI::App& app, const std::string& option_name, Request& request,
+                     const std::string& help) {
+  const OptionFlag& flag = *std::ranges::find(kOptionFlags, option_name, &OptionFlag::option);
+  const RequestOption& option = request_option(option_name);
+  const auto set = [&request, &option, name = first_name(flag.names)](const std::string& text) {
+    const double value =
+        option.is_whole()
+            ? static_cast<double>(parse_integer(name, text, static_cast<int>(option.min),
+                                                static_cast<int>(option.max)))
+            : parse_number(name, text, option.min, option.max);
+    option.set(request, value);
+  };
+  app.add_option_function<std::string>(flag.names, set, help.empty() ? flag.help : help)
+      ->type_name(option.is_whole() ? "N" : "F");
 }
 
-void add_guidance_flag(CLI::App& app, Request& request) {
-  add_number_flag(
-      app, "--guidance-scale,--cfg-scale",
-      [&request](double scale) { request.guidance_scale = scale; }, 0, kMaxGuidanceScale,
-      "classifier-free guidance, off at 1 and below; default: the model's own");
+void add_option_flags(CLI::App& app, Request& request) {
+  for (const OptionFlag& flag : kOptionFlags) add_option_flag(app, std::string(flag.option), request, "");
 }
 
 void add_single_seed_flag(CLI::App& app, Request& request) {
@@ -78,25 +100,29 @@ void add_threads_flag(CLI::App& app, LoadOptions& load) {
                    "CPU threads; default: every CPU this process may use");
 }
 
-void add_dtype_flag(CLI::App& app, LoadOptions& load) {
+namespace {
+
+/// `name` with the names of Enum as its values.
+template <Named Enum>
+void add_choice_flag(CLI::App& app, const std::string& name, Enum& target,
+                     const std::string& help) {
+  const auto names = names_of(Enum{});
   app.add_option_function<std::string>(
-         "--dtype",
-         [&load](const std::string& name) { load.precision = precision_from_name(name).value(); },
-         "what tensors between operations are rounded to: fp32 (default) or bf16")
-      ->check(CLI::IsMember({"fp32", "bf16"}).description(""))
-      ->type_name("fp32|bf16");
+         name, [&target](const std::string& text) { target = from_name<Enum>(text).value(); }, help)
+      ->check(CLI::IsMember(std::vector<std::string>(names.begin(), names.end())).description(""))
+      ->type_name(all_names<Enum>("|"));
+}
+
+}  // namespace
+
+void add_dtype_flag(CLI::App& app, LoadOptions& load) {
+  add_choice_flag(app, "--dtype", load.precision,
+                  "what tensors between operations are rounded to: fp32 (default) or bf16");
 }
 
 void add_quantization_flag(CLI::App& app, const std::string& name, Quantization& quantization,
                            const std::string& help) {
-  app.add_option_function<std::string>(
-         name,
-         [&quantization](const std::string& text) {
-           quantization = quantization_from_name(text).value();
-         },
-         help)
-      ->check(CLI::IsMember({"none", "int8", "int4"}).description(""))
-      ->type_name("none|int8|int4");
+  add_choice_flag(app, name, quantization, help);
 }
 
 void add_quant_flag(CLI::App& app, LoadOptions& load) {
@@ -181,7 +207,7 @@ void note_model(const LoadOptions& load, const ModelInfo& info) {
   }
   if (!load.model.empty() || info.path != kEmbeddedModel) return;
   std::cerr << "Using the embedded model " << info.name << ": emoji on plain backgrounds, "
-            << info.default_width_px << "x" << info.default_height_px << ".\n"
+            << info.defaults.width_px << "x" << info.defaults.height_px << ".\n"
             << "For real pictures download baidu/ERNIE-Image-Turbo once (about 24 GB), e.g. with\n"
             << "  hf download baidu/ERNIE-Image-Turbo\n"
             << "and pass --model baidu/ERNIE-Image-Turbo, or set ERNIE_IMAGE_MODEL to it or to its "

@@ -29,11 +29,13 @@ CLI::Option* add_number_flag(CLI::App& app, const std::string& names,
                              std::function<void(double)> set, double min, double max,
                              const std::string& help);
 
-/// --height, --width, --num-steps
-void add_size_and_steps_flags(CLI::App& app, Request& request);
+/// The flag of the option that records call `option`, "--height" for "height"; `help` instead of
+/// its usual one if it is not empty.
+void add_option_flag(CLI::App& app, const std::string& option, Request& request,
+                     const std::string& help);
 
-/// --guidance-scale
-void add_guidance_flag(CLI::App& app, Request& request);
+/// --height, --width, --num-steps, --guidance-scale: one flag for each option of a request
+void add_option_flags(CLI::App& app, Request& request);
 
 /// --seed, of commands that draw every picture from the same one
 void add_single_seed_flag(CLI::App& app, Request& request);

@@ -39,12 +39,4 @@ ImageMetadata image_metadata(const ImageRecord& record);
 /// what is wrong.
 ImageRecord parse_image_record(const std::string& path, const std::string& json);
 
-/// What belongs to image `index` of the batch.
-const std::string& prompt_of(const Request& request, int index);
-std::string negative_prompt_of(const Request& request, int index);
-std::uint64_t seed_of(const Request& request, int index);
-
-/// Images of the whole batch.
-int image_count(const Request& request);
-
 }  // namespace ernie_image

@@ -7,7 +7,7 @@
 #include "common/flags.h"
 #include "common/limits.h"
 #include "common/parse_values.h"
-#include "common/precision_names.h"
+#include "core/enum_names.h"
 #include "io/json.h"
 
 namespace ernie_image {
@@ -20,16 +20,13 @@ constexpr const char* kAttention = "attention";
   throw Error(ErrorKind::invalid_argument, flag + ": " + message + "; write " + kSpecHelp);
 }
 
-Precision read_precision(const std::string& flag, const std::string& value) {
-  const auto precision = precision_from_name(value);
-  if (!precision) fail(flag, printable(value) + " is not a dtype (fp32 or bf16)");
-  return *precision;
-}
-
-Quantization read_quantization(const std::string& flag, const std::string& value) {
-  const auto quantization = quantization_from_name(value);
-  if (!quantization) fail(flag, printable(value) + " is not a quant (none, int8 or int4)");
-  return *quantization;
+template <Named Enum>
+Enum read_name(const std::string& flag, const std::string& key, const std::string& value) {
+  const std::optional<Enum> result = from_name<Enum>(value);
+  if (!result) {
+    fail(flag, printable(value) + " is not a " + key + " (" + all_names<Enum>(", ") + ")");
+  }
+  return *result;
 }
 
 bool is_device_option(const std::string& key) {
@@ -49,9 +46,9 @@ void set_key(const std::string& flag, const std::string& key, const std::string&
   LoadOptions& load = configuration.load;
   if (value.empty()) fail(flag, key + " has no value");
   if (key == "dtype") {
-    load.precision = read_precision(flag, value);
+    load.precision = read_name<Precision>(flag, key, value);
   } else if (key == "quant") {
-    load.quantization = read_quantization(flag, value);
+    load.quantization = read_name<Quantization>(flag, key, value);
   } else if (key == "device") {
     load.device = value;
   } else if (key == kAttention || is_device_option(key)) {

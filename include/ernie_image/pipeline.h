@@ -9,7 +9,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,11 +18,9 @@
 #include "ernie_image/image.h"
 #include "ernie_image/memory.h"
 #include "ernie_image/precision.h"
+#include "ernie_image/request.h"
 
 namespace ernie_image {
-
-class CancelToken;  // cancel.h
-class Trace;
 
 struct LoadOptions {
   /// A folder in the diffusers layout, a hub id looked up in the local Hugging Face and ModelScope
@@ -53,37 +50,6 @@ struct LoadOptions {
   std::map<std::string, std::string> device_options = {};
 };
 
-enum class Stage { text_encoder, transformer, vae_decoder };
-
-struct Progress {
-  Stage stage;
-  int step;   ///< finished so far: prompts, denoising steps or images
-  int steps;  ///< in all
-  double stage_seconds;
-};
-
-struct Request {
-  std::vector<std::string> prompts;
-  /// Used when guidance_scale > 1: none (""), one for all, or one a prompt.
-  std::vector<std::string> negative_prompts;
-  int height_px = 0;  ///< 0: the model's default
-  int width_px = 0;
-  int num_inference_steps = 0;           ///< 0: the model's default
-  std::optional<double> guidance_scale;  ///< absent: the model's default
-  int num_images_per_prompt = 1;
-  /// One seed draws the noise of the whole batch; a list gives each image a generator of its own
-  /// and must have as many entries as there are images. Only the low 32 bits count, as in the
-  /// reference.
-  std::vector<std::uint64_t> seeds = {42};
-  /// Initial latents [images, C, h, w] instead of noise from the seeds; empty for none.
-  std::vector<float> latents;
-  std::function<void(const Progress&)> on_progress;
-  /// Stops the run from another thread or a signal handler, with Error(cancelled).
-  std::shared_ptr<const CancelToken> cancel;
-  /// Receives intermediate tensors; must outlive the call.
-  Trace* trace = nullptr;
-};
-
 struct Timings {
   double text_encoder_seconds = 0;
   std::vector<double> step_seconds;
@@ -104,10 +70,8 @@ struct ModelInfo {
   std::string name;  ///< last part of the path or the hub id
   /// SHA-256, hex, over the configs and the weight files' headers, the prompt enhancer's excepted
   std::string content_hash;
-  int default_height_px = 0;
-  int default_width_px = 0;
-  int default_num_inference_steps = 0;
-  double default_guidance_scale = 0;
+  /// What the options become that a request leaves open; it has no prompts.
+  Request defaults;
   int size_multiple_px = 0;  ///< height and width must divide by this
   int latent_channels = 0;   ///< C of the latents [images, C, h, w]
   bool has_prompt_enhancer = false;

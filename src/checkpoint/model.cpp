@@ -5,16 +5,16 @@
 #include <utility>
 
 #include "ernie_image/error.h"
-#include "io/config_reader.h"
 #include "io/file_view.h"
+#include "io/json_reader.h"
 #include "memory/memory_plan.h"
 
 namespace ernie_image {
 namespace {
 
-ConfigReader open_config(const ModelFolder& folder, const std::string& part,
-                         const std::string& name = "config.json") {
-  return ConfigReader::open(join_path(folder.component(part), name));
+JsonReader open_config(const ModelFolder& folder, const std::string& part,
+                       const std::string& name = "config.json") {
+  return JsonReader::open(join_path(folder.component(part), name));
 }
 
 /// The base model needs 50 steps with guidance 4, everything else made from it (Turbo, the embedded
@@ -74,7 +74,7 @@ std::uint64_t tokenizer_memory_bytes(const ModelFolder& folder, const std::strin
 }
 
 ModelConfigs ModelConfigs::read(const ModelFolder& folder) {
-  const ConfigReader vae_config = open_config(folder, "vae");
+  const JsonReader vae_config = open_config(folder, "vae");
   ModelConfigs configs;
   configs.text_encoder = MinistralConfig::read(open_config(folder, "text_encoder"));
   configs.transformer = TransformerConfig::read(open_config(folder, "transformer"));
@@ -82,11 +82,12 @@ ModelConfigs ModelConfigs::read(const ModelFolder& folder) {
   configs.scheduler =
       SchedulerConfig::read(open_config(folder, "scheduler", "scheduler_config.json"));
   if (folder.origin == kEmbeddedModel) {
-    configs.default_side_px = static_cast<int>(vae_config.integer("sample_size", 64, 1, 1024));
+    const auto side = static_cast<int>(vae_config.integer("sample_size", 64, 1, 1024));
+    configs.defaults.height_px = configs.defaults.width_px = side;
   }
   if (is_base_model(folder.origin)) {
-    configs.default_num_inference_steps = 50;
-    configs.default_guidance_scale = 4.0;
+    configs.defaults.num_inference_steps = 50;
+    configs.defaults.guidance_scale = 4.0;
   }
   check_fit(configs, folder);
   return configs;

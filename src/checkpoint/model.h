@@ -24,9 +24,9 @@ struct ModelConfigs {
   TransformerConfig transformer;
   VaeConfig vae;
   SchedulerConfig scheduler;
-  int default_side_px = 1024;
-  int default_num_inference_steps = 8;
-  double default_guidance_scale = 1.0;
+  /// What the options become that a request leaves open.
+  Request defaults{
+      .height_px = 1024, .width_px = 1024, .num_inference_steps = 8, .guidance_scale = 1.0};
 
   /// Throws Error if a config is missing or wrong, or if two components do not fit together.
   static ModelConfigs read(const ModelFolder& folder);

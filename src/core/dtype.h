@@ -36,6 +36,11 @@ constexpr DType dtype_of(Precision precision) {
   return precision == Precision::bf16 ? DType::bf16 : DType::f32;
 }
 
+/// The reverse: what is not bf16 is computed with as fp32.
+constexpr Precision precision_of(DType dtype) {
+  return dtype == DType::bf16 ? Precision::bf16 : Precision::fp32;
+}
+
 /// The name that safetensors headers use: "F32", "BF16", "BOOL"...
 std::string_view dtype_name(DType dtype);
 

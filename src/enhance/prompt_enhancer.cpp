@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "ernie_image/error.h"
-#include "io/config_reader.h"
 #include "io/file_view.h"
+#include "io/json_reader.h"
 #include "memory/memory_limit.h"
 #include "memory/memory_plan.h"
 #include "memory/weight_residency.h"
@@ -115,7 +115,7 @@ std::string strip(const std::string& text) {
 
 PromptEnhancerConfig PromptEnhancerConfig::read(const ModelFolder& folder) {
   const std::string part = folder.component("pe");
-  const ConfigReader reader = ConfigReader::open(join_path(part, "config.json"));
+  const JsonReader reader = JsonReader::open(join_path(part, "config.json"));
   PromptEnhancerConfig config;
   config.model = MinistralConfig::read(reader);
   config.tie_word_embeddings = reader.boolean("tie_word_embeddings", false);
@@ -123,7 +123,7 @@ PromptEnhancerConfig PromptEnhancerConfig::read(const ModelFolder& folder) {
       static_cast<std::int32_t>(reader.integer("eos_token_id", config.eos_token_id, 0, 1 << 30));
   const std::string generation = join_path(part, "generation_config.json");
   if (file_exists(generation))
-    config.top_k = ConfigReader::open(generation).integer("top_k", config.top_k, 0, 1 << 30);
+    config.top_k = JsonReader::open(generation).integer("top_k", config.top_k, 0, 1 << 30);
   return config;
 }
 

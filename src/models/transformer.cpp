@@ -65,7 +65,7 @@ bool are_equal(std::span<const float> values) {
 
 }  // namespace
 
-TransformerConfig TransformerConfig::read(const ConfigReader& reader) {
+TransformerConfig TransformerConfig::read(const JsonReader& reader) {
   TransformerConfig config;
   config.hidden_size = reader.integer("hidden_size", config.hidden_size, 1, kMaxWidth);
   config.num_attention_heads =

@@ -10,7 +10,7 @@
 
 #include "backend/backend.h"
 #include "core/trace.h"
-#include "io/config_reader.h"
+#include "io/json_reader.h"
 #include "nn/linear.h"
 #include "nn/tap.h"
 
@@ -33,7 +33,7 @@ struct TransformerConfig {
   std::int64_t head_dim() const { return hidden_size / num_attention_heads; }
 
   /// Throws Error(corrupt_file | unsupported).
-  static TransformerConfig read(const ConfigReader& reader);
+  static TransformerConfig read(const JsonReader& reader);
 };
 
 /// What stays the same through all steps of a request: the prompts and the image grid.

@@ -164,9 +164,7 @@ Pipeline Pipeline::load(const LoadOptions& options) {
   info.path = state->model.folder.path;
   info.name = state->model.folder.name;
   info.content_hash = content_hash(state->model.folder);
-  info.default_height_px = info.default_width_px = configs.default_side_px;
-  info.default_num_inference_steps = configs.default_num_inference_steps;
-  info.default_guidance_scale = configs.default_guidance_scale;
+  info.defaults = configs.defaults;
   info.size_multiple_px = static_cast<int>(configs.vae.spatial_factor);
   info.latent_channels = static_cast<int>(configs.transformer.in_channels);
   info.has_prompt_enhancer = state->model.folder.has_prompt_enhancer;
@@ -333,9 +331,10 @@ CheckedPlan Pipeline::State::checked_plan(const Request& request) const {
 
 /// What is held between requests.
 MemoryPlan Pipeline::State::resting_plan() const {
-  const std::int64_t side = model.configs.default_side_px;
+  const std::int64_t height = model.configs.defaults.height_px;
+  const std::int64_t width = model.configs.defaults.width_px;
   return plan_memory(model.configs, model.weights,
-                     {1, 1, side, side, 1, dtype, memory_limit_bytes, quantization});
+                     {1, 1, height, width, 1, dtype, memory_limit_bytes, quantization});
 }
 
 TextBatch Pipeline::State::encode(const Request& request, const GenerationPlan& plan,

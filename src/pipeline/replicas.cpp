@@ -8,19 +8,16 @@
 #include <thread>
 
 #include "core/log.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
-
-std::size_t image_count(const Request& request) {
-  return request.prompts.size() * static_cast<std::size_t>(request.num_images_per_prompt);
-}
 
 /// Pictures [begin, end) as a request of their own, each with its prompt.
 Request part_of(const Request& request, std::span<const float> latents, std::size_t begin,
                 std::size_t end) {
   const auto each = static_cast<std::size_t>(request.num_images_per_prompt);
-  const std::size_t size = latents.size() / image_count(request);
+  const std::size_t size = latents.size() / static_cast<std::size_t>(image_count(request));
   Request part = request;
   part.num_images_per_prompt = 1;
   part.seeds = {0};  // not used: there are latents
@@ -79,7 +76,7 @@ void rethrow_first(std::span<const std::exception_ptr> errors) {
 
 std::vector<Request> split_request(const Request& request, std::span<const float> latents,
                                    std::size_t parts) {
-  const std::size_t images = image_count(request);
+  const auto images = static_cast<std::size_t>(image_count(request));
   const std::size_t count = std::min(parts, images);
   std::vector<Request> requests;
   for (std::size_t i = 0; i < count; ++i)

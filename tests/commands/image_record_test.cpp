@@ -97,6 +97,19 @@ TEST(ImageRecord, ReadsOptionsOfEarlierRecords) {
   EXPECT_EQ(read("cuda"), (DeviceOptions{{"offload", "layers"}}));  // it was written there too
 }
 
+/// Pictures hold it for good.
+TEST(ImageRecord, KeepsItsFormat) {
+  const std::string expected =
+      R"({"cpu_kernels":"portable","device":"cpu","dtype":"bf16","format":1,"guidance_scale":4.5,)"
+      R"("height":64,"image_index":0,"memory_limit_bytes":6442450944,)"
+      R"("model":{"content_hash":"abc123","name":"emoji-tiny"},"negative_prompts":["blurry","dark"],)"
+      R"("num_images_per_prompt":2,"num_inference_steps":8,)"
+      R"("prompts":["a red apple","熊猫\nin two lines"],"quantization":"none",)"
+      R"("seeds":[1,2,3,18446744073709551615],"version":")" +
+      std::string(version()) + R"(","width":96})";
+  EXPECT_EQ(image_metadata(example()).at(kRecordChunk), expected);
+}
+
 TEST(ImageRecord, WritesParametersOfItsOwnImage) {
   ImageRecord record = example();
   record.image_index = 1;

@@ -24,8 +24,8 @@ std::string folder_of(const std::string& name) {
   return golden::data_path("reference/realwidth/" + name);
 }
 
-ConfigReader config_of(const std::string& name) {
-  return *ConfigReader::open(folder_of(name) + "/case.json").object("config");
+JsonReader config_of(const std::string& name) {
+  return *JsonReader::open(folder_of(name) + "/case.json").object("config");
 }
 
 /// Every `stride`th value.

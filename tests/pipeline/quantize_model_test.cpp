@@ -273,8 +273,8 @@ TEST_F(QuantizeModelTest, DefaultsAreThoseOfTheSource) {
   fs::copy(kModels + "tiny_a", path("ERNIE-Image"), fs::copy_options::recursive);
   quantize_model(request(path("ERNIE-Image"), Quantization::int8));
   const ModelConfigs configs = ModelConfigs::read(resolve_model(path("q")));
-  EXPECT_EQ(configs.default_num_inference_steps, 50);
-  EXPECT_EQ(configs.default_guidance_scale, 4.0);
+  EXPECT_EQ(configs.defaults.num_inference_steps, 50);
+  EXPECT_EQ(configs.defaults.guidance_scale, 4.0);
 }
 
 TEST_F(QuantizeModelTest, PackedWeightsHaveToBeLinearLayers) {

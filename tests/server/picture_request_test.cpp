@@ -9,7 +9,7 @@ namespace ernie_image {
 namespace {
 
 JobRequest request(const nlohmann::json& fields) {
-  return picture_request(RequestFields(fields), {PaintingWorker::info()}, {});
+  return picture_request(JsonReader(fields, "body"), {PaintingWorker::info()}, {});
 }
 
 /// Status and param of the error.
@@ -17,18 +17,19 @@ std::string error_of(const nlohmann::json& fields) {
   try {
     request(fields);
     return "";
-  } catch (const ApiError& error) {
+  } catch (const std::exception&) {
+    const ApiError error = api_error_of(std::current_exception());
     return std::to_string(error.status) + " " + error.param;
   }
 }
 
-TEST(RequestFields, RefusesBodiesThatAreNoObject) {
+TEST(PictureRequest, RefusesBodiesThatAreNoObject) {
   for (const std::string body : {"", "[]", "1", "{", "{\"a\":}", "\xff", "{\"a\":\"\xff\"}"}) {
-    EXPECT_ANY_THROW(RequestFields::parse(body)) << body;
+    EXPECT_ANY_THROW(JsonReader::parse(body, "body")) << body;
   }
-  EXPECT_ANY_THROW(RequestFields::parse(std::string(1 << 20, '[')));
-  EXPECT_ANY_THROW(RequestFields::parse(std::string("{}\0x", 4)));
-  EXPECT_NO_THROW(RequestFields::parse("{\"a\":null}"));
+  EXPECT_ANY_THROW(JsonReader::parse(std::string(1 << 20, '['), "body"));
+  EXPECT_ANY_THROW(JsonReader::parse(std::string("{}\0x", 4), "body"));
+  EXPECT_NO_THROW(JsonReader::parse("{\"a\":null}", "body"));
 }
 
 TEST(PictureRequest, FillsInTheModelsDefaults) {
@@ -91,13 +92,13 @@ TEST(PictureRequest, FindsModelsByTheirLastNameInAnyCase) {
   EXPECT_EQ(request({{"model", "paint-turbo"}}).model, "Paint-Turbo");
   EXPECT_EQ(request({{"model", "somebody/Paint-Turbo"}}).model, "Paint-Turbo");
   EXPECT_EQ(error_of({{"model", "dall-e-3"}}), "404 model");
-  EXPECT_THROW(picture_request(RequestFields(nlohmann::json::object()), {}, {}), ApiError);
+  EXPECT_THROW(picture_request(JsonReader(nlohmann::json::object(), "body"), {}, {}), ApiError);
 }
 
 TEST(PictureRequest, CountsCharactersRatherThanBytes) {
   std::string prompt;
   for (int i = 0; i < 8000; ++i) prompt += "猫";
-  EXPECT_EQ(request({{"prompt", prompt}}).prompt, prompt);
+  EXPECT_EQ(prompt_of(request({{"prompt", prompt}})), prompt);
 }
 
 }  // namespace
