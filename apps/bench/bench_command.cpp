@@ -13,6 +13,7 @@
 #include "bench/random_weights.h"
 #include "common/console.h"
 #include "common/exit_code.h"
+#include "core/enum_names.h"
 
 namespace ernie_image {
 namespace {

@@ -7,6 +7,7 @@
 
 #include "backend/backend.h"
 #include "ernie_image/precision.h"
+#include "ernie_image/request.h"
 #include "io/model_folder.h"
 #include "io/weight_files.h"
 #include "models/ministral.h"
