@@ -8,7 +8,7 @@
 #include <set>
 #include <thread>
 
-#include "cli/program.h"
+#include "commands/program.h"
 #include "core/half.h"
 #include "io/image_file.h"
 #include "support/golden.h"
