@@ -4,8 +4,8 @@
     tests/mutations/run.py [NAME...]        all by default
     tests/mutations/run.py --list
 
-The copy and its two builds (presets release and ci, one object a source) are kept in build-mutations/, so that a second run
-is quick. Ends with a
+The copy and its two builds (presets release and ci, one object a source but for the tests) are kept in build-mutations/, so
+that a second run is quick. Ends with a
 table; exits with 1 if a fault was not seen, or could not be put in: then the tests or the description need work.
 """
 import argparse
@@ -68,8 +68,9 @@ class Scratch:
     """A copy of the project's files with a build for each preset."""
 
     def __init__(self, folder):
-        self.folder = folder
-        self.source = folder / "source"
+        self.source = folder
+        # Beside the sources as everybody has them, so that what they compiled is found in the compiler's cache.
+        self.builds = {"plain": folder / "build", "sanitized": folder / "build-ci"}
 
     def copy(self):
         """Only what differs is written, so that a build goes on where it was."""
@@ -77,7 +78,8 @@ class Scratch:
                                check=True, capture_output=True).stdout.decode().split("\0")
         wanted = {name for name in names if name and (PROJECT / name).is_file()}
         for path in list(self.source.rglob("*")):
-            if path.is_file() and str(path.relative_to(self.source)) not in wanted:
+            name = str(path.relative_to(self.source))
+            if path.is_file() and name not in wanted and not name.startswith("build"):
                 path.unlink()
         for name in wanted:
             target, content = self.source / name, (PROJECT / name).read_bytes()
@@ -89,19 +91,18 @@ class Scratch:
 
     def configure(self, build):
         preset = {"plain": "release", "sanitized": "ci"}[build]
-        subprocess.run(["cmake", "--preset", preset, "-B", self.folder / build, "--log-level=WARNING",
-                        "-D", "CMAKE_UNITY_BUILD=OFF", "-D", "ERNIE_IMAGE_BENCH=OFF"],
-                       cwd=self.source, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["cmake", "--preset", preset, "--log-level=WARNING", "-D", "ERNIE_IMAGE_UNITY_TESTS_ONLY=ON",
+                        "-D", "ERNIE_IMAGE_BENCH=OFF"], cwd=self.source, check=True, stdout=subprocess.DEVNULL)
 
     def compile(self, build, targets):
         """None, or what the compiler says."""
-        result = subprocess.run(["cmake", "--build", self.folder / build, "--parallel", JOBS, "--target", *targets],
+        result = subprocess.run(["cmake", "--build", self.builds[build], "--parallel", JOBS, "--target", *targets],
                                 capture_output=True, text=True)
         return None if result.returncode == 0 else result.stdout + result.stderr
 
     def failing_tests(self, build, tests):
         """Names of those that fail, none if all pass; Stale if there is no such test."""
-        result = subprocess.run(["ctest", "--test-dir", self.folder / build, "-R", tests, "-E", "_NOT_BUILT", "-j", JOBS,
+        result = subprocess.run(["ctest", "--test-dir", self.builds[build], "-R", tests, "-E", "_NOT_BUILT", "-j", JOBS,
                                  "--timeout", str(TEST_TIMEOUT_S), "--no-tests=error"], capture_output=True, text=True)
         if "No tests were found" in result.stdout + result.stderr:
             raise Stale(f"no test is called {tests}")
