@@ -79,12 +79,14 @@ TEST_F(Rerun, WritesThePictureAgain) {
 
 TEST_F(Rerun, CountsDifferentPixels) {
   generate();
-  change([](ImageFile& file) { file.image.rgb[7] ^= 3; });
+  change([](ImageFile& file) {  // the red of one pixel, the green of the next, the blue of a third
+    for (const std::size_t value : {0, 4, 8}) file.image.rgb[value] ^= 3;
+  });
   const Outcome outcome = run_program({"rerun", path_, "--json"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(outcome.json()["equal"], false);
-  EXPECT_EQ(outcome.json()["differing_pixels"], 1);
-  EXPECT_TRUE(run_program({"rerun", path_}).out.starts_with("different: 1 of 4096 pixels, by at"));
+  EXPECT_EQ(outcome.json()["differing_pixels"], 3);
+  EXPECT_TRUE(run_program({"rerun", path_}).out.starts_with("different: 3 of 4096 pixels, by at"));
 }
 
 TEST_F(Rerun, SaysWhatElseIsDifferentAboutTheRun) {
