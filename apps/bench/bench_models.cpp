@@ -133,7 +133,7 @@ BenchSample token_sample(Backend& ops, WeightSource& weights, const BenchModels&
     const std::vector<std::int32_t> context(static_cast<std::size_t>(models.context_tokens), 1);
     model->forward(context, *cache);
     return [model, cache, length = models.context_tokens] {
-      cache->length = length;  // the same token again
+      cache->truncate(length);  // the same token again
       const std::array<std::int32_t, 1> token = {1};
       model->forward(token, *cache);
     };
