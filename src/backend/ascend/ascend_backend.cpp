@@ -83,6 +83,7 @@ DeviceInfo ascend_info() {
   if (cann.libraries.empty()) return info;
   for (const ascend::OperationState& state : ascend::operation_states(cann))
     info.operations->push_back({state.name, state.present, state.alternative});
+  if (!info.problem.empty()) return info;
   try {
     for (int i = 0; i < ascend::device_count(); ++i) {
       const ascend::Device card(i);
