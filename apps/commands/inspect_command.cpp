@@ -49,9 +49,12 @@ int run_inspect(const InspectFlags& flags) {
 Command add_inspect_command(CLI::App& program) {
   CLI::App* app = program.add_subcommand("inspect", "Describe a model and its memory plan");
   const auto flags = std::make_shared<InspectFlags>();
-  app->add_option("model", flags->load.model,
-                  "model folder or hub id; default: $ERNIE_IMAGE_MODEL, else the embedded model")
+  app->add_option(
+         "model", flags->load.model,
+         "model folder, hub id or any file; default: $ERNIE_IMAGE_MODEL, else the embedded "
+         "model")
       ->type_name("MODEL");
+  add_parts_flags(*app, flags->load.parts);
   add_integer_flag(*app, "--height,-H", flags->height_px, 1, kMaxSidePx,
                    "of the memory plan; default: the model's own");
   add_integer_flag(*app, "--width,-W", flags->width_px, 1, kMaxSidePx,

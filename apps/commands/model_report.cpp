@@ -22,6 +22,7 @@ using nlohmann::json;
 
 /// "BF16"; "int8" for a packed weight.
 std::string type_name(const Weight& tensor) {
+  if (tensor.format == WeightFormat::encoded) return std::string(tensor.decoder->name());
   return std::string(tensor.format == WeightFormat::plain ? dtype_name(tensor.dtype)
                                                           : format_name(tensor.format));
 }
@@ -139,7 +140,7 @@ json plan_json(const ModelReport& report) {
 /// The stage before all others, of a prompt as long as the enhancer's instructions allow.
 void add_enhancer(MemoryPlan& plan, const ModelFolder& folder, DType dtype) {
   const PromptEnhancerConfig config = PromptEnhancerConfig::read(folder);
-  const WeightFiles weights(folder.component("pe"), "model");
+  const WeightFiles weights(folder.weights("pe"), "model", Component::pe);
   EnhancerPlanRequest request;
   request.dtype = dtype;
   PlanStage stage = plan_enhancer(config.model, config.tie_word_embeddings, weights, request,
@@ -209,7 +210,10 @@ std::string verification_text(const Verification& verification) {
 /// What the configs alone say, for a model that cannot be loaded.
 ModelInfo info_of_configs(const ModelFolder& folder, const ModelConfigs& configs) {
   ModelInfo info;
-  info.path = folder.path;
+  info.path = folder.source;
+  info.parts = folder.parts;
+  info.notes = folder.notes;
+  info.notes.insert(info.notes.end(), configs.notes.begin(), configs.notes.end());
   info.name = folder.name;
   info.content_hash = content_hash(folder);
   info.default_height_px = info.default_width_px = configs.default_side_px;
@@ -224,6 +228,7 @@ void try_loading(ModelReport& report) {
   try {
     LoadOptions options;
     options.model = report.info.path;
+    options.parts = report.info.parts;
     report.info = Pipeline::load(options).info();
   } catch (const Error& error) {
     report.problem = error.what();
@@ -259,7 +264,7 @@ std::map<std::string, std::uint64_t> ComponentReport::packed_bytes() const {
 }
 
 ModelReport report_model(const LoadOptions& load, PlanRequest planned) {
-  const ModelFolder folder = resolve_model(load.model);
+  const ModelFolder folder = resolve_model(load);
   const ModelConfigs configs = ModelConfigs::read(folder);
   const ModelWeights weights(folder);
   ModelReport report;
@@ -268,7 +273,8 @@ ModelReport report_model(const LoadOptions& load, PlanRequest planned) {
                        {"transformer", weights.transformer.all()},
                        {"vae", weights.vae.all()}};
   if (folder.has_prompt_enhancer) {
-    report.components.push_back({"pe", WeightFiles(folder.component("pe"), "model").all()});
+    report.components.push_back(
+        {"pe", WeightFiles(folder.weights("pe"), "model", Component::pe).all()});
   }
   if (planned.height_px == 0) planned.height_px = configs.default_side_px;
   if (planned.width_px == 0) planned.width_px = configs.default_side_px;

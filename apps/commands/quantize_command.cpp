@@ -81,7 +81,7 @@ int run_quantize(QuantizeFlags& flags) {
   request.components = parse_components(flags.components);
   request.quantization = quantization_from_name(flags.quantization).value();
   request.num_threads = flags.load.num_threads;
-  request.source = resolve_model(flags.load.model);
+  request.source = resolve_model(flags.load);
   const InterruptGuard interrupt;
   request.cancel = interrupt.token();
   QuantizeResult result;

@@ -1,6 +1,7 @@
 #include "common/image_record.h"
 
 #include <cstdio>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -41,6 +42,19 @@ json to_json(const ImageRecord& record) {
   if (record.load.device != "cpu") {
     result["offload"] = record.load.offload;
     result["ascend_attention"] = record.load.ascend_attention;
+  }
+  if (!record.model_path.empty()) {
+    const ModelParts& parts = record.load.parts;
+    json files = {{"model", record.model_path}};
+    for (const auto& [key, value] : {std::pair{"base", parts.base},
+                                     {"transformer", parts.transformer},
+                                     {"text_encoder", parts.text_encoder},
+                                     {"vae", parts.vae},
+                                     {"pe", parts.pe},
+                                     {"tokenizer", parts.tokenizer}}) {
+      if (!value.empty()) files[key] = replace_invalid_utf8(value);
+    }
+    result["files"] = files;
   }
   if (!record.original_prompts.empty()) result["original_prompts"] = record.original_prompts;
   if (!record.latents_sha256.empty()) result["latents_sha256"] = record.latents_sha256;
@@ -115,6 +129,13 @@ ImageRecord read_record(const JsonFields& reader) {
   record.load.quantization = read_quantization(reader);
   record.load.device = reader.text("device");
   record.load.cpu_kernels = reader.text("cpu_kernels");
+  if (reader.has("files")) {
+    const JsonFields files = reader.object("files");
+    const auto text = [&](const char* key) { return files.has(key) ? files.text(key) : ""; };
+    record.model_path = files.text("model");
+    record.load.parts = {text("base"), text("transformer"), text("text_encoder"),
+                         text("vae"),  text("pe"),          text("tokenizer")};
+  }
   if (reader.has("offload")) record.load.offload = reader.text("offload");
   if (reader.has("ascend_attention"))
     record.load.ascend_attention = reader.text("ascend_attention");
@@ -139,6 +160,8 @@ ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
   record.model_name = replace_invalid_utf8(info.name);
   record.model_content_hash = info.content_hash;
   record.load = load;
+  record.load.parts = info.parts;
+  if (info.parts != ModelParts{}) record.model_path = replace_invalid_utf8(info.path);
   record.load.cpu_kernels = kernels_used(load);
   record.request = request;
   if (!request.latents.empty()) record.latents_sha256 = latents_hash(request.latents);

@@ -16,7 +16,9 @@ struct ImageRecord {
   std::string version;
   std::string model_name;
   std::string model_content_hash;
-  LoadOptions load;  ///< cpu_kernels is never "auto" here; `model` and `num_threads` are not kept
+  std::string model_path;  ///< of a model put together from files, which no name finds; or empty
+  LoadOptions load;  ///< cpu_kernels is never "auto" here; `model` is kept by its name and hash,
+                     ///< `parts` as given, `num_threads` not at all
   /// The whole batch, with every default filled in: one generator draws the noise of all its
   /// images.
   Request request;

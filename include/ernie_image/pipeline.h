@@ -21,12 +21,27 @@ namespace ernie_image {
 class CancelToken;  // cancel.h
 class Trace;
 
+/// Parts of a model that lie elsewhere than in its folder: each a file (safetensors, GGUF) or a
+/// folder, in any of the formats of docs/formats.md; empty: as the model has it.
+struct ModelParts {
+  /// What has the parts that a model file lacks: a folder or hub id. Empty: ERNIE_IMAGE_MODEL, else
+  /// a released model, if the local caches hold one and not several.
+  std::string base;
+  std::string transformer;
+  std::string text_encoder;
+  std::string vae;
+  std::string pe;         ///< the prompt enhancer
+  std::string tokenizer;  ///< tokenizer.json or its folder
+
+  bool operator==(const ModelParts&) const = default;
+};
+
 struct LoadOptions {
   /// A folder in the diffusers layout, a hub id looked up in the local Hugging Face and ModelScope
-  /// caches
-  /// ("baidu/ERNIE-Image-Turbo"), or empty: the environment's ERNIE_IMAGE_MODEL, else the embedded
-  /// model.
+  /// caches ("baidu/ERNIE-Image-Turbo"), a file that holds the transformer, alone or with other
+  /// parts, or empty: the environment's ERNIE_IMAGE_MODEL, else the embedded model.
   std::string model;
+  ModelParts parts;
   Precision precision = Precision::fp32;
   /// Of the linear layers of the transformer's blocks, compressed while the model is loaded.
   Quantization quantization = Quantization::none;
@@ -139,6 +154,7 @@ struct EnhancedPrompt {
 /// What a model folder says about itself.
 struct ModelInfo {
   std::string path;  ///< "embedded:emoji-tiny" for the embedded model
+  ModelParts parts;  ///< that were named, and the base that was used
   std::string name;  ///< last part of the path or the hub id
   /// SHA-256, hex, over the configs and the weight files' headers, the prompt enhancer's excepted
   std::string content_hash;
@@ -153,6 +169,8 @@ struct ModelInfo {
   /// Tensors that no part of the pipeline knows: usually a sign of a file that belongs to another
   /// model.
   std::vector<std::string> unused_tensors;
+  /// For people: what was taken from where, what was assumed, what looks wrong.
+  std::vector<std::string> notes;
 };
 
 /// One model on one device. One call of `generate` at a time.

@@ -32,7 +32,7 @@ bool is_in_last_layers(const WeightSource& component, std::string_view name, uns
 }  // namespace
 
 std::string_view format_name(WeightFormat format) {
-  if (format == WeightFormat::plain) return "none";
+  if (!is_packed(format)) return "none";
   return format == WeightFormat::packed_int8 ? "int8" : "int4";
 }
 

@@ -38,12 +38,15 @@ ConfigReader::ConfigReader(std::shared_ptr<const json> value, std::string where)
     : json_(std::move(value)), where_(std::move(where)) {}
 
 ConfigReader ConfigReader::open(const std::string& path) {
-  auto value = std::make_shared<const json>(parse_json(open_file(path)));
-  if (!value->is_object()) {
+  return of(parse_json(open_file(path)), path);
+}
+
+ConfigReader ConfigReader::of(const json& value, const std::string& where) {
+  if (!value.is_object()) {
     throw Error(ErrorKind::corrupt_file,
-                path + ": holds " + printable_json(*value) + ", expected a JSON object { ... }");
+                where + ": holds " + printable_json(value) + ", expected a JSON object { ... }");
   }
-  return ConfigReader(std::move(value), path);
+  return ConfigReader(std::make_shared<const json>(value), where);
 }
 
 const json* ConfigReader::find(const std::string& key) const {

@@ -20,6 +20,9 @@ class ConfigReader {
   /// than 64, larger than 64 MiB.
   static ConfigReader open(const std::string& path);
 
+  /// An object that is there already; `where` is for messages. The same errors.
+  static ConfigReader of(const nlohmann::json& json, const std::string& where);
+
   bool has(const std::string& key) const;
   std::int64_t integer(const std::string& key, std::int64_t fallback, std::int64_t min,
                        std::int64_t max) const;

@@ -114,7 +114,7 @@ struct Pipeline::State {
         memory_limit_bytes(options.memory_limit_bytes),
         offload(options.offload),
         backend(make_backend(backend_options(options))),
-        model(*backend, resolve_model(options.model), options.quantization) {}
+        model(*backend, resolve_model(options), options.quantization, dtype) {}
 
   Precision precision;
   DType dtype;  // of the tensors between operations
@@ -162,7 +162,11 @@ Pipeline Pipeline::load(const LoadOptions& options) {
   }
   const ModelConfigs& configs = state->model.configs;
   ModelInfo& info = state->info;
-  info.path = state->model.folder.path;
+  info.path = state->model.folder.source;
+  info.parts = state->model.folder.parts;
+  info.notes = state->model.folder.notes;
+  const auto& assumed = state->model.configs.notes;
+  info.notes.insert(info.notes.end(), assumed.begin(), assumed.end());
   info.name = state->model.folder.name;
   info.content_hash = content_hash(state->model.folder);
   info.default_height_px = info.default_width_px = configs.default_side_px;

@@ -141,7 +141,8 @@ class QuantizeRun {
 /// Every name, type and shape, before there is any work.
 void require_usable(const ModelFolder& source) {
   LoadOptions options;
-  options.model = source.path;
+  options.model = source.source;
+  options.parts = source.parts;
   Pipeline::load(options);
 }
 
