@@ -3,10 +3,12 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "commands/file_report.h"
 #include "commands/model_report.h"
 #include "common/console.h"
 #include "common/exit_code.h"
 #include "common/limits.h"
+#include "io/file_view.h"
 
 namespace ernie_image {
 namespace {
@@ -15,6 +17,8 @@ constexpr const char* kInspectExamples =
     "Examples:\n"
     "  ernie-image inspect baidu/ERNIE-Image-Turbo\n"
     "  ernie-image inspect models/ERNIE-Image --tensors\n"
+    "  ernie-image inspect ernie-image-turbo-Q4_K.gguf\n"
+    "  ernie-image inspect ernie-image-turbo-Q4_K.gguf --base baidu/ERNIE-Image-Turbo\n"
     "  ernie-image inspect --json\n"
     "Exit codes: 0 the model can be used, 1 it cannot, 2 wrong usage.";
 
@@ -27,7 +31,21 @@ struct InspectFlags {
   bool json = false;
 };
 
+/// A file that nothing is to complete is described for itself.
+int run_inspect_file(const InspectFlags& flags) {
+  const FileReport report = report_file(flags.load.model);
+  if (flags.json) {
+    print_json(to_json(report, flags.tensors));
+  } else {
+    print(to_text(report, flags.tensors));
+  }
+  return report.problem.empty() ? kExitSuccess : kExitFailure;
+}
+
 int run_inspect(const InspectFlags& flags) {
+  const bool alone = flags.load.parts == ModelParts{} && !flags.load.model.empty() &&
+                     !directory_exists(flags.load.model) && file_exists(flags.load.model);
+  if (alone) return run_inspect_file(flags);
   PlanRequest planned;
   planned.height_px = flags.height_px;
   planned.width_px = flags.width_px;

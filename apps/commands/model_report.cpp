@@ -7,6 +7,7 @@
 
 #include "backend/registry.h"
 #include "checkpoint/model.h"
+#include "commands/file_report.h"
 #include "common/console.h"
 #include "common/precision_names.h"
 #include "core/quantization.h"
@@ -22,9 +23,7 @@ using nlohmann::json;
 
 /// "BF16"; "int8" for a packed weight.
 std::string type_name(const Weight& tensor) {
-  if (tensor.format == WeightFormat::encoded) return std::string(tensor.decoder->name());
-  return std::string(tensor.format == WeightFormat::plain ? dtype_name(tensor.dtype)
-                                                          : format_name(tensor.format));
+  return format_of(tensor);
 }
 
 std::string format_row(const char* name, std::size_t tensors, double parameters,
@@ -321,6 +320,7 @@ json to_json(const ModelReport& report, bool with_tensors) {
                  {"latent_channels", info.latent_channels},
                  {"components", components},
                  {"unused_tensors", info.unused_tensors},
+                 {"notes", info.notes},
                  {"memory_plan", plan_json(report)}};
   if (report.device_plan) result["device_plan"] = device_plan_json(report);
   if (report.verification) {
@@ -339,8 +339,10 @@ std::string to_text(const ModelReport& report, bool with_tensors) {
                 "Defaults: %dx%d, %d steps, guidance scale %g; sizes divide by %d\n",
                 info.default_width_px, info.default_height_px, info.default_num_inference_steps,
                 info.default_guidance_scale, info.size_multiple_px);
+  std::string notes;
+  for (const std::string& note : info.notes) notes += visible(note) + "\n";
   std::string text = visible(info.name) + "\nPath: " + visible(info.path) +
-                     "\nContent hash: " + info.content_hash + "\n" + defaults +
+                     "\nContent hash: " + info.content_hash + "\n" + notes + defaults +
                      components_text(report, with_tensors) + plan_text(report);
   if (report.device_plan) text += device_plan_text(report);
   if (!info.unused_tensors.empty()) {
