@@ -1,4 +1,5 @@
-// What quantised tensors of a safetensors file are put together to must be decodable to its last byte.
+// What quantised tensors of a safetensors file are put together to must be decodable to its last
+// byte.
 #include <algorithm>
 #include <array>
 
@@ -10,7 +11,8 @@ namespace {
 
 using namespace ernie_image;
 
-/// The ends and something in between: shapes may be as large as the types allow, up to 2^31 each way.
+/// The ends and something in between: shapes may be as large as the types allow, up to 2^31 each
+/// way.
 float sum_of_some(const Weight& weight) {
   const std::int64_t elements = num_elements(weight.shape);
   std::array<float, 300> values;

@@ -157,7 +157,8 @@ FileReport report_file(const std::string& path) {
   std::vector<std::string> names;
   for (const std::string& place : gguf_parts(path)) {
     const auto file = TensorFile::open(place);
-    report.container = dynamic_cast<const GgufFile*>(file.get()) != nullptr ? "GGUF" : "safetensors";
+    report.container =
+        dynamic_cast<const GgufFile*>(file.get()) != nullptr ? "GGUF" : "safetensors";
     report.bytes += file->file().bytes.size();
     for (const auto& [key, value] : file->metadata()) {
       if (value.size() <= kMaxNote) report.notes.emplace(key, value);
@@ -167,15 +168,16 @@ FileReport report_file(const std::string& path) {
   }
   report.tensors = names.size();
   const std::vector<NamedComponent> found = find_components(names);
-  for (const NamedComponent& component : found) report.parts.push_back(report_part(path, component));
+  for (const NamedComponent& component : found)
+    report.parts.push_back(report_part(path, component));
   for (const std::string& name : names) {
     if (std::ranges::none_of(found, [&](const auto& part) { return is_of(part, name); }))
       report.unknown.push_back(name);
   }
   if (found.empty()) {
     const std::string foreign = foreign_model(names);
-    report.problem = foreign.empty() ? "no part of ERNIE-Image is among its tensors"
-                                     : "holds " + foreign;
+    report.problem =
+        foreign.empty() ? "no part of ERNIE-Image is among its tensors" : "holds " + foreign;
     return report;
   }
   for (const PartReport& part : report.parts) {

@@ -1,4 +1,5 @@
-// What `inspect` says about a single file: what it holds, in which formats, and what it takes to use it.
+// What `inspect` says about a single file: what it holds, in which formats, and what it takes to
+// use it.
 #pragma once
 
 #include <cstdint>

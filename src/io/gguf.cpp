@@ -16,7 +16,7 @@ namespace ernie_image {
 namespace {
 
 constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 60;
-constexpr std::uint32_t kMaxRank = 8;
+constexpr std::uint32_t kMaxDimensions = 8;
 constexpr std::size_t kMaxName = 65535;
 constexpr std::size_t kMaxArray = 64;  // numbers of an array that are kept
 constexpr std::uint64_t kMaxAlignment = 1 << 20;
@@ -238,7 +238,7 @@ class GgufReader {
 
   Shape read_shape(const std::string& name) {
     const auto rank = number<std::uint32_t>("a rank");
-    if (rank > kMaxRank)
+    if (rank > kMaxDimensions)
       fail("tensor " + printable(name) + " has " + std::to_string(rank) + " dimensions");
     Shape shape(rank);
     std::uint64_t elements = 1;
@@ -340,7 +340,7 @@ class GgufReader {
       const auto* shape = std::get_if<std::vector<std::int64_t>>(&entry->second);
       if (weight == target_.weights_.end() || shape == nullptr) continue;
       std::uint64_t elements = 1;
-      bool possible = shape->size() <= kMaxRank;
+      bool possible = shape->size() <= kMaxDimensions;
       for (const std::int64_t extent : *shape) {
         possible = possible && extent >= 0 &&
                    !__builtin_mul_overflow(elements, static_cast<std::uint64_t>(extent), &elements);

@@ -17,7 +17,7 @@ namespace {
 
 using Order = CodeGrid::Order;
 
-constexpr std::int64_t kMaxExtent = std::int64_t{1} << 31;
+constexpr std::int64_t kMaxMatrixExtent = std::int64_t{1} << 31;
 constexpr std::size_t kMaxJson = 1 << 16;
 
 bool is_number(DType dtype) {
@@ -113,7 +113,7 @@ class Recognizer {
   const Weight& matrix(const std::string& name) const {
     const Weight& tensor = need(name, name);
     const bool sized = tensor.shape.size() == 2 && tensor.shape[0] > 0 && tensor.shape[1] > 0 &&
-                       tensor.shape[0] < kMaxExtent && tensor.shape[1] < kMaxExtent;
+                       tensor.shape[0] < kMaxMatrixExtent && tensor.shape[1] < kMaxMatrixExtent;
     if (!sized) fail(name, "is " + described(tensor) + ", expected a matrix");
     return tensor;
   }
@@ -463,7 +463,8 @@ class Recognizer {
     const Shape shape = shape_of(state, json);
     const std::int64_t elements = num_elements(shape);
     const std::int64_t block = integer_of(state, json, "blocksize", 64);
-    if (block < 1 || block > kMaxExtent) fail(state, "has a blocksize of " + std::to_string(block));
+    if (block < 1 || block > kMaxMatrixExtent)
+      fail(state, "has a blocksize of " + std::to_string(block));
     if (weight.format != WeightFormat::plain ||
         weight.size_bytes() != static_cast<std::size_t>((elements + 1) / 2)) {
       fail(name, "is " + described(weight) + ", expected " + std::to_string((elements + 1) / 2) +
@@ -491,7 +492,7 @@ class Recognizer {
     if (codes.dtype != DType::u8 || extent(codes) != groups)
       fail(absmax, "is " + described(codes) + ", expected U8 [" + std::to_string(groups) + "]");
     const std::int64_t block = integer_of(name, json, "nested_blocksize", 256);
-    if (block < 1 || block > kMaxExtent)
+    if (block < 1 || block > kMaxMatrixExtent)
       fail(name, "has a nested_blocksize of " + std::to_string(block));
     const auto offset = json.find("nested_offset");
     if (offset == json.end() || !offset->is_number()) fail(name, "has no nested_offset");

@@ -19,7 +19,7 @@ constexpr std::int64_t kFilledUp =
 
 using WeightMap = std::map<std::string, std::string>;  // tensor name -> shard's file name
 
-[[noreturn]] void throw_corrupt(const std::string& where, const std::string& problem) {
+[[noreturn]] void throw_bad_weights(const std::string& where, const std::string& problem) {
   throw Error(ErrorKind::corrupt_file, where + ": " + problem);
 }
 
@@ -44,13 +44,14 @@ WeightMap read_index(const std::string& path) {
   const nlohmann::json index = parse_json(open_file(path));
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
   if (map == index.end() || !map->is_object()) {
-    throw_corrupt(path, "no object \"weight_map\" from tensor name to file name");
+    throw_bad_weights(path, "no object \"weight_map\" from tensor name to file name");
   }
   WeightMap weight_map;
   for (const auto& [name, file] : map->items()) {
     if (!file.is_string() || !is_plain_file_name(file.get<std::string>())) {
-      throw_corrupt(path, "weight_map: " + printable(name) + " lies in " + printable_json(file) +
-                              ", expected the name of a file in the same folder");
+      throw_bad_weights(path, "weight_map: " + printable(name) + " lies in " +
+                                  printable_json(file) +
+                                  ", expected the name of a file in the same folder");
     }
     weight_map.emplace(name, file.get<std::string>());
   }
@@ -80,12 +81,12 @@ void check_shard(const std::string& index_path, const WeightMap& weight_map,
   for (const std::string& name : file.names()) {
     const auto found = weight_map.find(name);
     if (found == weight_map.end() || found->second != shard) {
-      throw_corrupt(index_path,
-                    "tensor " + printable(name) + " lies in " + printable(shard) +
-                        ", but the index " +
-                        (found == weight_map.end() ? "does not list it"
-                                                   : "says " + printable(found->second)) +
-                        "; index and weight files are of different models, download them again");
+      throw_bad_weights(
+          index_path, "tensor " + printable(name) + " lies in " + printable(shard) +
+                          ", but the index " +
+                          (found == weight_map.end() ? "does not list it"
+                                                     : "says " + printable(found->second)) +
+                          "; index and weight files are of different models, download them again");
     }
   }
 }
@@ -218,8 +219,8 @@ void WeightFiles::open_index(const std::string& index) {
   }
   for (const auto& [name, shard] : weight_map) {
     if (!names.contains(name)) {
-      throw_corrupt(index, "tensor " + printable(name) + " is not in " + printable(shard) +
-                               ", where the index says it is; download both again");
+      throw_bad_weights(index, "tensor " + printable(name) + " is not in " + printable(shard) +
+                                   ", where the index says it is; download both again");
     }
   }
 }
@@ -244,7 +245,7 @@ FileTensors WeightFiles::stored_tensors() const {
     for (const std::string& name : file->names()) {
       const Weight& weight = file->stored(name);
       if (!tensors.emplace(name, FileTensor{weight, pieces_of(*file, weight)}).second)
-        throw_corrupt(path_, "tensor " + printable(name) + " lies in two files");
+        throw_bad_weights(path_, "tensor " + printable(name) + " lies in two files");
     }
   }
   return tensors;
@@ -316,7 +317,7 @@ void WeightFiles::rename(FileTensors recognized, const NamedComponent& found) {
     tensor.weight.name = *canonical;
     if (found.dialect == Dialect::llama_cpp) undo_head_order(tensor);
     if (!weights_.emplace(*canonical, std::move(tensor)).second)
-      throw_corrupt(path_, "two tensors are " + printable(*canonical));
+      throw_bad_weights(path_, "two tensors are " + printable(*canonical));
   }
 }
 
@@ -340,10 +341,10 @@ void WeightFiles::undo_head_order(FileTensor& tensor) const {
     }
   }
   if (!head_dim || *head_dim < 2 || *head_dim % 2 != 0 || weight.shape[0] % *head_dim != 0) {
-    throw_corrupt(path_,
-                  printable(weight.name) + " " + to_string(weight.shape) +
-                      ": the metadata does not say how long a head is (attention.key_length)" +
-                      (head_dim ? ", but " + std::to_string(*head_dim) : ""));
+    throw_bad_weights(path_,
+                      printable(weight.name) + " " + to_string(weight.shape) +
+                          ": the metadata does not say how long a head is (attention.key_length)" +
+                          (head_dim ? ", but " + std::to_string(*head_dim) : ""));
   }
   const Decoder inner =
       weight.format == WeightFormat::encoded ? weight.decoder : make_plain_decoder(weight);
@@ -382,9 +383,9 @@ Weight WeightFiles::get(const std::string& name, const Shape& expected_shape) {
 
 void WeightFiles::require_complete() const {
   if (problems_.empty()) return;
-  throw_corrupt(path_, std::to_string(problems_.size()) +
-                           " weights do not fit the configuration beside them:\n  " +
-                           listed(problems_, "\n  "));
+  throw_bad_weights(path_, std::to_string(problems_.size()) +
+                               " weights do not fit the configuration beside them:\n  " +
+                               listed(problems_, "\n  "));
 }
 
 std::vector<std::string> WeightFiles::unused() const {

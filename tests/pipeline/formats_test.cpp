@@ -61,16 +61,16 @@ TEST_P(FormatsGolden, GivesTheLatentsOfTheReference) {
   (encoder ? options.parts.text_encoder : options.parts.transformer) = place;
   const golden::TensorMap actual = run(options);
   const SafetensorsFile expected = SafetensorsFile::open(folder + "/expected.safetensors");
-  const golden::Difference difference = golden::compare(
-      actual.tensors.at("latents.final"), expected.tensor("latents.final"));
+  const golden::Difference difference =
+      golden::compare(actual.tensors.at("latents.final"), expected.tensor("latents.final"));
   EXPECT_LE(difference.nmse, kLimit);
   RecordProperty("nmse", std::to_string(difference.nmse));
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, FormatsGolden,
-                         ::testing::Values("gguf/bf16", "gguf/q4_0", "gguf/q8_0", "gguf/text_encoder",
-                                           "gguf/wide_mixed", "quant/bnb_int8", "quant/bnb_nf4",
-                                           "quant/comfy_fp8", "quant/comfy_int8",
+                         ::testing::Values("gguf/bf16", "gguf/q4_0", "gguf/q8_0",
+                                           "gguf/text_encoder", "gguf/wide_mixed", "quant/bnb_int8",
+                                           "quant/bnb_nf4", "quant/comfy_fp8", "quant/comfy_int8",
                                            "quant/comfy_nvfp4"),
                          [](const auto& entry) {
                            std::string name = entry.param;
@@ -78,7 +78,8 @@ INSTANTIATE_TEST_SUITE_P(Files, FormatsGolden,
                            return name;
                          });
 
-// ---- other names for the same weights ------------------------------------------------------------
+// ---- other names for the same weights
+// ------------------------------------------------------------
 
 class Renamed : public test::TemporaryFolder {
  protected:
@@ -115,7 +116,8 @@ class Renamed : public test::TemporaryFolder {
   }
 };
 
-std::string replaced(std::string text, const std::vector<std::pair<std::string, std::string>>& pairs) {
+std::string replaced(std::string text,
+                     const std::vector<std::pair<std::string, std::string>>& pairs) {
   for (const auto& [from, to] : pairs) {
     if (const std::size_t at = text.find(from); at != std::string::npos) {
       text.replace(at, from.size(), to);
@@ -128,8 +130,9 @@ std::string replaced(std::string text, const std::vector<std::pair<std::string, 
 std::string black_forest(std::string name) {
   for (int i = 0; i < 4; ++i) {
     const std::string up = "up_blocks." + std::to_string(i) + ".";
-    name = replaced(name, {{up, "up." + std::to_string(3 - i) + "."},
-                           {"down_blocks." + std::to_string(i) + ".", "down." + std::to_string(i) + "."}});
+    name = replaced(
+        name, {{up, "up." + std::to_string(3 - i) + "."},
+               {"down_blocks." + std::to_string(i) + ".", "down." + std::to_string(i) + "."}});
   }
   if (name.starts_with("quant_conv")) return "encoder." + name;
   if (name.starts_with("post_quant_conv")) return "decoder." + name;
@@ -159,22 +162,22 @@ TEST_F(Renamed, VaeInItsMakersNames) {
 }
 
 TEST_F(Renamed, TextEncoderBehindEveryPrefix) {
-  for (const std::string prefix :
-       {"language_model.model.", "model.language_model.", "model.language_model.model.", "model."}) {
+  for (const std::string prefix : {"language_model.model.", "model.language_model.",
+                                   "model.language_model.model.", "model."}) {
     LoadOptions options = on_base();
-    options.parts.text_encoder =
-        write_file("te.safetensors", tensors_of("text_encoder", "model", [&](const std::string& name) {
-                     constexpr std::string_view kOld = "language_model.";
-                     return name.starts_with(kOld) ? prefix + name.substr(kOld.size()) : std::string();
-                   }));
+    options.parts.text_encoder = write_file(
+        "te.safetensors", tensors_of("text_encoder", "model", [&](const std::string& name) {
+          constexpr std::string_view kOld = "language_model.";
+          return name.starts_with(kOld) ? prefix + name.substr(kOld.size()) : std::string();
+        }));
     expect_base(options);
   }
 }
 
 TEST_F(Renamed, TransformerBehindAPrefixAndWithoutTaps) {
-  Tensors tensors = tensors_of("transformer", "diffusion_pytorch_model", [](const std::string& name) {
-    return "model.diffusion_model." + name;
-  });
+  Tensors tensors =
+      tensors_of("transformer", "diffusion_pytorch_model",
+                 [](const std::string& name) { return "model.diffusion_model." + name; });
   for (auto& [name, tensor] : tensors) {
     if (name.ends_with("x_embedder.proj.weight"))
       tensor = tensor.reshaped({tensor.dim(0), tensor.dim(1)});
@@ -187,11 +190,12 @@ TEST_F(Renamed, TransformerBehindAPrefixAndWithoutTaps) {
 TEST_F(Renamed, CheckpointHoldsEverything) {
   Tensors all = tensors_of("transformer", "diffusion_pytorch_model",
                            [](const std::string& name) { return "model.diffusion_model." + name; });
-  for (auto& more : {tensors_of("vae", "diffusion_pytorch_model",
-                                [](const std::string& name) { return "vae." + black_forest(name); }),
-                     tensors_of("text_encoder", "model", [](const std::string& name) {
-                       return replaced("text_encoders.m." + name, {{"language_model.", "transformer.model."}});
-                     })}) {
+  for (auto& more :
+       {tensors_of("vae", "diffusion_pytorch_model",
+                   [](const std::string& name) { return "vae." + black_forest(name); }),
+        tensors_of("text_encoder", "model", [](const std::string& name) {
+          return replaced("text_encoders.m." + name, {{"language_model.", "transformer.model."}});
+        })}) {
     all.insert(all.end(), more.begin(), more.end());
   }
   LoadOptions options;
@@ -201,7 +205,8 @@ TEST_F(Renamed, CheckpointHoldsEverything) {
   expect_base(options);
 }
 
-// ---- putting models together ---------------------------------------------------------------------
+// ---- putting models together
+// ---------------------------------------------------------------------
 
 class PutTogether : public test::TemporaryFolder {};
 
@@ -218,9 +223,8 @@ TEST_F(PutTogether, SizesFollowFromShapesWhereNoConfigIsBesideTheFile) {
   EXPECT_EQ(configs.transformer.rope_axes_dim, (std::array<int, 3>{32, 48, 48}));
   const std::vector<std::string> notes = Pipeline::load(options).info().notes;
   const auto says = [&](const std::string& part) {
-    return std::ranges::any_of(notes, [&](const std::string& note) {
-      return note.find(part) != std::string::npos;
-    });
+    return std::ranges::any_of(
+        notes, [&](const std::string& note) { return note.find(part) != std::string::npos; });
   };
   EXPECT_TRUE(says("hidden_size 256")) << notes.size();
   EXPECT_TRUE(says("assumed"));
@@ -228,8 +232,9 @@ TEST_F(PutTogether, SizesFollowFromShapesWhereNoConfigIsBesideTheFile) {
   const golden::TensorMap actual = run(options);
   const SafetensorsFile expected =
       SafetensorsFile::open(formats("gguf/wide_mixed/expected.safetensors"));
-  EXPECT_LE(golden::compare(actual.tensors.at("latents.final"), expected.tensor("latents.final")).nmse,
-            kLimit);
+  EXPECT_LE(
+      golden::compare(actual.tensors.at("latents.final"), expected.tensor("latents.final")).nmse,
+      kLimit);
 }
 
 TEST_F(PutTogether, WhatIsMissingIsNotGuessed) {
@@ -239,10 +244,12 @@ TEST_F(PutTogether, WhatIsMissingIsNotGuessed) {
   options.model = formats("gguf/bf16/dit_bf16.gguf");
   test::expect_error(ErrorKind::not_found, {"--base"}, [&] { resolve_model(options); });
   options.model = formats("gguf/text_encoder/text_encoder_bf16.gguf");
-  test::expect_error(ErrorKind::invalid_argument, {"--text-encoder"}, [&] { resolve_model(options); });
+  test::expect_error(ErrorKind::invalid_argument, {"--text-encoder"},
+                     [&] { resolve_model(options); });
   options = on_base();
   options.parts.vae = path("none.safetensors");
-  test::expect_error(ErrorKind::not_found, {"none.safetensors", "vae"}, [&] { resolve_model(options); });
+  test::expect_error(ErrorKind::not_found, {"none.safetensors", "vae"},
+                     [&] { resolve_model(options); });
   options.parts.vae = formats("gguf/bf16/dit_bf16.gguf");
   test::expect_error(ErrorKind::corrupt_file, {"holds transformer", "expected the vae"},
                      [&] { Pipeline::load(options); });
@@ -265,7 +272,8 @@ TEST_F(PutTogether, WrongFilesAreToldApart) {
   expect_named(with_tensor("double_stream_modulation_img.lin.weight"), "FLUX.2");
   expect_named(with_tensor("transformer_blocks.0.img_mod.1.weight"), "Qwen-Image");
   expect_named(with_tensor("transformer.layers.0.mlp.up_proj.lora_A.weight"), "LoRA");
-  expect_named(write("lfs.gguf", "version https://git-lfs.github.com/spec/v1\nsize 5\n"), "git-lfs");
+  expect_named(write("lfs.gguf", "version https://git-lfs.github.com/spec/v1\nsize 5\n"),
+               "git-lfs");
   expect_named(write("page.gguf", "<!DOCTYPE html><html>"), "web page");
   LoadOptions options = on_base();
   options.parts.transformer = write("m.ckpt", std::string("PK\3\4", 4) + std::string(100, 'x'));
@@ -297,7 +305,8 @@ TEST_F(PutTogether, ContentHashSeesTheParts) {
   EXPECT_NE(replaced, plain);
   const ModelInfo info = Pipeline::load(options).info();
   EXPECT_EQ(info.content_hash, replaced);
-  EXPECT_EQ(content_hash(resolve_model(info.path, info.parts)), replaced) << "found again by what it says";
+  EXPECT_EQ(content_hash(resolve_model(info.path, info.parts)), replaced)
+      << "found again by what it says";
 }
 
 }  // namespace
