@@ -7,6 +7,7 @@
 
 #include "backend/registry.h"
 #include "checkpoint/model.h"
+#include "commands/file_report.h"
 #include "common/console.h"
 #include "core/enum_names.h"
 #include "core/quantization.h"
@@ -22,10 +23,7 @@ namespace {
 using nlohmann::json;
 
 /// "BF16"; "int8" for a packed weight.
-std::string type_name(const Weight& tensor) {
-  return std::string(tensor.format == WeightFormat::plain ? dtype_name(tensor.dtype)
-                                                          : format_name(tensor.format));
-}
+std::string type_name(const Weight& tensor) { return format_of(tensor); }
 
 std::string format_row(const char* name, std::size_t tensors, double parameters,
                        const std::string& bytes, const std::string& dtypes) {
@@ -140,7 +138,7 @@ json plan_json(const ModelReport& report) {
 /// The stage before all others, of a prompt as long as the enhancer's instructions allow.
 void add_enhancer(MemoryPlan& plan, const ModelFolder& folder, DType dtype) {
   const PromptEnhancerConfig config = PromptEnhancerConfig::read(folder);
-  const WeightFiles weights(folder.component("pe"), "model");
+  const WeightFiles weights(folder.weights("pe"), "model", Component::pe);
   EnhancerPlanRequest request;
   request.dtype = dtype;
   PlanStage stage = plan_enhancer(config.model, config.tie_word_embeddings, weights, request,
@@ -211,7 +209,10 @@ std::string verification_text(const Verification& verification) {
 /// What the configs alone say, for a model that cannot be loaded.
 ModelInfo info_of_configs(const ModelFolder& folder, const ModelConfigs& configs) {
   ModelInfo info;
-  info.path = folder.path;
+  info.path = folder.source;
+  info.parts = folder.parts;
+  info.notes = folder.notes;
+  info.notes.insert(info.notes.end(), configs.notes.begin(), configs.notes.end());
   info.name = folder.name;
   info.content_hash = content_hash(folder);
   info.defaults = configs.defaults;
@@ -224,6 +225,7 @@ void try_loading(ModelReport& report) {
   try {
     LoadOptions options;
     options.model = report.info.path;
+    options.parts = report.info.parts;
     report.info = Pipeline::load(options).info();
   } catch (const Error& error) {
     report.problem = error.what();
@@ -259,7 +261,7 @@ std::map<std::string, std::uint64_t> ComponentReport::packed_bytes() const {
 }
 
 ModelReport report_model(const LoadOptions& load, PlanRequest planned) {
-  const ModelFolder folder = resolve_model(load.model);
+  const ModelFolder folder = resolve_model(load.model, load.parts);
   const ModelConfigs configs = ModelConfigs::read(folder);
   const ModelWeights weights(folder);
   ModelReport report;
@@ -268,7 +270,8 @@ ModelReport report_model(const LoadOptions& load, PlanRequest planned) {
                        {"transformer", weights.transformer.all()},
                        {"vae", weights.vae.all()}};
   if (folder.has_prompt_enhancer) {
-    report.components.push_back({"pe", WeightFiles(folder.component("pe"), "model").all()});
+    report.components.push_back(
+        {"pe", WeightFiles(folder.weights("pe"), "model", Component::pe).all()});
   }
   if (planned.height_px == 0) planned.height_px = configs.defaults.height_px;
   if (planned.width_px == 0) planned.width_px = configs.defaults.width_px;
@@ -311,6 +314,7 @@ json to_json(const ModelReport& report, bool with_tensors) {
                  {"latent_channels", info.latent_channels},
                  {"components", components},
                  {"unused_tensors", info.unused_tensors},
+                 {"notes", info.notes},
                  {"memory_plan", plan_json(report)}};
   if (report.device_plan) result["device_plan"] = device_plan_json(report);
   if (report.verification) {
@@ -329,8 +333,10 @@ std::string to_text(const ModelReport& report, bool with_tensors) {
                 "Defaults: %dx%d, %d steps, guidance scale %g; sizes divide by %d\n",
                 info.defaults.width_px, info.defaults.height_px, info.defaults.num_inference_steps,
                 *info.defaults.guidance_scale, info.size_multiple_px);
+  std::string notes;
+  for (const std::string& note : info.notes) notes += visible(note) + "\n";
   std::string text = visible(info.name) + "\nPath: " + visible(info.path) +
-                     "\nContent hash: " + info.content_hash + "\n" + defaults +
+                     "\nContent hash: " + info.content_hash + "\n" + notes + defaults +
                      components_text(report, with_tensors) + plan_text(report);
   if (report.device_plan) text += device_plan_text(report);
   if (!info.unused_tensors.empty()) {

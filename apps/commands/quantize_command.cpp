@@ -81,7 +81,7 @@ int run_quantize(QuantizeFlags& flags) {
   request.components = parse_components(flags.components);
   request.quantization = from_name<Quantization>(flags.quantization).value();
   request.num_threads = flags.load.num_threads;
-  request.source = resolve_model(flags.load.model);
+  request.source = resolve_model(flags.load.model, flags.load.parts);
   const InterruptGuard interrupt;
   request.cancel = interrupt.token();
   QuantizeResult result;

@@ -93,7 +93,7 @@ Enhancer::Enhancer(Pipeline& pipeline, const LoadOptions& load, const EnhanceFla
       dtype_(name_of(load.precision)),
       cache_(open_cache(flags.cache)) {
   options_.cancel = std::move(cancel);
-  const ModelFolder folder = resolve_model(pipeline.info().path);
+  const ModelFolder folder = resolve_model(pipeline.info().path, pipeline.info().parts);
   if (flags.endpoint) {
     system_text_ = system_text(folder, options_);
     model_ = flags.endpoint->shown_url + " " + flags.endpoint->model;

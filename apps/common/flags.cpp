@@ -77,7 +77,8 @@ void add_option_flag(CLI::App& app, const std::string& option_name, Request& req
 }
 
 void add_option_flags(CLI::App& app, Request& request) {
-  for (const OptionFlag& flag : kOptionFlags) add_option_flag(app, std::string(flag.option), request, "");
+  for (const OptionFlag& flag : kOptionFlags)
+    add_option_flag(app, std::string(flag.option), request, "");
 }
 
 void add_single_seed_flag(CLI::App& app, Request& request) {
@@ -90,9 +91,27 @@ void add_single_seed_flag(CLI::App& app, Request& request) {
 
 void add_model_flag(CLI::App& app, LoadOptions& load) {
   app.add_option("--model,-m", load.model,
-                 "model folder, or a hub id already in the local cache; default: "
-                 "$ERNIE_IMAGE_MODEL, else the embedded model")
-      ->type_name("DIR|ID");
+                 "model folder, a hub id already in the local cache, or a file of safetensors or "
+                 "GGUF; default: $ERNIE_IMAGE_MODEL, else the embedded model")
+      ->type_name("DIR|ID|FILE");
+}
+
+void add_parts_flags(CLI::App& app, ModelParts& parts) {
+  const auto add = [&app](const char* names, std::string& target, const char* help,
+                          const char* type) {
+    app.add_option(names, target, help)->type_name(type);
+  };
+  add("--base", parts.base,
+      "what a model file lacks comes from here; default: $ERNIE_IMAGE_MODEL, else the released "
+      "model "
+      "in the local cache",
+      "DIR|ID");
+  add("--transformer,--diffusion-model", parts.transformer, "in place of the model's own",
+      "FILE|DIR");
+  add("--text-encoder,--llm", parts.text_encoder, "in place of the model's own", "FILE|DIR");
+  add("--vae", parts.vae, "in place of the model's own", "FILE|DIR");
+  add("--pe", parts.pe, "prompt enhancer in place of the model's own", "FILE|DIR");
+  add("--tokenizer", parts.tokenizer, "in place of the model's own", "FILE|DIR");
 }
 
 void add_threads_flag(CLI::App& app, LoadOptions& load) {
@@ -187,6 +206,7 @@ void add_memory_limit_flag(CLI::App& app, LoadOptions& load) {
 
 void add_load_flags(CLI::App& app, LoadOptions& load) {
   add_model_flag(app, load);
+  add_parts_flags(app, load.parts);
   add_dtype_flag(app, load);
   add_quant_flag(app, load);
   add_device_flag(app, load);
@@ -200,6 +220,7 @@ std::string kernels_used(const LoadOptions& load) {
 }
 
 void note_model(const LoadOptions& load, const ModelInfo& info) {
+  for (const std::string& note : info.notes) std::cerr << visible(note) << "\n";
   if (!info.unused_tensors.empty()) {
     std::cerr << "Warning: " << info.name << " has " << info.unused_tensors.size()
               << " tensors that are not used, e.g. " << visible(info.unused_tensors.front())

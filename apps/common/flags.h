@@ -43,6 +43,9 @@ void add_single_seed_flag(CLI::App& app, Request& request);
 /// --model
 void add_model_flag(CLI::App& app, LoadOptions& load);
 
+/// --base, --transformer, --text-encoder, --vae, --pe, --tokenizer
+void add_parts_flags(CLI::App& app, ModelParts& parts);
+
 /// --dtype
 void add_dtype_flag(CLI::App& app, LoadOptions& load);
 
@@ -70,14 +73,15 @@ void add_device_flag(CLI::App& app, LoadOptions& load);
 
 void add_memory_limit_flag(CLI::App& app, LoadOptions& load);
 
-/// --model, --dtype, --quant, those of add_device_flag, --threads, --cpu-kernels, --memory-limit
+/// --model, those of add_parts_flags, --dtype, --quant, those of add_device_flag, --threads,
+/// --cpu-kernels, --memory-limit
 void add_load_flags(CLI::App& app, LoadOptions& load);
 
 /// The kernel set that `load` will run with: "auto" is the best of this processor.
 std::string kernels_used(const LoadOptions& load);
 
-/// Says on stderr that the model has tensors which are not used, or that the embedded model is used
-/// because none was named, and how to get the real one.
+/// Says on stderr where the parts of a model are from, that it has tensors which are not used, or
+/// that the embedded model is used because none was named, and how to get the real one.
 void note_model(const LoadOptions& load, const ModelInfo& info);
 
 }  // namespace ernie_image

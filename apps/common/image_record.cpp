@@ -1,6 +1,7 @@
 #include "common/image_record.h"
 
 #include <cstdio>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -34,6 +35,19 @@ json to_json(const ImageRecord& record) {
        {"memory_limit_bytes", record.load.memory_limit_bytes},
        {"image_index", record.image_index}});
   if (!record.load.device_options.empty()) result["device_options"] = record.load.device_options;
+  if (!record.model_path.empty()) {
+    const ModelParts& parts = record.load.parts;
+    json files = {{"model", record.model_path}};
+    for (const auto& [key, value] : {std::pair{"base", parts.base},
+                                     {"transformer", parts.transformer},
+                                     {"text_encoder", parts.text_encoder},
+                                     {"vae", parts.vae},
+                                     {"pe", parts.pe},
+                                     {"tokenizer", parts.tokenizer}}) {
+      if (!value.empty()) files[key] = replace_invalid_utf8(value);
+    }
+    result["files"] = files;
+  }
   if (!record.original_prompts.empty()) result["original_prompts"] = record.original_prompts;
   if (!record.latents_sha256.empty()) result["latents_sha256"] = record.latents_sha256;
   return result;
@@ -88,6 +102,13 @@ ImageRecord read_record(const JsonReader& reader) {
   record.load.device = reader.text("device");
   record.load.cpu_kernels = reader.text("cpu_kernels");
   record.load.device_options = read_device_options(reader, record.load.device);
+  if (reader.has("files")) {
+    const JsonReader files = reader.required_object("files");
+    const auto text = [&](const char* key) { return files.text(key, ""); };
+    record.model_path = files.text("model");
+    record.load.parts = {text("base"), text("transformer"), text("text_encoder"),
+                         text("vae"),  text("pe"),          text("tokenizer")};
+  }
   record.load.memory_limit_bytes =
       static_cast<std::uint64_t>(reader.integer("memory_limit_bytes", 0, INT64_MAX));
   if (reader.has("original_prompts")) {
@@ -109,6 +130,8 @@ ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
   record.model_name = replace_invalid_utf8(info.name);
   record.model_content_hash = info.content_hash;
   record.load = load;
+  record.load.parts = info.parts;
+  if (info.parts != ModelParts{}) record.model_path = replace_invalid_utf8(info.path);
   record.load.cpu_kernels = kernels_used(load);
   record.load.device_options = options_of_device(load.device, load.device_options);
   record.request = request;

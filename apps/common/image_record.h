@@ -16,8 +16,9 @@ struct ImageRecord {
   std::string version;
   std::string model_name;
   std::string model_content_hash;
-  /// cpu_kernels is never "auto" here, device_options are all of the device; `model` and
-  /// `num_threads` are not kept.
+  std::string model_path;  ///< of a model put together from files, which no name finds; or empty
+  /// cpu_kernels is never "auto" here, device_options are all of the device, `parts` are as given;
+  /// `model` is kept by its name and hash, `num_threads` not at all.
   LoadOptions load;
   /// The whole batch, with every default filled in: one generator draws the noise of all its
   /// images.

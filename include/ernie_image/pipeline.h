@@ -17,6 +17,7 @@
 #include "ernie_image/export.h"
 #include "ernie_image/image.h"
 #include "ernie_image/memory.h"
+#include "ernie_image/model_parts.h"
 #include "ernie_image/precision.h"
 #include "ernie_image/request.h"
 
@@ -24,10 +25,10 @@ namespace ernie_image {
 
 struct LoadOptions {
   /// A folder in the diffusers layout, a hub id looked up in the local Hugging Face and ModelScope
-  /// caches
-  /// ("baidu/ERNIE-Image-Turbo"), or empty: the environment's ERNIE_IMAGE_MODEL, else the embedded
-  /// model.
+  /// caches ("baidu/ERNIE-Image-Turbo"), a file that holds the transformer, alone or with other
+  /// parts, or empty: the environment's ERNIE_IMAGE_MODEL, else the embedded model.
   std::string model;
+  ModelParts parts;
   Precision precision = Precision::fp32;
   /// Of the linear layers of the transformer's blocks, compressed while the model is loaded.
   Quantization quantization = Quantization::none;
@@ -67,6 +68,7 @@ struct Result {
 /// What a model folder says about itself.
 struct ModelInfo {
   std::string path;  ///< "embedded:emoji-tiny" for the embedded model
+  ModelParts parts;  ///< that were named, and the base that was used
   std::string name;  ///< last part of the path or the hub id
   /// SHA-256, hex, over the configs and the weight files' headers, the prompt enhancer's excepted
   std::string content_hash;
@@ -79,6 +81,8 @@ struct ModelInfo {
   /// Tensors that no part of the pipeline knows: usually a sign of a file that belongs to another
   /// model.
   std::vector<std::string> unused_tensors;
+  /// For people: what was taken from where, what was assumed, what looks wrong.
+  std::vector<std::string> notes;
 };
 
 /// One model on one device. One call of `generate` at a time.

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <utility>
 
+#include "checkpoint/file_configs.h"
 #include "ernie_image/error.h"
 #include "io/file_view.h"
 #include "io/json_reader.h"
@@ -74,10 +75,15 @@ std::uint64_t tokenizer_memory_bytes(const ModelFolder& folder, const std::strin
 }
 
 ModelConfigs ModelConfigs::read(const ModelFolder& folder) {
-  const JsonReader vae_config = open_config(folder, "vae");
   ModelConfigs configs;
-  configs.text_encoder = MinistralConfig::read(open_config(folder, "text_encoder"));
-  configs.transformer = TransformerConfig::read(open_config(folder, "transformer"));
+  const auto config_of = [&](Component component) {
+    FileConfig config = part_config(folder, component);
+    configs.notes.insert(configs.notes.end(), config.notes.begin(), config.notes.end());
+    return config.reader;
+  };
+  const JsonReader vae_config = config_of(Component::vae);
+  configs.text_encoder = MinistralConfig::read(config_of(Component::text_encoder));
+  configs.transformer = TransformerConfig::read(config_of(Component::transformer));
   configs.vae = VaeConfig::read(vae_config);
   configs.scheduler =
       SchedulerConfig::read(open_config(folder, "scheduler", "scheduler_config.json"));
@@ -93,10 +99,11 @@ ModelConfigs ModelConfigs::read(const ModelFolder& folder) {
   return configs;
 }
 
-Model::Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization)
+Model::Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization,
+             DType expanded)
     : folder(model_folder),
       configs(ModelConfigs::read(folder)),
-      weights(folder),
+      weights(folder, expanded),
       tokenizer(Tokenizer::open(folder.component("tokenizer"))),
       text_encoder(build<TextEncoder>(ops, weights.text_encoder, configs.text_encoder)),
       transformer(build_transformer(ops, weights.transformer, configs.transformer, quantization)),

@@ -37,7 +37,7 @@ bool contains(const std::vector<std::string_view>& names, std::string_view name)
 }  // namespace
 
 std::string_view format_name(WeightFormat format) {
-  if (format == WeightFormat::plain) return "none";
+  if (!is_packed(format)) return "none";
   return format == WeightFormat::packed_int8 ? "int8" : "int4";
 }
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "checkpoint/file_configs.h"
 #include "ernie_image/error.h"
 #include "io/file_view.h"
 #include "io/json_reader.h"
@@ -30,8 +31,9 @@ const ModelFolder& require_enhancer(const ModelFolder& folder) {
 
 /// Opens the weights, provided that a quantised copy of them would fit.
 WeightFiles open_weights(const ModelFolder& folder, const PromptEnhancerConfig& config,
-                         Quantization quantization, std::uint64_t memory_limit_bytes) {
-  WeightFiles weights(folder.component("pe"), "model");
+                         Quantization quantization, std::uint64_t memory_limit_bytes,
+                         DType expanded) {
+  WeightFiles weights(folder.weights("pe"), "model", Component::pe, expanded);
   require_enhancer_fit(plan_enhancer(config.model, config.tie_word_embeddings, weights,
                                      {0, 0, DType::f32, quantization}, memory_limit_bytes),
                        memory_limit_bytes);
@@ -115,7 +117,7 @@ std::string strip(const std::string& text) {
 
 PromptEnhancerConfig PromptEnhancerConfig::read(const ModelFolder& folder) {
   const std::string part = folder.component("pe");
-  const JsonReader reader = JsonReader::open(join_path(part, "config.json"));
+  const JsonReader reader = part_config(folder, Component::pe).reader;
   PromptEnhancerConfig config;
   config.model = MinistralConfig::read(reader);
   config.tie_word_embeddings = reader.boolean("tie_word_embeddings", false);
@@ -138,7 +140,7 @@ PromptEnhancer::PromptEnhancer(Backend& ops, const ModelFolder& folder, DType dt
       tokenizer_(Tokenizer::open(folder.component("pe_tokenizer"))),
       template_(
           ChatTemplate::open(join_path(folder.component("pe_tokenizer"), "chat_template.jinja"))),
-      weights_(open_weights(folder, config_, quantization, memory_limit_bytes_)),
+      weights_(open_weights(folder, config_, quantization, memory_limit_bytes_, dtype)),
       model_(ops, weights_, config_.model, config_.tie_word_embeddings, quantization) {
   weights_.require_complete();
 }

@@ -54,7 +54,7 @@ std::uint64_t looked_up_bytes(std::int64_t rows, const MinistralConfig& config) 
 /// weights that are packed in the file.
 WeightFormat copied_format(const WeightFiles& files, const Weight& weight,
                            Quantization quantization) {
-  if (weight.format != WeightFormat::plain || weight.shape.size() != 2) return WeightFormat::plain;
+  if (is_packed(weight.format) || weight.shape.size() != 2) return WeightFormat::plain;
   return weight_format(layer_quantization(quantized_weights(), files, weight.name, quantization));
 }
 

@@ -56,9 +56,9 @@ class WeightLoader {
         use == WeightUse::linear && rules_ != nullptr
             ? layer_quantization(*rules_, source_, weight.name, quantization_)
             : Quantization::none;
-    if (weight.format != WeightFormat::plain) check_packed(weight, use, quantization);
+    if (is_packed(weight.format)) check_packed(weight, use, quantization);
     WeightHandle handle = backend_.prepare(weight, use, quantization);
-    const bool copied = quantization != Quantization::none && weight.format == WeightFormat::plain;
+    const bool copied = quantization != Quantization::none && !is_packed(weight.format);
     if (copied) source_.release_pages(weight);
     return handle;
   }

@@ -113,7 +113,7 @@ struct Pipeline::State {
         memory_limit_bytes(options.memory_limit_bytes),
         offload(offload_of_device(options.device, options.device_options)),
         backend(make_backend(backend_options(options))),
-        model(*backend, resolve_model(options.model), options.quantization) {}
+        model(*backend, resolve_model(options.model, options.parts), options.quantization, dtype) {}
 
   Precision precision;
   DType dtype;  // of the tensors between operations
@@ -161,7 +161,11 @@ Pipeline Pipeline::load(const LoadOptions& options) {
   }
   const ModelConfigs& configs = state->model.configs;
   ModelInfo& info = state->info;
-  info.path = state->model.folder.path;
+  info.path = state->model.folder.source;
+  info.parts = state->model.folder.parts;
+  info.notes = state->model.folder.notes;
+  const auto& assumed = state->model.configs.notes;
+  info.notes.insert(info.notes.end(), assumed.begin(), assumed.end());
   info.name = state->model.folder.name;
   info.content_hash = content_hash(state->model.folder);
   info.defaults = configs.defaults;

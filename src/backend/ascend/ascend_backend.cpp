@@ -33,7 +33,7 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
     CardBackend::release_cache();
   }
   WeightHandle prepare(const Weight& weight, WeightUse use, Quantization quantization) override {
-    if (quantization != Quantization::none || weight.format != WeightFormat::plain) {
+    if (quantization != Quantization::none || is_packed(weight.format)) {
       throw Error(ErrorKind::unsupported, name() +
                                               ": quantised weights are not supported; take a model "
                                               "in the released format, without --quant");

@@ -51,7 +51,7 @@ WeightStore::WeightStore(const Stream& stream, Offload offload, const WeightForm
 WeightStore::~WeightStore() = default;
 
 WeightHandle WeightStore::prepare(const Weight& weight, WeightForm form) {
-  if (weight.format == WeightFormat::plain) require_supported(weight, stream_.device().kind());
+  if (!is_packed(weight.format)) require_supported(weight, stream_.device().kind());
   const auto prepared = std::make_shared<CardWeight>();
   prepared->source = weight;
   prepared->form = form;

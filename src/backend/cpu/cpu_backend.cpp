@@ -80,7 +80,7 @@ class CpuBackend final : public Backend {
 
   WeightHandle prepare(const Weight& weight, WeightUse use, Quantization quantization) override {
     // A weight that is packed already stays what it is.
-    if (quantization == Quantization::none || weight.format != WeightFormat::plain)
+    if (quantization == Quantization::none || is_packed(weight.format))
       return prepare_cpu_weight(weight, use);
     assert(use == WeightUse::linear);
     return quantize_cpu_weight(pool_, weight, weight_format(quantization));
@@ -281,12 +281,15 @@ class CpuBackend final : public Backend {
   /// Layers that read the same x, by how their weights are kept.
   struct LinearCall {
     std::vector<cpu::LinearLayer> plain;
+    std::vector<cpu::LinearLayer> encoded;
     std::vector<cpu::PackedLayer> packed;
 
     void add(const PreparedWeight& weight, const float* bias, const Tensor& y) {
       const Weight& source = as_cpu_weight(weight, WeightUse::linear).source;
       if (source.format == WeightFormat::plain) {
         plain.push_back({&source, bias, y});
+      } else if (source.format == WeightFormat::encoded) {
+        encoded.push_back({&source, bias, y});
       } else {
         packed.push_back({PackedLayout(source.format, source.shape), source.data, bias, y});
       }
@@ -304,6 +307,7 @@ class CpuBackend final : public Backend {
     const auto linear =
         many && kernels_.linear_of_many != nullptr ? kernels_.linear_of_many : cpu::linear;
     if (!call.plain.empty()) linear(pool_, memory_, kernels_.gemm, x, call.plain);
+    if (!call.encoded.empty()) cpu::linear(pool_, memory_, kernels_.gemm, x, call.encoded);
     if (!call.packed.empty())
       cpu::packed_linear(pool_, memory_, kernels_.gemm, kernels_.packed, x, call.packed);
   }

@@ -68,12 +68,16 @@ void embedding(ThreadPool& pool, const ElementwiseKernels& kernels,
                std::span<const std::int32_t> ids, const Weight& table, Tensor& y) {
   const std::int64_t width = table.shape.at(1);
   assert(y.size() == static_cast<std::int64_t>(ids.size()) * width);
-  const UnaryKernel convert = converter(kernels.of(y.dtype()), table.dtype);
+  const bool encoded = table.format == WeightFormat::encoded;
+  const UnaryKernel convert = converter(kernels.of(y.dtype()), encoded ? DType::f32 : table.dtype);
   const auto row_bytes = width * static_cast<std::int64_t>(size_of(table.dtype));
   pool.parallel_for(static_cast<std::int64_t>(ids.size()), [&](std::int64_t row, int) {
     const std::int64_t id = ids[static_cast<std::size_t>(row)];
     assert(id >= 0 && id < table.shape[0]);
-    convert(table.data + id * row_bytes, at(y, row * width), width);
+    if (!encoded) return convert(table.data + id * row_bytes, at(y, row * width), width);
+    std::vector<float> values(static_cast<std::size_t>(width));
+    table.decoder->decode(id * width, width, values.data());
+    convert(reinterpret_cast<const std::byte*>(values.data()), at(y, row * width), width);
   });
 }
 
