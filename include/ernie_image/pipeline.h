@@ -28,7 +28,7 @@ struct LoadOptions {
   /// caches ("baidu/ERNIE-Image-Turbo"), a file that holds the transformer, alone or with other
   /// parts, or empty: the environment's ERNIE_IMAGE_MODEL, else the embedded model.
   std::string model;
-  ModelParts parts;
+  ModelParts parts = {};
   Precision precision = Precision::fp32;
   /// Of the linear layers of the transformer's blocks, compressed while the model is loaded.
   Quantization quantization = Quantization::none;

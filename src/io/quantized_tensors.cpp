@@ -126,26 +126,26 @@ class Recognizer {
   }
 
   nlohmann::json parsed(const std::string& name, std::string_view text) const {
-    nlohmann::json json =
+    nlohmann::json object =
         parse_json(FileView{where_ + ": " + name, std::as_bytes(std::span(text)), nullptr, -1});
-    if (!json.is_object()) fail(name, "is no JSON object");
-    return json;
+    if (!object.is_object()) fail(name, "is no JSON object");
+    return object;
   }
 
-  static std::string text_of(const nlohmann::json& json, const char* key) {
-    const auto found = json.find(key);
-    return found != json.end() && found->is_string() ? found->get<std::string>() : "";
+  static std::string text_of(const nlohmann::json& object, const char* key) {
+    const auto found = object.find(key);
+    return found != object.end() && found->is_string() ? found->get<std::string>() : "";
   }
 
-  static bool flag_of(const nlohmann::json& json, const char* key) {
-    const auto found = json.find(key);
-    return found != json.end() && found->is_boolean() && found->get<bool>();
+  static bool flag_of(const nlohmann::json& object, const char* key) {
+    const auto found = object.find(key);
+    return found != object.end() && found->is_boolean() && found->get<bool>();
   }
 
-  std::int64_t integer_of(const std::string& name, const nlohmann::json& json, const char* key,
+  std::int64_t integer_of(const std::string& name, const nlohmann::json& object, const char* key,
                           std::int64_t fallback) const {
-    const auto found = json.find(key);
-    if (found == json.end() || found->is_null()) return fallback;
+    const auto found = object.find(key);
+    if (found == object.end() || found->is_null()) return fallback;
     if (!found->is_number_integer()) fail(name, std::string(key) + " is no whole number");
     return found->get<std::int64_t>();
   }
@@ -264,18 +264,18 @@ class Recognizer {
   void read_metadata(const std::map<std::string, std::string>& metadata) {
     const auto found = metadata.find("_quantization_metadata");
     if (found == metadata.end()) return;
-    const nlohmann::json json = parsed(found->first, found->second);
-    const auto layers = json.find("layers");
-    if (layers == json.end() || !layers->is_object()) return;
+    const nlohmann::json object = parsed(found->first, found->second);
+    const auto layers = object.find("layers");
+    if (layers == object.end() || !layers->is_object()) return;
     for (const auto& [module, entry] : layers->items()) {
       if (entry.is_object()) comfy_layers_.emplace(module, entry);
     }
   }
 
   void read_config(const std::string& text) {
-    const nlohmann::json json = parsed("config.json", text);
-    const auto found = json.find("quantization_config");
-    if (found != json.end() && found->is_object()) config_ = *found;
+    const nlohmann::json object = parsed("config.json", text);
+    const auto found = object.find("quantization_config");
+    if (found != object.end() && found->is_object()) config_ = *found;
   }
 
   /// What has no marker of its own but a tensor beside `<module>.weight`.
@@ -331,12 +331,12 @@ class Recognizer {
 
   void comfy(const std::string& module) { comfy_as(module, json_of(module + ".comfy_quant")); }
 
-  void comfy_as(const std::string& module, const nlohmann::json& json) {
-    const std::string format = text_of(json, "format");
+  void comfy_as(const std::string& module, const nlohmann::json& object) {
+    const std::string format = text_of(object, "format");
     if (format == "float8_e4m3fn" || format == "float8_e5m2") {
       comfy_fp8(module);
     } else if (format == "int8_tensorwise") {
-      comfy_int8(module, json);
+      comfy_int8(module, object);
     } else if (format == "nvfp4") {
       comfy_nvfp4(module);
     } else if (format == "mxfp8") {
@@ -354,7 +354,7 @@ class Recognizer {
     if (find(module + ".weight_scale") != nullptr) scaled_bytes(module, ".weight_scale", "fp8");
   }
 
-  void comfy_int8(const std::string& module, const nlohmann::json& json) {
+  void comfy_int8(const std::string& module, const nlohmann::json& object) {
     const std::string name = module + ".weight";
     const Weight& weight = matrix(name);
     if (weight.dtype != DType::i8) fail(name, "is " + described(weight) + ", expected I8");
@@ -362,8 +362,8 @@ class Recognizer {
     scaling.scale =
         scales(module + ".weight_scale", name, weight.shape[0], weight.shape[1], scaling.group);
     Decoder decoder = make_code_decoder("int8", byte_grid(weight), scaling, weight.owner);
-    if (flag_of(json, "convrot")) {
-      const std::int64_t group = integer_of(name, json, "convrot_groupsize", 256);
+    if (flag_of(object, "convrot")) {
+      const std::int64_t group = integer_of(name, object, "convrot_groupsize", 256);
       const bool power = group >= 4 && group <= 4096 && (group & (group - 1)) == 0 &&
                          std::countr_zero(static_cast<std::uint64_t>(group)) % 2 == 0;
       if (!power || weight.shape[1] % group != 0) {
@@ -440,9 +440,10 @@ class Recognizer {
   void bnb_nf4(const std::string& module) { bnb_4bit(module, "nf4"); }
   void bnb_fp4(const std::string& module) { bnb_4bit(module, "fp4"); }
 
-  Shape shape_of(const std::string& name, const nlohmann::json& json) const {
-    const auto found = json.find("shape");
-    if (found == json.end() || !found->is_array() || found->size() > 8) fail(name, "has no shape");
+  Shape shape_of(const std::string& name, const nlohmann::json& object) const {
+    const auto found = object.find("shape");
+    if (found == object.end() || !found->is_array() || found->size() > 8)
+      fail(name, "has no shape");
     Shape shape;
     std::int64_t elements = 1;
     for (const auto& value : *found) {
@@ -458,11 +459,11 @@ class Recognizer {
   void bnb_4bit(const std::string& module, const std::string& kind) {
     const std::string name = module + ".weight",
                       state = name + ".quant_state.bitsandbytes__" + kind;
-    const nlohmann::json json = json_of(state);
+    const nlohmann::json object = json_of(state);
     const Weight& weight = need(name, state);
-    const Shape shape = shape_of(state, json);
+    const Shape shape = shape_of(state, object);
     const std::int64_t elements = num_elements(shape);
-    const std::int64_t block = integer_of(state, json, "blocksize", 64);
+    const std::int64_t block = integer_of(state, object, "blocksize", 64);
     if (block < 1 || block > kMaxMatrixExtent)
       fail(state, "has a blocksize of " + std::to_string(block));
     if (weight.format != WeightFormat::plain ||
@@ -475,7 +476,7 @@ class Recognizer {
     std::vector<std::string> sources = {name, name + ".absmax", name + ".quant_map", state};
     CodeScaling scaling;
     scaling.group = block;
-    scaling.scale = bnb_absmax(name, json, (elements + block - 1) / block, sources);
+    scaling.scale = bnb_absmax(name, object, (elements + block - 1) / block, sources);
     add(name, shape,
         make_code_decoder(kind, nibble_grid(weight, Order::high_first, 1, elements, map), scaling,
                           weight.owner),
@@ -483,7 +484,7 @@ class Recognizer {
     ignore_beside(module);
   }
 
-  ScalesPtr bnb_absmax(const std::string& name, const nlohmann::json& json, std::int64_t groups,
+  ScalesPtr bnb_absmax(const std::string& name, const nlohmann::json& object, std::int64_t groups,
                        std::vector<std::string>& sources) const {
     const std::string absmax = name + ".absmax";
     if (find(name + ".nested_absmax") == nullptr)
@@ -491,11 +492,11 @@ class Recognizer {
     const Weight& codes = need(absmax, name);
     if (codes.dtype != DType::u8 || extent(codes) != groups)
       fail(absmax, "is " + described(codes) + ", expected U8 [" + std::to_string(groups) + "]");
-    const std::int64_t block = integer_of(name, json, "nested_blocksize", 256);
+    const std::int64_t block = integer_of(name, object, "nested_blocksize", 256);
     if (block < 1 || block > kMaxMatrixExtent)
       fail(name, "has a nested_blocksize of " + std::to_string(block));
-    const auto offset = json.find("nested_offset");
-    if (offset == json.end() || !offset->is_number()) fail(name, "has no nested_offset");
+    const auto offset = object.find("nested_offset");
+    if (offset == object.end() || !offset->is_number()) fail(name, "has no nested_offset");
     sources.push_back(name + ".nested_absmax");
     sources.push_back(name + ".nested_quant_map");
     return make_nested_scales(codes, numbers(name + ".nested_quant_map", name, 256),
