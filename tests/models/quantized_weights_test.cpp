@@ -156,7 +156,7 @@ class Shapes : public Component {
     return at == std::string_view::npos || std::stoi(std::string(name.substr(at + 7))) < layers_;
   }
   Weight get(const std::string& name, const Shape& shape) override {
-    return {name, DType::bf16, shape};
+    return {name, DType::bf16, shape, nullptr, nullptr};
   }
 
  private:
