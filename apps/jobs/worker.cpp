@@ -7,8 +7,8 @@
 namespace ernie_image {
 namespace {
 
-constexpr std::chrono::milliseconds kClaimWait{250};  // how long a drain may go unnoticed
-constexpr std::chrono::milliseconds kRetryPause{500};      // after the queue could not be reached
+constexpr std::chrono::milliseconds kClaimWait{250};   // how long a drain may go unnoticed
+constexpr std::chrono::milliseconds kRetryPause{500};  // after the queue could not be reached
 
 std::string unique_name() {
   static std::atomic<int> counter = 0;
