@@ -4,21 +4,19 @@
 #include <cmath>
 #include <iostream>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "common/exit_code.h"
-#include "common/limits.h"
+#include "core/enum_names.h"
 #include "io/file_view.h"
 #include "io/picture_reader.h"
 #include "io/sha256.h"
 
 namespace ernie_image {
 namespace {
-
-constexpr StrengthMode kModes[] = {StrengthMode::diffusers, StrengthMode::sdcpp,
-                                   StrengthMode::comfyui, StrengthMode::a1111, StrengthMode::exact};
 
 /// Standard input, or one byte more than a picture may have of it.
 std::vector<char> read_stdin() {
@@ -46,7 +44,7 @@ void choose_size(Request& request, const Image& image, const ModelInfo& info) {
   const double aspect = static_cast<double>(image.width_px) / image.height_px;
   if (request.width_px == 0 && request.height_px == 0) {
     const double most =
-        static_cast<double>(info.default_width_px) * static_cast<double>(info.default_height_px);
+        static_cast<double>(info.defaults.width_px) * static_cast<double>(info.defaults.height_px);
     const double pixels = static_cast<double>(image.width_px) * image.height_px;
     const double scale = std::min(1.0, std::sqrt(most / pixels));
     request.width_px = to_multiple(image.width_px * scale, multiple);
@@ -71,6 +69,18 @@ void check_size(const Request& request, const ModelInfo& info) {
   }
 }
 
+/// A flag whose values are the names of Enum, and which needs a picture.
+template <Named Enum>
+void add_choice(CLI::App& app, const std::string& name, Enum& target, PictureFlags& flags,
+                const std::string& help) {
+  const auto set = [&](const std::string& text) {
+    target = from_name<Enum>(text).value();
+    flags.needs_picture = true;
+  };
+  const auto names = names_of(Enum{});
+  add_choice_flag(app, name, {names.begin(), names.end()}, set, help);
+}
+
 }  // namespace
 
 void add_picture_flags(CLI::App& app, Request& request, PictureFlags& flags) {
@@ -80,29 +90,15 @@ void add_picture_flags(CLI::App& app, Request& request, PictureFlags& flags) {
   add_number_flag(
       app, "--strength",
       [&](double strength) {
-        request.strength = strength;
+        request.picture.strength = strength;
         flags.needs_picture = true;
       },
       0, 1, "how much of the picture is drawn anew: near 0 little, 1 all; default 0.6");
-  app.add_option_function<std::string>(
-         "--strength-mode",
-         [&](const std::string& name) {
-           request.strength_mode = strength_mode_from_name(name).value();
-           flags.needs_picture = true;
-         },
-         "whose way of counting steps; exact begins at noise of just that strength; default "
-         "diffusers")
-      ->check(CLI::IsMember({"diffusers", "sdcpp", "comfyui", "a1111", "exact"}).description(""))
-      ->type_name("diffusers|sdcpp|comfyui|a1111|exact");
-  app.add_option_function<std::string>(
-         "--resize",
-         [&](const std::string& name) {
-           flags.fit = fit_from_name(name).value();
-           flags.needs_picture = true;
-         },
-         "a picture of other proportions: change them, cut off (default), or repeat its edge")
-      ->check(CLI::IsMember({"stretch", "crop", "fit"}).description(""))
-      ->type_name("stretch|crop|fit");
+  add_choice(app, "--strength-mode", request.picture.strength_mode, flags,
+             "whose way of counting steps; exact begins at noise of just that strength; default "
+             "diffusers");
+  add_choice(app, "--resize", flags.fit, flags,
+             "a picture of other proportions: change them, cut off (default), or repeat its edge");
 }
 
 void check_picture_flags(const PictureFlags& flags) {
@@ -115,7 +111,7 @@ void read_picture_into(Request& request, const PictureFlags& flags, const ModelI
   const Image image = read_image(flags.file);
   choose_size(request, image, info);
   check_size(request, info);
-  request.image = resized(image, request.width_px, request.height_px, flags.fit);
+  request.picture.image = resized(image, request.width_px, request.height_px, flags.fit);
 }
 
 std::string picture_hash(const Image& image) {
@@ -123,39 +119,6 @@ std::string picture_hash(const Image& image) {
       std::to_string(image.width_px) + "x" + std::to_string(image.height_px) + ":";
   content.append(image.rgb.begin(), image.rgb.end());
   return sha256_hex(content);
-}
-
-std::string strength_mode_name(StrengthMode mode) {
-  switch (mode) {
-    case StrengthMode::diffusers:
-      return "diffusers";
-    case StrengthMode::sdcpp:
-      return "sdcpp";
-    case StrengthMode::comfyui:
-      return "comfyui";
-    case StrengthMode::a1111:
-      return "a1111";
-    case StrengthMode::exact:
-      return "exact";
-  }
-  return "";
-}
-
-std::optional<StrengthMode> strength_mode_from_name(std::string_view name) {
-  const auto found = std::ranges::find(kModes, name, strength_mode_name);
-  if (found == std::end(kModes)) return std::nullopt;
-  return *found;
-}
-
-std::string fit_name(Fit fit) {
-  return fit == Fit::stretch ? "stretch" : fit == Fit::crop ? "crop" : "fit";
-}
-
-std::optional<Fit> fit_from_name(std::string_view name) {
-  for (const Fit fit : {Fit::stretch, Fit::crop, Fit::pad}) {
-    if (name == fit_name(fit)) return fit;
-  }
-  return std::nullopt;
 }
 
 }  // namespace ernie_image

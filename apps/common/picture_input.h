@@ -1,9 +1,7 @@
 // A picture to begin with: its flags, and how it becomes part of a request.
 #pragma once
 
-#include <optional>
 #include <string>
-#include <string_view>
 
 #include "common/flags.h"
 #include "io/resize_image.h"
@@ -30,17 +28,5 @@ void read_picture_into(Request& request, const PictureFlags& flags, const ModelI
 
 /// SHA-256, hex, of the size and the pixels: what a picture made from it keeps of it.
 std::string picture_hash(const Image& image);
-
-/// "diffusers", "sdcpp", "comfyui", "a1111" or "exact"
-std::string strength_mode_name(StrengthMode mode);
-
-/// The reverse, nothing for an unknown name.
-std::optional<StrengthMode> strength_mode_from_name(std::string_view name);
-
-/// "stretch", "crop" or "fit"
-std::string fit_name(Fit fit);
-
-/// The reverse, nothing for an unknown name.
-std::optional<Fit> fit_from_name(std::string_view name);
 
 }  // namespace ernie_image

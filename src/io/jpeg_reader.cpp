@@ -16,7 +16,7 @@ namespace {
 /// A progressive file may say the same pixels again and again; encoders write some ten scans.
 constexpr int kMaxScans = 100;
 constexpr int kExifMarker = JPEG_APP0 + 1;
-constexpr unsigned kMaxMarkerBytes = 0xffff;
+constexpr unsigned kMarkerLimit = 0xffff;
 
 class JpegReader {
  public:
@@ -70,7 +70,7 @@ class JpegReader {
     jpeg_create_decompress(&info_);
     progress_.progress_monitor = on_progress;
     info_.progress = &progress_;
-    jpeg_save_markers(&info_, kExifMarker, kMaxMarkerBytes);
+    jpeg_save_markers(&info_, kExifMarker, kMarkerLimit);
     jpeg_mem_src(&info_, reinterpret_cast<const unsigned char*>(bytes_.data()),
                  static_cast<unsigned long>(bytes_.size()));
     jpeg_read_header(&info_, TRUE);

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "ernie_image/pipeline.h"
+#include "ernie_image/image.h"
 
 namespace ernie_image {
 

@@ -29,10 +29,6 @@ Tensor host_vector(WeightSource& source, const std::string& name, std::int64_t s
   return to_float(stored);
 }
 
-float rounded(float value, DType dtype) {
-  return dtype == DType::bf16 ? round_to_bf16(value) : value;
-}
-
 /// Where one packed channel lies in z [B, 2h, 2w, C]: c = 4 channel + 2 dy + dx.
 struct Place {
   Place(std::int64_t c, std::int64_t packed) : channels(packed / 4), channel(c / 4) {

@@ -20,10 +20,6 @@ constexpr std::int64_t kMaxChannels = 1 << 16;
 constexpr std::int64_t kOverlap = 32;
 constexpr std::int64_t kMinBandRows = 3 * kOverlap;
 
-float rounded(float value, DType dtype) {
-  return dtype == DType::bf16 ? round_to_bf16(value) : value;
-}
-
 /// Adds `band` [B, rows, W, C], which begins at row `top`, to `image` [B, H, W, C]. Over the first
 /// `fade` rows, which the band above covers too, its weight rises linearly while the other's falls.
 void blend_band(Tensor& image, const Tensor& band, std::int64_t top, std::int64_t fade) {
@@ -41,7 +37,7 @@ void blend_band(Tensor& image, const Tensor& band, std::int64_t top, std::int64_
 
 }  // namespace
 
-VaeConfig VaeConfig::read(const ConfigReader& reader) {
+VaeConfig VaeConfig::read(const JsonReader& reader) {
   VaeConfig config;
   config.latent_channels =
       reader.integer("latent_channels", config.latent_channels, 1, kMaxChannels);

@@ -50,8 +50,7 @@ class CancelScope {
 };
 
 BackendOptions backend_options(const LoadOptions& options) {
-  return {options.device,  options.num_threads,      options.cpu_kernels,
-          options.offload, options.ascend_attention, options.cuda_attention};
+  return {options.device, options.num_threads, options.cpu_kernels, options.device_options};
 }
 
 /// Tensors the released folders hold although the image path never reads them.
@@ -113,9 +112,9 @@ struct Pipeline::State {
         dtype(dtype_of(precision)),
         quantization(options.quantization),
         memory_limit_bytes(options.memory_limit_bytes),
-        offload(options.offload),
+        offload(offload_of_device(options.device, options.device_options)),
         backend(make_backend(backend_options(options))),
-        model(*backend, resolve_model(options.model), options.quantization) {}
+        model(*backend, resolve_model(options.model, options.parts), options.quantization, dtype) {}
 
   Precision precision;
   DType dtype;  // of the tensors between operations
@@ -164,12 +163,14 @@ Pipeline Pipeline::load(const LoadOptions& options) {
   }
   const ModelConfigs& configs = state->model.configs;
   ModelInfo& info = state->info;
-  info.path = state->model.folder.path;
+  info.path = state->model.folder.source;
+  info.parts = state->model.folder.parts;
+  info.notes = state->model.folder.notes;
+  const auto& assumed = state->model.configs.notes;
+  info.notes.insert(info.notes.end(), assumed.begin(), assumed.end());
   info.name = state->model.folder.name;
   info.content_hash = content_hash(state->model.folder);
-  info.default_height_px = info.default_width_px = configs.default_side_px;
-  info.default_num_inference_steps = configs.default_num_inference_steps;
-  info.default_guidance_scale = configs.default_guidance_scale;
+  info.defaults = configs.defaults;
   info.size_multiple_px = static_cast<int>(configs.vae.spatial_factor);
   info.latent_channels = static_cast<int>(configs.transformer.in_channels);
   info.has_prompt_enhancer = state->model.folder.has_prompt_enhancer;
@@ -243,7 +244,7 @@ Result Pipeline::State::run(const Request& request) {
   StageRecorder recorder(ops, checked, result.memory);
 
   Tensor picture;
-  if (plan.uses_image) picture = picture_latents(request, memory.stage("vae").activation_bytes);
+  if (plan.uses_picture) picture = picture_latents(request, memory.stage("vae").activation_bytes);
   recorder.begin("text_encoder");
   const Stopwatch text_watch;
   const TextBatch text = encode(request, plan, memory);
@@ -338,9 +339,10 @@ CheckedPlan Pipeline::State::checked_plan(const Request& request) const {
 
 /// What is held between requests.
 MemoryPlan Pipeline::State::resting_plan() const {
-  const std::int64_t side = model.configs.default_side_px;
+  const std::int64_t height = model.configs.defaults.height_px;
+  const std::int64_t width = model.configs.defaults.width_px;
   return plan_memory(model.configs, model.weights,
-                     {1, 1, side, side, 1, dtype, memory_limit_bytes, quantization});
+                     {1, 1, height, width, 1, dtype, memory_limit_bytes, quantization});
 }
 
 TextBatch Pipeline::State::encode(const Request& request, const GenerationPlan& plan,
@@ -361,7 +363,7 @@ TextBatch Pipeline::State::encode(const Request& request, const GenerationPlan& 
 /// of memory knows this stage yet; `activation_bytes` are those of decoding, which are about the
 /// same.
 Tensor Pipeline::State::picture_latents(const Request& request, std::uint64_t activation_bytes) {
-  const Image& image = request.image;
+  const Image& image = request.picture.image;
   backend->begin_stage(activation_bytes);
   Tensor latents;
   {

@@ -7,11 +7,10 @@
 
 #include "core/half.h"
 #include "ernie_image/error.h"
+#include "ernie_image/request.h"
 
 namespace ernie_image {
 namespace {
-
-constexpr int kMaxSteps = 10'000;
 
 // base_k = torch.linspace(1, 0, steps + 1)[k] in float, which works from both ends to the middle.
 float base_sigma(int k, int steps) {
@@ -20,11 +19,7 @@ float base_sigma(int k, int steps) {
   return -increment * static_cast<float>(steps - k);
 }
 
-float rounded(float value, DType dtype) {
-  return dtype == DType::bf16 ? round_to_bf16(value) : value;
-}
-
-void refuse(const ConfigReader& config, const std::string& what) {
+void refuse(const JsonReader& config, const std::string& what) {
   throw Error(ErrorKind::unsupported,
               config.where() + ": " + what +
                   " is not supported: it changes the schedule, and ERNIE-Image does not use it");
@@ -45,7 +40,7 @@ void update_bf16(float step_size, std::span<const std::uint16_t> velocity,
 
 }  // namespace
 
-SchedulerConfig SchedulerConfig::read(const ConfigReader& config) {
+SchedulerConfig SchedulerConfig::read(const JsonReader& config) {
   constexpr const char* kClass = "FlowMatchEulerDiscreteScheduler";
   const std::string class_name = config.text("_class_name", kClass);
   if (class_name != kClass) {
@@ -78,10 +73,10 @@ float flow_sigma(const SchedulerConfig& config, int k, int steps) {
 
 FlowMatchEulerScheduler::FlowMatchEulerScheduler(const SchedulerConfig& config,
                                                  int num_inference_steps) {
-  if (num_inference_steps < 1 || num_inference_steps > kMaxSteps) {
-    throw Error(ErrorKind::invalid_argument, "num_inference_steps is " +
-                                                 std::to_string(num_inference_steps) +
-                                                 ", expected 1 to " + std::to_string(kMaxSteps));
+  if (num_inference_steps < 1 || num_inference_steps > kMaxInferenceSteps) {
+    throw Error(ErrorKind::invalid_argument,
+                "num_inference_steps is " + std::to_string(num_inference_steps) +
+                    ", expected 1 to " + std::to_string(kMaxInferenceSteps));
   }
   for (int k = 0; k < num_inference_steps; ++k)
     sigmas_.push_back(flow_sigma(config, k, num_inference_steps));

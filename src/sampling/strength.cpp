@@ -1,6 +1,7 @@
 #include "sampling/strength.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -14,10 +15,6 @@ namespace {
 constexpr double kComfyWhole = 0.9999;
 /// More steps than that a schedule is not cut finer.
 constexpr double kMaxFineSteps = 1e6;
-
-[[noreturn]] void refuse(const std::string& message) {
-  throw Error(ErrorKind::invalid_argument, message);
-}
 
 /// Steps that run of those asked for, in the modes that leave out the first.
 int steps_left(int steps, double strength, StrengthMode mode) {
@@ -57,10 +54,7 @@ std::vector<float> from_sigma(const SchedulerConfig& config, int steps, double s
 
 std::vector<float> strength_sigmas(const SchedulerConfig& config, int num_inference_steps,
                                    double strength, StrengthMode mode) {
-  if (!(strength > 0.0 && strength <= 1.0)) {
-    refuse("the strength is " + std::to_string(strength) +
-           "; it must be above 0 and at most 1, which makes a picture from text alone");
-  }
+  assert(strength > 0.0 && strength <= 1.0);
   const int steps = num_inference_steps;
   if (strength == 1.0) return tail(config, steps, steps);
   if (mode == StrengthMode::exact) return from_sigma(config, steps, strength);
@@ -70,8 +64,9 @@ std::vector<float> strength_sigmas(const SchedulerConfig& config, int num_infere
   }
   const int count = steps_left(steps, strength, mode);
   if (count == 0) {
-    refuse("the strength " + std::to_string(strength) + " leaves none of " + std::to_string(steps) +
-           " steps; ask for more of either");
+    throw Error(ErrorKind::invalid_argument, "the strength " + std::to_string(strength) +
+                                                 " leaves none of " + std::to_string(steps) +
+                                                 " steps; ask for more of either");
   }
   return tail(config, steps, count);
 }

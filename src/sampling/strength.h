@@ -4,13 +4,13 @@
 
 #include <vector>
 
-#include "ernie_image/pipeline.h"
+#include "ernie_image/request.h"
 #include "sampling/scheduler.h"
 
 namespace ernie_image {
 
 /// The sigmas of the steps that run and a final 0. `strength` in (0, 1]; at 1 every mode gives the
-/// whole schedule. Throws Error(invalid_argument) for another strength, and where no step is left.
+/// whole schedule. Throws Error(invalid_argument) where no step is left.
 ///
 /// With N steps asked for:
 ///   diffusers    the last N - int(N - N s)

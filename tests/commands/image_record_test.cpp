@@ -5,6 +5,9 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "backend/registry.h"
+#include "common/picture_input.h"
+
 namespace ernie_image {
 namespace {
 
@@ -56,6 +59,73 @@ TEST(ImageRecord, SurvivesTheTripThroughItsChunk) {
   EXPECT_EQ(read.latents_sha256, "feed");
 }
 
+TEST(ImageRecord, KeepsWhatAPictureWasMadeFrom) {
+  Request request = example().request;
+  request.picture = {{1, 1, {1, 2, 3}}, 0.25, StrengthMode::exact};
+  ImageRecord record = make_image_record({}, {}, request);
+  record.picture_fit = Fit::pad;
+  const std::string text = image_metadata(record).at(kRecordChunk);
+  EXPECT_EQ(json::parse(text)["image"]["resize"], "fit");
+  const ImageRecord read = parse_image_record("a.png", text);
+  EXPECT_EQ(read.picture_sha256, picture_hash(request.picture.image));
+  EXPECT_EQ(read.request.picture.strength, 0.25);
+  EXPECT_EQ(read.request.picture.strength_mode, StrengthMode::exact);
+  EXPECT_EQ(read.picture_fit, Fit::pad);
+  EXPECT_TRUE(read.request.picture.image.rgb.empty());
+}
+
+/// What a record of a picture made on that device says of the device, read back.
+LoadOptions kept(const std::string& device, const DeviceOptions& given) {
+  LoadOptions load;
+  load.device = device;
+  load.device_options = given;
+  const ImageRecord record = make_image_record({}, load, example().request);
+  return parse_image_record("a.png", image_metadata(record).at(kRecordChunk)).load;
+}
+
+TEST(ImageRecord, KeepsEveryOptionOfEveryDevice) {
+  for (const DeviceKind* kind : device_kinds()) {
+    DeviceOptions given;
+    for (const DeviceOption& option : kind->options) given[option.name] = option.values.back();
+    EXPECT_EQ(kept(kind->name, given).device_options, given) << kind->name;
+  }
+}
+
+TEST(ImageRecord, KeepsDefaultsAndLeavesOtherDevicesOut) {
+  if (find_device_kind("cuda") == nullptr || find_device_kind("ascend") == nullptr)
+    GTEST_SKIP() << "not in this build";
+  const DeviceOptions expected = {{"cuda_attention", "own"}, {"offload", "auto"}};
+  const LoadOptions load =
+      kept("cuda:1", {{"cuda_attention", "own"}, {"ascend_attention", "mask"}});
+  EXPECT_EQ(load.device_options, expected);
+  EXPECT_TRUE(kept("cpu", {{"offload", "layers"}}).device_options.empty());
+}
+
+TEST(ImageRecord, ReadsOptionsOfEarlierRecords) {
+  json record = example_json();
+  record["offload"] = "layers";
+  record["ascend_attention"] = "mask";
+  const auto read = [&record](const char* device) {
+    record["device"] = device;
+    return parse_image_record("a.png", record.dump()).load.device_options;
+  };
+  EXPECT_EQ(read("ascend:1"), (DeviceOptions{{"ascend_attention", "mask"}, {"offload", "layers"}}));
+  EXPECT_EQ(read("cuda"), (DeviceOptions{{"offload", "layers"}}));  // it was written there too
+}
+
+/// Pictures hold it for good.
+TEST(ImageRecord, KeepsItsFormat) {
+  const std::string expected =
+      R"({"cpu_kernels":"portable","device":"cpu","dtype":"bf16","format":1,"guidance_scale":4.5,)"
+      R"("height":64,"image_index":0,"memory_limit_bytes":6442450944,)"
+      R"("model":{"content_hash":"abc123","name":"emoji-tiny"},"negative_prompts":["blurry","dark"],)"
+      R"("num_images_per_prompt":2,"num_inference_steps":8,)"
+      R"("prompts":["a red apple","熊猫\nin two lines"],"quantization":"none",)"
+      R"("seeds":[1,2,3,18446744073709551615],"version":")" +
+      std::string(version()) + R"(","width":96})";
+  EXPECT_EQ(image_metadata(example()).at(kRecordChunk), expected);
+}
+
 TEST(ImageRecord, WritesParametersOfItsOwnImage) {
   ImageRecord record = example();
   record.image_index = 1;
@@ -87,6 +157,19 @@ struct Damage {
 };
 
 void PrintTo(const Damage& damage, std::ostream* out) { *out << damage.name; }
+
+/// The record's picture to begin with, sound as it is.
+json& image_of(json& record) {
+  json& image = record["image"];
+  image = {{"sha256", "feed"}, {"strength", 0.5}, {"strength_mode", "exact"}, {"resize", "crop"}};
+  return image;
+}
+
+TEST(ImageRecord, OfAPictureIsReadIfItIsSound) {
+  json object = example_json();
+  image_of(object);
+  EXPECT_EQ(parse_image_record("a.png", object.dump()).picture_sha256, "feed");
+}
 
 class HostileImageRecord : public testing::TestWithParam<Damage> {};
 
@@ -140,6 +223,27 @@ INSTANTIATE_TEST_SUITE_P(
                     Damage{"UnknownQuantization", [](json& j) { j["quantization"] = "int3"; }},
                     Damage{"QuantizationIsNumber", [](json& j) { j["quantization"] = 8; }},
                     Damage{"MemoryLimitIsNegative", [](json& j) { j["memory_limit_bytes"] = -1; }},
+                    Damage{"OptionsAreAList", [](json& j) { j["device_options"] = {"own"}; }},
+                    Damage{"AnOptionIsNumber",
+                           [](json& j) {
+                             j["device_options"] = {{"offload", 1}};
+                           }},
+                    Damage{"AnOptionIsLong",
+                           [](json& j) {
+                             j["device_options"] = {{"offload", std::string(65, 'a')}};
+                           }},
+                    Damage{"TooManyOptions",
+                           [](json& j) {
+                             for (int i = 0; i < 33; ++i)
+                               j["device_options"][std::to_string(i)] = "auto";
+                           }},
+                    Damage{"ImageIsText", [](json& j) { j["image"] = "a.png"; }},
+                    Damage{"ImageWithoutHash", [](json& j) { image_of(j).erase("sha256"); }},
+                    Damage{"StrengthIsHuge", [](json& j) { image_of(j)["strength"] = 1.5; }},
+                    Damage{"StrengthIsText", [](json& j) { image_of(j)["strength"] = "0.5"; }},
+                    Damage{"UnknownStrengthMode",
+                           [](json& j) { image_of(j)["strength_mode"] = "other"; }},
+                    Damage{"UnknownResize", [](json& j) { image_of(j)["resize"] = "other"; }},
                     Damage{"LatentsHashIsNumber", [](json& j) { j["latents_sha256"] = 7; }}),
     [](const auto& test) { return test.param.name; });
 

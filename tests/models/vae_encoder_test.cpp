@@ -17,7 +17,7 @@ namespace {
 using golden::Case;
 using golden::TensorMap;
 
-std::vector<std::string> case_folders() {
+std::vector<std::string> encoder_case_folders() {
   std::vector<std::string> folders;
   for (const std::string model : {"tiny_a", "tiny_b"}) {
     for (const auto& entry :
@@ -42,7 +42,7 @@ class EncoderCase : public ::testing::TestWithParam<std::string> {
     const auto ops = make_test_backend();
     WeightFiles weights(folder, "diffusion_pytorch_model");
     const VaeEncoder encoder(*ops, weights,
-                             VaeConfig::read(ConfigReader::open(folder + "/config.json")));
+                             VaeConfig::read(JsonReader::open(folder + "/config.json")));
     weights.require_complete();
     TensorMap seen;
     Encoded result;
@@ -77,7 +77,7 @@ TEST_P(EncoderCase, AgreesWithTheReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Reference, EncoderCase, ::testing::ValuesIn(case_folders()),
+INSTANTIATE_TEST_SUITE_P(Reference, EncoderCase, ::testing::ValuesIn(encoder_case_folders()),
                          [](const auto& param_info) {
                            std::string name = param_info.param;
                            std::ranges::replace(name, '/', '_');
@@ -87,8 +87,8 @@ INSTANTIATE_TEST_SUITE_P(Reference, EncoderCase, ::testing::ValuesIn(case_folder
 class VaeEncoderBands : public ::testing::Test {
  protected:
   VaeEncoder encoder(std::size_t band_bytes) {
-    return VaeEncoder(*ops_, weights_,
-                      VaeConfig::read(ConfigReader::open(kFolder + "/config.json")), band_bytes);
+    return VaeEncoder(*ops_, weights_, VaeConfig::read(JsonReader::open(kFolder + "/config.json")),
+                      band_bytes);
   }
 
   Tensor pictures(std::int64_t batch, std::int64_t height, std::int64_t width) const {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "ernie_image/pipeline.h"
@@ -21,7 +22,7 @@ Image image_of(const Tensor& pixels) {
       static_cast<int>(pixels.dim(2)), static_cast<int>(pixels.dim(1)), {rgb.begin(), rgb.end()}};
 }
 
-std::vector<std::string> strings(const nlohmann::json& value) {
+std::vector<std::string> texts_of(const nlohmann::json& value) {
   if (value.is_string()) return {value.get<std::string>()};
   return value.get<std::vector<std::string>>();
 }
@@ -39,14 +40,14 @@ class Img2ImgCase : public ::testing::TestWithParam<std::string> {
   Request request(Trace* trace) const {
     const auto& inputs = case_.inputs();
     Request request;
-    request.prompts = strings(inputs["prompt"]);
+    request.prompts = texts_of(inputs["prompt"]);
     if (inputs.contains("negative_prompt"))
-      request.negative_prompts = strings(inputs["negative_prompt"]);
+      request.negative_prompts = texts_of(inputs["negative_prompt"]);
     request.num_inference_steps = inputs["num_inference_steps"];
     request.guidance_scale = inputs["guidance_scale"].get<double>();
     request.seeds = {inputs["seed"].get<std::uint64_t>()};
-    request.image = image_of(case_.tensors.tensor("input.pixels"));
-    request.strength = inputs["strength"];
+    request.picture.image = image_of(case_.tensors.tensor("input.pixels"));
+    request.picture.strength = inputs["strength"];
     request.trace = trace;
     return request;
   }
@@ -92,7 +93,7 @@ TEST_P(Img2ImgCase, Bf16IsAsCloseToFp32AsTheReferencesBf16) {
             reference["image_psnr_db"].get<double>() - 3.0);
 }
 
-std::vector<std::string> case_folders() {
+std::vector<std::string> picture_case_folders() {
   std::vector<std::string> folders;
   for (const std::string model : {"tiny_a", "tiny_b"}) {
     for (const auto& entry :
@@ -103,7 +104,7 @@ std::vector<std::string> case_folders() {
   return folders;
 }
 
-INSTANTIATE_TEST_SUITE_P(Reference, Img2ImgCase, ::testing::ValuesIn(case_folders()),
+INSTANTIATE_TEST_SUITE_P(Reference, Img2ImgCase, ::testing::ValuesIn(picture_case_folders()),
                          [](const auto& param_info) {
                            std::string name = param_info.param;
                            std::ranges::replace(name, '/', '_');
@@ -144,9 +145,9 @@ TEST_F(Img2Img, StrengthOneIsTextToPictureBitForBit) {
        {StrengthMode::diffusers, StrengthMode::sdcpp, StrengthMode::comfyui, StrengthMode::a1111,
         StrengthMode::exact}) {
     Request with_picture = request();
-    with_picture.image = picture(48, 32);
-    with_picture.strength = 1.0;
-    with_picture.strength_mode = mode;
+    with_picture.picture.image = picture(48, 32);
+    with_picture.picture.strength = 1.0;
+    with_picture.picture.strength_mode = mode;
     EXPECT_EQ(pipeline_.generate(with_picture).images[0].rgb,
               pipeline_.generate(request()).images[0].rgb);
   }
@@ -157,9 +158,9 @@ TEST_F(Img2Img, LessStrengthKeepsMoreOfThePicture) {
   double last = 0;
   for (const double strength : {0.05, 0.4, 0.9}) {
     Request with_picture = request();
-    with_picture.image = picture(48, 32);
-    with_picture.strength = strength;
-    with_picture.strength_mode = StrengthMode::exact;
+    with_picture.picture.image = picture(48, 32);
+    with_picture.picture.strength = strength;
+    with_picture.picture.strength_mode = StrengthMode::exact;
     with_picture.trace = &seen;
     pipeline_.generate(with_picture);
     const double distance =
@@ -173,7 +174,7 @@ TEST_F(Img2Img, LessStrengthKeepsMoreOfThePicture) {
 TEST_F(Img2Img, TheSizeIsThePicturesIfNoneIsAskedFor) {
   Request with_picture = request();
   with_picture.height_px = with_picture.width_px = 0;
-  with_picture.image = picture(80, 16);
+  with_picture.picture.image = picture(80, 16);
   const Result result = pipeline_.generate(with_picture);
   EXPECT_EQ(result.images[0].width_px, 80);
   EXPECT_EQ(result.images[0].height_px, 16);
@@ -181,16 +182,18 @@ TEST_F(Img2Img, TheSizeIsThePicturesIfNoneIsAskedFor) {
 
 TEST_F(Img2Img, APictureThatCannotBeUsedIsRefusedBeforeAnyWork) {
   Request with_picture = request();
-  with_picture.image = picture(48, 32);
+  with_picture.picture.image = picture(48, 32);
   pipeline_.check(with_picture);
-  with_picture.strength = 0;
-  expect_refused(with_picture, "strength");
-  with_picture.strength = 0.5;
-  with_picture.image.rgb.pop_back();
+  for (const double strength : {0.0, -0.1, 1.0000001, 1e300, std::nan("")}) {
+    with_picture.picture.strength = strength;
+    expect_refused(with_picture, "strength");
+  }
+  with_picture.picture.strength = 0.5;
+  with_picture.picture.image.rgb.pop_back();
   expect_refused(with_picture, "bytes");
-  with_picture.image = picture(32, 32);
+  with_picture.picture.image = picture(32, 32);
   expect_refused(with_picture, "32x32");
-  with_picture.image = picture(50, 32);
+  with_picture.picture.image = picture(50, 32);
   with_picture.width_px = with_picture.height_px = 0;
   expect_refused(with_picture, "does not divide");
 }

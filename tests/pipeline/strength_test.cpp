@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <string>
 
 #include "ernie_image/error.h"
@@ -92,9 +91,7 @@ TEST(Strength, TinyStrengthsAreBounded) {
   }
 }
 
-TEST(Strength, OtherNumbersAreRefused) {
-  for (const double strength : {0.0, -0.1, 1.0000001, 1e300, std::nan("")})
-    EXPECT_THROW(sigmas(strength, StrengthMode::diffusers), Error) << strength;
+TEST(Strength, ThatLeavesNoStepIsRefused) {
   // 8 - 8e-17 is 8: nothing would run.
   EXPECT_THROW(sigmas(1e-17, StrengthMode::diffusers), Error);
 }
