@@ -60,17 +60,6 @@ std::vector<std::string> split_device_list(const std::string& list) {
   return names;
 }
 
-DeviceHabits device_habits(const std::string& device) {
-  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
-  // cuBLASLt's; scores and probabilities of composed attention; patches of a convolution and their
-  // product. That of cuDNN's plans only a card can tell.
-  if (device.starts_with("cuda")) return {(32 + 96 + 32) * kMiB, false};
-  // What the fused attention asks for at least; its share beyond that, and that of convolutions,
-  // only a card can tell.
-  if (device.starts_with("ascend")) return {16 * kMiB, true};
-  return {};
-}
-
 std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
   if (options.device == "cpu") return make_cpu_backend({options.num_threads, options.cpu_kernels});
   if (const auto card = card_number(options.device, "ascend"))

@@ -24,16 +24,6 @@ struct BackendOptions {
 /// Error(invalid_argument) for what names no device of any machine, or one twice.
 std::vector<std::string> split_device_list(const std::string& list);
 
-/// What a plan of a device's own memory has to know of it beside the tensors that backend.h speaks
-/// of.
-struct DeviceHabits {
-  /// Of single operations, as far as that is known without asking the vendor's libraries.
-  std::uint64_t workspace_bytes = 0;
-  /// Layers with a bias are computed in f32, with a copy of their weights.
-  bool widens_biased_layers = false;
-};
-DeviceHabits device_habits(const std::string& device);
-
 /// Throws Error(invalid_argument) for a name that is no device's, and what the device itself throws
 /// if it cannot be used.
 std::unique_ptr<Backend> make_backend(const BackendOptions& options);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -50,8 +51,9 @@ struct ModelWeights {
 };
 
 struct Model {
-  /// `quantization` is the transformer's.
-  Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization);
+  /// `quantization` is the transformer's. `check` may throw before weights are read or copied.
+  Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization,
+        const std::function<void(const ModelConfigs&, const ModelWeights&)>& check = {});
 
   ModelFolder folder;
   ModelConfigs configs;

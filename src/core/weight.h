@@ -30,6 +30,8 @@ struct Weight {
   WeightFormat format = WeightFormat::plain;
   /// Packed formats: how many bytes there are, which whoever uses them compares with the layout.
   std::size_t packed_bytes = 0;
+  /// Which of the layers of its network it belongs to, that come and go together; -1: to none.
+  std::int64_t layer = -1;
 
   std::size_t size_bytes() const {
     if (format != WeightFormat::plain) return packed_bytes;

@@ -197,7 +197,7 @@ Transformer::Transformer(Backend& ops, WeightSource& source, const TransformerCo
   time_linear_2_ = load_linear(time, "linear_2", hidden, hidden, Bias::yes);
   adaln_modulation_ = load_linear(loader, "adaLN_modulation.1", 6 * hidden, hidden, Bias::yes);
   for (std::int64_t i = 0; i < config.num_layers; ++i) {
-    blocks_.emplace_back(loader.at(std::string(kLayerPrefix) + std::to_string(i)), config);
+    blocks_.emplace_back(loader.layer("layers", i), config);
   }
   final_norm_ = load_linear(loader.at("final_norm"), "linear", 2 * hidden, hidden, Bias::yes);
   final_linear_ = load_linear(loader, "final_linear", config.out_channels, hidden, Bias::yes);
@@ -260,6 +260,7 @@ TransformerContext Transformer::prepare(const Tensor& text, std::span<const std:
 Tensor timestep_embedding(std::span<const float> timesteps, std::int64_t hidden_size) {
   const std::int64_t half = hidden_size / 2;
   Tensor embedding = Tensor::host(DType::f32, {std::int64_t(timesteps.size()), hidden_size});
+  if (embedding.is_booked()) return embedding;
   float* row = embedding.data<float>();
   for (const float timestep : timesteps) {
     for (std::int64_t k = 0; k < half; ++k) {

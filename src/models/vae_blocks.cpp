@@ -80,8 +80,7 @@ Tensor VaeAttention::forward(Backend& ops, const Tensor& x) const {
   return ops.add(attended.reshaped(x.shape()), x);
 }
 
-UpBlock::UpBlock(const WeightLoader& loader, const UpBlockConfig& config)
-    : band_bytes_(config.band_bytes) {
+UpBlock::UpBlock(const WeightLoader& loader, const UpBlockConfig& config) {
   for (std::int64_t i = 0; i < config.resnets; ++i) {
     resnets_.emplace_back(loader.at("resnets." + std::to_string(i)),
                           i == 0 ? config.inputs : config.outputs, config.outputs, config.groups);
@@ -90,10 +89,10 @@ UpBlock::UpBlock(const WeightLoader& loader, const UpBlockConfig& config)
     upsampler_ = load_conv2d(loader, "upsamplers.0.conv", config.outputs, config.outputs, 3);
 }
 
-Picture UpBlock::forward(Backend& ops, Picture x) const {
+Picture UpBlock::forward(Backend& ops, Picture x, std::size_t band_bytes) const {
   for (const ResnetBlock& resnet : resnets_) x = resnet.forward(ops, std::move(x));
   if (!upsampler_) return x;
-  x = cut_for_upsampling(ops, std::move(x), band_bytes_);
+  x = cut_for_upsampling(ops, std::move(x), band_bytes);
   return by_bands(ops, std::move(x), [&](const ImageBand& band, std::size_t) {
     return ops.conv2d_band(band, *upsampler_->weight, *upsampler_->bias, {.upsample = true});
   });

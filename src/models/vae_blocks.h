@@ -71,19 +71,18 @@ struct UpBlockConfig {
   std::int64_t resnets;
   int groups;
   bool upsample;
-  std::size_t band_bytes;  ///< of the bands that upsampling makes
 };
 
 /// Residual blocks, then nearest x2 and a convolution, except in the last block.
 class UpBlock {
  public:
   UpBlock(const WeightLoader& loader, const UpBlockConfig& config);
-  Picture forward(Backend& ops, Picture x) const;
+  /// `band_bytes`: of the bands that upsampling makes.
+  Picture forward(Backend& ops, Picture x, std::size_t band_bytes) const;
 
  private:
   std::vector<ResnetBlock> resnets_;
   std::optional<Conv2d> upsampler_;
-  std::size_t band_bytes_;
 };
 
 }  // namespace ernie_image

@@ -25,7 +25,15 @@ class WeightLoader {
 
   /// The loader of a submodule: "layers.0" gives "<prefix>layers.0.".
   WeightLoader at(const std::string& module) const {
-    return {backend_, source_, prefix_ + module + ".", quantization_};
+    WeightLoader loader = *this;
+    loader.prefix_ += module + ".";
+    return loader;
+  }
+  /// That of layer `index` in a list of modules: its weights come and go together.
+  WeightLoader layer(const std::string& list, std::int64_t index) const {
+    WeightLoader loader = at(list + "." + std::to_string(index));
+    loader.layer_ = index;
+    return loader;
   }
 
   bool contains(const std::string& name) const { return source_.contains(prefix_ + name); }
@@ -33,7 +41,8 @@ class WeightLoader {
   /// Throws Error(corrupt_file) for a packed weight that is no linear layer's,
   /// Error(invalid_argument) for one that is packed otherwise than this loader is to quantise it.
   WeightHandle load(const std::string& name, const Shape& shape, WeightUse use) const {
-    const Weight weight = source_.get(prefix_ + name, shape);
+    Weight weight = source_.get(prefix_ + name, shape);
+    weight.layer = layer_;
     const Quantization quantization = use == WeightUse::linear
                                           ? layer_quantization(source_, weight.name, quantization_)
                                           : Quantization::none;
@@ -53,6 +62,7 @@ class WeightLoader {
   WeightSource& source_;
   std::string prefix_;
   Quantization quantization_;  // of the linear weights that quantization.h names
+  std::int64_t layer_ = -1;
 };
 
 /// y = x W^T + b

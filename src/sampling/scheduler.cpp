@@ -90,11 +90,12 @@ Tensor FlowMatchEulerScheduler::step(int step, const Tensor& velocity,
   if (latents.dtype() == DType::bf16) {
     Tensor next =
         Tensor::copy_of<std::uint16_t>(DType::bf16, latents.shape(), latents.span<std::uint16_t>());
-    update_bf16(step_size, velocity.span<std::uint16_t>(), next.span<std::uint16_t>());
+    if (!next.is_booked())
+      update_bf16(step_size, velocity.span<std::uint16_t>(), next.span<std::uint16_t>());
     return next;
   }
   Tensor next = Tensor::copy_of<float>(DType::f32, latents.shape(), latents.span<float>());
-  update_f32(step_size, velocity.span<float>(), next.span<float>());
+  if (!next.is_booked()) update_f32(step_size, velocity.span<float>(), next.span<float>());
   return next;
 }
 

@@ -29,6 +29,16 @@ class AscendBackend : public card::CardBackend<ascend::Stream> {
   explicit AscendBackend(const AscendOptions& options)
       : CardBackend(options.device, options.offload, kForms),
         attention_(stream_, attention_form(options.attention)) {}
+  AscendBackend(const AscendBackend& rehearsed, const Ledger& ledger, std::uint64_t room_bytes,
+                const std::string& offload)
+      : CardBackend(rehearsed, ledger, room_bytes, offload, kForms),
+        attention_(stream_, rehearsed.attention_.form()) {
+    stream_.expect_workspace(rehearsed.stream_.workspace_bytes());
+  }
+  std::unique_ptr<Backend> rehearsal(const Ledger& ledger, std::uint64_t room_bytes,
+                                     const std::string& offload) const override {
+    return std::make_unique<AscendBackend>(*this, ledger, room_bytes, offload);
+  }
 
   void release_cache() override {
     attention_.release_masks();

@@ -40,6 +40,7 @@ void WeightForms::fill(const WeightGroup::Entry& entry, std::byte* target, std::
 
 void WeightForms::fill(const WeightGroup& group, std::byte* target, std::byte* scratch,
                        Staging& staging, const Queue& queue) const {
+  if (group.device->rehearses()) return;
   for (const WeightGroup::Entry& entry : group.entries)
     fill(entry, target + entry.offset, scratch, staging, queue);
 }
@@ -47,6 +48,7 @@ void WeightForms::fill(const WeightGroup& group, std::byte* target, std::byte* s
 Tensor embedding_rows(std::span<const std::int32_t> ids, const PreparedWeight& table, DType dtype) {
   const Weight& source = as_card_weight(table).source;
   Tensor rows = Tensor::host(source.dtype, {std::ssize(ids), source.shape[1]});
+  if (rows.is_booked()) return rows.dtype() == dtype ? rows : round_to(to_float(rows), dtype);
   const std::size_t row_bytes = static_cast<std::size_t>(source.shape[1]) * size_of(source.dtype);
   for (std::size_t i = 0; i < ids.size(); ++i) {
     std::memcpy(rows.bytes() + i * row_bytes,

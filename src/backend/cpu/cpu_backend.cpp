@@ -9,10 +9,12 @@
 
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/linear.h"
+#include "backend/cpu/measuring.h"
 #include "backend/cpu/memory_pool.h"
 #include "backend/cpu/packed_linear.h"
 #include "backend/cpu/prepared_weight.h"
 #include "backend/cpu/winograd.h"
+#include "core/ledger.h"
 #include "core/quantization.h"
 #include "core/thread_pool.h"
 #include "ernie_image/error.h"
@@ -40,6 +42,9 @@ const float* vector_data(const PreparedWeight* weight) {
   return weight == nullptr ? nullptr : vector_data(*weight);
 }
 
+/// What the system maps where one row of a table is read.
+constexpr std::size_t kPagesAroundRow = std::size_t{64} << 10;
+
 Shape with_last(Shape shape, std::int64_t extent) {
   shape.back() = extent;
   return shape;
@@ -48,7 +53,24 @@ Shape with_last(Shape shape, std::int64_t extent) {
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(const CpuOptions& options)
-      : kernels_(choose_kernels(options.kernels)), pool_(options.num_threads) {}
+      : kernels_(choose_kernels(options.kernels == kNoKernels ? "auto" : options.kernels)),
+        pool_(
+            options.kernels == kNoKernels
+                ? ThreadPool::idle(options.num_threads > 0 ? options.num_threads : available_cpus())
+                : ThreadPool(options.num_threads)) {
+    only_touches = options.kernels == kNoKernels;
+  }
+
+  CpuBackend(const CpuBackend& rehearsed, const Ledger& ledger)
+      : kernels_(rehearsed.kernels_),
+        pool_(ThreadPool::idle(rehearsed.pool_.num_threads())),
+        memory_(&ledger),
+        ledger_(ledger) {}
+
+  std::unique_ptr<Backend> rehearsal(const Ledger& ledger, std::uint64_t /*room_bytes*/,
+                                     const std::string& /*offload*/) const override {
+    return std::make_unique<CpuBackend>(*this, ledger);
+  }
 
   std::string name() const override { return "cpu"; }
 
@@ -79,9 +101,11 @@ class CpuBackend final : public Backend {
 
   WeightHandle prepare(const Weight& weight, WeightUse use, Quantization quantization) override {
     // A weight that is packed already stays what it is.
-    if (quantization == Quantization::none || weight.format != WeightFormat::plain)
-      return prepare_cpu_weight(weight, use);
+    const bool copies = quantization != Quantization::none && weight.format == WeightFormat::plain;
+    if (ledger_) ledger_->assign_layer(weight.data, copies ? -1 : weight.layer);
+    if (!copies) return prepare_cpu_weight(weight, use);
     assert(use == WeightUse::linear);
+    if (ledger_) return booked_cpu_weight(*ledger_, weight, weight_format(quantization));
     return quantize_cpu_weight(pool_, weight, weight_format(quantization));
   }
 
@@ -91,7 +115,7 @@ class CpuBackend final : public Backend {
                 const PreparedWeight* bias) override {
     Tensor y = linear_result(x, weight);
     LinearCall call;
-    call.add(weight, vector_data(bias), y);
+    call.add(used(weight), vector_data(bias), y);
     run(x, call);
     return y;
   }
@@ -102,7 +126,7 @@ class CpuBackend final : public Backend {
     std::vector<Tensor> results;
     for (const PreparedWeight* weight : weights) {
       results.push_back(linear_result(x, *weight));
-      call.add(*weight, nullptr, results.back());
+      call.add(used(*weight), nullptr, results.back());
     }
     run(x, call);
     return results;
@@ -112,6 +136,7 @@ class CpuBackend final : public Backend {
                    DType dtype) override {
     const Weight& source = as_cpu_weight(table, WeightUse::embedding).source;
     Tensor y = empty(dtype, {std::ssize(ids), source.shape[1]});
+    if (ledger_) ledger_->touch(source.data, ids.size() * kPagesAroundRow);
     require_activation("embedding", y);
     cpu::embedding(pool_, kernels_.elementwise, ids, source, y);
     return y;
@@ -209,7 +234,8 @@ class CpuBackend final : public Backend {
 
   void write_rows(Tensor& target, std::int64_t begin, const Tensor& rows) override {
     assert(target.dtype() == rows.dtype());
-    std::copy_n(rows.bytes(), rows.size_bytes(), target.slice(begin, rows.dim(0)).bytes());
+    if (!target.is_booked())
+      std::copy_n(rows.bytes(), rows.size_bytes(), target.slice(begin, rows.dim(0)).bytes());
   }
 
   Tensor transpose_rows(const Tensor& x) override {
@@ -270,8 +296,7 @@ class CpuBackend final : public Backend {
     std::vector<cpu::LinearLayer> plain;
     std::vector<cpu::PackedLayer> packed;
 
-    void add(const PreparedWeight& weight, const float* bias, const Tensor& y) {
-      const Weight& source = as_cpu_weight(weight, WeightUse::linear).source;
+    void add(const Weight& source, const float* bias, const Tensor& y) {
       if (source.format == WeightFormat::plain) {
         plain.push_back({&source, bias, y});
       } else {
@@ -279,6 +304,20 @@ class CpuBackend final : public Backend {
       }
     }
   };
+
+  /// Its pages are read.
+  const Weight& used(const PreparedWeight& weight, WeightUse use = WeightUse::linear) {
+    const Weight& source = as_cpu_weight(weight, use).source;
+    if (ledger_) ledger_->touch(source.data);
+    if (only_touches && !ledger_) touch(source);
+    return source;
+  }
+
+  static void touch(const Weight& weight) {
+    constexpr std::size_t kPage = 4096;
+    for (std::size_t i = 0; i < weight.size_bytes(); i += kPage)
+      static_cast<void>(*(static_cast<const volatile std::byte*>(weight.data) + i));
+  }
 
   Tensor linear_result(const Tensor& x, const PreparedWeight& weight) {
     require_activation("linear", x);
@@ -297,7 +336,7 @@ class CpuBackend final : public Backend {
 
   /// A 1x1 convolution is a linear layer over pixels.
   Tensor pointwise(const Tensor& x, const CpuWeight& weight, const float* bias) {
-    const cpu::LinearLayer layer = {&weight.source, bias,
+    const cpu::LinearLayer layer = {&used(weight, WeightUse::conv2d), bias,
                                     empty(x.dtype(), with_last(x.shape(), weight.shape()[0]))};
     cpu::linear(pool_, memory_, kernels_.gemm, x, {&layer, 1});
     return layer.y;
@@ -334,7 +373,7 @@ class CpuBackend final : public Backend {
     } else {
       filters_.reset();
       filters = cpu::winograd_weights(pool_, memory_, kernels_.conv_gemm, kernels_.winograd,
-                                      weight.source);
+                                      used(weight, WeightUse::conv2d));
     }
     filters_of_ = &weight;
     filters_ = x.below == nullptr ? nullptr : filters;
@@ -344,6 +383,7 @@ class CpuBackend final : public Backend {
   const KernelTable& kernels_;
   ThreadPool pool_;
   CpuMemoryPool memory_;
+  std::optional<Ledger> ledger_;           // of a rehearsal
   const CpuWeight* filters_of_ = nullptr;  // the convolution under way
   std::shared_ptr<float> filters_;         // null if its last band is done
 };

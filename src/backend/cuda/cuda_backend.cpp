@@ -35,11 +35,22 @@ class CudaBackend : public card::CardBackend<cuda::Stream> {
         attention_(stream_, products_, attention_form(options.attention)),
         convolution_(stream_, products_),
         recorder_(stream_) {}
+  CudaBackend(const CudaBackend& rehearsed, const Ledger& ledger, std::uint64_t room_bytes,
+              const std::string& offload)
+      : CardBackend(rehearsed, ledger, room_bytes, offload, kForms),
+        products_(stream_),
+        attention_(stream_, products_, rehearsed.attention_.form()),
+        convolution_(stream_, products_),
+        recorder_(stream_) {}
+  std::unique_ptr<Backend> rehearsal(const Ledger& ledger, std::uint64_t room_bytes,
+                                     const std::string& offload) const override {
+    return std::make_unique<CudaBackend>(*this, ledger, room_bytes, offload);
+  }
 
   /// Weights may move, of which recorded steps know the addresses.
-  void begin_stage(std::uint64_t activation_bytes) override {
+  void begin_stage(const StageRoom& room) override {
     recorder_.release();
-    CardBackend::begin_stage(activation_bytes);
+    CardBackend::begin_stage(room);
   }
   void end_stage() override {
     recorder_.release();
@@ -136,9 +147,8 @@ class CudaBackend : public card::CardBackend<cuda::Stream> {
     assert(target.dtype() == rows.dtype());
     if (rows.size() == 0) return;
     stream_.begin_call();
-    cuda::require(cudaMemcpyAsync(target.slice(begin, rows.dim(0)).bytes(), rows.bytes(),
-                                  rows.size_bytes(), cudaMemcpyDeviceToDevice, stream_.get()),
-                  "write_rows of " + cuda::described(rows));
+    stream_.copy(target.slice(begin, rows.dim(0)).bytes(), rows.bytes(), rows.size_bytes(),
+                 "write_rows");
   }
   Tensor transpose_rows(const Tensor& x) override {
     require_activation("transpose_rows", x);
