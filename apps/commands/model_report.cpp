@@ -8,14 +8,16 @@
 
 #include "backend/registry.h"
 #include "checkpoint/model.h"
+#include "commands/file_report.h"
 #include "common/console.h"
-#include "common/precision_names.h"
+#include "core/enum_names.h"
 #include "core/quantization.h"
 #include "enhance/prompt_enhancer.h"
 #include "io/model_folder.h"
 #include "io/model_manifest.h"
 #include "io/weight_files.h"
 #include "pipeline/rehearsal.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
@@ -23,10 +25,7 @@ namespace {
 using nlohmann::json;
 
 /// "BF16"; "int8" for a packed weight.
-std::string type_name(const Weight& tensor) {
-  return std::string(tensor.format == WeightFormat::plain ? dtype_name(tensor.dtype)
-                                                          : format_name(tensor.format));
-}
+std::string type_name(const Weight& tensor) { return format_of(tensor); }
 
 std::string format_row(const char* name, std::size_t tensors, double parameters,
                        const std::string& bytes, const std::string& dtypes) {
@@ -84,7 +83,7 @@ std::string plan_text(const ModelReport& report) {
   const MemoryPlan& plan = report.plan;
   std::string text = "Memory plan (1 image of " + std::to_string(report.planned.width_px) + "x" +
                      std::to_string(report.planned.height_px) + ", " +
-                     precision_name(report.planned.dtype) + ")\n" +
+                     name_of(precision_of(report.planned.dtype)) + ")\n" +
                      "  stage              mapped   resident     copied  activations     in all\n";
   for (const StagePlan& stage : plan.stages) text += stage_row(stage);
   return text + "  Stages run in turn, each beside " + human_bytes(plan.program_bytes) +
@@ -130,7 +129,7 @@ json plan_json(const ModelReport& report) {
   for (const StagePlan& stage : plan.stages) stages.push_back(stage_json(stage));
   return {{"width", report.planned.width_px},
           {"height", report.planned.height_px},
-          {"dtype", precision_name(report.planned.dtype)},
+          {"dtype", name_of(precision_of(report.planned.dtype))},
           {"stages", stages},
           {"program_bytes", plan.program_bytes},
           {"peak_bytes", plan.peak_bytes()},
@@ -142,7 +141,7 @@ json plan_json(const ModelReport& report) {
 /// The stage before all others, of a prompt as long as the enhancer's instructions allow.
 void add_enhancer(MemoryPlan& plan, const Backend& ops, const ModelFolder& folder, DType dtype,
                   std::uint64_t resting_bytes) {
-  const WeightFiles weights(folder.component("pe"), "model");
+  const WeightFiles weights(folder.weights("pe"), "model", Component::pe, dtype);
   EnhancerPlanRequest request;
   request.dtype = dtype;
   const MemoryPlan own =
@@ -159,6 +158,7 @@ void add_device_plan(ModelReport& report, const LoadOptions& load, const ModelCo
                      const ModelWeights& weights, const GenerationPlan& generation) {
   BackendOptions options;
   options.device = split_device_list(load.device).front();
+  options.device_options = load.device_options;
   const auto ops = make_backend(options);
   const auto memory = ops->device_memory();
   report.device = options.device;
@@ -166,7 +166,7 @@ void add_device_plan(ModelReport& report, const LoadOptions& load, const ModelCo
   const std::uint64_t limit = report.planned.limit_bytes;
   report.device_plan =
       GenerationRehearsal(*ops, configs, weights, generation, load.precision, load.quantization)
-          .on_device(load.offload,
+          .on_device(offload_of_device(options.device, load.device_options),
                      limit == 0 ? memory->free_bytes : std::min(limit, memory->free_bytes));
 }
 
@@ -221,12 +221,13 @@ std::string verification_text(const Verification& verification) {
 /// What the configs alone say, for a model that cannot be loaded.
 ModelInfo info_of_configs(const ModelFolder& folder, const ModelConfigs& configs) {
   ModelInfo info;
-  info.path = folder.path;
+  info.path = folder.source;
+  info.parts = folder.parts;
+  info.notes = folder.notes;
+  info.notes.insert(info.notes.end(), configs.notes.begin(), configs.notes.end());
   info.name = folder.name;
   info.content_hash = content_hash(folder);
-  info.default_height_px = info.default_width_px = configs.default_side_px;
-  info.default_num_inference_steps = configs.default_num_inference_steps;
-  info.default_guidance_scale = configs.default_guidance_scale;
+  info.defaults = configs.defaults;
   info.size_multiple_px = static_cast<int>(configs.vae.spatial_factor);
   info.latent_channels = static_cast<int>(configs.transformer.in_channels);
   return info;
@@ -236,6 +237,7 @@ void try_loading(ModelReport& report) {
   try {
     LoadOptions options;
     options.model = report.info.path;
+    options.parts = report.info.parts;
     report.info = Pipeline::load(options).info();
   } catch (const Error& error) {
     report.problem = error.what();
@@ -271,20 +273,21 @@ std::map<std::string, std::uint64_t> ComponentReport::packed_bytes() const {
 }
 
 ModelReport report_model(const LoadOptions& load, PlanRequest planned) {
-  const ModelFolder folder = resolve_model(load.model);
+  const ModelFolder folder = resolve_model(load.model, load.parts);
   const ModelConfigs configs = ModelConfigs::read(folder);
-  const ModelWeights weights(folder);
+  const ModelWeights weights(folder, planned.dtype);
   ModelReport report;
   report.info = info_of_configs(folder, configs);
   report.components = {{"text_encoder", weights.text_encoder.all()},
                        {"transformer", weights.transformer.all()},
                        {"vae", weights.vae.all()}};
   if (folder.has_prompt_enhancer) {
-    report.components.push_back({"pe", WeightFiles(folder.component("pe"), "model").all()});
+    report.components.push_back(
+        {"pe", WeightFiles(folder.weights("pe"), "model", Component::pe).all()});
   }
-  if (planned.height_px == 0) planned.height_px = configs.default_side_px;
-  if (planned.width_px == 0) planned.width_px = configs.default_side_px;
-  planned.guided = configs.default_guidance_scale > 1;
+  if (planned.height_px == 0) planned.height_px = configs.defaults.height_px;
+  if (planned.width_px == 0) planned.width_px = configs.defaults.width_px;
+  planned.guided = *configs.defaults.guidance_scale > 1;
   report.planned = planned;
   const GenerationPlan generation = generation_of(planned, configs);
   const auto cpu = make_backend({});
@@ -323,15 +326,12 @@ json to_json(const ModelReport& report, bool with_tensors) {
   json result = {{"name", info.name},
                  {"path", info.path},
                  {"content_hash", info.content_hash},
-                 {"defaults",
-                  {{"width", info.default_width_px},
-                   {"height", info.default_height_px},
-                   {"num_inference_steps", info.default_num_inference_steps},
-                   {"guidance_scale", info.default_guidance_scale}}},
+                 {"defaults", options_json(info.defaults)},
                  {"size_multiple", info.size_multiple_px},
                  {"latent_channels", info.latent_channels},
                  {"components", components},
                  {"unused_tensors", info.unused_tensors},
+                 {"notes", info.notes},
                  {"memory_plan", plan_json(report)}};
   if (report.device_plan) result["device_plan"] = device_plan_json(report);
   if (report.verification) {
@@ -348,10 +348,12 @@ std::string to_text(const ModelReport& report, bool with_tensors) {
   char defaults[160];
   std::snprintf(defaults, sizeof(defaults),
                 "Defaults: %dx%d, %d steps, guidance scale %g; sizes divide by %d\n",
-                info.default_width_px, info.default_height_px, info.default_num_inference_steps,
-                info.default_guidance_scale, info.size_multiple_px);
+                info.defaults.width_px, info.defaults.height_px, info.defaults.num_inference_steps,
+                *info.defaults.guidance_scale, info.size_multiple_px);
+  std::string notes;
+  for (const std::string& note : info.notes) notes += visible(note) + "\n";
   std::string text = visible(info.name) + "\nPath: " + visible(info.path) +
-                     "\nContent hash: " + info.content_hash + "\n" + defaults +
+                     "\nContent hash: " + info.content_hash + "\n" + notes + defaults +
                      components_text(report, with_tensors) + plan_text(report);
   if (report.device_plan) text += device_plan_text(report);
   if (!info.unused_tensors.empty()) {

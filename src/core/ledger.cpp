@@ -8,7 +8,7 @@ namespace {
 
 /// See is_booked. No processor has such addresses: whoever reads there is found at once.
 constexpr std::uintptr_t kFirstAddress = std::uintptr_t{1} << 60;
-constexpr std::uintptr_t kAlignment = 512;
+constexpr std::uintptr_t kBookAlignment = 512;
 
 thread_local Ledger* rehearsed = nullptr;
 
@@ -22,7 +22,7 @@ void Ledger::Books::add(std::uint64_t bytes, Account account) {
 
 std::byte* Ledger::enter(std::size_t bytes, Account account) {
   const std::uintptr_t address = kFirstAddress + books_->entered;
-  books_->entered += (bytes / kAlignment + 1) * kAlignment;
+  books_->entered += (bytes / kBookAlignment + 1) * kBookAlignment;
   books_->add(bytes, account);
   return reinterpret_cast<std::byte*>(address);
 }

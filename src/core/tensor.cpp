@@ -14,14 +14,14 @@
 namespace ernie_image {
 namespace {
 
-constexpr std::size_t kAlignment = 64;  // one cache line, one AVX-512 register
+constexpr std::size_t kTensorAlignment = 64;  // one cache line, one AVX-512 register
 
 /// From here on a tensor is a mapping of its own, which leaves the process when it is freed: the C
 /// library would keep some of them.
 constexpr std::size_t kMappedBytes = std::size_t{1} << 20;
 
 void* zeroed_block(std::size_t bytes) {
-  void* const memory = std::aligned_alloc(kAlignment, bytes);
+  void* const memory = std::aligned_alloc(kTensorAlignment, bytes);
   if (memory != nullptr) std::memset(memory, 0, bytes);
   return memory;
 }
@@ -70,7 +70,7 @@ Tensor::Tensor(DType dtype, Shape shape, std::byte* data, std::shared_ptr<void> 
 
 Tensor Tensor::host(DType dtype, Shape shape) {
   const std::size_t bytes = static_cast<std::size_t>(num_elements(shape)) * size_of(dtype);
-  const std::size_t rounded = (bytes / kAlignment + 1) * kAlignment;
+  const std::size_t rounded = (bytes / kTensorAlignment + 1) * kTensorAlignment;
   if (Ledger* const ledger = HostRehearsal::current()) {
     const std::shared_ptr<std::byte> block = ledger->take(rounded);
     return Tensor(dtype, std::move(shape), block.get(), block);

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "core/ledger.h"
-#include "ernie_image/pipeline.h"
+#include "ernie_image/memory.h"
 #include "memory/weight_residency.h"
 #include "models/vae_picture.h"
 

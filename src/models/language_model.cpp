@@ -3,12 +3,14 @@
 #include <cassert>
 #include <string>
 
+#include "models/quantized_weights.h"
+
 namespace ernie_image {
 
 LanguageModel::LanguageModel(Backend& ops, WeightSource& source, const MinistralConfig& config,
                              bool tie_word_embeddings, Quantization quantization)
     : ops_(ops), config_(config) {
-  const WeightLoader root(ops, source, "", quantization);
+  const WeightLoader root(ops, source, "", quantization, quantized_weights());
   const WeightLoader model = root.at("model");
   const Shape table = {config.vocab_size, config.hidden_size};
   embed_tokens_ = model.load("embed_tokens.weight", table, WeightUse::embedding);

@@ -38,8 +38,7 @@ class CancelScope {
 };
 
 BackendOptions backend_options(const LoadOptions& options) {
-  return {options.device,  options.num_threads,      options.cpu_kernels,
-          options.offload, options.ascend_attention, options.cuda_attention};
+  return {options.device, options.num_threads, options.cpu_kernels, options.device_options};
 }
 
 /// Tensors the released folders hold although the image path never reads them.
@@ -85,9 +84,9 @@ struct Pipeline::State {
         dtype(dtype_of(precision)),
         quantization(options.quantization),
         memory_limit_bytes(options.memory_limit_bytes),
-        offload(options.offload),
+        offload(offload_of_device(options.device, options.device_options)),
         backend(make_backend(backend_options(options))),
-        model(*backend, resolve_model(options.model), options.quantization,
+        model(*backend, resolve_model(options.model, options.parts), options.quantization, dtype,
               [&](const ModelConfigs& configs, const ModelWeights& weights) {
                 require_copy_fits(*backend, configs, weights, options.quantization);
               }) {}
@@ -131,12 +130,14 @@ Pipeline Pipeline::load(const LoadOptions& options) {
   }
   const ModelConfigs& configs = state->model.configs;
   ModelInfo& info = state->info;
-  info.path = state->model.folder.path;
+  info.path = state->model.folder.source;
+  info.parts = state->model.folder.parts;
+  info.notes = state->model.folder.notes;
+  const auto& assumed = state->model.configs.notes;
+  info.notes.insert(info.notes.end(), assumed.begin(), assumed.end());
   info.name = state->model.folder.name;
   info.content_hash = content_hash(state->model.folder);
-  info.default_height_px = info.default_width_px = configs.default_side_px;
-  info.default_num_inference_steps = configs.default_num_inference_steps;
-  info.default_guidance_scale = configs.default_guidance_scale;
+  info.defaults = configs.defaults;
   info.size_multiple_px = static_cast<int>(configs.vae.spatial_factor);
   info.latent_channels = static_cast<int>(configs.transformer.in_channels);
   info.has_prompt_enhancer = state->model.folder.has_prompt_enhancer;

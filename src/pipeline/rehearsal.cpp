@@ -40,7 +40,7 @@ GenerationPlan generation_of(const PlanRequest& request, const ModelConfigs& con
   plan.latent_height = request.height_px / configs.vae.spatial_factor;
   plan.latent_width = request.width_px / configs.vae.spatial_factor;
   plan.images = request.images;
-  plan.num_inference_steps = configs.default_num_inference_steps;
+  plan.num_inference_steps = configs.defaults.num_inference_steps;
   plan.guided = request.guided;
   plan.prompt_ids.assign(
       1, std::vector<std::int32_t>(static_cast<std::size_t>(request.text_tokens), 0));

@@ -123,7 +123,7 @@ TEST_P(DeviceMemory, ARunTakesWhatWasPlanned) {
   options.model = model.empty() ? kEmbeddedModel : golden::data_path("reference/models/" + model);
   options.device = test_device();
   options.precision = precision;
-  options.offload = offload;
+  options.device_options["offload"] = offload;
   options.quantization = quantization;
   // What computes on the processor thread by thread takes its time.
   const int side = test_device() == "cuda" ? 64 : 128;
@@ -136,7 +136,8 @@ TEST_P(DeviceMemory, ARunTakesWhatWasPlanned) {
   request.prompts = {"a blue apple on a red table"};  // that one is not encoded again
   for (const StageMemory& stage : pipeline.generate(request).memory) {
     EXPECT_LE(stage.measured_bytes, stage.predicted_bytes) << stage.stage;
-    EXPECT_LE(stage.predicted_bytes, stage.measured_bytes * 1.01 + 16 * kMiB) << stage.stage;
+    EXPECT_LE(stage.predicted_bytes, stage.measured_bytes + stage.measured_bytes / 100 + 16 * kMiB)
+        << stage.stage;
   }
 }
 

@@ -19,7 +19,7 @@
 namespace ernie_image {
 namespace {
 
-constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+constexpr std::uint64_t kPlanMiB = std::uint64_t{1} << 20;
 
 /// Height, width, pictures, precision, quantisation.
 using Case = std::tuple<int, int, int, Precision, Quantization>;
@@ -129,10 +129,10 @@ TEST(EmbeddedPlan, IsKeptOrSaysWhatWorks) {
   const ModelConfigs configs = ModelConfigs::read(folder);
   const ModelWeights weights(folder);
   const auto ops = make_cpu_backend({.num_threads = 2, .kernels = "auto"});
-  for (const auto& [side, images, limit] : {std::tuple{1536, 1, 400 * kMiB},
-                                            {1024, 1, 270 * kMiB},
-                                            {512, 3, 90 * kMiB},
-                                            {512, 1, 60 * kMiB}}) {
+  for (const auto& [side, images, limit] : {std::tuple{1536, 1, 400 * kPlanMiB},
+                                            {1024, 1, 270 * kPlanMiB},
+                                            {512, 3, 90 * kPlanMiB},
+                                            {512, 1, 60 * kPlanMiB}}) {
     PlanRequest request;
     request.height_px = request.width_px = side;
     request.images = images;
@@ -170,7 +170,7 @@ TEST_F(ReleasedPlan, TakesMilliseconds) {
   double best = 1e9;  // of processor time: others may be at work
   for (int round = 0; round < 5; ++round) {
     const std::clock_t start = std::clock();
-    EXPECT_GT(rehearsal.on_host(std::uint64_t{1} << 50).peak_bytes(), kMiB);
+    EXPECT_GT(rehearsal.on_host(std::uint64_t{1} << 50).peak_bytes(), kPlanMiB);
     best = std::min(best, static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
   }
   RecordProperty("milliseconds", std::to_string(best * 1000));

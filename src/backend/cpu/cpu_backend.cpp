@@ -2,18 +2,20 @@
 #include "backend/cpu/cpu_backend.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <optional>
 #include <string>
 #include <utility>
 
+#include "backend/cpu/convolution.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/measuring.h"
 #include "backend/cpu/memory_pool.h"
 #include "backend/cpu/packed_linear.h"
 #include "backend/cpu/prepared_weight.h"
-#include "backend/cpu/winograd.h"
+#include "backend/registry.h"
 #include "core/ledger.h"
 #include "core/quantization.h"
 #include "core/thread_pool.h"
@@ -101,7 +103,7 @@ class CpuBackend final : public Backend {
 
   WeightHandle prepare(const Weight& weight, WeightUse use, Quantization quantization) override {
     // A weight that is packed already stays what it is.
-    const bool copies = quantization != Quantization::none && weight.format == WeightFormat::plain;
+    const bool copies = quantization != Quantization::none && !is_packed(weight.format);
     if (ledger_) ledger_->assign_layer(weight.data, copies ? -1 : weight.layer);
     if (!copies) return prepare_cpu_weight(weight, use);
     assert(use == WeightUse::linear);
@@ -202,6 +204,18 @@ class CpuBackend final : public Backend {
     return y;
   }
 
+  Tensor multiply(const Tensor& a, const Tensor& b) override {
+    Tensor y = result_like("multiply", a);
+    cpu::multiply(pool_, kernels_.elementwise, a, b, y);
+    return y;
+  }
+
+  Tensor gelu(const Tensor& x) override {
+    Tensor y = result_like("gelu", x);
+    cpu::gelu(pool_, kernels_.elementwise, x, y);
+    return y;
+  }
+
   Tensor silu(const Tensor& x) override {
     Tensor y = result_like("silu", x);
     cpu::silu(pool_, kernels_.elementwise, x, y);
@@ -294,11 +308,14 @@ class CpuBackend final : public Backend {
   /// Layers that read the same x, by how their weights are kept.
   struct LinearCall {
     std::vector<cpu::LinearLayer> plain;
+    std::vector<cpu::LinearLayer> encoded;
     std::vector<cpu::PackedLayer> packed;
 
     void add(const Weight& source, const float* bias, const Tensor& y) {
       if (source.format == WeightFormat::plain) {
         plain.push_back({&source, bias, y});
+      } else if (source.format == WeightFormat::encoded) {
+        encoded.push_back({&source, bias, y});
       } else {
         packed.push_back({PackedLayout(source.format, source.shape), source.data, bias, y});
       }
@@ -315,8 +332,18 @@ class CpuBackend final : public Backend {
 
   static void touch(const Weight& weight) {
     constexpr std::size_t kPage = 4096;
+    if (weight.format == WeightFormat::encoded) return touch_encoded(weight);
     for (std::size_t i = 0; i < weight.size_bytes(); i += kPage)
       static_cast<void>(*(static_cast<const volatile std::byte*>(weight.data) + i));
+  }
+
+  /// Only its decoder knows where it lies: a block of every page.
+  static void touch_encoded(const Weight& weight) {
+    constexpr std::int64_t kElementsOfPage = 1024, kBlock = 256;
+    std::array<float, kBlock> values;
+    const std::int64_t size = num_elements(weight.shape);
+    for (std::int64_t i = 0; i < size; i += kElementsOfPage)
+      weight.decoder->decode(i, std::min(kBlock, size - i), values.data());
   }
 
   Tensor linear_result(const Tensor& x, const PreparedWeight& weight) {
@@ -330,6 +357,7 @@ class CpuBackend final : public Backend {
     const auto linear =
         many && kernels_.linear_of_many != nullptr ? kernels_.linear_of_many : cpu::linear;
     if (!call.plain.empty()) linear(pool_, memory_, kernels_.gemm, x, call.plain);
+    if (!call.encoded.empty()) cpu::linear(pool_, memory_, kernels_.gemm, x, call.encoded);
     if (!call.packed.empty())
       cpu::packed_linear(pool_, memory_, kernels_.gemm, kernels_.packed, x, call.packed);
   }
@@ -398,6 +426,19 @@ std::vector<std::string> cpu_kernel_names() {
 
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options) {
   return std::make_unique<CpuBackend>(options);
+}
+
+const DeviceKind& cpu_device() {
+  static const DeviceKind kind = {
+      .name = "cpu",
+      .has_cards = false,
+      .options = {},
+      .info = [] { return DeviceInfo(); },
+      .make =
+          [](int, const BackendOptions& options) {
+            return make_cpu_backend({options.num_threads, options.cpu_kernels});
+          }};
+  return kind;
 }
 
 }  // namespace ernie_image
