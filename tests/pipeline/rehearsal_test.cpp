@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <tuple>
 
 #include "backend/cpu/cpu_backend.h"
@@ -24,67 +25,69 @@ constexpr std::uint64_t kPlanMiB = std::uint64_t{1} << 20;
 /// Height, width, pictures, precision, quantisation.
 using Case = std::tuple<int, int, int, Precision, Quantization>;
 
-class Rehearsal : public ::testing::TestWithParam<Case> {
- protected:
-  /// The most that each stage used of the pool.
-  static std::vector<std::size_t> peaks(Backend& ops, WeightSource& text_encoder_weights,
-                                        WeightSource& transformer_weights,
-                                        WeightSource& vae_weights, const ModelConfigs& configs,
-                                        const DecodeBands& bands) {
-    const auto& [height, width, images, precision, quantization] = GetParam();
-    const TextEncoder text_encoder(ops, text_encoder_weights, configs.text_encoder);
-    const Transformer transformer(ops, transformer_weights, configs.transformer, quantization);
-    const VaeDecoder vae(ops, vae_weights, configs.vae);
-    PlanRequest planned;
-    planned.height_px = height;
-    planned.width_px = width;
-    planned.images = images;
-    planned.guided = images == 3;
-    planned.text_tokens = 11;
-    GenerationPlan plan = generation_of(planned, configs);
-    plan.num_inference_steps = 2;
-    plan.guidance_scale = 4;
-    Request request;
-    request.seeds = {1};
-    request.num_images_per_prompt = images;
-    Generation generation({ops, configs, text_encoder, transformer, vae, ""}, request, plan,
-                          precision);
-    std::vector<std::size_t> peaks;
-    const auto stage = [&](auto work) {
-      ops.release_cache();
-      ops.reset_peak_memory();
-      work();
-      peaks.push_back(ops.peak_memory_bytes());
-    };
-    TextCache cache;
-    Timings timings;
-    stage([&] { generation.encode(cache); });
-    stage([&] {
-      generation.prepare();
-      generation.denoise(timings);
-    });
-    stage([&] { generation.decode(1, bands); });
-    return peaks;
-  }
-};
+/// The most that each stage used of the pool.
+std::vector<std::size_t> pool_peaks(const Case& run, Backend& ops,
+                                    WeightSource& text_encoder_weights,
+                                    WeightSource& transformer_weights, WeightSource& vae_weights,
+                                    const ModelConfigs& configs, const DecodeBands& bands) {
+  const auto& [height, width, images, precision, quantization] = run;
+  const TextEncoder text_encoder(ops, text_encoder_weights, configs.text_encoder);
+  const Transformer transformer(ops, transformer_weights, configs.transformer, quantization);
+  const VaeDecoder vae(ops, vae_weights, configs.vae);
+  PlanRequest planned;
+  planned.height_px = height;
+  planned.width_px = width;
+  planned.images = images;
+  planned.guided = images == 3;
+  planned.text_tokens = 11;
+  GenerationPlan plan = generation_of(planned, configs);
+  plan.num_inference_steps = 2;
+  plan.guidance_scale = 4;
+  Request request;
+  request.seeds = {1};
+  request.num_images_per_prompt = images;
+  Generation generation({ops, configs, text_encoder, transformer, vae, ""}, request, plan,
+                        precision);
+  std::vector<std::size_t> peaks;
+  const auto stage = [&](auto work) {
+    ops.release_cache();
+    ops.reset_peak_memory();
+    work();
+    peaks.push_back(ops.peak_memory_bytes());
+  };
+  TextCache cache;
+  Timings timings;
+  stage([&] { generation.encode(cache); });
+  stage([&] {
+    generation.prepare();
+    generation.denoise(timings);
+  });
+  stage([&] { generation.decode(1, bands); });
+  return peaks;
+}
 
-TEST_P(Rehearsal, UsesThePoolAsTheRunDoes) {
-  const ModelFolder folder = resolve_model(golden::data_path("reference/models/tiny_a"));
+void expect_rehearsed(const Case& run, const ModelFolder& folder) {
   const ModelConfigs configs = ModelConfigs::read(folder);
   ModelWeights weights(folder);
   const auto ops = make_cpu_backend({.num_threads = 2, .kernels = "auto"});
   for (const DecodeBands& bands :
        {DecodeBands{}, DecodeBands{.band_bytes = 1 << 14, .whole_blocks = 2, .band_rows = 100}}) {
-    const auto real =
-        peaks(*ops, weights.text_encoder, weights.transformer, weights.vae, configs, bands);
+    const auto real = pool_peaks(run, *ops, weights.text_encoder, weights.transformer, weights.vae,
+                                 configs, bands);
     Ledger ledger;
     const HostRehearsal scope(ledger);
     const auto rehearsing = ops->rehearsal(ledger, 0, "");
     BookedWeights text_encoder(ledger, 0, weights.text_encoder.all());
     BookedWeights transformer(ledger, 1, weights.transformer.all());
     BookedWeights vae(ledger, 2, weights.vae.all());
-    EXPECT_EQ(peaks(*rehearsing, text_encoder, transformer, vae, configs, bands), real);
+    EXPECT_EQ(pool_peaks(run, *rehearsing, text_encoder, transformer, vae, configs, bands), real);
   }
+}
+
+class Rehearsal : public ::testing::TestWithParam<Case> {};
+
+TEST_P(Rehearsal, UsesThePoolAsTheRunDoes) {
+  expect_rehearsed(GetParam(), resolve_model(golden::data_path("reference/models/tiny_a")));
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Rehearsal,
@@ -94,6 +97,25 @@ INSTANTIATE_TEST_SUITE_P(Sizes, Rehearsal,
                                             ::testing::Values(Quantization::none,
                                                               Quantization::int8,
                                                               Quantization::int4)));
+
+/// Rows of such weights are decoded into memory of the pool, or packed.
+TEST(RehearsedFormats, UseThePoolAsTheRunDoes) {
+  for (const char* file : {"gguf/q4_0", "quant/bnb_nf4", "quant/comfy_fp8", "gguf/text_encoder"}) {
+    SCOPED_TRACE(file);
+    ModelParts parts;
+    const bool encoder = std::string(file).ends_with("text_encoder");
+    const std::string folder = golden::data_path(std::string("formats/") + file);
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+      const std::string name = entry.path().filename();
+      if (name.ends_with(".gguf") ||
+          (name.ends_with(".safetensors") && name != "expected.safetensors"))
+        (encoder ? parts.text_encoder : parts.transformer) = entry.path();
+    }
+    const ModelFolder model = resolve_model(golden::data_path("reference/models/tiny_b"), parts);
+    for (const Quantization quantization : {Quantization::none, Quantization::int4})
+      expect_rehearsed({64, 64, 1, Precision::bf16, quantization}, model);
+  }
+}
 
 /// Layers come and go as WeightResidency lets them: with two at a time much less is mapped.
 TEST(RehearsedLayers, ComeAndGo) {
