@@ -66,6 +66,14 @@ struct Progress {
   double stage_seconds;
 };
 
+/// A LoRA or one of its kin, which changes the model for one request.
+struct Adapter {
+  /// A safetensors file, or a folder of PEFT's or diffusers' with one.
+  std::string path;
+  double strength = 1.0;  ///< 0: as without it; may be negative
+  int prompt = -1;        ///< which prompt's pictures it changes; -1: all
+};
+
 struct Request {
   std::vector<std::string> prompts;
   /// Used when guidance_scale > 1: none (""), one for all, or one a prompt.
@@ -81,6 +89,8 @@ struct Request {
   std::vector<std::uint64_t> seeds = {42};
   /// Initial latents [images, C, h, w] instead of noise from the seeds; empty for none.
   std::vector<float> latents;
+  /// Changes add up. Files are opened once and kept for later requests.
+  std::vector<Adapter> adapters;
   std::function<void(const Progress&)> on_progress;
   /// Stops the run from another thread or a signal handler, with Error(cancelled).
   std::shared_ptr<const CancelToken> cancel;
@@ -103,12 +113,23 @@ struct StageMemory {
   int streamed_layers = 0;  ///< read from the file in every step
 };
 
+/// What became of an adapter of the request.
+struct AdapterUse {
+  std::string name;    ///< the file's without extension, or the folder's
+  std::string sha256;  ///< hex, of the file, and its configuration after it if it has one
+  double strength = 1.0;
+  int keys = 0;       ///< tensors of the file
+  int used_keys = 0;  ///< that belong to modules of the model
+  std::vector<std::string> unused_keys;
+};
+
 struct Result {
   std::vector<Image> images;       ///< prompt by prompt: p0 p0 p1 p1
   std::vector<int> prompt_tokens;  ///< per prompt
   Timings timings;
   std::uint64_t peak_activation_bytes = 0;
-  std::vector<StageMemory> memory;  ///< stage by stage
+  std::vector<StageMemory> memory;   ///< stage by stage
+  std::vector<AdapterUse> adapters;  ///< those of the request, in its order
 };
 
 /// How the prompt enhancer writes. The defaults are the reference's.

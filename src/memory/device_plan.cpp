@@ -156,7 +156,7 @@ DevicePlan plan_device(const ModelConfigs& configs, const ModelWeights& weights,
   DevicePlan plan;
   plan.limit_bytes =
       request.limit_bytes == 0 ? limit_bytes : std::min(request.limit_bytes, limit_bytes);
-  plan.workspace_bytes = habits.workspace_bytes;
+  plan.workspace_bytes = habits.workspace_bytes + request.adapter_bytes;
   plan.stages = {plan_text_encoder(configs.text_encoder, weights.text_encoder, request, habits),
                  plan_transformer(configs.transformer, weights.transformer, request,
                                   request.batch_rows * (h * w + request.text_tokens), habits),

@@ -201,7 +201,7 @@ MemoryPlan plan_memory(const ModelConfigs& configs, const ModelWeights& weights,
   MemoryPlan plan;
   plan.available_bytes = available_memory_bytes();
   plan.limit_bytes = total_memory_limit(request.limit_bytes);
-  plan.program_bytes = kProgramBytes + weights.tokenizer_bytes;
+  plan.program_bytes = kProgramBytes + weights.tokenizer_bytes + request.adapter_bytes;
   plan.stages = {plan_text_encoder(configs.text_encoder, weights.text_encoder, request),
                  plan_transformer(configs.transformer, weights.transformer, request, tokens),
                  plan_vae(configs.vae, weights.vae, request, h, w)};

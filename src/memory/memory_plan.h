@@ -34,6 +34,8 @@ struct PlanRequest {
   /// Of everything the process may hold, weights included; 0: what the system has.
   std::uint64_t limit_bytes = 0;
   Quantization transformer_quantization = Quantization::none;
+  /// Of adapters, held through all stages: on the device if it has memory of its own.
+  std::uint64_t adapter_bytes = 0;
 };
 
 /// One stage. Its weights are pages of mapped files, layer by layer; copies of them and activations

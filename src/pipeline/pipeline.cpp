@@ -8,12 +8,15 @@
 #include <string_view>
 #include <utility>
 
+#include "adapters/adapter_attachment.h"
+#include "adapters/adapter_store.h"
 #include "backend/registry.h"
 #include "checkpoint/model.h"
 #include "core/trace.h"
 #include "enhance/prompt_enhancer.h"
 #include "memory/memory_sampler.h"
 #include "memory/weight_residency.h"
+#include "pipeline/adapter_targets.h"
 #include "pipeline/plan.h"
 #include "pipeline/replicas.h"
 #include "pipeline/stage_recorder.h"
@@ -23,6 +26,8 @@
 
 namespace ernie_image {
 namespace {
+
+constexpr int kMaxStrength = 100;
 
 class Stopwatch {
  public:
@@ -79,6 +84,17 @@ Tensor float_tensor(const std::vector<float>& values) {
   return Tensor::copy_of<float>(DType::f32, {static_cast<std::int64_t>(values.size())}, values);
 }
 
+AdapterUse use_of(const ActiveAdapter& active) {
+  const LoadedAdapter& adapter = *active.adapter;
+  const AdapterMatch& match = adapter.match;
+  return {adapter.file.path().name,
+          adapter.sha256,
+          active.strength,
+          static_cast<int>(match.keys),
+          static_cast<int>(match.used_keys()),
+          match.unmatched};
+}
+
 /// Pictures are decoded one at a time, but for a trace that looks at the decoder: every block is to
 /// be recorded under its name once.
 bool decodes_together(const Request& request) {
@@ -114,7 +130,13 @@ struct Pipeline::State {
         memory_limit_bytes(options.memory_limit_bytes),
         offload(options.offload),
         backend(make_backend(backend_options(options))),
-        model(*backend, resolve_model(options.model), options.quantization) {}
+        model(*backend, resolve_model(options.model), options.quantization),
+        targets(adapter_targets(model)),
+        adapters(targets),
+        transformer_adapters(*backend, model.weights.transformer, "", "transformer", dtype),
+        text_encoder_adapters(*backend, model.weights.text_encoder,
+                              TextEncoder::name_prefix(model.weights.text_encoder), "text_encoder",
+                              dtype) {}
 
   Precision precision;
   DType dtype;  // of the tensors between operations
@@ -126,11 +148,18 @@ struct Pipeline::State {
   ModelInfo info;
   std::vector<Pipeline> replicas;  // on the further cards
   TextCache text_cache;
+  AdapterTargets targets;
+  AdapterStore adapters;
+  AdapterAttachment transformer_adapters;
+  AdapterAttachment text_encoder_adapters;
 
-  CheckedPlan checked_plan(const Request& request) const;
+  std::vector<ActiveAdapter> open_adapters(const Request& request);
+  void attach(const std::vector<ActiveAdapter>& active);
+  CheckedPlan checked_plan(const Request& request, const std::vector<ActiveAdapter>& active) const;
   MemoryPlan resting_plan() const;
   bool is_split(const Request& request) const;
   std::vector<Request> parts_of(const Request& request) const;
+  std::vector<Request> parts_by_adapters(const Request& request) const;
   Result run(const Request& request);
   TextBatch encode(const Request& request, const GenerationPlan& plan, const MemoryPlan& memory);
   Tensor initial_latents(const Request& request, const GenerationPlan& plan) const;
@@ -211,16 +240,37 @@ std::vector<Request> Pipeline::State::parts_of(const Request& request) const {
   return split_request(request, latents.span<float>(), replicas.size() + 1);
 }
 
+/// One for each run of prompts with the same adapters.
+std::vector<Request> Pipeline::State::parts_by_adapters(const Request& request) const {
+  if (request.trace != nullptr) {
+    throw Error(ErrorKind::invalid_argument,
+                "prompts with different adapters are run one after another, of which no tensors "
+                "can be kept together; ask for one at a time");
+  }
+  const Tensor latents = to_float(initial_latents(request, plan_generation(request, model)));
+  return split_by_adapters(request, latents.span<float>());
+}
+
 void Pipeline::check(const Request& request) const {
-  if (!state_->is_split(request)) {
-    state_->checked_plan(request);
+  if (mixes_adapters(request)) {
+    for (const Request& part : state_->parts_by_adapters(request)) check(part);
     return;
   }
-  for (const Request& part : state_->parts_of(request)) state_->checked_plan(part);
+  if (!state_->is_split(request)) {
+    state_->checked_plan(request, state_->open_adapters(request));
+    return;
+  }
+  for (const Request& part : state_->parts_of(request))
+    state_->checked_plan(part, state_->open_adapters(part));
 }
 
 Result Pipeline::generate(const Request& request) {
   State& state = *state_;
+  if (mixes_adapters(request)) {
+    std::vector<Result> results;
+    for (const Request& part : state.parts_by_adapters(request)) results.push_back(generate(part));
+    return join_in_turn(request, std::move(results));
+  }
   if (!state.is_split(request)) return state.run(request);
   const std::vector<Request> parts = state.parts_of(request);
   std::vector<std::function<Result()>> runs = {[&] { return state.run(parts.front()); }};
@@ -229,15 +279,42 @@ Result Pipeline::generate(const Request& request) {
   return join_results(request, run_together(runs));
 }
 
+std::vector<ActiveAdapter> Pipeline::State::open_adapters(const Request& request) {
+  std::vector<ActiveAdapter> active;
+  for (const Adapter& adapter : request.adapters) {
+    if (!std::isfinite(adapter.strength) || std::abs(adapter.strength) > kMaxStrength) {
+      throw Error(ErrorKind::invalid_argument,
+                  "adapter " + adapter.path + ": the strength must be -" +
+                      std::to_string(kMaxStrength) + " to " + std::to_string(kMaxStrength));
+    }
+    const bool is_known = adapter.prompt < static_cast<int>(request.prompts.size());
+    if (!is_known)
+      throw Error(ErrorKind::invalid_argument,
+                  "adapter " + adapter.path + " is for prompt " + std::to_string(adapter.prompt) +
+                      ", and there are " + std::to_string(request.prompts.size()));
+    active.push_back({adapters.open(adapter.path), adapter.strength});
+  }
+  return active;
+}
+
+/// What is attached stays until a request asks for something else.
+void Pipeline::State::attach(const std::vector<ActiveAdapter>& active) {
+  transformer_adapters.attach(model.transformer, active);
+  if (text_encoder_adapters.attach(model.text_encoder, active)) text_cache = {};
+}
+
 /// All of the request on this card.
 Result Pipeline::State::run(const Request& request) {
   Backend& ops = *backend;
-  const CheckedPlan checked = checked_plan(request);
+  const std::vector<ActiveAdapter> active = open_adapters(request);
+  const CheckedPlan checked = checked_plan(request, active);
   const GenerationPlan& plan = checked.generation;
   const MemoryPlan& memory = checked.memory;
   const CancelScope cancel(ops, request.cancel);
   ops.reset_peak_memory();
+  attach(active);
   Result result;
+  std::ranges::transform(active, std::back_inserter(result.adapters), use_of);
   StageRecorder recorder(ops, checked, result.memory);
 
   recorder.begin("text_encoder");
@@ -300,16 +377,19 @@ std::vector<Image> Pipeline::decode(const std::vector<float>& latents, int heigh
 }
 
 /// The plan of a request that can be served: its values are valid and its memory fits.
-CheckedPlan Pipeline::State::checked_plan(const Request& request) const {
+CheckedPlan Pipeline::State::checked_plan(const Request& request,
+                                          const std::vector<ActiveAdapter>& active) const {
   GenerationPlan plan = plan_generation(request, model);
-  PlanRequest memory{plan.images * (plan.guided ? 2 : 1),
-                     plan.images,
-                     plan.height_px,
-                     plan.width_px,
-                     0,
-                     dtype,
-                     memory_limit_bytes,
-                     quantization};
+  PlanRequest memory{
+      plan.images * (plan.guided ? 2 : 1),
+      plan.images,
+      plan.height_px,
+      plan.width_px,
+      0,
+      dtype,
+      memory_limit_bytes,
+      quantization,
+      transformer_adapters.memory(active).bytes + text_encoder_adapters.memory(active).bytes};
   for (const auto* group : {&plan.prompt_ids, &plan.negative_ids}) {
     for (const auto& ids : *group)
       memory.text_tokens = std::max(memory.text_tokens, static_cast<std::int64_t>(ids.size()));
