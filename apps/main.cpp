@@ -16,6 +16,7 @@
 #include "commands/eval_command.h"
 #include "commands/generate_command.h"
 #include "commands/inspect_command.h"
+#include "commands/lora_command.h"
 #include "commands/metrics_command.h"
 #include "commands/quantize_command.h"
 #include "commands/rerun_command.h"
@@ -69,7 +70,7 @@ int run(int argc, char** argv) {
       add_tokenize_command(program), add_eval_command(program),     add_metrics_command(program),
       add_diff_command(program),     add_inspect_command(program),  add_devices_command(program),
       add_bench_command(program),    add_quantize_command(program), add_worker_command(program),
-      add_serve_command(program)};
+      add_serve_command(program),    add_lora_command(program)};
   try {
     program.parse(reversed_arguments(argc, argv));
   } catch (const CLI::ParseError& error) {

@@ -103,10 +103,20 @@ def request_seeds():
     yield "base64", b"6AP8="
 
 
+def adapter_seeds():
+    """The examples of tests/data, as the programs wrote them."""
+    folder = pathlib.Path(__file__).resolve().parent.parent / "tests/data/formats/lora"
+    for path in sorted(folder.glob("*/*")):
+        is_adapter = path.suffix == ".safetensors" and path.name != "expected.safetensors"
+        if is_adapter or path.name == "adapter_config.json":
+            yield f"{path.parent.name}-{path.name}", path.read_bytes()
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
-    for name, seeds in [("config", config_seeds), ("png", png_seeds), ("request", request_seeds),
-                        ("safetensors", safetensors_seeds), ("tokenizer", tokenizer_seeds)]:
+    for name, seeds in [("adapter", adapter_seeds), ("config", config_seeds), ("png", png_seeds),
+                        ("request", request_seeds), ("safetensors", safetensors_seeds),
+                        ("tokenizer", tokenizer_seeds)]:
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
         for seed, content in seeds():

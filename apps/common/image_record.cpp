@@ -8,6 +8,7 @@
 #include "common/json_fields.h"
 #include "common/latents_file.h"
 #include "common/limits.h"
+#include "common/lora.h"
 #include "common/precision_names.h"
 #include "tokenizer/utf8.h"
 
@@ -17,6 +18,21 @@ namespace {
 using nlohmann::json;
 
 constexpr int kFormat = 1;
+
+/// Of an adapter its path is not kept: elsewhere it is another.
+json adapters_json(const ImageRecord& record) {
+  json adapters = json::array();
+  for (std::size_t i = 0; i < record.adapters.size(); ++i) {
+    const AdapterUse& use = record.adapters[i];
+    json adapter = {{"name", replace_invalid_utf8(use.name)},
+                    {"strength", use.strength},
+                    {"sha256", use.sha256}};
+    if (record.request.adapters[i].prompt >= 0)
+      adapter["prompt"] = record.request.adapters[i].prompt;
+    adapters.push_back(std::move(adapter));
+  }
+  return adapters;
+}
 
 json to_json(const ImageRecord& record) {
   const Request& request = record.request;
@@ -43,6 +59,7 @@ json to_json(const ImageRecord& record) {
     result["ascend_attention"] = record.load.ascend_attention;
   }
   if (!record.original_prompts.empty()) result["original_prompts"] = record.original_prompts;
+  if (!record.adapters.empty()) result["adapters"] = adapters_json(record);
   if (!record.latents_sha256.empty()) result["latents_sha256"] = record.latents_sha256;
   return result;
 }
@@ -56,7 +73,14 @@ std::string nine_digits(double value) {
 std::string a1111_parameters(const ImageRecord& record) {
   const Request& request = record.request;
   const std::string negative = negative_prompt_of(request, record.image_index);
-  std::string text = prompt_of(request, record.image_index) + "\n";
+  std::string text = prompt_of(request, record.image_index);
+  for (std::size_t i = 0; i < record.adapters.size(); ++i) {
+    const int only = request.adapters[i].prompt;
+    if (only >= 0 && only != record.image_index / request.num_images_per_prompt) continue;
+    const AdapterUse& use = record.adapters[i];
+    text += " <lora:" + replace_invalid_utf8(use.name) + ":" + nine_digits(use.strength) + ">";
+  }
+  text += "\n";
   if (!negative.empty()) text += "Negative prompt: " + negative + "\n";
   return text + "Steps: " + std::to_string(request.num_inference_steps) +
          ", Sampler: Euler, CFG scale: " + nine_digits(request.guidance_scale.value()) +
@@ -102,6 +126,21 @@ Request read_request(const JsonFields& reader) {
   return request;
 }
 
+void read_adapters(const JsonFields& reader, ImageRecord& record) {
+  constexpr int kMostOfAPrompt = 64;
+  if (!reader.has("adapters")) return;
+  for (const JsonFields& fields : reader.objects("adapters", kMostOfAPrompt * kMaxImages)) {
+    AdapterUse use;
+    use.name = fields.text("name");
+    use.strength = fields.number("strength", -kMaxLoraStrength, kMaxLoraStrength);
+    use.sha256 = fields.text("sha256");
+    const int prompts = static_cast<int>(record.request.prompts.size());
+    const int prompt = fields.has("prompt") ? fields.small("prompt", 0, prompts - 1) : -1;
+    record.request.adapters.push_back({"", use.strength, prompt});
+    record.adapters.push_back(std::move(use));
+  }
+}
+
 ImageRecord read_record(const JsonFields& reader) {
   reader.integer("format", kFormat, kFormat);
   ImageRecord record;
@@ -126,6 +165,7 @@ ImageRecord read_record(const JsonFields& reader) {
       reader.fail("original_prompts", "is not one for each prompt");
     }
   }
+  read_adapters(reader, record);
   if (reader.has("latents_sha256")) record.latents_sha256 = reader.text("latents_sha256");
   return record;
 }

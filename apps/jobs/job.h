@@ -21,6 +21,12 @@ bool is_final(JobState state);
 
 /// What was asked, with every default filled in and every seed drawn, so that a job that is run
 /// again (its worker died) makes the same pictures.
+/// One of the adapters that the workers have under that name.
+struct JobLora {
+  std::string name;
+  double strength = 1;
+};
+
 struct JobRequest {
   JobKind kind = JobKind::image;
   std::string model;  ///< as the workers announce it
@@ -37,6 +43,7 @@ struct JobRequest {
   int previews = 0;                  ///< how many unfinished pictures are wanted; 0: none
   bool trace = false;                ///< record a Chrome trace of the run
   JobPriority priority = JobPriority::normal;
+  std::vector<JobLora> loras;  ///< change the model for this job
 };
 
 struct JobProgress {

@@ -6,6 +6,7 @@
 
 #include "common/json_fields.h"
 #include "common/limits.h"
+#include "common/lora.h"
 
 namespace ernie_image {
 namespace {
@@ -43,6 +44,19 @@ void check_request(const JobRequest& request, ErrorKind kind, const std::string&
           "the picture's format is not png, jpeg or webp");
   require(within(request.image_quality, 0, 100), "the picture's quality is out of range");
   require(within(request.previews, 0, kMaxPreviews), "the number of previews is out of range");
+  require(request.loras.size() <= kMaxLoras, "there are too many LoRAs");
+  for (const JobLora& lora : request.loras) {
+    require(within(lora.name.size(), 1u, kMaxNameBytes), "a LoRA has no name");
+    require(within(lora.strength, -kMaxLoraStrength, kMaxLoraStrength),
+            "a LoRA's strength is out of range");
+  }
+}
+
+json loras_json(const JobRequest& request) {
+  json loras = json::array();
+  for (const JobLora& lora : request.loras)
+    loras.push_back({{"name", lora.name}, {"strength", lora.strength}});
+  return loras;
 }
 
 json image_json(const JobImage& image) {
@@ -86,7 +100,8 @@ std::string request_text(const JobRequest& request) {
                {"quality", request.image_quality},
                {"previews", request.previews},
                {"trace", request.trace},
-               {"priority", static_cast<int>(request.priority)}});
+               {"priority", static_cast<int>(request.priority)},
+               {"loras", loras_json(request)}});
 }
 
 JobRequest parse_request(std::string_view text, const std::string& where) {
@@ -107,6 +122,10 @@ JobRequest parse_request(std::string_view text, const std::string& where) {
   request.previews = fields.small("previews", 0, kMaxPreviews);
   request.trace = fields.boolean("trace");
   request.priority = static_cast<JobPriority>(fields.integer("priority", 0, 2));
+  if (fields.has("loras")) {  // absent from jobs of older versions
+    for (const JsonFields& lora : fields.objects("loras", kMaxLoras))
+      request.loras.push_back({lora.text("name", kMaxNameBytes), lora.number("strength")});
+  }
   check_request(request, ErrorKind::corrupt_file, where + ": ");
   return request;
 }
@@ -198,7 +217,7 @@ WorkerInfo parse_worker(std::string_view text, const std::string& where) {
 std::string batch_key(const JobRequest& request) {
   return dump(
       json::array({request.kind == JobKind::image ? 0 : 1, request.width_px, request.height_px,
-                   request.num_inference_steps, request.guidance_scale}));
+                   request.num_inference_steps, request.guidance_scale, loras_json(request)}));
 }
 
 std::string extension_of(const std::string& content_type) {

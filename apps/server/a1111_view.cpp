@@ -35,8 +35,8 @@ int image_count(const RequestFields& fields, const RequestLimits& limits) {
 /// besides has no meaning for this model.
 json common_fields(const RequestFields& fields, const std::string& model) {
   json common = json::object();
-  for (const char* name :
-       {"prompt", "negative_prompt", "width", "height", "seed", "steps", "cfg_scale", "use_pe"}) {
+  for (const char* name : {"prompt", "negative_prompt", "width", "height", "seed", "steps",
+                           "cfg_scale", "use_pe", "loras"}) {
     if (fields.has(name)) common[name] = fields.object()[name];
   }
   common["model"] = model;
@@ -82,6 +82,8 @@ JobRequest a1111_request(const RequestFields& fields, const std::string& model,
 
 std::string a1111_infotext(const JobRequest& request, std::size_t index) {
   std::string text = request.prompt;
+  for (const JobLora& lora : request.loras)
+    text += " <lora:" + lora.name + ":" + short_number(lora.strength) + ">";
   if (!request.negative_prompt.empty()) text += "\nNegative prompt: " + request.negative_prompt;
   text += "\nSteps: " + std::to_string(request.num_inference_steps);
   text += std::string(", Sampler: ") + kSampler;

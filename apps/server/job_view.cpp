@@ -36,6 +36,9 @@ json progress_view(const Job& job) {
 }
 
 json request_view(const JobRequest& request) {
+  json loras = json::array();
+  for (const JobLora& lora : request.loras)
+    loras.push_back({{"name", lora.name}, {"strength", lora.strength}});
   return {{"model", request.model},
           {"prompt", request.prompt},
           {"negative_prompt", request.negative_prompt},
@@ -45,6 +48,7 @@ json request_view(const JobRequest& request) {
           {"guidance_scale", request.guidance_scale},
           {"seeds", request.seeds},
           {"use_pe", request.enhance},
+          {"loras", loras},
           {"output_format", request.image_format},
           {"output_compression", request.image_quality},
           {"priority", name_of(request.priority)}};

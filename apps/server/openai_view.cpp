@@ -72,7 +72,8 @@ OpenAiRequest parse_openai_request(const RequestFields& fields, Service& service
                          "guidance_scale",
                          "width",
                          "height",
-                         "use_pe"});
+                         "use_pe",
+                         "loras"});
   OpenAiRequest request;
   request.job = picture_request(fields, service.workers(), service.options().limits);
   if (request.job.prompt.empty()) refuse_field("prompt", "is required");

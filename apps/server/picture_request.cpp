@@ -5,11 +5,14 @@
 #include <charconv>
 
 #include "common/limits.h"
+#include "common/lora.h"
 #include "server/api_error.h"
 #include "server/random_hex.h"
 
 namespace ernie_image {
 namespace {
+
+using nlohmann::json;
 
 std::string last_part_in_lower_case(const std::string& model) {
   std::string name = model.substr(model.rfind('/') + 1);
@@ -95,6 +98,45 @@ void set_output(const RequestFields& fields, JobRequest& request) {
       static_cast<int>(fields.integer("output_compression", 0, 100).value_or(100));
 }
 
+JobLora lora_of(const json& value) {
+  constexpr const char* kExpected = "must be a list of objects with a name and a strength";
+  if (value.is_string()) return {value.get<std::string>(), 1};
+  if (!value.is_object() || !value.contains("name")) refuse_field("loras", kExpected);
+  for (const auto& [key, member] : value.items()) {
+    if (key != "name" && key != "strength") refuse_field("loras", kExpected);
+  }
+  const RequestFields fields(value);
+  return {fields.text("name").value_or(""),
+          fields.number("strength", -kMaxLoraStrength, kMaxLoraStrength).value_or(1)};
+}
+
+/// Those of the field and, after them, those of the prompt, which loses its tags.
+void set_loras(const RequestFields& fields, const RequestLimits& limits, JobRequest& request) {
+  if (fields.has("loras")) {
+    const json& list = fields.object().at("loras");
+    if (!list.is_array()) refuse_field("loras", "must be a list");
+    for (const json& value : list) request.loras.push_back(lora_of(value));
+  }
+  try {
+    for (const NamedLora& lora : take_lora_tags(request.prompt))
+      request.loras.push_back({lora.name, lora.strength});
+  } catch (const Error& error) {
+    throw ApiError(400, error.what(), "prompt", "invalid_value");
+  }
+  if (request.loras.size() > kMaxLoras)
+    refuse_field("loras", "may be at most " + std::to_string(kMaxLoras));
+  for (const JobLora& lora : request.loras) {
+    if (limits.lora_directory.empty()) refuse_field("loras", "are not offered by this server");
+    try {
+      find_lora(limits.lora_directory, lora.name);
+    } catch (const Error&) {
+      refuse_field("loras",
+                   "names one that this server does not have; GET /sdapi/v1/loras lists "
+                   "those there are");
+    }
+  }
+}
+
 }  // namespace
 
 const WorkerInfo& worker_for(const std::string& model, const std::vector<WorkerInfo>& workers) {
@@ -135,6 +177,7 @@ JobRequest picture_request(const RequestFields& fields, const std::vector<Worker
     refuse_field("use_pe", "asks for a prompt enhancer, which this model has not");
   }
   set_output(fields, request);
+  set_loras(fields, limits, request);
   return request;
 }
 

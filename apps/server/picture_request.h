@@ -13,6 +13,7 @@ struct RequestLimits {
   int max_steps = 200;
   std::int64_t max_pixels = 2048 * 2048;  ///< of one picture
   std::size_t max_prompt_chars = 8000;
+  std::string lora_directory;  ///< of the names that requests may use; empty: none
 };
 
 /// Names of the fields that differ between the APIs.
@@ -23,7 +24,8 @@ struct FieldNames {
 };
 
 /// Reads `model`, `prompt`, `negative_prompt`, `size` or `width` and `height`, count, seeds, steps,
-/// guidance, `use_pe`, `output_format` and `output_compression`. `count` overrides that field.
+/// guidance, `use_pe`, `loras`, `output_format` and `output_compression`; tags <lora:name:0.8> are
+/// taken out of the prompt. `count` overrides that field.
 /// Throws ApiError: 400, 404 for an unknown model, 503 if no worker lives.
 JobRequest picture_request(const RequestFields& fields, const std::vector<WorkerInfo>& workers,
                            const RequestLimits& limits, const FieldNames& names = {},

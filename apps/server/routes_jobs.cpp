@@ -25,7 +25,7 @@ JobPriority priority_of(const RequestFields& fields) {
 JobRequest job_request(const RequestFields& fields, Service& service) {
   fields.refuse_unknown({"kind", "prompt", "negative_prompt", "width", "height", "size", "n",
                          "seed", "num_inference_steps", "guidance_scale", "use_pe", "output_format",
-                         "output_compression", "priority", "previews", "trace", "model"});
+                         "output_compression", "priority", "previews", "trace", "model", "loras"});
   const bool is_enhance =
       fields.choice("kind", {"image", "enhance"}).value_or("image") == "enhance";
   const std::optional<int> count = is_enhance ? std::optional(1) : std::nullopt;

@@ -242,17 +242,24 @@ std::vector<Request> Pipeline::State::parts_of(const Request& request) const {
 
 /// One for each run of prompts with the same adapters.
 std::vector<Request> Pipeline::State::parts_by_adapters(const Request& request) const {
-  if (request.trace != nullptr) {
+  for (const Adapter& adapter : request.adapters) {
+    if (adapter.prompt < static_cast<int>(request.prompts.size())) continue;
+    throw Error(ErrorKind::invalid_argument,
+                "adapter " + adapter.path + " is for prompt " + std::to_string(adapter.prompt) +
+                    ", and there are " + std::to_string(request.prompts.size()));
+  }
+  const Tensor latents = to_float(initial_latents(request, plan_generation(request, model)));
+  std::vector<Request> parts = split_by_adapters(request, latents.span<float>());
+  if (parts.size() > 1 && request.trace != nullptr) {
     throw Error(ErrorKind::invalid_argument,
                 "prompts with different adapters are run one after another, of which no tensors "
                 "can be kept together; ask for one at a time");
   }
-  const Tensor latents = to_float(initial_latents(request, plan_generation(request, model)));
-  return split_by_adapters(request, latents.span<float>());
+  return parts;
 }
 
 void Pipeline::check(const Request& request) const {
-  if (mixes_adapters(request)) {
+  if (names_prompts(request)) {
     for (const Request& part : state_->parts_by_adapters(request)) check(part);
     return;
   }
@@ -266,7 +273,7 @@ void Pipeline::check(const Request& request) const {
 
 Result Pipeline::generate(const Request& request) {
   State& state = *state_;
-  if (mixes_adapters(request)) {
+  if (names_prompts(request)) {
     std::vector<Result> results;
     for (const Request& part : state.parts_by_adapters(request)) results.push_back(generate(part));
     return join_in_turn(request, std::move(results));
@@ -287,11 +294,6 @@ std::vector<ActiveAdapter> Pipeline::State::open_adapters(const Request& request
                   "adapter " + adapter.path + ": the strength must be -" +
                       std::to_string(kMaxStrength) + " to " + std::to_string(kMaxStrength));
     }
-    const bool is_known = adapter.prompt < static_cast<int>(request.prompts.size());
-    if (!is_known)
-      throw Error(ErrorKind::invalid_argument,
-                  "adapter " + adapter.path + " is for prompt " + std::to_string(adapter.prompt) +
-                      ", and there are " + std::to_string(request.prompts.size()));
     active.push_back({adapters.open(adapter.path), adapter.strength});
   }
   return active;

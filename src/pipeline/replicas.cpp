@@ -75,11 +75,9 @@ void add_up(Timings& all, const Timings& part) {
 
 }  // namespace
 
-bool mixes_adapters(const Request& request) {
-  for (std::size_t prompt = 1; prompt < request.prompts.size(); ++prompt) {
-    if (!are_same(adapters_of(request, prompt), adapters_of(request, 0))) return true;
-  }
-  return false;
+bool names_prompts(const Request& request) {
+  return std::ranges::any_of(request.adapters,
+                             [](const Adapter& adapter) { return adapter.prompt >= 0; });
 }
 
 std::vector<Request> split_by_adapters(const Request& request, std::span<const float> latents) {
@@ -89,7 +87,8 @@ std::vector<Request> split_by_adapters(const Request& request, std::span<const f
   for (std::size_t end = 1; end <= request.prompts.size(); ++end) {
     std::vector<Adapter> adapters = adapters_of(request, begin);
     if (end < request.prompts.size() && are_same(adapters_of(request, end), adapters)) continue;
-    parts.push_back(part_of(request, latents, begin * each, end * each));
+    const bool is_whole = end - begin == request.prompts.size();
+    parts.push_back(is_whole ? request : part_of(request, latents, begin * each, end * each));
     parts.back().adapters = std::move(adapters);
     parts.back().on_progress = request.on_progress;
     begin = end;
@@ -127,22 +126,37 @@ std::vector<Result> run_together(const std::vector<std::function<Result()>>& run
   return results;
 }
 
-Result join_in_turn(const Request& request, std::vector<Result> parts) {
-  Timings timings;
-  std::vector<AdapterUse> adapters(request.adapters.size());
+namespace {
+
+/// What became of each adapter of the request, found in the part of a prompt that it is for.
+std::vector<AdapterUse> uses_of(const Request& request, const std::vector<Result>& parts) {
+  std::vector<AdapterUse> uses(request.adapters.size());
   std::size_t prompt = 0;
   for (const Result& part : parts) {
-    add_up(timings, part.timings);
-    std::size_t next = 0;
-    for (std::size_t i = 0; i < request.adapters.size(); ++i) {
-      const int only = request.adapters[i].prompt;
-      if (only < 0 || static_cast<std::size_t>(only) == prompt) adapters[i] = part.adapters[next++];
+    const std::size_t images = part.images.size();
+    const std::size_t end =
+        prompt + images / static_cast<std::size_t>(request.num_images_per_prompt);
+    for (; prompt < end; ++prompt) {
+      std::size_t next = 0;
+      for (std::size_t i = 0; i < request.adapters.size(); ++i) {
+        const int only = request.adapters[i].prompt;
+        if (only < 0 || static_cast<std::size_t>(only) == prompt) uses[i] = part.adapters[next++];
+      }
     }
-    prompt += part.images.size() / static_cast<std::size_t>(request.num_images_per_prompt);
   }
-  Result all = join_results(request, std::move(parts));
+  return uses;
+}
+
+}  // namespace
+
+Result join_in_turn(const Request& request, std::vector<Result> parts) {
+  Timings timings;
+  for (const Result& part : parts) add_up(timings, part.timings);
+  std::vector<AdapterUse> uses = uses_of(request, parts);
+  Result all =
+      parts.size() == 1 ? std::move(parts.front()) : join_results(request, std::move(parts));
   all.timings = timings;
-  all.adapters = std::move(adapters);
+  all.adapters = std::move(uses);
   return all;
 }
 

@@ -16,10 +16,11 @@ namespace ernie_image {
 std::vector<Request> split_request(const Request& request, std::span<const float> latents,
                                    std::size_t parts);
 
-/// Whether its prompts have different adapters.
-bool mixes_adapters(const Request& request);
+/// Whether some of its adapters are for single prompts.
+bool names_prompts(const Request& request);
 
 /// Prompts in a row with the same adapters are a part, whose adapters are those of all its prompts.
+/// A single part is the request itself.
 std::vector<Request> split_by_adapters(const Request& request, std::span<const float> latents);
 
 /// All at once, the first on the calling thread. Waits for all, then throws what the first to fail

@@ -77,6 +77,10 @@ TEST(JobJson, OnlyEqualWorkSharesABatch) {
   EXPECT_EQ(batch_key(request), batch_key(other));
   other.guidance_scale = 1.0000001;
   EXPECT_NE(batch_key(request), batch_key(other));
+  other = request;
+  other.loras = {{"style", 0.5}};  // which change the model for all that is drawn together
+  EXPECT_NE(batch_key(request), batch_key(other));
+  EXPECT_EQ(parse_request(request_text(other), "x").loras.at(0).strength, 0.5);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // The form: what is to be drawn, and how. Remembered by the browser, so that a reload changes nothing.
 import { $, $$, el } from "/dom.js";
 import { formatNumber, t } from "/i18n.js";
+import { Loras } from "/loras.js";
 import { Sizes } from "/sizes.js";
 import { load, save } from "/storage.js";
 
@@ -30,6 +31,8 @@ export function setText(area, text) {
 export class Settings {
   #capabilities = null;
   #sizes = new Sizes(() => this.#changed());
+  #loras = new Loras(() => this.#changed());
+  #wantedLoras = load("settings")?.loras ?? [];  // until the server has said which there are
 
   constructor() {
     for (const name of ["count", "steps", "guidance"]) this.#pair(name);
@@ -74,6 +77,13 @@ export class Settings {
     this.#changed();
   }
 
+  showLoras(names) {
+    this.#loras.show(names);
+    if (this.#wantedLoras.length) this.#loras.value = this.#wantedLoras;
+    this.#wantedLoras = [];
+    this.#changed();
+  }
+
   #showModel(size) {
     this.#sizes.show(this.model);
     $("#steps-range").max = Math.min(this.limits.max_steps, Math.max(50, 2 * this.model.default_steps));
@@ -92,7 +102,7 @@ export class Settings {
     this.fill({ negative_prompt: "", width: model.default_width, height: model.default_height,
                 num_inference_steps: model.default_steps, guidance_scale: model.default_guidance, seeds: [], n: 1,
                 use_pe: model.has_enhancer, output_format: this.#capabilities.formats[0], output_compression: 90,
-                priority: "normal" });
+                priority: "normal", loras: [] });
   }
 
   #restore() {
@@ -120,6 +130,7 @@ export class Settings {
     set("#format", request.output_format);
     set("#quality", request.output_compression);
     set("#priority", request.priority);
+    if (request.loras) this.#loras.value = request.loras;
     $$("#composer textarea").forEach(grow);
     this.#changed();
   }
@@ -137,6 +148,7 @@ export class Settings {
     const guided = this.#number("guidance") > 1;
     const steps = this.#number("steps");
     const n = this.#number("count");
+    if (this.#loras.wrong) throw new FormError(this.#loras.wrong, t("error_lora"));
     const lossy = $("#format").value !== "png";
     return {
       kind: "image", model: this.model.id, prompt: prompt.value.trim(),
@@ -144,7 +156,8 @@ export class Settings {
       num_inference_steps: steps, guidance_scale: this.#number("guidance"),
       use_pe: this.model.has_enhancer && prompt === $("#prompt") && $("#use-pe").checked,
       output_format: $("#format").value, ...(lossy && { output_compression: this.#number("quality") }),
-      priority: $("#priority").value, previews: Math.min(steps, kPreviews),
+      priority: $("#priority").value, ...(this.#loras.value.length && { loras: this.#loras.value }),
+      previews: Math.min(steps, kPreviews),
     };
   }
 
@@ -216,6 +229,7 @@ export class Settings {
     return { model: $("#model").value, prompt: $("#prompt").value, negative_prompt: $("#negative").value,
              ...this.#sizes.value, num_inference_steps: $("#steps").value, guidance_scale: $("#guidance").value,
              n: $("#count").value, seeds, use_pe: $("#use-pe").checked, output_format: $("#format").value,
-             output_compression: $("#quality").value, priority: $("#priority").value };
+             output_compression: $("#quality").value, priority: $("#priority").value,
+             loras: this.#wantedLoras.length ? this.#wantedLoras : this.#loras.value };
   }
 }
