@@ -12,7 +12,7 @@
 namespace ernie_image {
 namespace {
 
-/// As tests/data/reference/models/tiny_b has them.
+/// As tests/data/reference/models/tiny_b has them, and small ones, of which many can be tried.
 AdapterTargets make_targets() {
   using Kind = Module::Kind;
   AdapterTargets targets;
@@ -27,6 +27,10 @@ AdapterTargets make_targets() {
     add(layer + std::string("mlp.linear_fc2"), 96, 224);
     targets.transformer.add({layer + std::string("adaLN_sa_ln"), Kind::vector, {96}, false});
   }
+  add("small.0", 6, 4);
+  add("small.square", 4, 4);
+  targets.transformer.add({"small.norm", Kind::vector, {4}, false});
+  targets.text_encoder.add({"small.table", Kind::embedding, {8, 4}, false});
   targets.text_encoder.add({"layers.0.self_attn.q_proj", Kind::linear, {64, 96}, false});
   targets.text_encoder.add({"embed_tokens", Kind::embedding, {64, 96}, false});
   targets.text_encoder.add({"layers.5.mlp.up_proj", Kind::idle, {}, false});

@@ -41,7 +41,11 @@ TEST(JobJson, RefusesEveryWrongMember) {
   for (const auto& [key, value] : good.items()) {
     auto without = good;
     without.erase(key);
-    EXPECT_THROW(parse_request(without.dump(), "test"), Error) << key;
+    if (key == "loras") {  // which jobs of older versions do not have
+      EXPECT_TRUE(parse_request(without.dump(), "test").loras.empty());
+    } else {
+      EXPECT_THROW(parse_request(without.dump(), "test"), Error) << key;
+    }
     for (const auto& other : wrong) {
       auto changed = good;
       changed[key] = other;
