@@ -9,22 +9,12 @@
 
 #include <CLI/CLI.hpp>
 
-#include "bench/bench_flags.h"
-#include "commands/devices_command.h"
-#include "commands/diff_command.h"
-#include "commands/enhance_command.h"
-#include "commands/eval_command.h"
-#include "commands/generate_command.h"
-#include "commands/inspect_command.h"
-#include "commands/lora_command.h"
-#include "commands/metrics_command.h"
-#include "commands/quantize_command.h"
-#include "commands/rerun_command.h"
-#include "commands/serve_command.h"
-#include "commands/tokenize_command.h"
-#include "commands/worker_command.h"
+#include "bench/bench_command.h"
+#include "commands/commands.h"
+#include "common/console.h"
 #include "common/exit_code.h"
 #include "common/flags.h"
+#include "ernie_image/log.h"
 
 namespace ernie_image {
 namespace {
@@ -87,6 +77,12 @@ int report_error(const std::string& message, int exit_code) {
   return exit_code;
 }
 
+/// What the library found on the way. Warnings only: progress is the commands' own matter.
+void print_warning(LogLevel level, const std::string& message) {
+  if (level < LogLevel::warning) return;
+  std::cerr << "Warning: " << visible(message) << "\n";
+}
+
 int run_guarded(int argc, char** argv) {
   try {
     return run(argc, argv);
@@ -105,5 +101,6 @@ int run_guarded(int argc, char** argv) {
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   ernie_image::keep_standard_streams_open();
+  ernie_image::set_log_sink(ernie_image::print_warning);
   return ernie_image::run_guarded(argc, argv);
 }

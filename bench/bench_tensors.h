@@ -9,6 +9,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/cpu_backend.h"
+#include "backend/registry.h"
 #include "core/half.h"
 #include "core/tensor.h"
 

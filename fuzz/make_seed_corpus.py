@@ -32,6 +32,109 @@ def safetensors_seeds():
     yield "web_page", b"<!DOCTYPE html><html></html>"
 
 
+def gguf_seeds():
+    def string(text):
+        return struct.pack("<Q", len(text)) + text.encode()
+
+    def note(key, kind, value):
+        return string(key) + struct.pack("<I", kind) + value
+
+    def file(tensors, notes=(), order="<"):
+        infos, data = b"", b""
+        for name, dims, kind, content in tensors:
+            data += bytes(-len(data) % 32)
+            infos += string(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, len(data))
+            data += content
+        head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(notes)) + b"".join(notes) + infos
+        return head + bytes(-len(head) % 32) + data
+
+    blocks = {"q4_0": (2, 32, 18), "q4_1": (3, 32, 20), "q5_0": (6, 32, 22), "q5_1": (7, 32, 24), "q8_0": (8, 32, 34),
+              "q2_k": (10, 256, 84), "q3_k": (11, 256, 110), "q4_k": (12, 256, 144), "q5_k": (13, 256, 176),
+              "q6_k": (14, 256, 210), "iq2_xxs": (16, 256, 66), "iq4_nl": (20, 32, 18), "iq4_xs": (23, 256, 136),
+              "tq1_0": (34, 256, 54), "tq2_0": (35, 256, 66), "mxfp4": (39, 32, 17), "nvfp4": (40, 64, 36)}
+    for name, (kind, width, size) in blocks.items():
+        yield name, file([("w.weight", [width, 2], kind, bytes(range(1, 1 + 2 * size % 200)) * 3 + bytes(2 * size))])
+    yield "numbers", file([("a", [2], 0, bytes(8)), ("b", [2, 2], 1, bytes(8)), ("c", [], 30, bytes(2)),
+                           ("d", [1], 27, bytes(8)), ("e", [0, 3], 28, b"")])
+    yield "notes", file([], [note("a", 4, bytes(4)), note("b", 8, string("text")), note("c", 9, struct.pack("<IQ", 8, 1) +
+                        string("x")), note("general.alignment", 4, struct.pack("<I", 64)), note("f", 6, bytes(4))])
+    yield "shape", file([("w", [6], 0, bytes(24))],
+                        [note("comfy.gguf.orig_shape.w", 9, struct.pack("<IQii", 5, 2, 2, 3))])
+    yield "llama", file([("blk.0.attn_norm.weight", [2], 0, bytes(8)), ("blk.0.attn_q.weight", [2, 4], 0, bytes(32)),
+                         ("token_embd.weight", [2, 3], 0, bytes(24)), ("output.weight", [2, 3], 0, bytes(24))],
+                        [note("mistral3.attention.key_length", 4, struct.pack("<I", 4))])
+    yield "factor", file([("m.weight", [64, 1], 40, bytes(36)), ("m.scale", [1], 0, bytes(4))])
+    yield "big_endian", (b"GGUF" + struct.pack(">IQQ", 3, 1, 0) + struct.pack(">Q", 1) + b"a" +
+                         struct.pack(">IQIQ", 1, 2, 0, 0) + bytes(32))
+
+
+def quantized_seeds():
+    def file(tensors, metadata=None):
+        header, data = {}, b""
+        if metadata:
+            header["__metadata__"] = metadata
+        for name, (dtype, shape, content) in tensors.items():
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+            data += content
+        text = json.dumps(header, separators=(",", ":")).encode()
+        return struct.pack("<Q", len(text)) + text + data
+
+    def marker(value):
+        text = json.dumps(value).encode()
+        return ("U8", [len(text)], text)
+
+    def f32(*shape):
+        count = 1
+        for extent in shape:
+            count *= extent
+        return ("F32", list(shape), struct.pack("<f", 0.5) * count)
+
+    codes = bytes(range(64))
+    eight = ("I8", [8, 8], codes)
+    fp8 = ("F8_E4M3", [8, 8], codes)
+    yield "fp8", file({"m.weight": fp8, "m.weight_scale": f32(), "m.comfy_quant": marker({"format": "float8_e4m3fn"})})
+    yield "fp8_metadata", file({"m.weight": fp8, "m.weight_scale": f32()}, {
+        "_quantization_metadata": json.dumps({"layers": {"m": {"format": "float8_e4m3fn"}}})})
+    yield "fp8_legacy", file({"m.weight": fp8, "m.scale_weight": f32(1), "scaled_fp8": ("F8_E4M3", [2], b"ab")})
+    yield "fp8_bare", file({"m.weight": fp8, "n.weight": ("F8_E5M2", [64], codes)})
+    yield "int8", file({"m.weight": eight, "m.weight_scale": f32(8, 1),
+                        "m.comfy_quant": marker({"format": "int8_tensorwise"})})
+    yield "convrot", file({"m.weight": ("I8", [4, 16], codes), "m.weight_scale": f32(4, 1), "m.comfy_quant": marker(
+        {"format": "int8_tensorwise", "convrot": True, "convrot_groupsize": 16})})
+    yield "nvfp4", file({"m.weight": ("U8", [16, 8], codes * 2), "m.weight_scale": ("F8_E4M3", [128, 4], bytes(512)),
+                         "m.weight_scale_2": f32(), "m.comfy_quant": marker({"format": "nvfp4"})})
+    yield "mxfp8", file({"m.weight": ("F8_E4M3", [2, 32], codes), "m.weight_scale": ("F8_E8M0", [128, 4], bytes(512)),
+                         "m.comfy_quant": marker({"format": "mxfp8"})})
+    state = {"quant_type": "nf4", "blocksize": 64, "dtype": "float32", "shape": [8, 16]}
+    yield "nf4", file({"m.weight": ("U8", [64, 1], codes), "m.weight.absmax": f32(2), "m.weight.quant_map": f32(16),
+                       "m.weight.quant_state.bitsandbytes__nf4": marker(state)})
+    nested = dict(state, nested_blocksize=256, nested_offset=0.5)
+    yield "fp4_nested", file({
+        "m.weight": ("U8", [64, 1], codes), "m.weight.absmax": ("U8", [2], b"ab"), "m.weight.quant_map": f32(16),
+        "m.weight.nested_absmax": f32(1), "m.weight.nested_quant_map": f32(256),
+        "m.weight.quant_state.bitsandbytes__fp4": marker(nested)})
+    yield "bnb_int8", file({"m.weight": eight, "m.SCB": f32(8), "m.weight_format": ("U8", [], b"\0")})
+    yield "quanto", file({"m.weight._data": eight, "m.weight._scale": f32(8, 1), "m.input_scale": f32()})
+    yield "quanto_int4", file({"m.weight._data._data": ("U8", [8, 8], codes), "m.weight._scale": f32(16, 1),
+                               "m.weight._shift": f32(16, 1)})
+    yield "torchao", file({"m._weight_qdata": eight, "m._weight_scale": f32(8, 1),
+                           "m._weight_zero_point": ("I8", [8, 1], bytes(8))})
+    yield "sdnq", file({"m.weight": eight, "m.scale": f32(1, 8), "n.weight": ("U8", [64], codes),
+                        "n.scale": f32(8, 2, 1), "n.zero_point": f32(8, 2, 1)})
+    yield "svd", file({"m.weight": eight, "m.scale": f32(8, 1), "m.svd_up": f32(8, 2), "m.svd_down": f32(2, 8)})
+    packed = ("I32", [8, 2], codes)
+    shape = ("I64", [2], struct.pack("<qq", 8, 16))
+    yield "ct_int4", file({"m.weight_packed": packed, "m.weight_shape": shape, "m.weight_scale": f32(8, 2),
+                           "m.weight_zero_point": ("I32", [1, 2], bytes(8))})
+    yield "ct_nvfp4", file({"m.weight_packed": ("U8", [4, 16], codes), "m.weight_scale": ("F8_E4M3", [4, 2], bytes(8)),
+                            "m.weight_global_scale": f32(1)})
+    yield "modelopt", file({"m.weight": ("U8", [4, 16], codes), "m.weight_scale": ("F8_E4M3", [4, 2], bytes(8)),
+                            "m.weight_scale_2": f32()})
+    yield "vae", file({"vae.decoder.mid.block_1.norm1.weight": f32(4), "vae.decoder.up.3.block.0.conv1.weight": f32(4),
+                       "vae.decoder.up.0.upsample.conv.bias": f32(4)})
+    yield "narrow", file({"a": ("F4", [2, 3], b"abc"), "b": ("F6_E2M3", [4], b"abc"), "c": ("C64", [1], bytes(8))})
+
+
 def config_seeds():
     yield "flat", b'{"a": 5, "b": 1.5e3, "c": "text", "d": null}'
     yield "lists", b'{"a": [1, 2, 3], "b": [true, "x", -1]}'
@@ -145,9 +248,9 @@ def adapter_seeds():
 
 def main():
     root = pathlib.Path(sys.argv[1])
-    for name, seeds in [("adapter", adapter_seeds), ("config", config_seeds), ("png", png_seeds),
-                        ("request", request_seeds), ("safetensors", safetensors_seeds),
-                        ("tokenizer", tokenizer_seeds)]:
+    for name, seeds in [("adapter", adapter_seeds), ("config", config_seeds), ("gguf", gguf_seeds), ("png", png_seeds),
+                        ("quantized", quantized_seeds), ("request", request_seeds),
+                        ("safetensors", safetensors_seeds), ("tokenizer", tokenizer_seeds)]:
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
         for seed, content in seeds():

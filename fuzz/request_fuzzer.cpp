@@ -27,15 +27,15 @@ void read_head(const std::string& text) {
 WorkerInfo worker() {
   WorkerInfo info;
   info.model = "model";
-  info.default_width_px = info.default_height_px = 64;
-  info.default_num_inference_steps = 8;
+  info.defaults.width_px = info.defaults.height_px = 64;
+  info.defaults.num_inference_steps = 8;
   return info;
 }
 
 /// A request that is accepted is within every limit.
 void read_body(const std::string& text) {
   const RequestLimits limits;
-  const JobRequest request = picture_request(RequestFields::parse(text), {worker()}, limits);
+  const JobRequest request = picture_request(JsonReader::parse(text, "body"), {worker()}, limits);
   const bool is_within = request.width_px % 16 == 0 && request.height_px % 16 == 0 &&
                          request.width_px > 0 && request.height_px > 0 &&
                          pixels_of(request) <= 1e7 * limits.max_images && !request.seeds.empty() &&

@@ -15,8 +15,12 @@ PACKAGES=(
 # What only tests need: pictures, schemas and pages are looked at with other programs than ours.
 # shellcheck disable=SC2034
 TEST_PACKAGES=(
-  redis-server python3-venv python3-jsonschema python3-pil chromium chromium-driver python3-selenium dpkg-dev
+  lld redis-server python3-venv python3-jsonschema python3-pil chromium chromium-driver python3-selenium dpkg-dev
 )
+
+# What scripts/test_aarch64.sh needs besides: libgtest-dev brings the sources of GoogleTest, which are built for the target.
+# shellcheck disable=SC2034
+AARCH64_PACKAGES=(cmake ninja-build libgtest-dev g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static)
 
 # Optional: matrix products for processors with AMX or AVX512_BF16.
 if [[ $(dpkg --print-architecture 2>/dev/null) == amd64 ]]; then PACKAGES+=(libdnnl-dev); fi

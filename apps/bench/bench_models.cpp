@@ -1,59 +1,68 @@
 #include "bench/bench_models.h"
 
-#include <algorithm>
 #include <array>
-#include <functional>
+#include <memory>
+#include <vector>
 
-#include "bench/bench_decode.h"
-#include "bench/bench_vae.h"
-#include "bench/released_sizes.h"
-#include "ernie_image/error.h"
+#include "bench/random_weights.h"
+#include "core/packed_weight.h"
 #include "models/language_model.h"
 
 namespace ernie_image {
 namespace {
 
-constexpr int kRuns = 5;
-
-/// Values without pattern, of about the size of real latents.
-Tensor latents_like(Shape shape) {
-  Tensor tensor = Tensor::host(DType::f32, std::move(shape));
-  std::uint32_t state = 1;
-  for (float& value : tensor.span<float>()) {
-    state = state * 1664525u + 1013904223u;
-    value = static_cast<float>(state >> 8) * 0x1p-23f - 1.0f;
-  }
-  return round_to(tensor, DType::bf16);
+/// Of about the size of real latents.
+Tensor latents_like(DType dtype, Shape shape) {
+  return random_values(dtype, std::move(shape), 1.0f);
 }
 
-/// The fastest run after two that bring weights to the device, make plans and record.
-double fastest(Backend& ops, const std::function<void()>& run) {
-  run();
-  run();
-  const auto timer = ops.make_timer();
-  double seconds = 1e300;
-  for (int i = 0; i < kRuns; ++i) {
-    timer->start();
-    run();
-    seconds = std::min(seconds, timer->stop());
-  }
-  return seconds;
+std::int64_t convolution_products(std::int64_t pixels, std::int64_t inputs, std::int64_t outputs) {
+  return 9 * pixels * inputs * outputs;
 }
 
-/// `measure`, unless the device's memory does not hold what it needs.
-ModelRate within_memory(Backend& ops, ModelRate rate, const std::function<void(ModelRate&)>& run) {
-  try {
-    run(rate);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::out_of_memory) throw;
-    rate.problem = error.what();
+std::int64_t residual_products(std::int64_t pixels, std::int64_t inputs, std::int64_t outputs) {
+  const std::int64_t shortcut = inputs == outputs ? 0 : pixels * inputs * outputs;
+  return convolution_products(pixels, inputs, outputs) +
+         convolution_products(pixels, outputs, outputs) + shortcut;
+}
+
+/// Of all layers of the decoder, for so many pixels of unpacked latents; as direct convolutions
+/// would count them.
+std::int64_t vae_products(const VaeConfig& config, std::int64_t pixels) {
+  std::int64_t inputs = config.block_out_channels.back();
+  std::int64_t products = convolution_products(pixels, config.latent_channels, inputs) +
+                          pixels * config.latent_channels * config.latent_channels +
+                          2 * residual_products(pixels, inputs, inputs) +
+                          4 * pixels * inputs * inputs + 2 * pixels * pixels * inputs;
+  for (std::size_t level = config.block_out_channels.size(); level-- > 0;) {
+    const std::int64_t outputs = config.block_out_channels[level];
+    products += residual_products(pixels, inputs, outputs) +
+                config.layers_per_block * residual_products(pixels, outputs, outputs);
+    if (level > 0) products += convolution_products(pixels *= 4, outputs, outputs);
+    inputs = outputs;
   }
-  ops.end_stage();
-  ops.release_cache();
-  return rate;
+  return products + convolution_products(pixels, inputs, config.out_channels);
+}
+
+/// What one token reads of a model of so many layers: theirs and those of the output layer.
+double token_bytes(const MinistralConfig& c, std::int64_t layers, double weight_bytes) {
+  const std::int64_t heads = 2 * c.num_attention_heads + 2 * c.num_key_value_heads;
+  const std::int64_t layer = c.hidden_size * (heads * c.head_dim + 3 * c.intermediate_size);
+  return weight_bytes * static_cast<double>(layers * layer + c.hidden_size * c.vocab_size);
 }
 
 }  // namespace
+
+double bytes_of_weight(const Backend& ops, Quantization quantization) {
+  if (quantization == Quantization::none) return 2;
+  const bool int8 = quantization == Quantization::int8;
+  if (int8 && ops.device_memory()) return 1;  // rows of codes
+  constexpr std::int64_t kDepth = 3072;
+  const PackedLayout layout(int8 ? WeightFormat::packed_int8 : WeightFormat::packed_int4,
+                            {PackedLayout::kPanelOutputs, kDepth});
+  return static_cast<double>(layout.record_bytes()) /
+         static_cast<double>(PackedLayout::kPanelOutputs * kDepth);
+}
 
 BenchModels released_models() {
   BenchModels models;
@@ -68,55 +77,68 @@ BenchModels released_models() {
   return models;
 }
 
-ModelRate measure_step(Backend& ops, WeightSource& weights, const BenchModels& models,
-                       std::int64_t side_px, Quantization quantization) {
+BenchSample step_sample(Backend& ops, WeightSource& weights, const BenchModels& models,
+                        std::int64_t side_px, Quantization quantization) {
   const TransformerConfig& config = models.transformer;
   const std::int64_t side = side_px / models.vae.spatial_factor;
-  ModelRate rate{"transformer_step", {side_px, side_px}, quantization};
-  rate.products = config.num_layers * block_products(side * side + models.text_tokens,
-                                                     config.hidden_size, config.ffn_hidden_size);
-  return within_memory(ops, rate, [&](ModelRate& measured) {
-    const Transformer transformer(ops, weights, config, quantization);
-    const Tensor text = latents_like({1, models.text_tokens, config.text_in_dim});
+  BenchSample sample{
+      .op = "transformer_step", .shape = {side_px, side_px}, .quantization = quantization};
+  sample.products = config.num_layers * block_products(side * side + models.text_tokens,
+                                                       config.hidden_size, config.ffn_hidden_size);
+  sample.prepare = [&ops, &weights, models, side, quantization] {
+    const TransformerConfig& shape = models.transformer;
+    const auto transformer = std::make_shared<Transformer>(ops, weights, shape, quantization);
+    const Tensor text =
+        ops.upload(latents_like(models.dtype, {1, models.text_tokens, shape.text_in_dim}));
     const std::array lengths = {models.text_tokens};
-    const TransformerContext context =
-        transformer.prepare(ops.upload(text), lengths, side, side, nullptr);
-    const Tensor latents = ops.upload(latents_like({1, config.in_channels, side, side}));
-    const std::array timesteps = {500.0f};
-    measured.seconds =
-        fastest(ops, [&] { transformer.forward(latents, timesteps, context, nullptr); });
-  });
+    const TransformerContext context = transformer->prepare(text, lengths, side, side, nullptr);
+    const Tensor latents =
+        ops.upload(latents_like(models.dtype, {1, shape.in_channels, side, side}));
+    return [transformer, context, latents] {
+      const std::array timesteps = {500.0f};
+      transformer->forward(latents, timesteps, context, nullptr);
+    };
+  };
+  return sample;
 }
 
-ModelRate measure_picture(Backend& ops, WeightSource& weights, const BenchModels& models,
-                          std::int64_t side_px) {
+BenchSample picture_sample(Backend& ops, WeightSource& weights, const BenchModels& models,
+                           std::int64_t side_px) {
   const std::int64_t side = 2 * side_px / models.vae.spatial_factor;
-  ModelRate rate{"vae_decode", {side_px, side_px}};
-  rate.products = vae_products(models.vae, side * side);
-  return within_memory(ops, rate, [&](ModelRate& measured) {
-    const VaeDecoder decoder(ops, weights, models.vae);
-    const Tensor z = ops.upload(latents_like({1, side, side, models.vae.latent_channels}));
-    measured.seconds = fastest(ops, [&] { decoder.decode(z, std::uint64_t{1} << 62, nullptr); });
-  });
+  BenchSample sample{.op = "vae_decode", .shape = {side_px, side_px}};
+  sample.products = vae_products(models.vae, side * side);
+  sample.watches_memory = true;
+  sample.prepare = [&ops, &weights, models, side] {
+    const auto decoder = std::make_shared<VaeDecoder>(ops, weights, models.vae);
+    const Tensor z =
+        ops.upload(latents_like(models.dtype, {1, side, side, models.vae.latent_channels}));
+    return [decoder, z] { decoder->decode(z, std::uint64_t{1} << 62, nullptr); };
+  };
+  return sample;
 }
 
-ModelRate measure_token(Backend& ops, WeightSource& weights, const BenchModels& models,
-                        Quantization quantization) {
+BenchSample token_sample(Backend& ops, WeightSource& weights, const BenchModels& models,
+                         Quantization quantization) {
   const MinistralConfig& config = models.language;
-  ModelRate rate{"llm_decode", {models.context_tokens}, quantization};
-  // As cards keep them: rows of codes, or packed records.
-  const double bytes =
-      quantization == Quantization::int8 ? 1 : packed_bytes_of_weight(quantization);
-  rate.weight_bytes = token_bytes(config, config.num_hidden_layers, bytes);
-  return within_memory(ops, rate, [&](ModelRate& measured) {
-    const LanguageModel model(ops, weights, config, false, quantization);
+  const double weight_bytes = bytes_of_weight(ops, quantization);
+  BenchSample sample{
+      .op = "llm_decode", .shape = {models.context_tokens}, .quantization = quantization};
+  sample.bytes = token_bytes(config, config.num_hidden_layers, weight_bytes);
+  sample.share_of_model = sample.bytes / token_bytes(config, models.language_layers, weight_bytes);
+  sample.prepare = [&ops, &weights, models, quantization] {
+    const auto model =
+        std::make_shared<LanguageModel>(ops, weights, models.language, false, quantization);
+    const auto cache =
+        std::make_shared<KvCache>(model->make_cache(models.context_tokens + 1, models.dtype));
     const std::vector<std::int32_t> context(static_cast<std::size_t>(models.context_tokens), 1);
-    KvCache cache = model.make_cache(models.context_tokens + kRuns + 2, DType::bf16);
-    model.forward(context, cache);
-    measured.seconds = fastest(ops, [&] { model.forward({context.data(), 1}, cache); });
-    measured.whole_runs_per_second = measured.weight_bytes / measured.seconds /
-                                     token_bytes(config, models.language_layers, bytes);
-  });
+    model->forward(context, *cache);
+    return [model, cache, length = models.context_tokens] {
+      cache->truncate(length);  // the same token again
+      const std::array<std::int32_t, 1> token = {1};
+      model->forward(token, *cache);
+    };
+  };
+  return sample;
 }
 
 }  // namespace ernie_image

@@ -1,11 +1,9 @@
-#include "commands/devices_command.h"
+#include "commands/commands.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "backend/ascend/ascend_backend.h"
-#include "backend/cpu/cpu_backend.h"
-#include "backend/cuda_loader.h"
+#include "backend/registry.h"
 #include "commands/verify_report.h"
 #include "common/console.h"
 #include "common/exit_code.h"
@@ -22,87 +20,80 @@ constexpr const char* kDevicesExamples =
     "  ernie-image devices --verify cpu\n"
     "  ernie-image devices --verify cuda --cuda-attention own";
 
-std::string state_of(const AscendInfo::Operation& operation) {
+std::string state_of(const DeviceInfo::Operation& operation) {
   if (operation.present) return "present";
   if (operation.alternative.empty()) return "absent, and needed";
   return "absent, fallback: " + operation.alternative;
 }
 
-std::string ascend_text(const AscendInfo& info) {
+std::string card_text(const std::string& kind, const DeviceInfo::Card& card) {
+  std::string text = kind + ":" + std::to_string(card.index) + ": " + visible(card.name) + ", ";
+  if (card.compute_capability != 0)
+    text += "compute capability " + std::to_string(card.compute_capability / 10) + "." +
+            std::to_string(card.compute_capability % 10) + ", ";
+  return text + human_bytes(card.free_bytes) + " of " + human_bytes(card.total_bytes) + " free\n";
+}
+
+/// Operations where some may be absent, else the libraries.
+std::string cards_text(const std::string& kind, const DeviceInfo& info) {
   std::string text;
-  for (const AscendInfo::Card& card : info.cards) {
-    text += "ascend:" + std::to_string(card.index) + ": " + visible(card.name) + ", " +
-            human_bytes(card.free_bytes) + " of " + human_bytes(card.total_bytes) + " free\n";
-  }
-  if (!info.problem.empty()) text += "ascend: none; " + visible(info.problem) + "\n";
-  for (const AscendInfo::Operation& operation : info.operations) {
-    text += "  " + operation.name + ": " + state_of(operation) + "\n";
+  for (const DeviceInfo::Card& card : info.cards) text += card_text(kind, card);
+  if (!info.problem.empty()) text += kind + ": none; " + visible(info.problem) + "\n";
+  if (info.operations) {
+    for (const DeviceInfo::Operation& operation : *info.operations)
+      text += "  " + operation.name + ": " + state_of(operation) + "\n";
+  } else {
+    for (const std::string& library : info.libraries) text += "  " + visible(library) + "\n";
   }
   return text;
 }
 
-nlohmann::json ascend_json(const AscendInfo& info) {
-  nlohmann::json cards = nlohmann::json::array();
-  for (const AscendInfo::Card& card : info.cards) {
-    cards.push_back({{"name", "ascend:" + std::to_string(card.index)},
-                     {"chip", card.name},
-                     {"free_bytes", card.free_bytes},
-                     {"total_bytes", card.total_bytes}});
-  }
-  nlohmann::json operations = nlohmann::json::object();
-  for (const AscendInfo::Operation& operation : info.operations)
-    operations[operation.name] = state_of(operation);
-  return {{"problem", info.problem},
-          {"libraries", info.libraries},
-          {"cards", cards},
-          {"operations", operations}};
+nlohmann::json card_json(const std::string& kind, const DeviceInfo::Card& card) {
+  nlohmann::json result = {{"name", kind + ":" + std::to_string(card.index)},
+                           {"chip", card.name},
+                           {"free_bytes", card.free_bytes},
+                           {"total_bytes", card.total_bytes}};
+  if (card.compute_capability != 0) result["compute_capability"] = card.compute_capability;
+  return result;
 }
 
-std::string cuda_text(const CudaInfo& info) {
-  std::string text;
-  for (const CudaInfo::Card& card : info.cards) {
-    text += "cuda:" + std::to_string(card.index) + ": " + visible(card.name) +
-            ", compute capability " + std::to_string(card.capability / 10) + "." +
-            std::to_string(card.capability % 10) + ", " + human_bytes(card.free_bytes) + " of " +
-            human_bytes(card.total_bytes) + " free\n";
-  }
-  if (!info.problem.empty()) text += "cuda: none; " + visible(info.problem) + "\n";
-  for (const std::string& library : info.libraries) text += "  " + visible(library) + "\n";
-  return text;
+nlohmann::json cards_json(const std::string& kind, const DeviceInfo& info) {
+  nlohmann::json result = {
+      {"problem", info.problem}, {"libraries", info.libraries}, {"cards", nlohmann::json::array()}};
+  for (const DeviceInfo::Card& card : info.cards) result["cards"].push_back(card_json(kind, card));
+  if (info.path) result["path"] = *info.path;
+  if (!info.operations) return result;
+  result["operations"] = nlohmann::json::object();
+  for (const DeviceInfo::Operation& operation : *info.operations)
+    result["operations"][operation.name] = state_of(operation);
+  return result;
 }
 
-nlohmann::json cuda_json(const CudaInfo& info) {
-  nlohmann::json cards = nlohmann::json::array();
-  for (const CudaInfo::Card& card : info.cards) {
-    cards.push_back({{"name", "cuda:" + std::to_string(card.index)},
-                     {"chip", card.name},
-                     {"compute_capability", card.capability},
-                     {"free_bytes", card.free_bytes},
-                     {"total_bytes", card.total_bytes}});
+void print_devices_json() {
+  const std::vector<std::string> kernels = cpu_kernel_names();
+  nlohmann::json result = {{"devices",
+                            {{{"name", "cpu"},
+                              {"threads", available_cpus()},
+                              {"cpu_kernels", kernels},
+                              {"chosen_cpu_kernels", kernels.front()}}}}};
+  for (const DeviceKind* kind : device_kinds()) {
+    if (kind->has_cards) result[kind->name] = cards_json(kind->name, kind->info());
   }
-  return {{"problem", info.problem},
-          {"path", info.path},
-          {"libraries", info.libraries},
-          {"cards", cards}};
+  print_json(result);
 }
 
 int run_devices(bool as_json) {
-  const std::vector<std::string> kernels = cpu_kernel_names();
   if (as_json) {
-    print_json({{"devices",
-                 {{{"name", "cpu"},
-                   {"threads", available_cpus()},
-                   {"cpu_kernels", kernels},
-                   {"chosen_cpu_kernels", kernels.front()}}}},
-                {"cuda", cuda_json(cuda_info())},
-                {"ascend", ascend_json(ascend_info())}});
+    print_devices_json();
     return kExitSuccess;
   }
+  const std::vector<std::string> kernels = cpu_kernel_names();
   std::string text = "cpu: " + std::to_string(available_cpus()) + " threads, kernels";
   for (const std::string& name : kernels) text += " " + name;
   print(text + "; " + kernels.front() + " is used unless --cpu-kernels names another\n");
-  print(cuda_text(cuda_info()));
-  print(ascend_text(ascend_info()));
+  for (const DeviceKind* kind : device_kinds()) {
+    if (kind->has_cards) print(cards_text(kind->name, kind->info()));
+  }
   return kExitSuccess;
 }
 
@@ -119,14 +110,14 @@ Command add_devices_command(CLI::App& program) {
       ->expected(0, 1)
       ->default_str("cpu")
       ->type_name("[DEVICE]");
-  const auto attention = std::make_shared<std::string>("auto");
-  add_cuda_attention_flag(*app, *attention);
+  const auto device_options = std::make_shared<DeviceOptions>();
+  add_device_option_flags(*app, *device_options);
   app->footer(kDevicesExamples);
-  return {app, [json, verify, attention, app] {
+  return {app, [json, verify, device_options, app] {
             if (app->count("--verify") == 0) return run_devices(*json);
             BackendOptions options;
             if (!verify->empty()) options.device = *verify;
-            options.cuda_attention = *attention;
+            options.device_options = *device_options;
             return verify_device(options, *json);
           }};
 }

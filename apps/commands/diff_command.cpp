@@ -1,4 +1,4 @@
-#include "commands/diff_command.h"
+#include "commands/commands.h"
 
 #include <cstdio>
 
@@ -8,7 +8,6 @@
 #include "common/console.h"
 #include "common/exit_code.h"
 #include "common/interrupt.h"
-#include "common/limits.h"
 #include "common/parse_values.h"
 #include "eval/figures.h"
 #include "eval/stage_differences.h"
@@ -137,7 +136,7 @@ void add_diff_flags(CLI::App& app, DiffFlags& flags) {
       ->type_name("SPEC");
   app.add_option("--b", flags.b, "the other, which is trusted")->required()->type_name("SPEC");
   app.add_option("--prompt,-p", flags.prompt, "what to draw")->type_name("TEXT");
-  add_size_and_steps_flags(app, request);
+  add_option_flags(app, request);
   add_single_seed_flag(app, request);
   add_number_flag(
       app, "--tolerance", [&flags](double value) { flags.tolerance = value; }, 0, 1e9,

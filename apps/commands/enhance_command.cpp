@@ -1,4 +1,4 @@
-#include "commands/enhance_command.h"
+#include "commands/commands.h"
 
 #include <iostream>
 
@@ -10,8 +10,8 @@
 #include "common/enhancer.h"
 #include "common/exit_code.h"
 #include "common/interrupt.h"
-#include "common/limits.h"
 #include "common/parse_values.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
@@ -28,8 +28,7 @@ struct EnhanceCommandFlags {
   LoadOptions load;
   EnhanceFlags enhance;
   std::string prompt;
-  int width_px = 0;
-  int height_px = 0;
+  Request request;  ///< the picture's size
   bool json = false;
   bool quiet = false;
 };
@@ -65,9 +64,9 @@ int run_enhance(EnhanceCommandFlags& flags) {
   const auto print_piece = [&flags](const std::string& piece) {
     if (!flags.json) print(piece);
   };
+  const Request picture = with_defaults(flags.request, info.defaults);
   const Enhancement enhancement =
-      enhancer.enhance(flags.prompt, flags.width_px > 0 ? flags.width_px : info.default_width_px,
-                       flags.height_px > 0 ? flags.height_px : info.default_height_px, print_piece);
+      enhancer.enhance(flags.prompt, picture.width_px, picture.height_px, print_piece);
   if (flags.json) {
     print_json(to_json(enhancement));
   } else {
@@ -85,10 +84,10 @@ Command add_enhance_command(CLI::App& program) {
   const auto flags = std::make_shared<EnhanceCommandFlags>();
   app->add_option("--prompt,-p", flags->prompt, "what to draw")->required()->type_name("TEXT");
   add_load_flags(*app, flags->load);
-  add_integer_flag(*app, "--height,-H", flags->height_px, 1, kMaxSidePx,
-                   "of the picture, pixels; default: the model's own size");
-  add_integer_flag(*app, "--width,-W", flags->width_px, 1, kMaxSidePx,
-                   "of the picture, pixels; default: the model's own size");
+  for (const char* side : {"height", "width"}) {
+    add_option_flag(*app, side, flags->request,
+                    "of the picture, pixels; default: the model's own size");
+  }
   add_enhancer_flags(*app, flags->enhance);
   app->add_flag("--json", flags->json, "print the text with its ids and speed as JSON");
   app->add_flag("--quiet,-q", flags->quiet, "no notes, only errors");

@@ -1,4 +1,4 @@
-#include "commands/eval_command.h"
+#include "commands/commands.h"
 
 #include <filesystem>
 #include <iostream>
@@ -9,7 +9,6 @@
 #include "common/console.h"
 #include "common/exit_code.h"
 #include "common/interrupt.h"
-#include "common/limits.h"
 #include "common/output_paths.h"
 #include "common/parse_values.h"
 #include "common/text_input.h"
@@ -144,8 +143,7 @@ void add_request_flags(CLI::App& app, EvalFlags& flags) {
   app.add_option("--prompt-file", flags.prompt_file,
                  "prompts, one a line, UTF-8; blank lines and lines with # in front are skipped")
       ->type_name("FILE");
-  add_size_and_steps_flags(app, request);
-  add_guidance_flag(app, request);
+  add_option_flags(app, request);
   add_single_seed_flag(app, request);
 }
 

@@ -1,4 +1,4 @@
-#include "commands/generate_command.h"
+#include "commands/commands.h"
 
 #include <chrono>
 #include <iostream>
@@ -20,6 +20,7 @@
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "memory/memory_sampler.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
@@ -72,7 +73,7 @@ int run_generate(GenerateFlags& flags) {
   Pipeline pipeline = Pipeline::load(flags.load);
   if (!flags.quiet) note_model(flags.load, pipeline.info());
 
-  Request request = with_model_defaults(flags.request, pipeline.info());
+  Request request = with_defaults(flags.request, pipeline.info().defaults);
   if (!flags.quiet) note_unused_negative_prompt(request);
   if (!flags.latents.empty()) {
     request.latents = read_latents(flags.latents, request, pipeline.info());

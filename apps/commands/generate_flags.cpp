@@ -5,12 +5,11 @@
 #include <CLI/CLI.hpp>
 
 #include "common/exit_code.h"
-#include "common/image_record.h"
-#include "common/limits.h"
 #include "common/output_paths.h"
 #include "common/parse_values.h"
 #include "common/text_input.h"
 #include "io/image_file.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
@@ -43,8 +42,7 @@ void add_prompt_flags(CLI::App& app, GenerateFlags& flags) {
 
 void add_sampling_flags(CLI::App& app, GenerateFlags& flags) {
   Request& request = flags.request;
-  add_size_and_steps_flags(app, request);
-  add_guidance_flag(app, request);
+  add_option_flags(app, request);
   app.add_option_function<std::string>(
          "--seed,-s",
          [&request](const std::string& text) { request.seeds = parse_seeds("--seed", text); },
@@ -94,24 +92,7 @@ void check_prompts(const Request& request) {
   for (const std::string& prompt : request.negative_prompts) {
     require_utf8("the negative prompt", prompt);
   }
-  const std::size_t negatives = request.negative_prompts.size();
-  if (negatives > 1 && negatives != request.prompts.size()) {
-    usage_error("--negative-prompt: " + std::to_string(negatives) + " given for " +
-                std::to_string(request.prompts.size()) +
-                " prompts; give one for all, or one a prompt");
-  }
-}
-
-void check_image_count(const Request& request) {
-  if (request.prompts.size() > kMaxImages ||
-      request.prompts.size() * request.num_images_per_prompt > kMaxImages) {
-    usage_error("a run makes at most " + std::to_string(kMaxImages) + " images");
-  }
-  const auto images = static_cast<std::size_t>(image_count(request));
-  if (request.seeds.size() != 1 && request.seeds.size() != images) {
-    usage_error("--seed: " + std::to_string(request.seeds.size()) + " given for " +
-                std::to_string(images) + " images; give one for all, or one an image");
-  }
+  check_request(request);
 }
 
 /// Every file that the run writes, each checked before any work.
@@ -159,7 +140,6 @@ GeneratePaths complete_flags(GenerateFlags& flags) {
   add_loras(flags.lora, flags.request);
   check_prompts(flags.request);
   complete_enhance_flags(flags.enhance);
-  check_image_count(flags.request);
   if (flags.trace_blocks && flags.save_tensors.empty()) {
     usage_error("--trace blocks needs --save-tensors FILE.safetensors");
   }

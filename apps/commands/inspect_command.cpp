@@ -1,12 +1,13 @@
-#include "commands/inspect_command.h"
+#include "commands/commands.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "commands/file_report.h"
 #include "commands/model_report.h"
 #include "common/console.h"
 #include "common/exit_code.h"
-#include "common/limits.h"
+#include "io/file_view.h"
 
 namespace ernie_image {
 namespace {
@@ -15,22 +16,37 @@ constexpr const char* kInspectExamples =
     "Examples:\n"
     "  ernie-image inspect baidu/ERNIE-Image-Turbo\n"
     "  ernie-image inspect models/ERNIE-Image --tensors\n"
+    "  ernie-image inspect ernie-image-turbo-Q4_K.gguf\n"
+    "  ernie-image inspect ernie-image-turbo-Q4_K.gguf --base baidu/ERNIE-Image-Turbo\n"
     "  ernie-image inspect --json\n"
     "Exit codes: 0 the model can be used, 1 it cannot, 2 wrong usage.";
 
 struct InspectFlags {
   LoadOptions load;
-  int height_px = 0;
-  int width_px = 0;
+  Request request;  ///< its size
   bool tensors = false;
   bool verify = false;
   bool json = false;
 };
 
+/// A file that nothing is to complete is described for itself.
+int run_inspect_file(const InspectFlags& flags) {
+  const FileReport report = report_file(flags.load.model);
+  if (flags.json) {
+    print_json(to_json(report, flags.tensors));
+  } else {
+    print(to_text(report, flags.tensors));
+  }
+  return report.problem.empty() ? kExitSuccess : kExitFailure;
+}
+
 int run_inspect(const InspectFlags& flags) {
+  const bool alone = flags.load.parts == ModelParts{} && !flags.load.model.empty() &&
+                     !directory_exists(flags.load.model) && file_exists(flags.load.model);
+  if (alone) return run_inspect_file(flags);
   PlanRequest planned;
-  planned.height_px = flags.height_px;
-  planned.width_px = flags.width_px;
+  planned.height_px = flags.request.height_px;
+  planned.width_px = flags.request.width_px;
   planned.dtype = dtype_of(flags.load.precision);
   planned.limit_bytes = flags.load.memory_limit_bytes;
   planned.transformer_quantization = flags.load.quantization;
@@ -49,13 +65,15 @@ int run_inspect(const InspectFlags& flags) {
 Command add_inspect_command(CLI::App& program) {
   CLI::App* app = program.add_subcommand("inspect", "Describe a model and its memory plan");
   const auto flags = std::make_shared<InspectFlags>();
-  app->add_option("model", flags->load.model,
-                  "model folder or hub id; default: $ERNIE_IMAGE_MODEL, else the embedded model")
+  app->add_option(
+         "model", flags->load.model,
+         "model folder, hub id or any file; default: $ERNIE_IMAGE_MODEL, else the embedded "
+         "model")
       ->type_name("MODEL");
-  add_integer_flag(*app, "--height,-H", flags->height_px, 1, kMaxSidePx,
-                   "of the memory plan; default: the model's own");
-  add_integer_flag(*app, "--width,-W", flags->width_px, 1, kMaxSidePx,
-                   "of the memory plan; default: the model's own");
+  add_parts_flags(*app, flags->load.parts);
+  for (const char* side : {"height", "width"}) {
+    add_option_flag(*app, side, flags->request, "of the memory plan; default: the model's own");
+  }
   add_dtype_flag(*app, flags->load);
   add_device_flag(*app, flags->load);
   add_memory_limit_flag(*app, flags->load);

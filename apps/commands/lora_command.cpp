@@ -1,10 +1,9 @@
-#include "commands/lora_command.h"
-
 #include <iostream>
 
 #include <CLI/CLI.hpp>
 
 #include "adapters/adapter_store.h"
+#include "commands/commands.h"
 #include "commands/lora_tools.h"
 #include "common/console.h"
 #include "common/exit_code.h"

@@ -1,4 +1,4 @@
-#include "commands/metrics_command.h"
+#include "commands/commands.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>

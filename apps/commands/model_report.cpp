@@ -7,13 +7,15 @@
 
 #include "backend/registry.h"
 #include "checkpoint/model.h"
+#include "commands/file_report.h"
 #include "common/console.h"
-#include "common/precision_names.h"
+#include "core/enum_names.h"
 #include "core/quantization.h"
 #include "enhance/prompt_enhancer.h"
 #include "io/model_folder.h"
 #include "io/model_manifest.h"
 #include "io/weight_files.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
@@ -21,10 +23,7 @@ namespace {
 using nlohmann::json;
 
 /// "BF16"; "int8" for a packed weight.
-std::string type_name(const Weight& tensor) {
-  return std::string(tensor.format == WeightFormat::plain ? dtype_name(tensor.dtype)
-                                                          : format_name(tensor.format));
-}
+std::string type_name(const Weight& tensor) { return format_of(tensor); }
 
 std::string format_row(const char* name, std::size_t tensors, double parameters,
                        const std::string& bytes, const std::string& dtypes) {
@@ -82,7 +81,7 @@ std::string plan_text(const ModelReport& report) {
   const MemoryPlan& plan = report.plan;
   std::string text = "Memory plan (1 image of " + std::to_string(report.planned.width_px) + "x" +
                      std::to_string(report.planned.height_px) + ", " +
-                     precision_name(report.planned.dtype) + ")\n" +
+                     name_of(precision_of(report.planned.dtype)) + ")\n" +
                      "  stage              mapped   resident     copied  activations     in all\n";
   for (const PlanStage& stage : plan.stages) text += stage_row(plan, stage);
   return text + "  Stages run in turn, each beside " + human_bytes(plan.program_bytes) +
@@ -127,7 +126,7 @@ json plan_json(const ModelReport& report) {
   for (const PlanStage& stage : plan.stages) stages.push_back(stage_json(plan, stage));
   return {{"width", report.planned.width_px},
           {"height", report.planned.height_px},
-          {"dtype", precision_name(report.planned.dtype)},
+          {"dtype", name_of(precision_of(report.planned.dtype))},
           {"stages", stages},
           {"program_bytes", plan.program_bytes},
           {"peak_bytes", plan.peak_bytes()},
@@ -139,7 +138,7 @@ json plan_json(const ModelReport& report) {
 /// The stage before all others, of a prompt as long as the enhancer's instructions allow.
 void add_enhancer(MemoryPlan& plan, const ModelFolder& folder, DType dtype) {
   const PromptEnhancerConfig config = PromptEnhancerConfig::read(folder);
-  const WeightFiles weights(folder.component("pe"), "model");
+  const WeightFiles weights(folder.weights("pe"), "model", Component::pe);
   EnhancerPlanRequest request;
   request.dtype = dtype;
   PlanStage stage = plan_enhancer(config.model, config.tie_word_embeddings, weights, request,
@@ -155,7 +154,8 @@ void add_device_plan(ModelReport& report, const LoadOptions& load, const ModelCo
   const auto memory = make_backend(options)->device_memory();
   report.device = options.device;
   if (memory)
-    report.device_plan = plan_device(configs, weights, report.planned, load.offload,
+    report.device_plan = plan_device(configs, weights, report.planned,
+                                     offload_of_device(options.device, load.device_options),
                                      memory->free_bytes, device_habits(report.device));
 }
 
@@ -209,12 +209,13 @@ std::string verification_text(const Verification& verification) {
 /// What the configs alone say, for a model that cannot be loaded.
 ModelInfo info_of_configs(const ModelFolder& folder, const ModelConfigs& configs) {
   ModelInfo info;
-  info.path = folder.path;
+  info.path = folder.source;
+  info.parts = folder.parts;
+  info.notes = folder.notes;
+  info.notes.insert(info.notes.end(), configs.notes.begin(), configs.notes.end());
   info.name = folder.name;
   info.content_hash = content_hash(folder);
-  info.default_height_px = info.default_width_px = configs.default_side_px;
-  info.default_num_inference_steps = configs.default_num_inference_steps;
-  info.default_guidance_scale = configs.default_guidance_scale;
+  info.defaults = configs.defaults;
   info.size_multiple_px = static_cast<int>(configs.vae.spatial_factor);
   info.latent_channels = static_cast<int>(configs.transformer.in_channels);
   return info;
@@ -224,6 +225,7 @@ void try_loading(ModelReport& report) {
   try {
     LoadOptions options;
     options.model = report.info.path;
+    options.parts = report.info.parts;
     report.info = Pipeline::load(options).info();
   } catch (const Error& error) {
     report.problem = error.what();
@@ -259,7 +261,7 @@ std::map<std::string, std::uint64_t> ComponentReport::packed_bytes() const {
 }
 
 ModelReport report_model(const LoadOptions& load, PlanRequest planned) {
-  const ModelFolder folder = resolve_model(load.model);
+  const ModelFolder folder = resolve_model(load.model, load.parts);
   const ModelConfigs configs = ModelConfigs::read(folder);
   const ModelWeights weights(folder);
   ModelReport report;
@@ -268,11 +270,12 @@ ModelReport report_model(const LoadOptions& load, PlanRequest planned) {
                        {"transformer", weights.transformer.all()},
                        {"vae", weights.vae.all()}};
   if (folder.has_prompt_enhancer) {
-    report.components.push_back({"pe", WeightFiles(folder.component("pe"), "model").all()});
+    report.components.push_back(
+        {"pe", WeightFiles(folder.weights("pe"), "model", Component::pe).all()});
   }
-  if (planned.height_px == 0) planned.height_px = configs.default_side_px;
-  if (planned.width_px == 0) planned.width_px = configs.default_side_px;
-  planned.batch_rows = configs.default_guidance_scale > 1 ? 2 : 1;
+  if (planned.height_px == 0) planned.height_px = configs.defaults.height_px;
+  if (planned.width_px == 0) planned.width_px = configs.defaults.width_px;
+  planned.batch_rows = *configs.defaults.guidance_scale > 1 ? 2 : 1;
   report.planned = planned;
   report.plan = plan_memory(configs, weights, planned);
   if (load.device != "cpu") add_device_plan(report, load, configs, weights);
@@ -306,15 +309,12 @@ json to_json(const ModelReport& report, bool with_tensors) {
   json result = {{"name", info.name},
                  {"path", info.path},
                  {"content_hash", info.content_hash},
-                 {"defaults",
-                  {{"width", info.default_width_px},
-                   {"height", info.default_height_px},
-                   {"num_inference_steps", info.default_num_inference_steps},
-                   {"guidance_scale", info.default_guidance_scale}}},
+                 {"defaults", options_json(info.defaults)},
                  {"size_multiple", info.size_multiple_px},
                  {"latent_channels", info.latent_channels},
                  {"components", components},
                  {"unused_tensors", info.unused_tensors},
+                 {"notes", info.notes},
                  {"memory_plan", plan_json(report)}};
   if (report.device_plan) result["device_plan"] = device_plan_json(report);
   if (report.verification) {
@@ -331,10 +331,12 @@ std::string to_text(const ModelReport& report, bool with_tensors) {
   char defaults[160];
   std::snprintf(defaults, sizeof(defaults),
                 "Defaults: %dx%d, %d steps, guidance scale %g; sizes divide by %d\n",
-                info.default_width_px, info.default_height_px, info.default_num_inference_steps,
-                info.default_guidance_scale, info.size_multiple_px);
+                info.defaults.width_px, info.defaults.height_px, info.defaults.num_inference_steps,
+                *info.defaults.guidance_scale, info.size_multiple_px);
+  std::string notes;
+  for (const std::string& note : info.notes) notes += visible(note) + "\n";
   std::string text = visible(info.name) + "\nPath: " + visible(info.path) +
-                     "\nContent hash: " + info.content_hash + "\n" + defaults +
+                     "\nContent hash: " + info.content_hash + "\n" + notes + defaults +
                      components_text(report, with_tensors) + plan_text(report);
   if (report.device_plan) text += device_plan_text(report);
   if (!info.unused_tensors.empty()) {

@@ -1,4 +1,4 @@
-#include "commands/quantize_command.h"
+#include "commands/commands.h"
 
 #include <algorithm>
 #include <array>
@@ -12,8 +12,8 @@
 #include "common/exit_code.h"
 #include "common/interrupt.h"
 #include "common/parse_values.h"
-#include "common/precision_names.h"
 #include "common/progress_bar.h"
+#include "core/enum_names.h"
 #include "io/model_folder.h"
 #include "quantize/quantize_model.h"
 
@@ -79,9 +79,9 @@ void report(const QuantizeFlags& flags, const QuantizeResult& result) {
 int run_quantize(QuantizeFlags& flags) {
   QuantizeRequest& request = flags.request;
   request.components = parse_components(flags.components);
-  request.quantization = quantization_from_name(flags.quantization).value();
+  request.quantization = from_name<Quantization>(flags.quantization).value();
   request.num_threads = flags.load.num_threads;
-  request.source = resolve_model(flags.load.model);
+  request.source = resolve_model(flags.load.model, flags.load.parts);
   const InterruptGuard interrupt;
   request.cancel = interrupt.token();
   QuantizeResult result;

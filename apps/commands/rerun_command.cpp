@@ -1,4 +1,4 @@
-#include "commands/rerun_command.h"
+#include "commands/commands.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include "adapters/adapter_file.h"
-#include "backend/cpu/cpu_backend.h"
 #include "backend/registry.h"
 #include "common/console.h"
 #include "common/exit_code.h"
@@ -67,32 +66,44 @@ bool is_hub_id(const std::string& name) {
          name.front() != '.' && name.back() != '/' && name.find("..") == std::string::npos;
 }
 
-bool has_content(const std::string& model, const std::string& hash) {
+bool has_content(const LoadOptions& model, const std::string& hash) {
   try {
-    return content_hash(resolve_model(model)) == hash;
+    return content_hash(resolve_model(model.model, model.parts)) == hash;
   } catch (const Error&) {
     return false;
   }
 }
 
-/// The model on this machine that made the picture. Throws Error(not_found).
-std::string find_model(const RerunFlags& flags, const ImageRecord& record) {
-  std::vector<std::string> candidates = {"", kEmbeddedModel};
-  if (!flags.load.model.empty()) {
-    candidates = {flags.load.model};
+LoadOptions model_of(const std::string& model, const ModelParts& parts = {}) {
+  LoadOptions options;
+  options.model = model;
+  options.parts = parts;
+  return options;
+}
+
+/// The model on this machine that made the picture, in `model` and `parts`. Throws
+/// Error(not_found).
+LoadOptions find_model(const RerunFlags& flags, const ImageRecord& record) {
+  const bool named = !flags.load.model.empty() || flags.load.parts != ModelParts{};
+  std::vector<LoadOptions> candidates = {model_of(""), model_of(kEmbeddedModel)};
+  if (named) {
+    candidates = {model_of(flags.load.model, flags.load.parts)};
+  } else if (!record.model_path.empty()) {
+    candidates = {model_of(record.model_path, record.load.parts)};
   } else if (is_hub_id(record.model_name)) {
-    candidates.insert(candidates.begin(), record.model_name);
+    candidates.insert(candidates.begin(), model_of(record.model_name));
   }
-  for (const std::string& candidate : candidates) {
+  for (const LoadOptions& candidate : candidates) {
     if (has_content(candidate, record.model_content_hash)) return candidate;
   }
-  if (!flags.load.model.empty()) resolve_model(flags.load.model);  // throws if it is not there
+  if (named)
+    resolve_model(candidates.front().model, candidates.front().parts);  // throws if it is not there
   throw Error(ErrorKind::not_found,
               flags.file + " was made with the model " + printable(record.model_name) +
                   " (content hash " + printable(record.model_content_hash.substr(0, 16)) +
                   "), which " +
-                  (flags.load.model.empty() ? "was not found; name its folder with --model"
-                                            : "is not the one of --model"));
+                  (named ? "is not the one that is named"
+                         : "was not found; name its folder or file with --model"));
 }
 
 /// The recorded device, unless another is named.
@@ -109,10 +120,21 @@ std::string device_of(const RerunFlags& flags, const ImageRecord& record) {
   return record.load.device;
 }
 
+/// On another device than the recorded one.
+void keep_options_of_device(LoadOptions& load) {
+  const std::vector<DeviceOption>& known = device_kind(load.device).options;
+  std::erase_if(load.device_options, [&](const auto& option) {
+    return std::ranges::count(known, option.first, &DeviceOption::name) == 0;
+  });
+}
+
 LoadOptions load_options(const RerunFlags& flags, const ImageRecord& record) {
   LoadOptions load = record.load;
   load.device = device_of(flags, record);
-  load.model = find_model(flags, record);
+  if (!flags.device.empty()) keep_options_of_device(load);
+  const LoadOptions model = find_model(flags, record);
+  load.model = model.model;
+  load.parts = model.parts;
   load.num_threads = flags.load.num_threads;
   const std::vector<std::string> kernels = cpu_kernel_names();
   if (std::find(kernels.begin(), kernels.end(), load.cpu_kernels) == kernels.end()) {
@@ -291,6 +313,7 @@ Command add_rerun_command(CLI::App& program) {
       ->required()
       ->type_name("FILE.png");
   add_model_flag(*app, flags->load);
+  add_parts_flags(*app, flags->load.parts);
   add_device_name_flag(*app, flags->device, "default: the recorded one");
   add_threads_flag(*app, flags->load);
   app->add_option("--latents", flags->latents, "the initial latents, if they were given")

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "common/console.h"
-#include "common/image_record.h"
-#include "common/precision_names.h"
+#include "core/enum_names.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
@@ -114,18 +114,15 @@ json report_json(const RunReport& report) {
                    {"content_hash", report.info.content_hash}}},
                  {"device", report.flags.load.device},
                  {"cpu_kernels", kernels_used(report.flags.load)},
-                 {"dtype", precision_name(report.flags.load.precision)},
-                 {"quantization", quantization_name(report.flags.load.quantization)},
-                 {"width", request.width_px},
-                 {"height", request.height_px},
-                 {"num_inference_steps", request.num_inference_steps},
-                 {"guidance_scale", request.guidance_scale.value()},
+                 {"dtype", name_of(report.flags.load.precision)},
+                 {"quantization", name_of(report.flags.load.quantization)},
                  {"seeds", request.seeds},
                  {"prompt_tokens", report.result.prompt_tokens},
                  {"seconds", seconds_json(report)},
                  {"memory", memory_json(report)},
                  {"images", images}};
   if (!report.result.adapters.empty()) result["loras"] = adapters_json(report);
+  result.update(options_json(request));
   if (!report.flags.save_tensors.empty()) result["tensors"] = report.flags.save_tensors;
   return result;
 }

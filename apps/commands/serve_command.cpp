@@ -1,4 +1,4 @@
-#include "commands/serve_command.h"
+#include "commands/commands.h"
 
 #include <csignal>
 #include <memory>
@@ -123,6 +123,7 @@ void drain(Service& service, const HttpServer& server, const Workers& workers, i
 int run_serve(ServeFlags& flags) {
   check_serve_flags(flags);
   set_log_level(log_level_of(flags.log_level));
+  set_log_sink([](LogLevel level, const std::string& message) { log_event(level, message); });
   ApiKeys keys;
   if (!flags.api_key_file.empty()) keys = ApiKeys::read(flags.api_key_file);
   const StopSignals signals;

@@ -74,7 +74,7 @@ void add_limit_flags(CLI::App& app, ServeFlags& flags) {
   RequestLimits& limits = flags.service.limits;
   add_integer_flag(app, "--max-images", limits.max_images, 1, kMaxImages,
                    "of a request; default 10");
-  add_integer_flag(app, "--max-steps", limits.max_steps, 1, kMaxSteps, "default 200");
+  add_integer_flag(app, "--max-steps", limits.max_steps, 1, kMaxInferenceSteps, "default 200");
   add_number_flag(
       app, "--max-megapixels",
       [&limits](double value) { limits.max_pixels = static_cast<std::int64_t>(value * 1e6); }, 1e-3,

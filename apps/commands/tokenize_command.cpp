@@ -1,4 +1,4 @@
-#include "commands/tokenize_command.h"
+#include "commands/commands.h"
 
 #include <optional>
 
@@ -31,7 +31,8 @@ struct TokenizeFlags {
 
 Tokenizer open_tokenizer(const TokenizeFlags& flags) {
   if (flags.tokenizer.empty()) {
-    return Tokenizer::open(resolve_model(flags.load.model).component("tokenizer"));
+    return Tokenizer::open(
+        resolve_model(flags.load.model, flags.load.parts).component("tokenizer"));
   }
   return directory_exists(flags.tokenizer) ? Tokenizer::open(flags.tokenizer)
                                            : Tokenizer::open_file(flags.tokenizer);

@@ -9,7 +9,7 @@
 
 #include "common/console.h"
 #include "common/exit_code.h"
-#include "common/precision_names.h"
+#include "core/enum_names.h"
 #include "verify/conformance.h"
 
 namespace ernie_image {
@@ -43,7 +43,7 @@ void run_case(const verify::ConformanceCase& conformance_case, Backend& ops, Row
 std::string line(const Row& row) {
   char text[160];
   std::snprintf(text, sizeof(text), "%-20s %-5s %5d %12.2e %10.1e %9.3f  %s\n",
-                row.operation.c_str(), precision_name(row.dtype).c_str(), row.cases,
+                row.operation.c_str(), name_of(precision_of(row.dtype)).c_str(), row.cases,
                 row.worst_error, row.limit, row.seconds, row.failures.empty() ? "ok" : "FAILED");
   std::string lines = text;
   for (const std::string& failure : row.failures) lines += "    " + visible(failure) + "\n";
@@ -51,7 +51,7 @@ std::string line(const Row& row) {
 }
 
 nlohmann::json to_json(const Row& row) {
-  return {{"operation", row.operation}, {"dtype", precision_name(row.dtype)},
+  return {{"operation", row.operation}, {"dtype", name_of(precision_of(row.dtype))},
           {"cases", row.cases},         {"worst_error", row.worst_error},
           {"limit", row.limit},         {"seconds", row.seconds},
           {"failures", row.failures}};

@@ -1,4 +1,4 @@
-#include "commands/worker_command.h"
+#include "commands/commands.h"
 
 #include <iostream>
 #include <memory>

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/console.h"
-#include "common/precision_names.h"
+#include "core/enum_names.h"
 #include "io/file_view.h"
 #include "io/model_folder.h"
 #include "tokenizer/chat_template.h"
@@ -90,10 +90,10 @@ Enhancer::Enhancer(Pipeline& pipeline, const LoadOptions& load, const EnhanceFla
     : pipeline_(pipeline),
       flags_(flags),
       options_(flags.options),
-      dtype_(precision_name(load.precision)),
+      dtype_(name_of(load.precision)),
       cache_(open_cache(flags.cache)) {
   options_.cancel = std::move(cancel);
-  const ModelFolder folder = resolve_model(pipeline.info().path);
+  const ModelFolder folder = resolve_model(pipeline.info().path, pipeline.info().parts);
   if (flags.endpoint) {
     system_text_ = system_text(folder, options_);
     model_ = flags.endpoint->shown_url + " " + flags.endpoint->model;
@@ -117,7 +117,7 @@ json Enhancer::recipe(const std::string& prompt, int width_px, int height_px) co
   } else {
     recipe["system_prompt"] = options_.system_prompt;
     recipe["dtype"] = dtype_;
-    recipe["quantization"] = quantization_name(options_.quantization);
+    recipe["quantization"] = name_of(options_.quantization);
   }
   return recipe;
 }

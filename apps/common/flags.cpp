@@ -1,22 +1,46 @@
 #include "common/flags.h"
 
+#include <algorithm>
 #include <iostream>
 #include <utility>
 
 #include <CLI/CLI.hpp>
 
-#include "backend/cpu/cpu_backend.h"
 #include "backend/registry.h"
 #include "common/console.h"
 #include "common/limits.h"
 #include "common/parse_values.h"
-#include "common/precision_names.h"
+#include "core/enum_names.h"
 #include "io/model_folder.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
 
+/// How the command line calls the options of a request.
+struct OptionFlag {
+  std::string_view option;
+  const char* names;
+  const char* help;
+};
+
+constexpr OptionFlag kOptionFlags[] = {
+    {"height", "--height,-H", "pixels; default: the model's own size"},
+    {"width", "--width,-W", "pixels; default: the model's own size"},
+    {"num_inference_steps", "--num-steps,--steps,--num-inference-steps",
+     "denoising steps; default: the model's own number"},
+    {"guidance_scale", "--guidance-scale,--cfg-scale",
+     "classifier-free guidance, off at 1 and below; default: the model's own"},
+};
+
 std::string first_name(const std::string& names) { return names.substr(0, names.find(',')); }
+
+/// "auto|none|layers"
+std::string alternatives(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : "|") + word;
+  return text;
+}
 
 }  // namespace
 
@@ -36,20 +60,25 @@ CLI::Option* add_number_flag(CLI::App& app, const std::string& names,
   return app.add_option_function<std::string>(names, parse, help)->type_name("F");
 }
 
-void add_size_and_steps_flags(CLI::App& app, Request& request) {
-  add_integer_flag(app, "--height,-H", request.height_px, 1, kMaxSidePx,
-                   "pixels; default: the model's own size");
-  add_integer_flag(app, "--width,-W", request.width_px, 1, kMaxSidePx,
-                   "pixels; default: the model's own size");
-  add_integer_flag(app, "--num-steps,--steps,--num-inference-steps", request.num_inference_steps, 1,
-                   kMaxSteps, "denoising steps; default: the model's own number");
+void add_option_flag(CLI::App& app, const std::string& option_name, Request& request,
+                     const std::string& help) {
+  const OptionFlag& flag = *std::ranges::find(kOptionFlags, option_name, &OptionFlag::option);
+  const RequestOption& option = request_option(option_name);
+  const auto set = [&request, &option, name = first_name(flag.names)](const std::string& text) {
+    const double value =
+        option.is_whole()
+            ? static_cast<double>(parse_integer(name, text, static_cast<int>(option.min),
+                                                static_cast<int>(option.max)))
+            : parse_number(name, text, option.min, option.max);
+    option.set(request, value);
+  };
+  app.add_option_function<std::string>(flag.names, set, help.empty() ? flag.help : help)
+      ->type_name(option.is_whole() ? "N" : "F");
 }
 
-void add_guidance_flag(CLI::App& app, Request& request) {
-  add_number_flag(
-      app, "--guidance-scale,--cfg-scale",
-      [&request](double scale) { request.guidance_scale = scale; }, 0, kMaxGuidanceScale,
-      "classifier-free guidance, off at 1 and below; default: the model's own");
+void add_option_flags(CLI::App& app, Request& request) {
+  for (const OptionFlag& flag : kOptionFlags)
+    add_option_flag(app, std::string(flag.option), request, "");
 }
 
 void add_single_seed_flag(CLI::App& app, Request& request) {
@@ -62,9 +91,27 @@ void add_single_seed_flag(CLI::App& app, Request& request) {
 
 void add_model_flag(CLI::App& app, LoadOptions& load) {
   app.add_option("--model,-m", load.model,
-                 "model folder, or a hub id already in the local cache; default: "
-                 "$ERNIE_IMAGE_MODEL, else the embedded model")
-      ->type_name("DIR|ID");
+                 "model folder, a hub id already in the local cache, or a file of safetensors or "
+                 "GGUF; default: $ERNIE_IMAGE_MODEL, else the embedded model")
+      ->type_name("DIR|ID|FILE");
+}
+
+void add_parts_flags(CLI::App& app, ModelParts& parts) {
+  const auto add = [&app](const char* names, std::string& target, const char* help,
+                          const char* type) {
+    app.add_option(names, target, help)->type_name(type);
+  };
+  add("--base", parts.base,
+      "what a model file lacks comes from here; default: $ERNIE_IMAGE_MODEL, else the released "
+      "model "
+      "in the local cache",
+      "DIR|ID");
+  add("--transformer,--diffusion-model", parts.transformer, "in place of the model's own",
+      "FILE|DIR");
+  add("--text-encoder,--llm", parts.text_encoder, "in place of the model's own", "FILE|DIR");
+  add("--vae", parts.vae, "in place of the model's own", "FILE|DIR");
+  add("--pe", parts.pe, "prompt enhancer in place of the model's own", "FILE|DIR");
+  add("--tokenizer", parts.tokenizer, "in place of the model's own", "FILE|DIR");
 }
 
 void add_threads_flag(CLI::App& app, LoadOptions& load) {
@@ -72,25 +119,29 @@ void add_threads_flag(CLI::App& app, LoadOptions& load) {
                    "CPU threads; default: every CPU this process may use");
 }
 
-void add_dtype_flag(CLI::App& app, LoadOptions& load) {
+namespace {
+
+/// `name` with the names of Enum as its values.
+template <Named Enum>
+void add_choice_flag(CLI::App& app, const std::string& name, Enum& target,
+                     const std::string& help) {
+  const auto names = names_of(Enum{});
   app.add_option_function<std::string>(
-         "--dtype",
-         [&load](const std::string& name) { load.precision = precision_from_name(name).value(); },
-         "what tensors between operations are rounded to: fp32 (default) or bf16")
-      ->check(CLI::IsMember({"fp32", "bf16"}).description(""))
-      ->type_name("fp32|bf16");
+         name, [&target](const std::string& text) { target = from_name<Enum>(text).value(); }, help)
+      ->check(CLI::IsMember(std::vector<std::string>(names.begin(), names.end())).description(""))
+      ->type_name(all_names<Enum>("|"));
+}
+
+}  // namespace
+
+void add_dtype_flag(CLI::App& app, LoadOptions& load) {
+  add_choice_flag(app, "--dtype", load.precision,
+                  "what tensors between operations are rounded to: fp32 (default) or bf16");
 }
 
 void add_quantization_flag(CLI::App& app, const std::string& name, Quantization& quantization,
                            const std::string& help) {
-  app.add_option_function<std::string>(
-         name,
-         [&quantization](const std::string& text) {
-           quantization = quantization_from_name(text).value();
-         },
-         help)
-      ->check(CLI::IsMember({"none", "int8", "int4"}).description(""))
-      ->type_name("none|int8|int4");
+  add_choice_flag(app, name, quantization, help);
 }
 
 void add_quant_flag(CLI::App& app, LoadOptions& load) {
@@ -117,35 +168,29 @@ void add_device_name_flag(CLI::App& app, std::string& device, const std::string&
         return std::string();
       },
       "");
-  app.add_option("--device", device,
-                 "cpu, cuda or ascend, cuda:N or ascend:N for their card N, or several cards, each "
-                 "of which draws its share of the pictures; " +
-                     if_absent)
+  app.add_option(
+         "--device", device,
+         "what computes, card N of its kind, or several cards, each of which draws its share "
+         "of the pictures; " +
+             if_absent)
       ->check(known)
-      ->type_name("cpu|cuda[:N,...]|ascend[:N,...]");
+      ->type_name(device_name_pattern());
 }
 
 void add_device_flag(CLI::App& app, LoadOptions& load) {
   add_device_name_flag(app, load.device, "default: cpu");
-  app.add_option("--offload", load.offload,
-                 "when weights leave a device's memory: auto (default) when room is needed, none, "
-                 "encoder when their stage is done, layers streams them from the file")
-      ->check(CLI::IsMember({"auto", "none", "encoder", "layers"}).description(""))
-      ->type_name("auto|none|encoder|layers");
-  app.add_option("--ascend-attention", load.ascend_attention,
-                 "how padding reaches Ascend's attention: auto (default), lengths, mask (dense), "
-                 "or composed of plain operations")
-      ->check(CLI::IsMember({"auto", "lengths", "mask", "composed"}).description(""))
-      ->type_name("auto|lengths|mask|composed");
-  add_cuda_attention_flag(app, load.cuda_attention);
+  add_device_option_flags(app, load.device_options);
 }
 
-void add_cuda_attention_flag(CLI::App& app, std::string& attention) {
-  app.add_option(
-         "--cuda-attention", attention,
-         "which attention NVIDIA GPUs use: auto (default, cuDNN's where it can), cudnn, own")
-      ->check(CLI::IsMember({"auto", "cudnn", "own"}).description(""))
-      ->type_name("auto|cudnn|own");
+void add_device_option_flags(CLI::App& app, std::map<std::string, std::string>& options) {
+  for (const DeviceOption& option : all_device_options()) {
+    const auto set = [&options, name = option.name](const std::string& value) {
+      options[name] = value;
+    };
+    app.add_option_function<std::string>(flag_of_option(option.name), set, option.help)
+        ->check(CLI::IsMember(option.values).description(""))
+        ->type_name(alternatives(option.values));
+  }
 }
 
 void add_memory_limit_flag(CLI::App& app, LoadOptions& load) {
@@ -161,6 +206,7 @@ void add_memory_limit_flag(CLI::App& app, LoadOptions& load) {
 
 void add_load_flags(CLI::App& app, LoadOptions& load) {
   add_model_flag(app, load);
+  add_parts_flags(app, load.parts);
   add_dtype_flag(app, load);
   add_quant_flag(app, load);
   add_device_flag(app, load);
@@ -174,6 +220,7 @@ std::string kernels_used(const LoadOptions& load) {
 }
 
 void note_model(const LoadOptions& load, const ModelInfo& info) {
+  for (const std::string& note : info.notes) std::cerr << visible(note) << "\n";
   if (!info.unused_tensors.empty()) {
     std::cerr << "Warning: " << info.name << " has " << info.unused_tensors.size()
               << " tensors that are not used, e.g. " << visible(info.unused_tensors.front())
@@ -181,7 +228,7 @@ void note_model(const LoadOptions& load, const ModelInfo& info) {
   }
   if (!load.model.empty() || info.path != kEmbeddedModel) return;
   std::cerr << "Using the embedded model " << info.name << ": emoji on plain backgrounds, "
-            << info.default_width_px << "x" << info.default_height_px << ".\n"
+            << info.defaults.width_px << "x" << info.defaults.height_px << ".\n"
             << "For real pictures download baidu/ERNIE-Image-Turbo once (about 24 GB), e.g. with\n"
             << "  hf download baidu/ERNIE-Image-Turbo\n"
             << "and pass --model baidu/ERNIE-Image-Turbo, or set ERNIE_IMAGE_MODEL to it or to its "

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 
 #include "ernie_image/pipeline.h"
@@ -28,17 +29,22 @@ CLI::Option* add_number_flag(CLI::App& app, const std::string& names,
                              std::function<void(double)> set, double min, double max,
                              const std::string& help);
 
-/// --height, --width, --num-steps
-void add_size_and_steps_flags(CLI::App& app, Request& request);
+/// The flag of the option that records call `option`, "--height" for "height"; `help` instead of
+/// its usual one if it is not empty.
+void add_option_flag(CLI::App& app, const std::string& option, Request& request,
+                     const std::string& help);
 
-/// --guidance-scale
-void add_guidance_flag(CLI::App& app, Request& request);
+/// --height, --width, --num-steps, --guidance-scale: one flag for each option of a request
+void add_option_flags(CLI::App& app, Request& request);
 
 /// --seed, of commands that draw every picture from the same one
 void add_single_seed_flag(CLI::App& app, Request& request);
 
 /// --model
 void add_model_flag(CLI::App& app, LoadOptions& load);
+
+/// --base, --transformer, --text-encoder, --vae, --pe, --tokenizer
+void add_parts_flags(CLI::App& app, ModelParts& parts);
 
 /// --dtype
 void add_dtype_flag(CLI::App& app, LoadOptions& load);
@@ -59,22 +65,23 @@ void add_cpu_kernels_flag(CLI::App& app, LoadOptions& load);
 /// --device
 void add_device_name_flag(CLI::App& app, std::string& device, const std::string& if_absent);
 
-/// --cuda-attention
-void add_cuda_attention_flag(CLI::App& app, std::string& attention);
+/// A flag for each option of a device: --offload, --cuda-attention...
+void add_device_option_flags(CLI::App& app, std::map<std::string, std::string>& options);
 
-/// --device, --offload, --ascend-attention, --cuda-attention
+/// --device and the above
 void add_device_flag(CLI::App& app, LoadOptions& load);
 
 void add_memory_limit_flag(CLI::App& app, LoadOptions& load);
 
-/// --model, --dtype, --quant, those of add_device_flag, --threads, --cpu-kernels, --memory-limit
+/// --model, those of add_parts_flags, --dtype, --quant, those of add_device_flag, --threads,
+/// --cpu-kernels, --memory-limit
 void add_load_flags(CLI::App& app, LoadOptions& load);
 
 /// The kernel set that `load` will run with: "auto" is the best of this processor.
 std::string kernels_used(const LoadOptions& load);
 
-/// Says on stderr that the model has tensors which are not used, or that the embedded model is used
-/// because none was named, and how to get the real one.
+/// Says on stderr where the parts of a model are from, that it has tensors which are not used, or
+/// that the embedded model is used because none was named, and how to get the real one.
 void note_model(const LoadOptions& load, const ModelInfo& info);
 
 }  // namespace ernie_image

@@ -6,16 +6,6 @@
 
 namespace ernie_image {
 
-Request with_model_defaults(Request request, const ModelInfo& info) {
-  if (request.height_px == 0) request.height_px = info.default_height_px;
-  if (request.width_px == 0) request.width_px = info.default_width_px;
-  if (request.num_inference_steps == 0) {
-    request.num_inference_steps = info.default_num_inference_steps;
-  }
-  if (!request.guidance_scale) request.guidance_scale = info.default_guidance_scale;
-  return request;
-}
-
 Result generate_with_progress(Pipeline& pipeline, Request request, const InterruptGuard& interrupt,
                               bool show_progress) {
   interrupt.token()->throw_if_requested();  // pressed while the model was loading

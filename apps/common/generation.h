@@ -1,4 +1,4 @@
-// One run of the pipeline as the commands make it: defaults, progress, cancellation, files.
+// One run of the pipeline as the commands make it: progress, cancellation, files.
 #pragma once
 
 #include <string>
@@ -8,9 +8,6 @@
 #include "ernie_image/pipeline.h"
 
 namespace ernie_image {
-
-/// `request` with the model's own defaults in place of everything left open.
-Request with_model_defaults(Request request, const ModelInfo& info);
 
 /// Runs with a progress bar (if `show_progress`) that Ctrl-C can stop.
 Result generate_with_progress(Pipeline& pipeline, Request request, const InterruptGuard& interrupt,

@@ -1,15 +1,16 @@
 #include "common/image_record.h"
 
 #include <cstdio>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
+#include "backend/registry.h"
 #include "common/flags.h"
-#include "common/json_fields.h"
 #include "common/latents_file.h"
-#include "common/limits.h"
-#include "common/lora.h"
-#include "common/precision_names.h"
+#include "core/enum_names.h"
+#include "io/json_reader.h"
+#include "request/request.h"
 #include "tokenizer/utf8.h"
 
 namespace ernie_image {
@@ -18,48 +19,47 @@ namespace {
 using nlohmann::json;
 
 constexpr int kFormat = 1;
+constexpr std::size_t kMaxOptions = 32;
+constexpr std::size_t kMaxOptionBytes = 64;
 
-/// Of an adapter its path is not kept: elsewhere it is another.
-json adapters_json(const ImageRecord& record) {
-  json adapters = json::array();
-  for (std::size_t i = 0; i < record.adapters.size(); ++i) {
-    const AdapterUse& use = record.adapters[i];
-    json adapter = {{"name", replace_invalid_utf8(use.name)},
-                    {"strength", use.strength},
-                    {"sha256", use.sha256}};
-    if (record.request.adapters[i].prompt >= 0)
-      adapter["prompt"] = record.request.adapters[i].prompt;
-    adapters.push_back(std::move(adapter));
-  }
-  return adapters;
+/// The request. Of an adapter not its path is kept, which elsewhere is another, but name and hash.
+json request_json(const ImageRecord& record) {
+  Request request = record.request;
+  for (std::size_t i = 0; i < record.adapters.size(); ++i)
+    request.adapters[i].path = replace_invalid_utf8(record.adapters[i].name);
+  json result = request_json(request);
+  for (std::size_t i = 0; i < record.adapters.size(); ++i)
+    result["adapters"][i]["sha256"] = record.adapters[i].sha256;
+  return result;
 }
 
 json to_json(const ImageRecord& record) {
-  const Request& request = record.request;
-  json result = {
-      {"format", kFormat},
-      {"version", record.version},
-      {"model", {{"name", record.model_name}, {"content_hash", record.model_content_hash}}},
-      {"prompts", request.prompts},
-      {"negative_prompts", request.negative_prompts},
-      {"num_images_per_prompt", request.num_images_per_prompt},
-      {"image_index", record.image_index},
-      {"seeds", request.seeds},
-      {"height", request.height_px},
-      {"width", request.width_px},
-      {"num_inference_steps", request.num_inference_steps},
-      {"guidance_scale", request.guidance_scale.value()},
-      {"dtype", precision_name(record.load.precision)},
-      {"quantization", quantization_name(record.load.quantization)},
-      {"device", record.load.device},
-      {"cpu_kernels", record.load.cpu_kernels},
-      {"memory_limit_bytes", record.load.memory_limit_bytes}};
-  if (record.load.device != "cpu") {
-    result["offload"] = record.load.offload;
-    result["ascend_attention"] = record.load.ascend_attention;
+  json result = request_json(record);
+  result.update(
+      {{"format", kFormat},
+       {"version", record.version},
+       {"model", {{"name", record.model_name}, {"content_hash", record.model_content_hash}}},
+       {"dtype", name_of(record.load.precision)},
+       {"quantization", name_of(record.load.quantization)},
+       {"device", record.load.device},
+       {"cpu_kernels", record.load.cpu_kernels},
+       {"memory_limit_bytes", record.load.memory_limit_bytes},
+       {"image_index", record.image_index}});
+  if (!record.load.device_options.empty()) result["device_options"] = record.load.device_options;
+  if (!record.model_path.empty()) {
+    const ModelParts& parts = record.load.parts;
+    json files = {{"model", record.model_path}};
+    for (const auto& [key, value] : {std::pair{"base", parts.base},
+                                     {"transformer", parts.transformer},
+                                     {"text_encoder", parts.text_encoder},
+                                     {"vae", parts.vae},
+                                     {"pe", parts.pe},
+                                     {"tokenizer", parts.tokenizer}}) {
+      if (!value.empty()) files[key] = replace_invalid_utf8(value);
+    }
+    result["files"] = files;
   }
   if (!record.original_prompts.empty()) result["original_prompts"] = record.original_prompts;
-  if (!record.adapters.empty()) result["adapters"] = adapters_json(record);
   if (!record.latents_sha256.empty()) result["latents_sha256"] = record.latents_sha256;
   return result;
 }
@@ -89,84 +89,66 @@ std::string a1111_parameters(const ImageRecord& record) {
          ", Model: " + record.model_name + ", Version: ernie-image " + record.version;
 }
 
-Precision read_precision(const JsonFields& reader) {
-  const auto precision = precision_from_name(reader.text("dtype"));
-  if (!precision) reader.fail("dtype", "is neither fp32 nor bf16");
-  return *precision;
+/// Of any build: whether a device has such options, and such values of them, is asked when it is
+/// made. Earlier records have them beside the other members, and the one of Ascend for all cards.
+DeviceOptions read_device_options(const JsonReader& reader, const std::string& device) {
+  DeviceOptions options;
+  if (reader.has("offload")) options["offload"] = reader.limited_text("offload", kMaxOptionBytes);
+  if (reader.has("ascend_attention") && device.starts_with("ascend"))
+    options["ascend_attention"] = reader.limited_text("ascend_attention", kMaxOptionBytes);
+  if (!reader.has("device_options")) return options;
+  const JsonReader given = reader.required_object("device_options");
+  if (given.value().size() > kMaxOptions)
+    reader.fail("device_options", "at most " + std::to_string(kMaxOptions) + " options");
+  for (const auto& member : given.value().items())
+    options[member.key()] = given.limited_text(member.key(), kMaxOptionBytes);
+  return options;
 }
 
-/// Absent from the records of 0.1.0.
-Quantization read_quantization(const JsonFields& reader) {
-  if (!reader.has("quantization")) return Quantization::none;
-  const auto quantization = quantization_from_name(reader.text("quantization"));
-  if (!quantization) reader.fail("quantization", "is neither none, nor int8, nor int4");
-  return *quantization;
-}
-
-Request read_request(const JsonFields& reader) {
-  Request request;
-  request.prompts = reader.texts("prompts", kMaxImages);
-  if (request.prompts.empty()) reader.fail("prompts", "is empty");
-  request.negative_prompts = reader.texts("negative_prompts", kMaxImages);
-  const std::size_t negatives = request.negative_prompts.size();
-  if (negatives > 1 && negatives != request.prompts.size()) {
-    reader.fail("negative_prompts", "is neither none, nor one, nor one for each prompt");
-  }
-  const int images_each = kMaxImages / static_cast<int>(request.prompts.size());
-  request.num_images_per_prompt = reader.small("num_images_per_prompt", 1, images_each);
-  request.seeds = reader.seeds("seeds", kMaxImages);
-  if (request.seeds.size() != 1 &&
-      request.seeds.size() != static_cast<std::size_t>(image_count(request))) {
-    reader.fail("seeds", "is neither one nor one for each image");
-  }
-  request.height_px = reader.small("height", 1, kMaxSidePx);
-  request.width_px = reader.small("width", 1, kMaxSidePx);
-  request.num_inference_steps = reader.small("num_inference_steps", 1, kMaxSteps);
-  request.guidance_scale = reader.number("guidance_scale", 0, kMaxGuidanceScale);
-  return request;
-}
-
-void read_adapters(const JsonFields& reader, ImageRecord& record) {
-  constexpr int kMostOfAPrompt = 64;
-  if (!reader.has("adapters")) return;
-  for (const JsonFields& fields : reader.objects("adapters", kMostOfAPrompt * kMaxImages)) {
+/// Their hashes, and names in place of paths: no name is a path.
+void read_adapter_hashes(const JsonReader& reader, ImageRecord& record) {
+  for (const JsonReader& fields : reader.objects("adapters")) {
+    Adapter& adapter = record.request.adapters[record.adapters.size()];
     AdapterUse use;
-    use.name = fields.text("name");
-    use.strength = fields.number("strength", -kMaxLoraStrength, kMaxLoraStrength);
+    use.name = std::exchange(adapter.path, "");
     use.sha256 = fields.text("sha256");
-    const int prompts = static_cast<int>(record.request.prompts.size());
-    const int prompt = fields.has("prompt") ? fields.small("prompt", 0, prompts - 1) : -1;
-    record.request.adapters.push_back({"", use.strength, prompt});
+    use.strength = adapter.strength;
     record.adapters.push_back(std::move(use));
   }
 }
 
-ImageRecord read_record(const JsonFields& reader) {
+ImageRecord read_record(const JsonReader& reader) {
   reader.integer("format", kFormat, kFormat);
   ImageRecord record;
   record.version = reader.text("version");
-  const JsonFields model = reader.object("model");
+  const JsonReader model = reader.required_object("model");
   record.model_name = model.text("name");
   record.model_content_hash = model.text("content_hash");
   record.request = read_request(reader);
   record.image_index = reader.small("image_index", 0, image_count(record.request) - 1);
-  record.load.precision = read_precision(reader);
-  record.load.quantization = read_quantization(reader);
+  record.load.precision = reader.choice<Precision>("dtype");
+  // Absent from the records of the first version, as others below.
+  record.load.quantization = reader.choice("quantization", record.load.quantization);
   record.load.device = reader.text("device");
   record.load.cpu_kernels = reader.text("cpu_kernels");
-  if (reader.has("offload")) record.load.offload = reader.text("offload");
-  if (reader.has("ascend_attention"))
-    record.load.ascend_attention = reader.text("ascend_attention");
+  record.load.device_options = read_device_options(reader, record.load.device);
+  if (reader.has("files")) {
+    const JsonReader files = reader.required_object("files");
+    const auto text = [&](const char* key) { return files.text(key, ""); };
+    record.model_path = files.text("model");
+    record.load.parts = {text("base"), text("transformer"), text("text_encoder"),
+                         text("vae"),  text("pe"),          text("tokenizer")};
+  }
   record.load.memory_limit_bytes =
       static_cast<std::uint64_t>(reader.integer("memory_limit_bytes", 0, INT64_MAX));
   if (reader.has("original_prompts")) {
     record.original_prompts = reader.texts("original_prompts", kMaxImages);
     if (record.original_prompts.size() != record.request.prompts.size()) {
-      reader.fail("original_prompts", "is not one for each prompt");
+      reader.fail("original_prompts", "one for each prompt");
     }
   }
-  read_adapters(reader, record);
-  if (reader.has("latents_sha256")) record.latents_sha256 = reader.text("latents_sha256");
+  read_adapter_hashes(reader, record);
+  record.latents_sha256 = reader.text("latents_sha256", "");
   return record;
 }
 
@@ -179,7 +161,10 @@ ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
   record.model_name = replace_invalid_utf8(info.name);
   record.model_content_hash = info.content_hash;
   record.load = load;
+  record.load.parts = info.parts;
+  if (info.parts != ModelParts{}) record.model_path = replace_invalid_utf8(info.path);
   record.load.cpu_kernels = kernels_used(load);
+  record.load.device_options = options_of_device(load.device, load.device_options);
   record.request = request;
   if (!request.latents.empty()) record.latents_sha256 = latents_hash(request.latents);
   return record;
@@ -191,27 +176,7 @@ ImageMetadata image_metadata(const ImageRecord& record) {
 
 ImageRecord parse_image_record(const std::string& path, const std::string& text) {
   const std::string where = path + ": chunk " + kRecordChunk;
-  return read_record(JsonFields::parse(text, where));
-}
-
-const std::string& prompt_of(const Request& request, int index) {
-  return request.prompts[static_cast<std::size_t>(index / request.num_images_per_prompt)];
-}
-
-std::string negative_prompt_of(const Request& request, int index) {
-  const auto& all = request.negative_prompts;
-  if (all.empty()) return "";
-  return all.size() == 1 ? all[0]
-                         : all[static_cast<std::size_t>(index / request.num_images_per_prompt)];
-}
-
-std::uint64_t seed_of(const Request& request, int index) {
-  return request.seeds.size() == 1 ? request.seeds[0]
-                                   : request.seeds[static_cast<std::size_t>(index)];
-}
-
-int image_count(const Request& request) {
-  return static_cast<int>(request.prompts.size()) * request.num_images_per_prompt;
+  return read_record(JsonReader::parse(text, where));
 }
 
 }  // namespace ernie_image

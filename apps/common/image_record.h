@@ -17,7 +17,10 @@ struct ImageRecord {
   std::string version;
   std::string model_name;
   std::string model_content_hash;
-  LoadOptions load;  ///< cpu_kernels is never "auto" here; `model` and `num_threads` are not kept
+  std::string model_path;  ///< of a model put together from files, which no name finds; or empty
+  /// cpu_kernels is never "auto" here, device_options are all of the device, `parts` are as given;
+  /// `model` is kept by its name and hash, `num_threads` not at all.
+  LoadOptions load;
   /// The whole batch, with every default filled in: one generator draws the noise of all its
   /// images.
   Request request;
@@ -39,13 +42,5 @@ ImageMetadata image_metadata(const ImageRecord& record);
 /// The JSON of an `ernie_image` chunk; hostile input. Throws Error(corrupt_file) naming `path` and
 /// what is wrong.
 ImageRecord parse_image_record(const std::string& path, const std::string& json);
-
-/// What belongs to image `index` of the batch.
-const std::string& prompt_of(const Request& request, int index);
-std::string negative_prompt_of(const Request& request, int index);
-std::uint64_t seed_of(const Request& request, int index);
-
-/// Images of the whole batch.
-int image_count(const Request& request);
 
 }  // namespace ernie_image

@@ -18,7 +18,7 @@ constexpr std::string_view kTag = "<lora:";
 constexpr std::string_view kExtension = ".safetensors";
 
 double parse_strength(const std::string& where, std::string_view text) {
-  return parse_number(where, text, -kMaxLoraStrength, kMaxLoraStrength);
+  return parse_number(where, text, -kMaxAdapterStrength, kMaxAdapterStrength);
 }
 
 NamedLora parse_tag(std::string_view content) {
@@ -68,9 +68,9 @@ std::vector<NamedLora> take_lora_tags(std::string& prompt) {
     loras.push_back(parse_tag(std::string_view(prompt).substr(name, close - name)));
     cut(prompt, begin, close + 1);
     begin = begin > 0 ? begin - 1 : 0;
-    if (loras.size() > kMaxLoras) {
+    if (loras.size() > std::size_t{kMaxAdapters}) {
       throw Error(ErrorKind::invalid_argument,
-                  "the prompt names more than " + std::to_string(kMaxLoras) + " LoRAs");
+                  "the prompt names more than " + std::to_string(kMaxAdapters) + " LoRAs");
     }
   }
   return loras;
@@ -152,8 +152,6 @@ void add_loras(const LoraFlags& flags, Request& request) {
     const std::vector<Adapter> adapters = adapters_of(flags.directory, named, prompt);
     request.adapters.insert(request.adapters.end(), adapters.begin(), adapters.end());
   }
-  if (request.adapters.size() > kMaxLoras * std::max<std::size_t>(1, request.prompts.size()))
-    usage_error("--lora: more than " + std::to_string(kMaxLoras) + " for a prompt");
 }
 
 }  // namespace ernie_image

@@ -9,9 +9,6 @@
 
 namespace ernie_image {
 
-inline constexpr double kMaxLoraStrength = 100;
-inline constexpr std::size_t kMaxLoras = 16;  ///< of a request
-
 /// One of those in the folder of --lora-dir.
 struct NamedLora {
   std::string name;

@@ -3,31 +3,42 @@
 #include <algorithm>
 #include <set>
 
+#include "backend/registry.h"
 #include "common/flags.h"
 #include "common/limits.h"
 #include "common/parse_values.h"
-#include "common/precision_names.h"
+#include "core/enum_names.h"
 #include "io/json.h"
 
 namespace ernie_image {
 namespace {
 
 constexpr double kMaxThresholdPercent = 100;
+constexpr const char* kAttention = "attention";
 
 [[noreturn]] void fail(const std::string& flag, const std::string& message) {
   throw Error(ErrorKind::invalid_argument, flag + ": " + message + "; write " + kSpecHelp);
 }
 
-Precision read_precision(const std::string& flag, const std::string& value) {
-  const auto precision = precision_from_name(value);
-  if (!precision) fail(flag, printable(value) + " is not a dtype (fp32 or bf16)");
-  return *precision;
+template <Named Enum>
+Enum read_name(const std::string& flag, const std::string& key, const std::string& value) {
+  const std::optional<Enum> result = from_name<Enum>(value);
+  if (!result) {
+    fail(flag, printable(value) + " is not a " + key + " (" + all_names<Enum>(", ") + ")");
+  }
+  return *result;
 }
 
-Quantization read_quantization(const std::string& flag, const std::string& value) {
-  const auto quantization = quantization_from_name(value);
-  if (!quantization) fail(flag, printable(value) + " is not a quant (none, int8 or int4)");
-  return *quantization;
+bool is_device_option(const std::string& key) {
+  return std::ranges::count(all_device_options(), key, &DeviceOption::name) > 0;
+}
+
+/// "attention" is that of the device, whichever it is; of one without, nothing.
+void name_attention(LoadOptions& load) {
+  const auto given = load.device_options.extract(kAttention);
+  if (given.empty()) return;
+  const std::string name = device_kind(load.device).name + "_" + kAttention;
+  if (is_device_option(name)) load.device_options[name] = given.mapped();
 }
 
 void set_key(const std::string& flag, const std::string& key, const std::string& value,
@@ -35,15 +46,13 @@ void set_key(const std::string& flag, const std::string& key, const std::string&
   LoadOptions& load = configuration.load;
   if (value.empty()) fail(flag, key + " has no value");
   if (key == "dtype") {
-    load.precision = read_precision(flag, value);
+    load.precision = read_name<Precision>(flag, key, value);
   } else if (key == "quant") {
-    load.quantization = read_quantization(flag, value);
+    load.quantization = read_name<Quantization>(flag, key, value);
   } else if (key == "device") {
     load.device = value;
-  } else if (key == "offload") {
-    load.offload = value;
-  } else if (key == "attention") {
-    load.ascend_attention = value;
+  } else if (key == kAttention || is_device_option(key)) {
+    load.device_options[key] = value;
   } else if (key == "kernels") {
     load.cpu_kernels = value;
   } else if (key == "threads") {
@@ -75,6 +84,7 @@ Configuration parse_configuration(const std::string& flag, const std::string& te
     if (!seen.insert(key).second) fail(flag, key + " is given twice");
     set_key(flag, key, is_bare ? part : part.substr(equals + 1), configuration);
   }
+  name_attention(configuration.load);
   return configuration;
 }
 

@@ -13,6 +13,7 @@
 #include "eval/run_log.h"
 #include "eval/tensor_difference.h"
 #include "memory/memory_sampler.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
@@ -64,7 +65,7 @@ class Runner {
         interrupt_(interrupt),
         log_(log),
         pipeline_(Pipeline::load(configuration.load)),
-        request_(with_model_defaults(settings.request, pipeline_.info())) {
+        request_(with_defaults(settings.request, pipeline_.info().defaults)) {
     run_.configuration = configuration;
     run_.info = pipeline_.info();
     run_.cpu_kernels = kernels_used(configuration.load);

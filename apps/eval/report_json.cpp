@@ -2,9 +2,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "common/precision_names.h"
+#include "core/enum_names.h"
 #include "eval/figures.h"
 #include "eval/summary.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
@@ -12,13 +13,11 @@ namespace {
 using nlohmann::json;
 
 json settings_json(const EvaluationSettings& settings) {
-  return {{"width", settings.request.width_px},
-          {"height", settings.request.height_px},
-          {"num_inference_steps", settings.request.num_inference_steps},
-          {"guidance_scale", settings.request.guidance_scale.value()},
-          {"seed", settings.request.seeds.front()},
-          {"runs", settings.runs},
-          {"threshold_nmse_percent", settings.threshold_nmse_percent}};
+  json result = options_json(settings.request);
+  result["seed"] = settings.request.seeds.front();
+  result["runs"] = settings.runs;
+  result["threshold_nmse_percent"] = settings.threshold_nmse_percent;
+  return result;
 }
 
 json prompt_json(const EvaluatedPrompt& prompt) {
@@ -75,8 +74,8 @@ json configuration_json(const ConfigurationRun& run) {
       {"label", run.configuration.label},
       {"model",
        {{"name", run.info.name}, {"path", run.info.path}, {"content_hash", run.info.content_hash}}},
-      {"dtype", precision_name(load.precision)},
-      {"quantization", quantization_name(load.quantization)},
+      {"dtype", name_of(load.precision)},
+      {"quantization", name_of(load.quantization)},
       {"device", load.device},
       {"cpu_kernels", run.cpu_kernels},
       {"threads", load.num_threads},

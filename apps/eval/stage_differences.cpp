@@ -42,7 +42,7 @@ void run(const DiffSettings& settings, const Configuration& configuration,
          const InterruptGuard& interrupt, const FirstOfEachName::Receiver& receive) {
   FirstOfEachName trace(settings.inside_blocks, receive);
   Pipeline pipeline = Pipeline::load(configuration.load);
-  Request request = with_model_defaults(settings.request, pipeline.info());
+  Request request = with_defaults(settings.request, pipeline.info().defaults);
   request.trace = &trace;
   generate_with_progress(pipeline, request, interrupt, !settings.quiet);
 }

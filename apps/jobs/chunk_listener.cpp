@@ -4,20 +4,10 @@
 #include <string>
 #include <utility>
 
+#include "core/enum_names.h"
+
 namespace ernie_image {
 namespace {
-
-const char* stage_name(Stage stage) {
-  switch (stage) {
-    case Stage::text_encoder:
-      return "text_encoder";
-    case Stage::transformer:
-      return "transformer";
-    case Stage::vae_decoder:
-      return "vae_decoder";
-  }
-  return "unknown";
-}
 
 /// How many of `wanted` previews there are after `step` of `steps`: they are spread evenly.
 int previews_due(int wanted, int step, int steps) {
@@ -29,7 +19,7 @@ int previews_due(int wanted, int step, int steps) {
 void ChunkListener::operator()(const Progress& progress) {
   estimate_.update(progress);
   JobProgress told;
-  told.stage = stage_name(progress.stage);
+  told.stage = name_of(progress.stage);
   told.step = progress.step;
   told.steps = progress.steps;
   estimate_.fill(told);
@@ -42,7 +32,8 @@ void ChunkListener::operator()(const Progress& progress) {
 
 /// `index` is the job's first picture in the chunk, which stands for all of them.
 void ChunkListener::tell(JobWork& work, int index, const Progress& progress, JobProgress told) {
-  if (work.job.request.trace) work.trace.add(told.stage + " " + std::to_string(progress.step));
+  if (work.job.request.chrome_trace)
+    work.trace.add(told.stage + " " + std::to_string(progress.step));
   JobReporter::MakePreview preview;
   const int wanted = work.job.request.previews;
   const bool is_due = progress.stage == Stage::transformer &&

@@ -1,23 +1,19 @@
 #include "jobs/job.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace ernie_image {
 
-const char* name_of(JobState state) {
-  switch (state) {
-    case JobState::queued:
-      return "queued";
-    case JobState::running:
-      return "running";
-    case JobState::completed:
-      return "completed";
-    case JobState::failed:
-      return "failed";
-    case JobState::cancelled:
-      return "cancelled";
-  }
-  return "unknown";
+void JobRequest::set_prompts(std::string prompt, std::string negative) {
+  prompts = {std::move(prompt)};
+  negative_prompts.clear();
+  if (!negative.empty()) negative_prompts.push_back(std::move(negative));
 }
 
-bool is_final(JobState state) { return state != JobState::queued && state != JobState::running; }
+void JobRequest::set_seeds(std::vector<std::uint64_t> each) {
+  num_images_per_prompt = std::max(1, static_cast<int>(each.size()));
+  seeds = std::move(each);
+}
 
 }  // namespace ernie_image

@@ -2,10 +2,15 @@
 // out.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "core/enum_names.h"
+#include "ernie_image/request.h"
 
 namespace ernie_image {
 
@@ -13,37 +18,37 @@ enum class JobKind { image, enhance };
 enum class JobState { queued, running, completed, failed, cancelled };
 enum class JobPriority { low, normal, high };
 
-/// "queued", "running"...
-const char* name_of(JobState state);
+constexpr std::array<std::string_view, 2> names_of(JobKind) { return {"image", "enhance"}; }
+constexpr std::array<std::string_view, 5> names_of(JobState) {
+  return {"queued", "running", "completed", "failed", "cancelled"};
+}
+constexpr std::array<std::string_view, 3> names_of(JobPriority) {
+  return {"low", "normal", "high"};
+}
 
 /// Completed, failed or cancelled: nothing about the job changes any more.
-bool is_final(JobState state);
+constexpr bool is_final(JobState state) {
+  return state != JobState::queued && state != JobState::running;
+}
 
 /// What was asked, with every default filled in and every seed drawn, so that a job that is run
-/// again (its worker died) makes the same pictures.
-/// One of the adapters that the workers have under that name.
-struct JobLora {
-  std::string name;
-  double strength = 1;
-};
-
-struct JobRequest {
+/// again (its worker died) makes the same pictures: a request of one prompt, with a seed for each
+/// image.
+struct JobRequest : Request {
   JobKind kind = JobKind::image;
-  std::string model;  ///< as the workers announce it
-  std::string prompt;
-  std::string negative_prompt;
-  int width_px = 0;
-  int height_px = 0;
-  int num_inference_steps = 0;
-  double guidance_scale = 1;
-  std::vector<std::uint64_t> seeds;  ///< one an image, each image's own generator
+  std::string model;                 ///< as the workers announce it
   bool enhance = false;              ///< let the prompt enhancer rewrite the prompt first
   std::string image_format = "png";  ///< "png", "jpeg" or "webp"
   int image_quality = 100;           ///< 0..100, of jpeg and webp
   int previews = 0;                  ///< how many unfinished pictures are wanted; 0: none
-  bool trace = false;                ///< record a Chrome trace of the run
+  bool chrome_trace = false;         ///< record one of the run
   JobPriority priority = JobPriority::normal;
-  std::vector<JobLora> loras;  ///< change the model for this job
+  // Of `adapters` the paths are names in the folder of whichever worker runs the job.
+
+  /// An empty `negative` is none.
+  void set_prompts(std::string prompt, std::string negative);
+  /// One picture from each.
+  void set_seeds(std::vector<std::uint64_t> each);
 };
 
 struct JobProgress {

@@ -10,9 +10,10 @@
 
 namespace ernie_image {
 
-/// Throws Error(invalid_argument) unless every field is within its range and each choice is known.
-/// Whether a model can serve it is the worker's business.
-void check_request(const JobRequest& request);
+/// Throws Error(`kind`), its message after `where`, unless every field is within its range and each
+/// choice is known. Whether a model can serve it is the worker's business.
+void check_job_request(const JobRequest& request, ErrorKind kind = ErrorKind::invalid_argument,
+                       const std::string& where = "");
 
 std::string request_text(const JobRequest& request);
 /// The parse functions throw Error(corrupt_file) that begins with `where`.

@@ -46,10 +46,7 @@ struct WorkerInfo {
   std::string model;
   std::string device;
   bool has_enhancer = false;
-  int default_width_px = 0;
-  int default_height_px = 0;
-  int default_num_inference_steps = 0;
-  double default_guidance_scale = 1;
+  Request defaults{.guidance_scale = 1.0};  ///< options of requests that leave them open
   int size_multiple_px = 16;
   std::string current_job;        ///< empty: idle
   std::int64_t last_seen_ms = 0;  ///< since 1970

@@ -10,31 +10,10 @@
 #include "common/lora.h"
 #include "jobs/chunk_listener.h"
 #include "jobs/job_json.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
-
-const char* kind_name(ErrorKind kind) {
-  switch (kind) {
-    case ErrorKind::invalid_argument:
-      return "invalid_argument";
-    case ErrorKind::not_found:
-      return "not_found";
-    case ErrorKind::corrupt_file:
-      return "corrupt_file";
-    case ErrorKind::unsupported:
-      return "unsupported";
-    case ErrorKind::out_of_memory:
-      return "out_of_memory";
-    case ErrorKind::device:
-      return "device";
-    case ErrorKind::io:
-      return "io";
-    case ErrorKind::cancelled:
-      return "cancelled";
-  }
-  return "unknown";
-}
 
 ImageFormat format_of(const JobRequest& request) {
   return image_format_of("picture." + request.image_format);
@@ -119,7 +98,7 @@ void JobRunner::enhance(JobWork& work) {
   };
   reporter_.update(work.job.id, progress);
   const Enhancement written =
-      enhancer.enhance(request.prompt, request.width_px, request.height_px, on_text);
+      enhancer.enhance(prompt_of(request), request.width_px, request.height_px, on_text);
   work.prompt = work.result.enhanced_prompt = written.enhanced.text;
   work.result.prompt_tokens = written.enhanced.prompt_tokens;
   work.trace.add("enhancer");
@@ -179,7 +158,7 @@ void JobRunner::run_chunk(const JobChunk& chunk, TimeEstimate& estimate) {
     work.result.prompt_tokens = result.prompt_tokens[i];
     work.result.images[chunk[i].index] =
         finished_image(chunk[i], result.images[i], result.adapters);
-    if (work.job.request.trace) work.trace.add("encode");
+    if (work.job.request.chrome_trace) work.trace.add("encode");
   }
   for (const JobPicture& picture : chunk) {
     JobWork& work = *picture.work;
@@ -190,31 +169,29 @@ void JobRunner::run_chunk(const JobChunk& chunk, TimeEstimate& estimate) {
 
 Request JobRunner::chunk_request(const JobChunk& chunk, LatentsTrace& trace) const {
   const JobRequest& first = chunk.front().work->job.request;
-  Request request;
-  request.width_px = first.width_px;
-  request.height_px = first.height_px;
-  request.num_inference_steps = first.num_inference_steps;
-  request.guidance_scale = first.guidance_scale;
+  Request request = first;
+  request.num_images_per_prompt = 1;
+  request.prompts.clear();
+  request.negative_prompts.clear();
   request.seeds.clear();
   for (const JobPicture& picture : chunk) {
     request.prompts.push_back(picture.work->prompt);
-    request.negative_prompts.push_back(picture.work->job.request.negative_prompt);
+    request.negative_prompts.push_back(negative_prompt_of(picture.work->job.request));
     request.seeds.push_back(picture.seed());
   }
-  request.adapters = adapters_of(first);  // those of all jobs of the batch
+  request.adapters = found_adapters(first);  // those of all jobs of the batch
   request.cancel = token_;
   request.trace = &trace;
   return request;
 }
 
-std::vector<Adapter> JobRunner::adapters_of(const JobRequest& request) const {
-  if (request.loras.empty()) return {};
+std::vector<Adapter> JobRunner::found_adapters(const JobRequest& request) const {
+  if (request.adapters.empty()) return {};
   if (options_.lora_directory.empty()) {
     throw Error(ErrorKind::not_found, "this worker has no LoRAs; start it with --lora-dir");
   }
-  std::vector<Adapter> adapters;
-  for (const JobLora& lora : request.loras)
-    adapters.push_back({find_lora(options_.lora_directory, lora.name), lora.strength, -1});
+  std::vector<Adapter> adapters = request.adapters;
+  for (Adapter& adapter : adapters) adapter.path = find_lora(options_.lora_directory, adapter.path);
   return adapters;
 }
 
@@ -223,18 +200,13 @@ std::vector<Adapter> JobRunner::adapters_of(const JobRequest& request) const {
 FinishedImage JobRunner::finished_image(const JobPicture& picture, const Image& image,
                                         const std::vector<AdapterUse>& adapters) const {
   const JobRequest& asked = picture.work->job.request;
-  Request request;
+  Request request = asked;
+  request.num_images_per_prompt = 1;
   request.prompts = {picture.work->prompt};
-  if (!asked.negative_prompt.empty()) request.negative_prompts = {asked.negative_prompt};
-  request.width_px = asked.width_px;
-  request.height_px = asked.height_px;
-  request.num_inference_steps = asked.num_inference_steps;
-  request.guidance_scale = asked.guidance_scale;
   request.seeds = {picture.seed()};
-  request.adapters.resize(adapters.size());
   ImageRecord record = make_image_record(pipeline_.info(), options_.load, request);
   record.adapters = adapters;
-  if (picture.work->prompt != asked.prompt) record.original_prompts = {asked.prompt};
+  if (request.prompts != asked.prompts) record.original_prompts = asked.prompts;
   const std::vector<std::uint8_t> bytes =
       encode_image(image, {format_of(asked), asked.image_quality}, image_metadata(record));
 
@@ -246,7 +218,7 @@ FinishedImage JobRunner::finished_image(const JobPicture& picture, const Image& 
 }
 
 void JobRunner::complete(JobWork& work) {
-  if (work.job.request.trace) work.result.trace = work.trace.json();
+  if (work.job.request.chrome_trace) work.result.trace = work.trace.json();
   reporter_.end(work.job.id);
   work.is_done = true;
   queue_.complete(work.job.id, worker_, work.result);
@@ -258,7 +230,7 @@ void JobRunner::fail(JobWork& work, const std::string& kind, const std::string& 
   work.is_done = true;
   if (is_stopped) return;  // the queue knows
   const std::lock_guard lock(mutex_);
-  if (giving_back_ && kind == kind_name(ErrorKind::cancelled)) {
+  if (giving_back_ && kind == name_of(ErrorKind::cancelled)) {
     queue_.release(work.job.id, worker_);
   } else {
     queue_.fail(work.job.id, worker_, {kind, message});
@@ -275,11 +247,11 @@ void JobRunner::guarded(const std::vector<JobWork*>& works, const std::function<
   try {
     action();
   } catch (const Error& error) {
-    fail_all(kind_name(error.kind()), error.what());
+    fail_all(name_of(error.kind()), error.what());
   } catch (const std::bad_alloc&) {
-    fail_all(kind_name(ErrorKind::out_of_memory), "out of memory");
+    fail_all(name_of(ErrorKind::out_of_memory), "out of memory");
   } catch (const std::exception& error) {
-    fail_all(kind_name(ErrorKind::device), error.what());
+    fail_all(name_of(ErrorKind::device), error.what());
   }
 }
 

@@ -41,7 +41,8 @@ class JobRunner {
   Request chunk_request(const JobChunk& chunk, LatentsTrace& trace) const;
   FinishedImage finished_image(const JobPicture& picture, const Image& image,
                                const std::vector<AdapterUse>& adapters) const;
-  std::vector<Adapter> adapters_of(const JobRequest& request) const;
+  /// Those of the job with their paths on this machine.
+  std::vector<Adapter> found_adapters(const JobRequest& request) const;
   void complete(JobWork& work);
   void fail(JobWork& work, const std::string& kind, const std::string& message);
   void guarded(const std::vector<JobWork*>& works, const std::function<void()>& action);

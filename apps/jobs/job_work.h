@@ -8,11 +8,12 @@
 
 #include "jobs/chrome_trace.h"
 #include "jobs/job_queue.h"
+#include "request/request.h"
 
 namespace ernie_image {
 
 struct JobWork {
-  explicit JobWork(const Job& claimed) : job(claimed), prompt(claimed.request.prompt) {
+  explicit JobWork(const Job& claimed) : job(claimed), prompt(prompt_of(claimed.request)) {
     if (job.request.kind == JobKind::image) result.images.resize(job.request.seeds.size());
   }
 

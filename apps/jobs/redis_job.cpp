@@ -39,10 +39,7 @@ class Hash {
   }
 
   JobState state() const {
-    for (const JobState state : {JobState::queued, JobState::running, JobState::completed,
-                                 JobState::failed, JobState::cancelled}) {
-      if (text("state") == name_of(state)) return state;
-    }
+    if (const auto state = from_name<JobState>(text("state"))) return *state;
     throw Error(ErrorKind::corrupt_file, where_ + ": an unknown state");
   }
 

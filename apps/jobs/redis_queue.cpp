@@ -159,7 +159,7 @@ std::vector<WorkerInfo> RedisQueue::workers() {
 
 Job RedisQueue::submit(const JobRequest& request, const std::string& owner,
                        const std::string& idempotency_key) {
-  check_request(request);
+  check_job_request(request);
   // The length keeps an owner and a key that look alike together apart.
   const std::string key_hash =
       idempotency_key.empty()

@@ -117,7 +117,7 @@ std::vector<WorkerInfo> SqliteQueue::workers() {
 
 Job SqliteQueue::submit(const JobRequest& request, const std::string& owner,
                         const std::string& idempotency_key) {
-  check_request(request);
+  check_job_request(request);
   const Lock lock(mutex_);
   if (const auto known = store_.find_by_key(owner, idempotency_key)) {
     const Live live = find_live(known->id);

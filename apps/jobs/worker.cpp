@@ -7,8 +7,8 @@
 namespace ernie_image {
 namespace {
 
-constexpr std::chrono::milliseconds kClaimWait{250};  // how long a drain may go unnoticed
-constexpr std::chrono::milliseconds kPause{500};      // after the queue could not be reached
+constexpr std::chrono::milliseconds kClaimWait{250};   // how long a drain may go unnoticed
+constexpr std::chrono::milliseconds kRetryPause{500};  // after the queue could not be reached
 
 std::string unique_name() {
   static std::atomic<int> counter = 0;
@@ -23,10 +23,7 @@ WorkerInfo describe(const ModelInfo& model, const WorkerOptions& options) {
   info.model = options.model.empty() ? model.name : options.model;
   info.device = options.runner.load.device;
   info.has_enhancer = model.has_prompt_enhancer || options.runner.enhance.endpoint.has_value();
-  info.default_width_px = model.default_width_px;
-  info.default_height_px = model.default_height_px;
-  info.default_num_inference_steps = model.default_num_inference_steps;
-  info.default_guidance_scale = model.default_guidance_scale;
+  info.defaults = model.defaults;
   info.size_multiple_px = model.size_multiple_px;
   return info;
 }
@@ -61,7 +58,7 @@ void Worker::run() {
       run_once();
     } catch (const std::exception&) {
       // The queue cannot be reached. Jobs that were being done are claimed again by somebody.
-      std::this_thread::sleep_for(kPause);
+      std::this_thread::sleep_for(kRetryPause);
     }
   }
   const std::lock_guard lock(mutex_);
@@ -72,7 +69,7 @@ void Worker::run() {
 void Worker::run_once() {
   // More than the device does at a gain would keep them from other workers.
   const int max_jobs =
-      images_at_once(info_.default_width_px, info_.default_height_px, options_.runner);
+      images_at_once(info_.defaults.width_px, info_.defaults.height_px, options_.runner);
   const std::vector<Job> jobs = queue_.claim(info_, max_jobs, kClaimWait);
   if (!jobs.empty()) runner_.run(jobs);
 }

@@ -12,19 +12,19 @@ using nlohmann::json;
 constexpr int kMaxPreviews = 8;
 constexpr const char* kSampler = "Euler simple";
 
-void refuse_what_cannot_be_done(const RequestFields& fields) {
-  if (fields.boolean("enable_hr").value_or(false)) {
+void refuse_what_cannot_be_done(const JsonReader& fields) {
+  if (fields.boolean("enable_hr", false)) {
     refuse_field("enable_hr", "is not supported; ask for the size that is wanted");
   }
-  if (!fields.text("script_name").value_or("").empty()) {
+  if (!fields.text("script_name", "").empty()) {
     refuse_field("script_name", "is not supported");
   }
   if (fields.has("init_images")) refuse_field("init_images", "is not supported");
 }
 
-int image_count(const RequestFields& fields, const RequestLimits& limits) {
-  const auto batch = fields.integer("batch_size", 1, limits.max_images).value_or(1);
-  const auto rounds = fields.integer("n_iter", 1, limits.max_images).value_or(1);
+int read_count(const JsonReader& fields, const RequestLimits& limits) {
+  const auto batch = fields.integer("batch_size", 1, 1, limits.max_images);
+  const auto rounds = fields.integer("n_iter", 1, 1, limits.max_images);
   if (batch * rounds > limits.max_images) {
     refuse_field("n_iter", "times batch_size must be at most " + std::to_string(limits.max_images));
   }
@@ -33,14 +33,15 @@ int image_count(const RequestFields& fields, const RequestLimits& limits) {
 
 /// The fields under the names that the other APIs have for them. What the web UI's clients send
 /// besides has no meaning for this model.
-json common_fields(const RequestFields& fields, const std::string& model) {
+json common_fields(const JsonReader& fields, const std::string& model) {
   json common = json::object();
-  for (const char* name : {"prompt", "negative_prompt", "width", "height", "seed", "steps",
-                           "cfg_scale", "use_pe", "loras"}) {
-    if (fields.has(name)) common[name] = fields.object()[name];
-  }
+  const auto take = [&](const char* name) {
+    if (fields.has(name)) common[name] = *fields.find(name);
+  };
+  for (const char* name : {"prompt", "negative_prompt", "seed", "use_pe", "loras"}) take(name);
+  for (const RequestOption& option : request_options()) take(option.name(Naming::a1111));
   common["model"] = model;
-  const json settings = fields.object().value("override_settings", json::object());
+  const json settings = fields.value().value("override_settings", json::object());
   if (settings.is_object() && settings.contains("sd_model_checkpoint")) {
     common["model"] = settings["sd_model_checkpoint"];
   }
@@ -70,24 +71,24 @@ json state_view(const Job* job) {
 
 }  // namespace
 
-JobRequest a1111_request(const RequestFields& fields, const std::string& model,
+JobRequest a1111_request(const JsonReader& fields, const std::string& model,
                          const std::vector<WorkerInfo>& workers, const RequestLimits& limits) {
   refuse_what_cannot_be_done(fields);
-  constexpr FieldNames kNames = {"batch_size", "steps", "cfg_scale"};
-  JobRequest request = picture_request(RequestFields(common_fields(fields, model)), workers, limits,
-                                       kNames, image_count(fields, limits));
+  JobRequest request = picture_request({common_fields(fields, model), fields.where()}, workers,
+                                       limits, Naming::a1111, read_count(fields, limits));
   request.previews = std::min(kMaxPreviews, request.num_inference_steps);
   return request;
 }
 
 std::string a1111_infotext(const JobRequest& request, std::size_t index) {
-  std::string text = request.prompt;
-  for (const JobLora& lora : request.loras)
-    text += " <lora:" + lora.name + ":" + short_number(lora.strength) + ">";
-  if (!request.negative_prompt.empty()) text += "\nNegative prompt: " + request.negative_prompt;
+  const std::string negative = negative_prompt_of(request);
+  std::string text = prompt_of(request);
+  for (const Adapter& lora : request.adapters)
+    text += " <lora:" + lora.path + ":" + short_number(lora.strength) + ">";
+  if (!negative.empty()) text += "\nNegative prompt: " + negative;
   text += "\nSteps: " + std::to_string(request.num_inference_steps);
   text += std::string(", Sampler: ") + kSampler;
-  text += ", CFG scale: " + short_number(request.guidance_scale);
+  text += ", CFG scale: " + short_number(request.guidance_scale.value());
   text += ", Seed: " + std::to_string(request.seeds[index]);
   text += ", Size: " + std::to_string(request.width_px) + "x" + std::to_string(request.height_px);
   text += ", Model: " + request.model;
@@ -100,24 +101,22 @@ std::string a1111_info(const Job& job) {
   const std::size_t images = request.seeds.size();
   json texts = json::array();
   for (std::size_t i = 0; i < images; ++i) texts.push_back(a1111_infotext(request, i));
-  const json info = {{"prompt", request.prompt},
-                     {"all_prompts", std::vector(images, request.prompt)},
-                     {"negative_prompt", request.negative_prompt},
-                     {"all_negative_prompts", std::vector(images, request.negative_prompt)},
-                     {"seed", request.seeds.front()},
-                     {"all_seeds", request.seeds},
-                     {"subseed", -1},
-                     {"subseed_strength", 0},
-                     {"width", request.width_px},
-                     {"height", request.height_px},
-                     {"sampler_name", "Euler"},
-                     {"cfg_scale", request.guidance_scale},
-                     {"steps", request.num_inference_steps},
-                     {"batch_size", images},
-                     {"sd_model_name", request.model},
-                     {"job_timestamp", std::to_string(job.created_ms)},
-                     {"infotexts", texts},
-                     {"version", std::string("ernie-image ") + version()}};
+  const std::string negative = negative_prompt_of(request);
+  json info = options_json(request, Naming::a1111);
+  info.update({{"prompt", prompt_of(request)},
+               {"all_prompts", std::vector(images, prompt_of(request))},
+               {"negative_prompt", negative},
+               {"all_negative_prompts", std::vector(images, negative)},
+               {"seed", request.seeds.front()},
+               {"all_seeds", request.seeds},
+               {"subseed", -1},
+               {"subseed_strength", 0},
+               {"sampler_name", "Euler"},
+               {"batch_size", images},
+               {"sd_model_name", request.model},
+               {"job_timestamp", std::to_string(job.created_ms)},
+               {"infotexts", texts},
+               {"version", std::string("ernie-image ") + version()}});
   return info.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 

@@ -8,8 +8,8 @@
 namespace ernie_image {
 
 /// Of `batch_size` times `n_iter` pictures; `model` is used unless the request's override_settings
-/// name one. Throws ApiError.
-JobRequest a1111_request(const RequestFields& fields, const std::string& model,
+/// name one. Throws JsonError or ApiError.
+JobRequest a1111_request(const JsonReader& fields, const std::string& model,
                          const std::vector<WorkerInfo>& workers, const RequestLimits& limits);
 
 /// The "parameters" text of one picture, as programs of that family read it.

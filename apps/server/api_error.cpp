@@ -5,12 +5,14 @@
 
 #include <nlohmann/json.hpp>
 
+#include "io/json_reader.h"
 #include "jobs/job_queue.h"
 
 namespace ernie_image {
 namespace {
 
 constexpr int kRetryLaterSeconds = 5;
+constexpr int kUnavailable = 503;
 
 const char* type_of(int status) {
   if (status == 401) return "authentication_error";
@@ -24,22 +26,34 @@ ApiError with_retry(ApiError error) {
   return error;
 }
 
+/// The status of each kind of error: of a request that is refused with it, and of a job that ended
+/// with it, which no retry of the same request will change.
+struct KindStatus {
+  ErrorKind kind;
+  int refused;
+  int failed;
+};
+
+constexpr KindStatus kStatuses[] = {
+    {ErrorKind::invalid_argument, 400, 400},
+    {ErrorKind::not_found, 404, 500},
+    {ErrorKind::corrupt_file, 400, 500},
+    {ErrorKind::unsupported, 400, 400},
+    {ErrorKind::out_of_memory, 503, 500},
+    {ErrorKind::device, 503, 500},
+    {ErrorKind::io, 503, 500},
+    {ErrorKind::cancelled, 409, 409},
+};
+
+const KindStatus& status_of(ErrorKind kind) {
+  return *std::ranges::find(kStatuses, kind, &KindStatus::kind);
+}
+
 ApiError api_error_of_kind(const Error& error) {
-  switch (error.kind()) {
-    case ErrorKind::invalid_argument:
-    case ErrorKind::corrupt_file:
-    case ErrorKind::unsupported:
-      return ApiError(400, error.what());
-    case ErrorKind::not_found:
-      return ApiError(404, error.what());
-    case ErrorKind::cancelled:
-      return ApiError(409, error.what());
-    case ErrorKind::device:
-    case ErrorKind::out_of_memory:
-    case ErrorKind::io:
-      break;
-  }
-  return with_retry(ApiError(503, "the server cannot serve this at the moment", "", "unavailable"));
+  const int status = status_of(error.kind()).refused;
+  if (status != kUnavailable) return ApiError(status, error.what());
+  return with_retry(
+      ApiError(status, "the server cannot serve this at the moment", "", "unavailable"));
 }
 
 }  // namespace
@@ -71,13 +85,28 @@ ApiError api_error_of(std::exception_ptr thrown) {
     ApiError full(429, error.what(), "", "queue_full");
     full.retry_after_seconds = std::max(1, static_cast<int>(error.retry_after().count()));
     return full;
+  } catch (const JsonError& error) {
+    return field_error(error.key(), "must be " + error.expected());
   } catch (const Error& error) {
     return api_error_of_kind(error);
   } catch (const std::bad_alloc&) {
-    return with_retry(ApiError(503, "the server is out of memory", "", "unavailable"));
+    return with_retry(ApiError(kUnavailable, "the server is out of memory", "", "unavailable"));
   } catch (...) {
     return ApiError(500, "the server failed at this request; its log says why", "", "server_error");
   }
+}
+
+ApiError error_of_failure(const JobFailure& failure) {
+  const std::optional<ErrorKind> kind = from_name<ErrorKind>(failure.kind);
+  return ApiError(kind ? status_of(*kind).failed : 500, failure.message, "", failure.kind);
+}
+
+ApiError field_error(const std::string& name, const std::string& problem) {
+  return ApiError(400, name + " " + problem, name, "invalid_value");
+}
+
+void refuse_field(const std::string& name, const std::string& problem) {
+  throw field_error(name, problem);
 }
 
 ApiError not_found(const std::string& what) {

@@ -10,6 +10,8 @@
 
 namespace ernie_image {
 
+struct JobFailure;
+
 /// Thrown by whatever handles a request.
 struct ApiError : std::runtime_error {
   ApiError(int http_status, const std::string& message, std::string at = {}, std::string name = {});
@@ -24,9 +26,16 @@ struct ApiError : std::runtime_error {
 /// {"error": {"message", "type", "param", "code"}}
 std::string error_body(const ApiError& error);
 
-/// What a client learns of an exception: the library's errors by their kind, and of anything
-/// unforeseen only that it happened.
+/// What a client learns of an exception: which field is wrong (JsonError), the library's errors by
+/// their kind, and of anything unforeseen only that it happened.
 ApiError api_error_of(std::exception_ptr thrown);
+
+/// Of a job that ended with it.
+ApiError error_of_failure(const JobFailure& failure);
+
+/// 400 for the field `name`: "width must be a whole number".
+ApiError field_error(const std::string& name, const std::string& problem);
+[[noreturn]] void refuse_field(const std::string& name, const std::string& problem);
 
 ApiError not_found(const std::string& what);
 

@@ -1,5 +1,7 @@
 #include "server/job_view.h"
 
+#include "request/request.h"
+
 namespace ernie_image {
 namespace {
 
@@ -9,11 +11,6 @@ using nlohmann::json;
 constexpr int kOfficialSizes[][2] = {{1024, 1024}, {848, 1264}, {1264, 848}, {768, 1376},
                                      {896, 1200},  {1376, 768}, {1200, 896}};
 constexpr int kOfficialSide = 1024;  // default of the models that these sizes are for
-
-const char* name_of(JobPriority priority) {
-  if (priority == JobPriority::low) return "low";
-  return priority == JobPriority::high ? "high" : "normal";
-}
 
 /// Seconds since 1970; null for a moment that has not come.
 json seconds(std::int64_t milliseconds) {
@@ -36,22 +33,17 @@ json progress_view(const Job& job) {
 }
 
 json request_view(const JobRequest& request) {
-  json loras = json::array();
-  for (const JobLora& lora : request.loras)
-    loras.push_back({{"name", lora.name}, {"strength", lora.strength}});
-  return {{"model", request.model},
-          {"prompt", request.prompt},
-          {"negative_prompt", request.negative_prompt},
-          {"width", request.width_px},
-          {"height", request.height_px},
-          {"num_inference_steps", request.num_inference_steps},
-          {"guidance_scale", request.guidance_scale},
-          {"seeds", request.seeds},
-          {"use_pe", request.enhance},
-          {"loras", loras},
-          {"output_format", request.image_format},
-          {"output_compression", request.image_quality},
-          {"priority", name_of(request.priority)}};
+  json view = options_json(request);
+  view.update({{"model", request.model},
+               {"prompt", prompt_of(request)},
+               {"negative_prompt", negative_prompt_of(request)},
+               {"seeds", request.seeds},
+               {"use_pe", request.enhance},
+               {"loras", adapters_json(request.adapters)},
+               {"output_format", request.image_format},
+               {"output_compression", request.image_quality},
+               {"priority", name_of(request.priority)}});
+  return view;
 }
 
 json images_view(const Job& job) {
@@ -73,8 +65,8 @@ json failure_view(const Job& job) {
 }
 
 json sizes_of(const WorkerInfo& worker) {
-  json sizes = json::array({{worker.default_width_px, worker.default_height_px}});
-  if (worker.default_width_px != kOfficialSide || worker.default_height_px != kOfficialSide) {
+  json sizes = json::array({{worker.defaults.width_px, worker.defaults.height_px}});
+  if (worker.defaults.width_px != kOfficialSide || worker.defaults.height_px != kOfficialSide) {
     return sizes;
   }
   sizes.clear();
@@ -91,7 +83,7 @@ std::string image_path(const std::string& id, int index) {
 json job_view(const Job& job) {
   return {{"id", job.id},
           {"object", "job"},
-          {"kind", job.request.kind == JobKind::image ? "image" : "enhance"},
+          {"kind", name_of(job.request.kind)},
           {"status", name_of(job.state)},
           {"created", seconds(job.created_ms)},
           {"started", seconds(job.started_ms)},
@@ -106,14 +98,14 @@ json job_view(const Job& job) {
 }
 
 json model_view(const WorkerInfo& worker) {
-  return {{"id", worker.model},
-          {"default_width", worker.default_width_px},
-          {"default_height", worker.default_height_px},
-          {"default_steps", worker.default_num_inference_steps},
-          {"default_guidance", worker.default_guidance_scale},
-          {"size_multiple", worker.size_multiple_px},
-          {"has_enhancer", worker.has_enhancer},
-          {"sizes", sizes_of(worker)}};
+  json view = {{"id", worker.model},
+               {"size_multiple", worker.size_multiple_px},
+               {"has_enhancer", worker.has_enhancer},
+               {"sizes", sizes_of(worker)}};
+  for (const RequestOption& option : request_options()) {
+    view[std::string("default_") + option.name(Naming::brief)] = option.get(worker.defaults);
+  }
+  return view;
 }
 
 }  // namespace ernie_image

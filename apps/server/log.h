@@ -5,9 +5,9 @@
 
 #include <nlohmann/json.hpp>
 
-namespace ernie_image {
+#include "ernie_image/log.h"
 
-enum class LogLevel { debug, info, warning, error };
+namespace ernie_image {
 
 /// Messages below `level` are dropped from now on.
 void set_log_level(LogLevel level);

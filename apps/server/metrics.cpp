@@ -62,10 +62,9 @@ void Metrics::count_request(const std::string& route, int status, double seconds
 }
 
 void Metrics::count_job(JobKind kind, JobState outcome, double seconds) {
-  const std::string kind_name = kind == JobKind::image ? "image" : "enhance";
-  jobs_.Add({{"kind", kind_name}, {"outcome", name_of(outcome)}}).Increment();
+  jobs_.Add({{"kind", name_of(kind)}, {"outcome", name_of(outcome)}}).Increment();
   if (outcome == JobState::completed) {
-    job_seconds_.Add({{"kind", kind_name}}, kSeconds).Observe(seconds);
+    job_seconds_.Add({{"kind", name_of(kind)}}, kSeconds).Observe(seconds);
   }
 }
 

@@ -51,43 +51,23 @@ std::string link_to(Service& service, const Exchange& exchange, const Job& job, 
 
 }  // namespace
 
-OpenAiRequest parse_openai_request(const RequestFields& fields, Service& service) {
-  fields.refuse_unknown({"prompt",
-                         "model",
-                         "n",
-                         "size",
-                         "quality",
-                         "response_format",
-                         "output_format",
-                         "output_compression",
-                         "background",
-                         "moderation",
-                         "style",
-                         "stream",
-                         "partial_images",
-                         "user",
-                         "negative_prompt",
-                         "seed",
-                         "num_inference_steps",
-                         "guidance_scale",
-                         "width",
-                         "height",
-                         "use_pe",
-                         "loras"});
+OpenAiRequest parse_openai_request(const JsonReader& fields, Service& service) {
+  refuse_unknown(fields, {"quality", "response_format", "background", "moderation", "style",
+                          "stream", "partial_images", "user"});
   OpenAiRequest request;
   request.job = picture_request(fields, service.workers(), service.options().limits);
-  if (request.job.prompt.empty()) refuse_field("prompt", "is required");
-  request.quality = fields.choice("quality", {"auto", "low", "medium", "high", "standard", "hd"})
-                        .value_or("auto");
-  request.wants_url = fields.choice("response_format", {"url", "b64_json"}) == "url";
-  request.wants_stream = fields.boolean("stream").value_or(false);
-  if (fields.choice("background", {"auto", "transparent", "opaque"}) == "transparent") {
+  if (prompt_of(request.job).empty()) refuse_field("prompt", "is required");
+  request.quality =
+      fields.choice("quality", "auto", {"auto", "low", "medium", "high", "standard", "hd"});
+  request.wants_url = fields.choice("response_format", "b64_json", {"url", "b64_json"}) == "url";
+  request.wants_stream = fields.boolean("stream", false);
+  if (fields.choice("background", "auto", {"auto", "transparent", "opaque"}) == "transparent") {
     refuse_field("background", "cannot be transparent with this model");
   }
-  fields.choice("moderation", {"auto", "low"});
-  fields.text("style");
-  fields.text("user");
-  const auto partial_images = fields.integer("partial_images", 0, kMaxPartialImages).value_or(0);
+  fields.choice("moderation", "auto", {"auto", "low"});
+  fields.text("style", "");
+  fields.text("user", "");
+  const std::int64_t partial_images = fields.integer("partial_images", 0, 0, kMaxPartialImages);
   if (partial_images > 0 && !request.wants_stream) {
     refuse_field("partial_images", "needs stream: true");
   }
@@ -101,9 +81,7 @@ void require_completed(const Job& job) {
   if (job.state == JobState::cancelled) {
     throw ApiError(409, "the job was cancelled", "", "cancelled");
   }
-  const JobFailure failure = job.failure.value_or(JobFailure{"", "the job failed"});
-  const bool is_request = failure.kind == "invalid_argument" || failure.kind == "unsupported";
-  throw ApiError(is_request ? 400 : 500, failure.message, "", failure.kind);
+  throw error_of_failure(job.failure.value_or(JobFailure{"", "the job failed"}));
 }
 
 json openai_response(Service& service, const Exchange& exchange, const OpenAiRequest& request,

@@ -14,8 +14,8 @@ struct OpenAiRequest {
   std::string quality = "auto";
 };
 
-/// Throws ApiError.
-OpenAiRequest parse_openai_request(const RequestFields& fields, Service& service);
+/// Throws JsonError or ApiError.
+OpenAiRequest parse_openai_request(const JsonReader& fields, Service& service);
 
 /// The response's body for a completed job.
 nlohmann::json openai_response(Service& service, const Exchange& exchange,

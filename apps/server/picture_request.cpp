@@ -4,15 +4,13 @@
 #include <cctype>
 #include <charconv>
 
-#include "common/limits.h"
 #include "common/lora.h"
+#include "io/json.h"
 #include "server/api_error.h"
 #include "server/random_hex.h"
 
 namespace ernie_image {
 namespace {
-
-using nlohmann::json;
 
 std::string last_part_in_lower_case(const std::string& model) {
   std::string name = model.substr(model.rfind('/') + 1);
@@ -26,8 +24,8 @@ std::size_t code_points(std::string_view utf8) {
   }));
 }
 
-std::string prompt_of(const RequestFields& fields, const char* name, const RequestLimits& limits) {
-  const std::string prompt = fields.text(name).value_or("");
+std::string read_prompt(const JsonReader& fields, const char* name, const RequestLimits& limits) {
+  std::string prompt = fields.text(name, "");
   if (code_points(prompt) > limits.max_prompt_chars) {
     refuse_field(name,
                  "must have at most " + std::to_string(limits.max_prompt_chars) + " characters");
@@ -37,15 +35,15 @@ std::string prompt_of(const RequestFields& fields, const char* name, const Reque
 }
 
 /// "1024x768"; nothing for "auto" and for no size at all.
-std::optional<std::pair<int, int>> parse_size(const RequestFields& fields) {
-  const std::optional<std::string> text = fields.text("size");
-  if (!text || *text == "auto") return std::nullopt;
+std::optional<std::pair<int, int>> parse_size(const JsonReader& fields) {
+  const std::string text = fields.text("size", "auto");
+  if (text == "auto") return std::nullopt;
   int width = 0, height = 0;
-  const char* const end = text->data() + text->size();
-  const auto [cross, error] = std::from_chars(text->data(), end, width);
+  const char* const end = text.data() + text.size();
+  const auto [cross, error] = std::from_chars(text.data(), end, width);
   const bool has_cross = error == std::errc() && cross != end && *cross == 'x';
   const auto [rest, error2] = std::from_chars(has_cross ? cross + 1 : end, end, height);
-  if (!has_cross || error2 != std::errc() || rest != end) {
+  if (!has_cross || error2 != std::errc() || rest != end || width < 1 || height < 1) {
     refuse_field("size", "must be WIDTHxHEIGHT, or auto");
   }
   return std::pair(width, height);
@@ -58,83 +56,103 @@ void check_side(const char* name, int side_px, int multiple_px) {
   }
 }
 
-void set_size(const RequestFields& fields, const WorkerInfo& worker, const RequestLimits& limits,
-              JobRequest& request) {
+/// The number of steps that is asked for, not a model's own, has the server's limit.
+void set_options(const JsonReader& fields, Naming naming, const WorkerInfo& worker,
+                 const RequestLimits& limits, JobRequest& request) {
+  read_options(fields, naming, true, request);
+  if (request.num_inference_steps > limits.max_steps) {
+    fields.fail(request_option("num_inference_steps").name(naming),
+                "a whole number from 1 to " + std::to_string(limits.max_steps));
+  }
   const auto size = parse_size(fields);
-  const auto width = fields.integer("width", 1, kMaxSidePx);
-  const auto height = fields.integer("height", 1, kMaxSidePx);
-  const auto side = [](std::optional<std::int64_t> given, int otherwise) {
-    return given ? static_cast<int>(*given) : otherwise;
-  };
-  request.width_px = side(width, size ? size->first : worker.default_width_px);
-  request.height_px = side(height, size ? size->second : worker.default_height_px);
+  const char* const width_name = size && request.width_px == 0 ? "size" : "width";
+  const char* const height_name = size && request.height_px == 0 ? "size" : "height";
+  if (size && request.width_px == 0) request.width_px = size->first;
+  if (size && request.height_px == 0) request.height_px = size->second;
+  static_cast<Request&>(request) = with_defaults(request, worker.defaults);
   const int multiple = std::max(1, worker.size_multiple_px);
-  check_side(size && !width ? "size" : "width", request.width_px, multiple);
-  check_side(size && !height ? "size" : "height", request.height_px, multiple);
+  check_side(width_name, request.width_px, multiple);
+  check_side(height_name, request.height_px, multiple);
   if (std::int64_t{request.width_px} * request.height_px > limits.max_pixels) {
     refuse_field(size ? "size" : "width", "and height together must be at most " +
                                               std::to_string(limits.max_pixels) + " pixels");
   }
 }
 
+/// Nothing for -1 and null, which stand for a seed to be drawn.
+std::optional<std::uint64_t> read_seed(const nlohmann::json& value) {
+  if (value.is_number_unsigned()) return value.get<std::uint64_t>();
+  const std::optional<std::int64_t> number = whole_number(value);
+  if (number == -1) return std::nullopt;
+  if (!number || *number < 0) {
+    refuse_field("seed",
+                 "must be a whole number from 0 to 18446744073709551615, or a list of them");
+  }
+  return static_cast<std::uint64_t>(*number);
+}
+
 /// One seed an image: a single one is that of the first, the others count on from it.
-std::vector<std::uint64_t> seeds_of(const RequestFields& fields, std::size_t images) {
-  std::vector<std::optional<std::uint64_t>> given =
-      fields.seeds("seed", images).value_or(std::vector<std::optional<std::uint64_t>>(1));
+std::vector<std::uint64_t> read_seeds(const JsonReader& fields, std::size_t images) {
+  const nlohmann::json* value = fields.find("seed");
+  std::vector<nlohmann::json> given = {value == nullptr ? nlohmann::json(-1) : *value};
+  if (value != nullptr && value->is_array()) given.assign(value->begin(), value->end());
   if (given.size() != 1 && given.size() != images) {
     refuse_field("seed", "must be one number, or a list of as many as there are images");
   }
   std::vector<std::uint64_t> seeds;
-  for (const std::optional<std::uint64_t>& seed : given) {
+  for (const nlohmann::json& entry : given) {
+    const std::optional<std::uint64_t> seed = read_seed(entry);
     seeds.push_back(seed ? *seed : random_seed());
   }
   while (seeds.size() < images) seeds.push_back(seeds.back() + 1);
   return seeds;
 }
 
-void set_output(const RequestFields& fields, JobRequest& request) {
-  request.image_format = fields.choice("output_format", {"png", "jpeg", "webp"}).value_or("png");
-  request.image_quality =
-      static_cast<int>(fields.integer("output_compression", 0, 100).value_or(100));
+void set_output(const JsonReader& fields, JobRequest& request) {
+  request.image_format = fields.choice("output_format", "png", {"png", "jpeg", "webp"});
+  request.image_quality = static_cast<int>(fields.integer("output_compression", 100, 0, 100));
 }
 
-JobLora lora_of(const json& value) {
+Adapter lora_of(const nlohmann::json& value, const std::string& where) {
   constexpr const char* kExpected = "must be a list of objects with a name and a strength";
-  if (value.is_string()) return {value.get<std::string>(), 1};
-  if (!value.is_object() || !value.contains("name")) refuse_field("loras", kExpected);
-  for (const auto& [key, member] : value.items()) {
-    if (key != "name" && key != "strength") refuse_field("loras", kExpected);
+  if (value.is_string()) return {value.get<std::string>(), 1.0, -1};
+  if (!value.is_object()) refuse_field("loras", kExpected);
+  const JsonReader fields(value, where);
+  if (!fields.has("name") || fields.unknown_key({"name", "strength"}))
+    refuse_field("loras", kExpected);
+  const bool has_strength = fields.has("strength");
+  return {fields.text("name"),
+          has_strength ? fields.number("strength", -kMaxAdapterStrength, kMaxAdapterStrength) : 1.0,
+          -1};
+}
+
+void refuse_unknown_lora(const RequestLimits& limits, const std::string& name) {
+  if (limits.lora_directory.empty()) refuse_field("loras", "are not offered by this server");
+  try {
+    find_lora(limits.lora_directory, name);
+  } catch (const Error&) {
+    refuse_field("loras",
+                 "names one that this server does not have; GET /sdapi/v1/loras lists those there "
+                 "are");
   }
-  const RequestFields fields(value);
-  return {fields.text("name").value_or(""),
-          fields.number("strength", -kMaxLoraStrength, kMaxLoraStrength).value_or(1)};
 }
 
 /// Those of the field and, after them, those of the prompt, which loses its tags.
-void set_loras(const RequestFields& fields, const RequestLimits& limits, JobRequest& request) {
-  if (fields.has("loras")) {
-    const json& list = fields.object().at("loras");
-    if (!list.is_array()) refuse_field("loras", "must be a list");
-    for (const json& value : list) request.loras.push_back(lora_of(value));
+void set_loras(const JsonReader& fields, const RequestLimits& limits, JobRequest& request) {
+  if (const nlohmann::json* const list = fields.find("loras")) {
+    if (!list->is_array()) refuse_field("loras", "must be a list");
+    for (const nlohmann::json& value : *list)
+      request.adapters.push_back(lora_of(value, fields.where()));
   }
   try {
-    for (const NamedLora& lora : take_lora_tags(request.prompt))
-      request.loras.push_back({lora.name, lora.strength});
+    for (const NamedLora& lora : take_lora_tags(request.prompts.front()))
+      request.adapters.push_back({lora.name, lora.strength, -1});
   } catch (const Error& error) {
     throw ApiError(400, error.what(), "prompt", "invalid_value");
   }
-  if (request.loras.size() > kMaxLoras)
-    refuse_field("loras", "may be at most " + std::to_string(kMaxLoras));
-  for (const JobLora& lora : request.loras) {
-    if (limits.lora_directory.empty()) refuse_field("loras", "are not offered by this server");
-    try {
-      find_lora(limits.lora_directory, lora.name);
-    } catch (const Error&) {
-      refuse_field("loras",
-                   "names one that this server does not have; GET /sdapi/v1/loras lists "
-                   "those there are");
-    }
-  }
+  if (request.adapters.size() > std::size_t{kMaxAdapters})
+    refuse_field("loras", "may be at most " + std::to_string(kMaxAdapters));
+  for (const Adapter& lora : request.adapters) refuse_unknown_lora(limits, lora.path);
 }
 
 }  // namespace
@@ -156,29 +174,35 @@ const WorkerInfo& worker_for(const std::string& model, const std::vector<WorkerI
                  "model", "model_not_found");
 }
 
-JobRequest picture_request(const RequestFields& fields, const std::vector<WorkerInfo>& workers,
-                           const RequestLimits& limits, const FieldNames& names,
-                           std::optional<int> count) {
-  const WorkerInfo& worker = worker_for(fields.text("model").value_or(""), workers);
+JobRequest picture_request(const JsonReader& fields, const std::vector<WorkerInfo>& workers,
+                           const RequestLimits& limits, Naming naming, std::optional<int> count) {
+  const WorkerInfo& worker = worker_for(fields.text("model", ""), workers);
   JobRequest request;
   request.model = worker.model;
-  request.prompt = prompt_of(fields, "prompt", limits);
-  request.negative_prompt = prompt_of(fields, "negative_prompt", limits);
-  set_size(fields, worker, limits, request);
-  const auto images = static_cast<std::size_t>(
-      count ? *count : fields.integer(names.count, 1, limits.max_images).value_or(1));
-  request.seeds = seeds_of(fields, images);
-  request.num_inference_steps = static_cast<int>(fields.integer(names.steps, 1, limits.max_steps)
-                                                     .value_or(worker.default_num_inference_steps));
-  request.guidance_scale =
-      fields.number(names.guidance, 0, kMaxGuidanceScale).value_or(worker.default_guidance_scale);
-  request.enhance = fields.boolean("use_pe").value_or(worker.has_enhancer);
+  request.set_prompts(read_prompt(fields, "prompt", limits),
+                      read_prompt(fields, "negative_prompt", limits));
+  set_options(fields, naming, worker, limits, request);
+  const std::int64_t images = count ? *count : fields.integer("n", 1, 1, limits.max_images);
+  request.set_seeds(read_seeds(fields, static_cast<std::size_t>(images)));
+  request.enhance = fields.boolean("use_pe", worker.has_enhancer);
   if (request.enhance && !worker.has_enhancer) {
     refuse_field("use_pe", "asks for a prompt enhancer, which this model has not");
   }
   set_output(fields, request);
   set_loras(fields, limits, request);
   return request;
+}
+
+void refuse_unknown(const JsonReader& fields, std::initializer_list<std::string_view> others) {
+  std::vector<std::string_view> known = {
+      "prompt",        "negative_prompt",    "model", "n", "size", "seed", "use_pe",
+      "output_format", "output_compression", "loras"};
+  for (const RequestOption& option : request_options()) known.emplace_back(option.name());
+  known.insert(known.end(), others);
+  if (const auto unknown = fields.unknown_key(known)) {
+    throw ApiError(400, "unknown field: " + printable(*unknown), unknown->substr(0, 100),
+                   "unknown_parameter");
+  }
 }
 
 std::vector<std::string> model_names(const std::vector<WorkerInfo>& workers) {

@@ -1,10 +1,12 @@
 // What the picture APIs have in common: fields of a request to a job with every default filled in.
 #pragma once
 
+#include <initializer_list>
 #include <string>
+#include <string_view>
 
 #include "jobs/job_queue.h"
-#include "server/request_fields.h"
+#include "request/request.h"
 
 namespace ernie_image {
 
@@ -16,20 +18,16 @@ struct RequestLimits {
   std::string lora_directory;  ///< of the names that requests may use; empty: none
 };
 
-/// Names of the fields that differ between the APIs.
-struct FieldNames {
-  const char* count = "n";
-  const char* steps = "num_inference_steps";
-  const char* guidance = "guidance_scale";
-};
-
-/// Reads `model`, `prompt`, `negative_prompt`, `size` or `width` and `height`, count, seeds, steps,
-/// guidance, `use_pe`, `loras`, `output_format` and `output_compression`; tags <lora:name:0.8> are
-/// taken out of the prompt. `count` overrides that field.
-/// Throws ApiError: 400, 404 for an unknown model, 503 if no worker lives.
-JobRequest picture_request(const RequestFields& fields, const std::vector<WorkerInfo>& workers,
-                           const RequestLimits& limits, const FieldNames& names = {},
+/// Reads `model`, `prompt`, `negative_prompt`, `n`, `seed`, the options of a request (by the names
+/// of `naming`), `size`, `use_pe`, `loras`, `output_format` and `output_compression`; tags
+/// <lora:name:0.8> are taken out of the prompt. `count` overrides `n`.
+/// Throws JsonError, or ApiError: 400, 404 for an unknown model, 503 if no worker lives.
+JobRequest picture_request(const JsonReader& fields, const std::vector<WorkerInfo>& workers,
+                           const RequestLimits& limits, Naming naming = Naming::full,
                            std::optional<int> count = std::nullopt);
+
+/// Throws ApiError(400) naming the first field that is neither one of those above nor of `others`.
+void refuse_unknown(const JsonReader& fields, std::initializer_list<std::string_view> others);
 
 /// The worker for the model of that name; any for an empty one. The name may be as on the hub
 /// ("baidu/ERNIE-Image-Turbo"), and in lower case. Throws ApiError as above.

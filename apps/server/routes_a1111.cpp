@@ -89,17 +89,17 @@ json images_of(Service& service, const Job& job) {
 }
 
 void A1111Api::text_to_image(Exchange& exchange, httplib::Response& response) {
-  const RequestFields fields = fields_of(exchange);
+  const JsonReader fields = fields_of(exchange);
   const std::string owner = exchange.owner();
   const JobRequest request =
       a1111_request(fields, chosen_model(owner), service_.workers(), service_.options().limits);
-  const bool sends_images = fields.boolean("send_images").value_or(true);
+  const bool sends_images = fields.boolean("send_images", true);
   const Job job = service_.submit(exchange, request);
   const ShownJob shown(*this, owner, job.id);
   const Job finished = service_.wait_until_final(exchange, job);
   if (finished.state != JobState::cancelled) require_completed(finished);
   send_json(response, {{"images", sends_images ? images_of(service_, finished) : json::array()},
-                       {"parameters", fields.object()},
+                       {"parameters", fields.value()},
                        {"info", a1111_info(finished)}});
 }
 
@@ -135,9 +135,9 @@ void A1111Api::show_options(Exchange& exchange, httplib::Response& response) {
 
 /// Of all options only the model can be chosen; the others are that program's own.
 void A1111Api::set_options(Exchange& exchange, httplib::Response& response) {
-  const RequestFields fields = fields_of(exchange);
-  if (const auto model = fields.text(kModelOption)) {
-    std::string name = worker_for(*model, service_.workers()).model;
+  const JsonReader fields = fields_of(exchange);
+  if (fields.has(kModelOption)) {
+    std::string name = worker_for(fields.text(kModelOption), service_.workers()).model;
     const std::lock_guard lock(mutex_);
     models_[exchange.owner()] = std::move(name);
   }
@@ -187,8 +187,8 @@ const json kUpscalers = json::array({{{"name", "None"},
                                       {"scale", 4}}});
 
 /// Base64, with or without the "data:image/png;base64," of a data URI.
-std::string png_bytes(const RequestFields& fields) {
-  std::string text = fields.text("image").value_or("");
+std::string png_bytes(const JsonReader& fields) {
+  std::string text = fields.text("image", "");
   if (text.starts_with("data:")) text = text.substr(text.find(',') + 1);
   std::optional<std::string> bytes = base64_decoded(text);
   if (!bytes) refuse_field("image", "must be a PNG file in base64");

@@ -16,32 +16,23 @@ using nlohmann::json;
 
 constexpr int kMaxListed = 200;
 
-JobPriority priority_of(const RequestFields& fields) {
-  const std::string name = fields.choice("priority", {"low", "normal", "high"}).value_or("normal");
-  if (name == "low") return JobPriority::low;
-  return name == "high" ? JobPriority::high : JobPriority::normal;
-}
-
-JobRequest job_request(const RequestFields& fields, Service& service) {
-  fields.refuse_unknown({"kind", "prompt", "negative_prompt", "width", "height", "size", "n",
-                         "seed", "num_inference_steps", "guidance_scale", "use_pe", "output_format",
-                         "output_compression", "priority", "previews", "trace", "model", "loras"});
-  const bool is_enhance =
-      fields.choice("kind", {"image", "enhance"}).value_or("image") == "enhance";
+JobRequest job_request(const JsonReader& fields, Service& service) {
+  refuse_unknown(fields, {"kind", "priority", "previews", "trace"});
+  const bool is_enhance = fields.choice("kind", JobKind::image) == JobKind::enhance;
   const std::optional<int> count = is_enhance ? std::optional(1) : std::nullopt;
   JobRequest request =
-      picture_request(fields, service.workers(), service.options().limits, {}, count);
-  if (request.prompt.empty()) refuse_field("prompt", "is required");
+      picture_request(fields, service.workers(), service.options().limits, Naming::full, count);
+  if (prompt_of(request).empty()) refuse_field("prompt", "is required");
   if (is_enhance) {
     request.kind = JobKind::enhance;
     if (!worker_for(request.model, service.workers()).has_enhancer) {
       refuse_field("kind", "asks for a prompt enhancer, which this model has not");
     }
   }
-  request.priority = priority_of(fields);
+  request.priority = fields.choice("priority", request.priority);
   request.previews =
-      static_cast<int>(fields.integer("previews", 0, request.num_inference_steps).value_or(0));
-  request.trace = fields.boolean("trace").value_or(false);
+      static_cast<int>(fields.integer("previews", 0, 0, request.num_inference_steps));
+  request.chrome_trace = fields.boolean("trace", false);
   return request;
 }
 
@@ -64,11 +55,8 @@ int limit_of(const httplib::Request& request) {
 }
 
 JobState state_of(const std::string& name) {
-  for (const JobState state : {JobState::queued, JobState::running, JobState::completed,
-                               JobState::failed, JobState::cancelled}) {
-    if (name == name_of(state)) return state;
-  }
-  refuse_field("status", "must be one of queued, running, completed, failed, cancelled");
+  if (const auto state = from_name<JobState>(name)) return *state;
+  refuse_field("status", "must be one of " + all_names<JobState>(", "));
 }
 
 void list_jobs(Service& service, Exchange& exchange, httplib::Response& response) {
@@ -189,6 +177,16 @@ json models_view(const std::vector<WorkerInfo>& workers) {
   return models;
 }
 
+/// What each option of a request may be here.
+json options_view(const RequestLimits& limits) {
+  json view = json::object();
+  for (const RequestOption& option : request_options()) {
+    view[option.name()] = {{"min", option.limit(option.min)}, {"max", option.limit(option.max)}};
+  }
+  view["num_inference_steps"]["max"] = limits.max_steps;
+  return view;
+}
+
 void show_capabilities(Service& service, Exchange&, httplib::Response& response) {
   const RequestLimits& limits = service.options().limits;
   send_json(response, {{"models", models_view(service.workers())},
@@ -197,6 +195,7 @@ void show_capabilities(Service& service, Exchange&, httplib::Response& response)
                          {"max_steps", limits.max_steps},
                          {"max_pixels", limits.max_pixels},
                          {"max_prompt_chars", limits.max_prompt_chars}}},
+                       {"options", options_view(limits)},
                        {"formats", {"png", "jpeg", "webp"}},
                        {"auth_required", service.keys().are_required()},
                        {"version", version()}});

@@ -34,11 +34,10 @@ std::string idempotency_key(const RequestHead& head) {
 
 /// Seeds are left out: they may have been drawn.
 bool asks_for_the_same(const JobRequest& a, const JobRequest& b) {
-  return a.kind == b.kind && a.model == b.model && a.prompt == b.prompt &&
-         a.negative_prompt == b.negative_prompt && a.width_px == b.width_px &&
-         a.height_px == b.height_px && a.num_inference_steps == b.num_inference_steps &&
-         a.guidance_scale == b.guidance_scale && a.enhance == b.enhance &&
-         a.image_format == b.image_format && a.seeds.size() == b.seeds.size();
+  return a.kind == b.kind && a.model == b.model && a.prompts == b.prompts &&
+         a.negative_prompts == b.negative_prompts && options_json(a) == options_json(b) &&
+         a.enhance == b.enhance && a.image_format == b.image_format &&
+         a.seeds.size() == b.seeds.size();
 }
 
 }  // namespace
@@ -91,8 +90,8 @@ std::string Service::base_url(const Exchange& exchange) const {
   return "http://" + exchange.head.header("host");
 }
 
-RequestFields fields_of(const Exchange& exchange) {
-  return RequestFields::parse(exchange.request->body);
+JsonReader fields_of(const Exchange& exchange) {
+  return JsonReader::parse(exchange.request->body, "the request's body");
 }
 
 void send_image(Service& service, const std::string& id, const std::string& index_text,

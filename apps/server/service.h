@@ -73,8 +73,8 @@ class Service {
   std::chrono::steady_clock::time_point workers_time_;
 };
 
-/// The JSON object that the request sends. Throws ApiError(400).
-RequestFields fields_of(const Exchange& exchange);
+/// The JSON object that the request sends. Throws Error(corrupt_file).
+JsonReader fields_of(const Exchange& exchange);
 
 /// Sends a finished picture, whoever asks. Throws ApiError(404).
 void send_image(Service& service, const std::string& id, const std::string& index,

@@ -1,6 +1,7 @@
 // The one exception type of the library.
 #pragma once
 
+#include <array>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -20,6 +21,12 @@ enum class ErrorKind {
   io,                ///< the operating system refused to read or write
   cancelled,         ///< the caller asked to stop
 };
+
+/// In the order of the enumerators.
+constexpr std::array<std::string_view, 8> names_of(ErrorKind) {
+  return {"invalid_argument", "not_found", "corrupt_file", "unsupported",
+          "out_of_memory",    "device",    "io",           "cancelled"};
+}
 
 /// Thrown for everything a user, a file or a device can cause.
 /// The message says where, what was found, what was expected, and what to do about it.

@@ -30,7 +30,7 @@ bool must_merge(const AdapterModule& module) {
 /// A gate that a bias cannot make up for.
 constexpr float kSmallestGain = 1e-3f;
 
-/// No name of a layer's, with which a card would stream it: it stays while it is used.
+/// For messages. What adapters add is of no layer, with which a card would stream it: it stays.
 std::string label(const std::string& module, const char* part) {
   return "adapter." + flattened(module) + part;
 }

@@ -13,6 +13,7 @@ namespace ernie_image {
 namespace {
 
 using Part = AdapterPart;
+using Kind = AdapterModule::Kind;
 
 /// A 1x1 convolution's factors are matrices.
 Shape matrix_shape(const Shape& shape) {
@@ -31,7 +32,6 @@ bool is_matrix(Part part) {
 
 /// Which kind of adapter a part belongs to; nothing for those that go with any.
 std::optional<AdapterModule::Kind> kind_of(Part part) {
-  using Kind = AdapterModule::Kind;
   switch (part) {
     case Part::down:
     case Part::up:

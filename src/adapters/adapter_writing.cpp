@@ -19,6 +19,7 @@ namespace ernie_image {
 namespace {
 
 using Part = AdapterPart;
+using Kind = AdapterModule::Kind;
 using Tensors = std::vector<std::pair<std::string, Tensor>>;
 using nlohmann::json;
 
@@ -232,7 +233,6 @@ AdapterNaming naming_from_name(std::string_view name) {
 }
 
 WrittenModule written_module(const AdapterModule& module) {
-  using Kind = AdapterModule::Kind;
   WrittenModule written{module.module().name,
                         {},
                         module.scale(),

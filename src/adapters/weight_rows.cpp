@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/half.h"
 #include "core/thread_pool.h"
 #include "core/unpack_weight.h"
 #include "ernie_image/error.h"
@@ -16,34 +15,24 @@ constexpr std::int64_t kBlockRows = 64;
 // Rows for which threads are not worth starting.
 constexpr std::int64_t kFewRows = 512;
 
-std::uint16_t half_at(const std::byte* source, std::int64_t index) {
-  std::uint16_t bits;
-  std::memcpy(&bits, source + 2 * index, sizeof(bits));
-  return bits;
-}
-
-void widen(DType dtype, const std::byte* source, std::int64_t count, float* target,
-           const std::string& name) {
-  switch (dtype) {
-    case DType::f32:
-      std::memcpy(target, source, static_cast<std::size_t>(count) * sizeof(float));
-      return;
-    case DType::bf16:
-      for (std::int64_t i = 0; i < count; ++i) target[i] = bf16_to_float(half_at(source, i));
-      return;
-    case DType::f16:
-      for (std::int64_t i = 0; i < count; ++i) target[i] = f16_to_float(half_at(source, i));
-      return;
-    case DType::f64:
-      for (std::int64_t i = 0; i < count; ++i) {
-        double value;
-        std::memcpy(&value, source + 8 * i, sizeof(value));
-        target[i] = static_cast<float>(value);
-      }
-      return;
-    default:
-      throw Error(ErrorKind::unsupported, name + ": type " + std::string(dtype_name(dtype)) +
+/// Elements [begin, begin + count) of a weight that is not packed.
+void read_elements(const Weight& weight, std::int64_t begin, std::int64_t count, float* target) {
+  const bool is_wide = weight.format == WeightFormat::plain && weight.dtype == DType::f64;
+  if (!is_wide) {
+    const bool is_number = weight.format == WeightFormat::encoded || weight.dtype == DType::f32 ||
+                           weight.dtype == DType::f16 || weight.dtype == DType::bf16;
+    if (!is_number) {
+      throw Error(ErrorKind::unsupported, weight.name + ": type " +
+                                              std::string(dtype_name(weight.dtype)) +
                                               ", expected F32, F16, BF16 or F64");
+    }
+    return widen_elements(weight, begin, count, target);
+  }
+  for (std::int64_t i = 0; i < count; ++i) {
+    double value = 0;
+    std::memcpy(&value, weight.data + sizeof(value) * static_cast<std::size_t>(begin + i),
+                sizeof(value));
+    target[i] = static_cast<float>(value);
   }
 }
 
@@ -57,19 +46,14 @@ std::int64_t row_width(const Weight& weight) {
 
 void read_rows(const Weight& weight, std::int64_t begin, std::int64_t count, float* target) {
   const std::int64_t width = row_width(weight);
-  if (weight.format != WeightFormat::plain) {
-    for (std::int64_t row = begin; row < begin + count; ++row, target += width)
-      unpack_row(weight, row, target);
-    return;
-  }
-  const std::byte* const source =
-      weight.data + static_cast<std::size_t>(begin * width) * size_of(weight.dtype);
-  widen(weight.dtype, source, count * width, target, weight.name);
+  if (!is_packed(weight.format)) return read_elements(weight, begin * width, count * width, target);
+  for (std::int64_t row = begin; row < begin + count; ++row, target += width)
+    unpack_row(weight, row, target);
 }
 
 Tensor weight_values(const Weight& weight) {
   Tensor values = Tensor::host(DType::f32, weight.shape);
-  widen(weight.dtype, weight.data, values.size(), values.data<float>(), weight.name);
+  read_elements(weight, 0, values.size(), values.data<float>());
   return values;
 }
 

@@ -10,10 +10,11 @@
 namespace ernie_image {
 
 /// Rows [begin, begin + count) of a weight [N, K] (or [N], as one column), as f32 [count, K].
-/// Packed weights are unpacked. Throws Error(unsupported) for a type that is no number of ours.
+/// Packed and encoded weights are decoded. Throws Error(unsupported) for a type that is no number
+/// of ours.
 void read_rows(const Weight& weight, std::int64_t begin, std::int64_t count, float* target);
 
-/// All of a plain weight of any shape: host f32.
+/// All of a plain or encoded weight of any shape: host f32.
 Tensor weight_values(const Weight& weight);
 
 /// Calls body(begin, count) for blocks of at most 64 rows, on every CPU.

@@ -1,5 +1,6 @@
-// What a backend need not have of its own: the operations on bands for those that prefer whole
-// pictures, and a clock for those that have computed when an operation returns.
+// What a backend need not have of its own beside composed_operations.cpp: the operations on bands
+// for those that prefer whole pictures, and a clock for those that have computed when an operation
+// returns.
 #include "backend/backend.h"
 
 #include <cassert>

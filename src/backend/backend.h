@@ -9,6 +9,10 @@
 // rounds where the reference rounds; each declaration says where. "Rounds" means: to the tensor's
 // dtype, to nearest even, and nothing in f32. Errors: Error(unsupported) names operation, type and
 // shape; a shape that contradicts this page is a programming mistake (assert).
+//
+// A device has to have the operations that are `= 0`. The others are those in one go that saves
+// reading and writing; their defaults compose the former, rounding for rounding
+// (composed_operations.cpp), so that a new device runs before it is fast.
 #pragma once
 
 #include <cstdint>
@@ -173,8 +177,8 @@ class Backend {
                         const PreparedWeight* bias = nullptr) = 0;
 
   /// Several layers without bias that read the same x, in one go: q, k, v or gate, up.
-  virtual std::vector<Tensor> linear_together(
-      const Tensor& x, std::initializer_list<const PreparedWeight*> weights) = 0;
+  virtual std::vector<Tensor> linear_together(const Tensor& x,
+                                              std::initializer_list<const PreparedWeight*> weights);
 
   /// Rows of `table` [V, H]: [T, H] in `dtype`. Every id is in [0, V).
   virtual Tensor embedding(std::span<const std::int32_t> ids, const PreparedWeight& table,
@@ -187,11 +191,11 @@ class Backend {
 
   /// rms_norm as above, then * (1 + scale) + shift in float, rounded once more. x: [B, S, H].
   virtual Tensor rms_norm_modulate(const Tensor& x, const PreparedWeight& weight, float eps,
-                                   Chunk scale, Chunk shift) = 0;
+                                   Chunk scale, Chunk shift);
 
   /// LayerNorm without affine, rounded; (1 + scale) rounded; their product rounded; + shift
   /// rounded. x: [B, S, H].
-  virtual Tensor layer_norm_modulate(const Tensor& x, float eps, Chunk scale, Chunk shift) = 0;
+  virtual Tensor layer_norm_modulate(const Tensor& x, float eps, Chunk scale, Chunk shift);
 
   /// x: [B, S, heads, D]. If `norm_weight` [D]: RMSNorm over D, times weight in float, rounded
   /// once. Then the half-split rotation out = x * cos + rotate(x) * sin, rotate(x) = [-second half,
@@ -207,18 +211,25 @@ class Backend {
   virtual Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
                            const AttentionMask& mask, float scale) = 0;
 
-  /// gelu(gate) rounded, times up, rounded; gelu(x) = x/2 (1 + erf(x / sqrt 2)), the exact form.
-  virtual Tensor gelu_mul(const Tensor& gate, const Tensor& up) = 0;
+  /// gelu(gate), times up, rounded.
+  virtual Tensor gelu_mul(const Tensor& gate, const Tensor& up);
 
-  /// silu(gate) rounded, times up, rounded; silu(x) = x / (1 + exp(-x)).
-  virtual Tensor silu_mul(const Tensor& gate, const Tensor& up) = 0;
+  /// silu(gate), times up, rounded.
+  virtual Tensor silu_mul(const Tensor& gate, const Tensor& up);
 
   /// x + (gate * y rounded), rounded. x, y: [B, S, H]; gate chooses [H] per batch row.
-  virtual Tensor gated_add(const Tensor& x, Chunk gate, const Tensor& y) = 0;
+  virtual Tensor gated_add(const Tensor& x, Chunk gate, const Tensor& y);
 
   /// a + b, rounded; equal shapes.
   virtual Tensor add(const Tensor& a, const Tensor& b) = 0;
 
+  /// a * b, rounded; equal shapes.
+  virtual Tensor multiply(const Tensor& a, const Tensor& b) = 0;
+
+  /// x/2 (1 + erf(x / sqrt 2)), the exact form, rounded.
+  virtual Tensor gelu(const Tensor& x) = 0;
+
+  /// x / (1 + exp(-x)), rounded.
   virtual Tensor silu(const Tensor& x) = 0;
 
   /// To f32 or bf16; the tensor itself if it is that already.

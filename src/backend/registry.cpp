@@ -5,9 +5,6 @@
 #include <optional>
 #include <string_view>
 
-#include "backend/ascend/ascend_backend.h"
-#include "backend/cpu/cpu_backend.h"
-#include "backend/cuda_loader.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image {
@@ -15,12 +12,18 @@ namespace {
 
 constexpr std::size_t kMaxCards = 64;
 
+/// One device: a kind and which of its cards.
+struct DeviceName {
+  const DeviceKind* kind;
+  int card;
+};
+
 /// N of "<kind>:N", 0 of "<kind>", nothing of anything else.
-std::optional<int> card_number(std::string_view device, std::string_view kind) {
-  if (!device.starts_with(kind)) return std::nullopt;
-  std::string_view rest = device.substr(kind.size());
+std::optional<int> card_number(std::string_view device, const DeviceKind& kind) {
+  if (!device.starts_with(kind.name)) return std::nullopt;
+  std::string_view rest = device.substr(kind.name.size());
   if (rest.empty()) return 0;
-  if (rest.size() < 2 || rest.front() != ':') return std::nullopt;
+  if (!kind.has_cards || rest.size() < 2 || rest.front() != ':') return std::nullopt;
   rest.remove_prefix(1);
   int number = 0;
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
@@ -28,18 +31,95 @@ std::optional<int> card_number(std::string_view device, std::string_view kind) {
   return whole ? std::optional(number) : std::nullopt;
 }
 
-bool is_device_name(std::string_view name) {
-  return name == "cpu" || card_number(name, "ascend").has_value() ||
-         card_number(name, "cuda").has_value();
+std::optional<DeviceName> parsed(std::string_view device) {
+  for (const DeviceKind* kind : device_kinds()) {
+    if (const auto card = card_number(device, *kind)) return DeviceName{kind, *card};
+  }
+  return std::nullopt;
+}
+
+/// "a, b and c"; "a" alone.
+std::string listed(const std::vector<std::string>& words) {
+  std::string text;
+  for (std::size_t i = 0; i < words.size(); ++i)
+    text += (i == 0 ? "" : i + 1 == words.size() ? " and " : ", ") + words[i];
+  return text;
 }
 
 [[noreturn]] void refuse_device(const std::string& name) {
-  throw Error(
-      ErrorKind::invalid_argument,
-      "there is no device \"" + name + "\"; cpu, cuda, cuda:N, ascend and ascend:N are devices");
+  std::vector<std::string> names;
+  for (const DeviceKind* kind : device_kinds()) {
+    names.push_back(kind->name);
+    if (kind->has_cards) names.push_back(kind->name + ":N");
+  }
+  throw Error(ErrorKind::invalid_argument,
+              "there is no device \"" + name + "\"; " + listed(names) +
+                  (names.size() == 1 ? " is the only one" : " are devices"));
+}
+
+void require_known(const DeviceOptions& given) {
+  const std::vector<DeviceOption> known = all_device_options();
+  for (const auto& [name, value] : given) {
+    if (std::ranges::count(known, name, &DeviceOption::name) > 0) continue;
+    std::vector<std::string> names;
+    for (const DeviceOption& option : known) names.push_back(option.name);
+    throw Error(ErrorKind::invalid_argument, "no device of this build has an option \"" + name +
+                                                 "\"; there are " +
+                                                 (names.empty() ? "none" : listed(names)));
+  }
+}
+
+const std::string& value_of(const DeviceOption& option, const DeviceOptions& given) {
+  const auto found = given.find(option.name);
+  if (found == given.end()) return option.values.front();
+  if (std::ranges::count(option.values, found->second) > 0) return found->second;
+  throw Error(ErrorKind::invalid_argument, flag_of_option(option.name) + ": \"" + found->second +
+                                               "\" is none of " + listed(option.values));
 }
 
 }  // namespace
+
+const DeviceKind* find_device_kind(const std::string& name) {
+  for (const DeviceKind* kind : device_kinds()) {
+    if (kind->name == name) return kind;
+  }
+  return nullptr;
+}
+
+const DeviceKind& device_kind(const std::string& device) {
+  return *parsed(split_device_list(device).front())->kind;
+}
+
+std::vector<DeviceOption> all_device_options() {
+  std::vector<DeviceOption> options;
+  for (const DeviceKind* kind : device_kinds()) {
+    for (const DeviceOption& option : kind->options) {
+      if (std::ranges::count(options, option.name, &DeviceOption::name) == 0)
+        options.push_back(option);
+    }
+  }
+  return options;
+}
+
+DeviceOptions options_of_device(const std::string& device, const DeviceOptions& given) {
+  require_known(given);
+  DeviceOptions options;
+  for (const DeviceOption& option : device_kind(device).options)
+    options[option.name] = value_of(option, given);
+  return options;
+}
+
+std::string offload_of_device(const std::string& device, const DeviceOptions& given) {
+  const DeviceOptions options = options_of_device(device, given);
+  const auto offload = options.find("offload");
+  return offload == options.end() ? "auto" : offload->second;
+}
+
+std::string flag_of_option(const std::string& option) {
+  std::string flag = "--" + option;
+  std::ranges::replace(flag, '_', '-');
+  return flag;
+}
 
 std::vector<std::string> split_device_list(const std::string& list) {
   const std::size_t numbers = list.find(':') + 1;  // 0: there are none
@@ -48,7 +128,7 @@ std::vector<std::string> split_device_list(const std::string& list) {
     const std::size_t end =
         numbers == 0 ? list.size() : std::min(list.find(',', begin), list.size());
     const std::string name = list.substr(0, numbers) + list.substr(begin, end - begin);
-    if (!is_device_name(name)) refuse_device(name);
+    if (!parsed(name)) refuse_device(name);
     if (std::ranges::find(names, name) != names.end())
       throw Error(ErrorKind::invalid_argument, "the device " + name + " is named twice");
     if (names.size() == kMaxCards)
@@ -60,24 +140,21 @@ std::vector<std::string> split_device_list(const std::string& list) {
   return names;
 }
 
-DeviceHabits device_habits(const std::string& device) {
-  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
-  // cuBLASLt's; scores and probabilities of composed attention; patches of a convolution and their
-  // product. That of cuDNN's plans only a card can tell.
-  if (device.starts_with("cuda")) return {(32 + 96 + 32) * kMiB, false};
-  // What the fused attention asks for at least; its share beyond that, and that of convolutions,
-  // only a card can tell.
-  if (device.starts_with("ascend")) return {16 * kMiB, true};
-  return {};
+std::string device_name_pattern() {
+  std::string pattern;
+  for (const DeviceKind* kind : device_kinds())
+    pattern += (pattern.empty() ? "" : "|") + kind->name + (kind->has_cards ? "[:N,...]" : "");
+  return pattern;
 }
 
+DeviceHabits device_habits(const std::string& device) { return device_kind(device).habits; }
+
 std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
-  if (options.device == "cpu") return make_cpu_backend({options.num_threads, options.cpu_kernels});
-  if (const auto card = card_number(options.device, "ascend"))
-    return make_ascend_backend({*card, options.ascend_attention, options.offload});
-  if (const auto card = card_number(options.device, "cuda"))
-    return make_cuda_backend({*card, options.cuda_attention, options.offload});
-  refuse_device(options.device);
+  const auto name = parsed(options.device);
+  if (!name) refuse_device(options.device);
+  BackendOptions complete = options;
+  complete.device_options = options_of_device(options.device, options.device_options);
+  return name->kind->make(name->card, complete);
 }
 
 }  // namespace ernie_image

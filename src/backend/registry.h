@@ -1,41 +1,54 @@
-// The devices of this build by name: the only place that knows which there are.
+// The devices of this build by name: which there are is said by src/backend/CMakeLists.txt, what
+// they are by each of them (device.h).
 #pragma once
 
-#include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "backend/backend.h"
+#include "backend/device.h"
 
 namespace ernie_image {
 
-struct BackendOptions {
-  /// "cpu", "cuda" or "ascend" (the first card), "cuda:N" or "ascend:N"
-  std::string device = "cpu";
-  int num_threads = 0;                    ///< of the CPU backend, see CpuOptions
-  std::string cpu_kernels = "auto";       ///< of the CPU backend
-  std::string offload = "auto";           ///< of devices with memory of their own
-  std::string ascend_attention = "auto";  ///< of Ascend, see AscendOptions
-  std::string cuda_attention = "auto";    ///< of CUDA, see CudaOptions
-};
+/// The CPU first.
+std::span<const DeviceKind* const> device_kinds();
+
+/// Of that name; null if this build has none.
+const DeviceKind* find_device_kind(const std::string& name);
+
+/// Of "cpu", "cuda:1" or "ascend:0,1". Throws Error(invalid_argument) for what names no device.
+const DeviceKind& device_kind(const std::string& device);
+
+/// Each option once, of whichever device.
+std::vector<DeviceOption> all_device_options();
+
+/// Every option of the kind that `device` names, where `given` has no value with its default.
+/// Throws Error(invalid_argument) for an option that no device has, and for a value that is none of
+/// the option's.
+DeviceOptions options_of_device(const std::string& device, const DeviceOptions& given);
+
+/// Its "offload" (card/weights.h); "auto" for a device whose weights have nowhere to go.
+std::string offload_of_device(const std::string& device, const DeviceOptions& given);
+
+/// "cuda_attention" as "--cuda-attention".
+std::string flag_of_option(const std::string& option);
 
 /// "ascend:0,1" as "ascend:0" and "ascend:1": a replica for each. One name is a list of one. Throws
 /// Error(invalid_argument) for what names no device of any machine, or one twice.
 std::vector<std::string> split_device_list(const std::string& list);
 
-/// What a plan of a device's own memory has to know of it beside the tensors that backend.h speaks
-/// of.
-struct DeviceHabits {
-  /// Of single operations, as far as that is known without asking the vendor's libraries.
-  std::uint64_t workspace_bytes = 0;
-  /// Layers with a bias are computed in f32, with a copy of their weights.
-  bool widens_biased_layers = false;
-};
+/// "cpu|cuda[:N,...]|ascend[:N,...]": what may be named in this build.
+std::string device_name_pattern();
+
 DeviceHabits device_habits(const std::string& device);
 
-/// Throws Error(invalid_argument) for a name that is no device's, and what the device itself throws
-/// if it cannot be used.
+/// Names of the kernel sets compiled in and usable on this processor, best first: "avx512", "avx2",
+/// "neon", "portable".
+std::vector<std::string> cpu_kernel_names();
+
+/// Throws Error(invalid_argument) for a name that is no device's or an option that is none, and
+/// what the device itself throws if it cannot be used.
 std::unique_ptr<Backend> make_backend(const BackendOptions& options);
 
 }  // namespace ernie_image

@@ -4,16 +4,18 @@
 #include <cctype>
 #include <utility>
 
-#include "io/config_reader.h"
+#include "checkpoint/file_configs.h"
+#include "ernie_image/error.h"
 #include "io/file_view.h"
+#include "io/json_reader.h"
 #include "memory/memory_plan.h"
 
 namespace ernie_image {
 namespace {
 
-ConfigReader open_config(const ModelFolder& folder, const std::string& part,
-                         const std::string& name = "config.json") {
-  return ConfigReader::open(join_path(folder.component(part), name));
+JsonReader open_config(const ModelFolder& folder, const std::string& part,
+                       const std::string& name = "config.json") {
+  return JsonReader::open(join_path(folder.component(part), name));
 }
 
 /// The base model needs 50 steps with guidance 4, everything else made from it (Turbo, the embedded
@@ -73,28 +75,35 @@ std::uint64_t tokenizer_memory_bytes(const ModelFolder& folder, const std::strin
 }
 
 ModelConfigs ModelConfigs::read(const ModelFolder& folder) {
-  const ConfigReader vae_config = open_config(folder, "vae");
   ModelConfigs configs;
-  configs.text_encoder = MinistralConfig::read(open_config(folder, "text_encoder"));
-  configs.transformer = TransformerConfig::read(open_config(folder, "transformer"));
+  const auto config_of = [&](Component component) {
+    FileConfig config = part_config(folder, component);
+    configs.notes.insert(configs.notes.end(), config.notes.begin(), config.notes.end());
+    return config.reader;
+  };
+  const JsonReader vae_config = config_of(Component::vae);
+  configs.text_encoder = MinistralConfig::read(config_of(Component::text_encoder));
+  configs.transformer = TransformerConfig::read(config_of(Component::transformer));
   configs.vae = VaeConfig::read(vae_config);
   configs.scheduler =
       SchedulerConfig::read(open_config(folder, "scheduler", "scheduler_config.json"));
   if (folder.origin == kEmbeddedModel) {
-    configs.default_side_px = static_cast<int>(vae_config.integer("sample_size", 64, 1, 1024));
+    const auto side = static_cast<int>(vae_config.integer("sample_size", 64, 1, 1024));
+    configs.defaults.height_px = configs.defaults.width_px = side;
   }
   if (is_base_model(folder.origin)) {
-    configs.default_num_inference_steps = 50;
-    configs.default_guidance_scale = 4.0;
+    configs.defaults.num_inference_steps = 50;
+    configs.defaults.guidance_scale = 4.0;
   }
   check_fit(configs, folder);
   return configs;
 }
 
-Model::Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization)
+Model::Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization,
+             DType expanded)
     : folder(model_folder),
       configs(ModelConfigs::read(folder)),
-      weights(folder),
+      weights(folder, expanded),
       tokenizer(Tokenizer::open(folder.component("tokenizer"))),
       text_encoder(build<TextEncoder>(ops, weights.text_encoder, configs.text_encoder)),
       transformer(build_transformer(ops, weights.transformer, configs.transformer, quantization)),

@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backend/backend.h"
-#include "ernie_image/pipeline.h"
+#include "ernie_image/precision.h"
+#include "ernie_image/request.h"
 #include "io/model_folder.h"
 #include "io/weight_files.h"
 #include "models/ministral.h"
@@ -24,9 +26,11 @@ struct ModelConfigs {
   TransformerConfig transformer;
   VaeConfig vae;
   SchedulerConfig scheduler;
-  int default_side_px = 1024;
-  int default_num_inference_steps = 8;
-  double default_guidance_scale = 1.0;
+  /// What the options become that a request leaves open.
+  Request defaults{
+      .height_px = 1024, .width_px = 1024, .num_inference_steps = 8, .guidance_scale = 1.0};
+  /// Of parts in files: what does not come from a config, for people.
+  std::vector<std::string> notes;
 
   /// Throws Error if a config is missing or wrong, or if two components do not fit together.
   static ModelConfigs read(const ModelFolder& folder);
@@ -35,12 +39,14 @@ struct ModelConfigs {
 /// Memory that a tokenizer will take: some half more than its file (measured on the released one).
 std::uint64_t tokenizer_memory_bytes(const ModelFolder& folder, const std::string& part);
 
-/// The weights of one component, `<folder>/<part>/<stem>*.safetensors`.
+/// The weights of the components, `<folder>/<part>/<stem>*.safetensors` or the files in their
+/// place. `expanded`: see WeightFiles.
 struct ModelWeights {
-  explicit ModelWeights(const ModelFolder& folder)
-      : text_encoder(folder.component("text_encoder"), "model"),
-        transformer(folder.component("transformer"), "diffusion_pytorch_model"),
-        vae(folder.component("vae"), "diffusion_pytorch_model"),
+  explicit ModelWeights(const ModelFolder& folder, DType expanded = DType::f32)
+      : text_encoder(folder.weights("text_encoder"), "model", Component::text_encoder, expanded),
+        transformer(folder.weights("transformer"), "diffusion_pytorch_model",
+                    Component::transformer, expanded),
+        vae(folder.weights("vae"), "diffusion_pytorch_model", Component::vae, expanded),
         tokenizer_bytes(tokenizer_memory_bytes(folder, "tokenizer")) {}
 
   WeightFiles text_encoder;
@@ -50,8 +56,10 @@ struct ModelWeights {
 };
 
 struct Model {
-  /// `quantization` is the transformer's.
-  Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization);
+  /// `quantization` is the transformer's; `expanded` what a device without kernels for a file's
+  /// format makes of it.
+  Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization,
+        DType expanded = DType::f32);
 
   ModelFolder folder;
   ModelConfigs configs;

@@ -26,14 +26,31 @@ enum class DType : std::uint8_t {
   u16,
   u8,
   boolean,
+  c64,
+  f8_e4m3fnuz,
+  f8_e5m2fnuz,
+  f8_e8m0,
+  f6_e2m3,
+  f6_e3m2,
+  f4,
 };
 
-/// Bytes of one element.
+/// Bytes of one element; 1 for the types of less than 8 bits, of which `storage_bytes` tells more.
 std::size_t size_of(DType dtype);
+
+std::size_t bits_of(DType dtype);
+
+/// Of `count` elements one after another, the last byte filled up.
+std::size_t storage_bytes(DType dtype, std::size_t count);
 
 /// Of tensors between operations.
 constexpr DType dtype_of(Precision precision) {
   return precision == Precision::bf16 ? DType::bf16 : DType::f32;
+}
+
+/// The reverse: what is not bf16 is computed with as fp32.
+constexpr Precision precision_of(DType dtype) {
+  return dtype == DType::bf16 ? Precision::bf16 : Precision::fp32;
 }
 
 /// The name that safetensors headers use: "F32", "BF16", "BOOL"...

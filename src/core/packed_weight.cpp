@@ -42,18 +42,7 @@ float round_to_integer(float value) {
 
 void read_row(const Weight& weight, std::int64_t row, std::span<float> target) {
   const std::int64_t count = weight.shape[1];
-  const std::size_t element = size_of(weight.dtype);
-  const std::byte* source = weight.data + static_cast<std::size_t>(row * count) * element;
-  if (weight.dtype == DType::f32) {
-    std::memcpy(target.data(), source, static_cast<std::size_t>(count) * element);
-    return;
-  }
-  for (std::int64_t k = 0; k < count; ++k) {
-    std::uint16_t bits;
-    std::memcpy(&bits, source + static_cast<std::size_t>(k) * element, sizeof(bits));
-    target[static_cast<std::size_t>(k)] =
-        weight.dtype == DType::bf16 ? bf16_to_float(bits) : f16_to_float(bits);
-  }
+  widen_elements(weight, row * count, count, target.data());
 }
 
 /// Fast Walsh-Hadamard transform, not normalised. width: a power of two, at least 4.

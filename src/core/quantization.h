@@ -1,9 +1,10 @@
-// Which weights are quantised, and what the packed formats are called. The one place that says so:
-// loading with `--quant` and writing with `ernie-image quantize` both ask here.
+// Which weights are quantised by a model's rules, and what the packed formats are called. Loading
+// with `--quant` and writing with `ernie-image quantize` both ask here.
 #pragma once
 
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "core/weight.h"
 #include "ernie_image/precision.h"
@@ -18,19 +19,28 @@ std::optional<WeightFormat> packed_format_from_name(std::string_view name);
 
 WeightFormat weight_format(Quantization quantization);
 
-/// What the weight `name` of a linear layer of `component` becomes under `--quant` `wanted`.
-/// Quantised are those of the numbered layers of the transformer, text encoder and language model,
-/// and the output layer of a language model, even where that is the embedding table. Embedders,
-/// time, modulation and final layers are few and sensitive, and stay as the file has them. So are
-/// the values and the output of the transformer's attention, a seventh of a layer that brings half
-/// of its error: they get 8 bits in place of 4, and in place of 8 they stay as they are in the last
-/// two layers, where errors count most (docs/numerics.md).
-Quantization layer_quantization(const WeightSource& component, std::string_view name,
-                                Quantization wanted);
+/// What networks say of themselves, in the words of their checkpoints (models/quantized_weights.h).
+struct QuantizedWeights {
+  /// What may stand ahead of any name where a network is a part of a larger model; in this order.
+  std::vector<std::string_view> prefixes;
+  /// Ahead of a layer's number. The linear weights of layers are quantised.
+  std::string_view layers;
+  /// So are these, which are in no layer.
+  std::vector<std::string_view> beyond_layers;
+  /// Endings of those in layers that get 8 bits in place of 4, and in place of 8 stay as they are
+  /// in the last `plain_layers` layers.
+  std::vector<std::string_view> sensitive;
+  unsigned plain_layers = 0;
+  /// A table of which files keep the rows plain: they are read one by one.
+  std::string_view table;
+};
 
-/// How a file holds the weight `name`: as above, but for the embedding table, whose rows are read
-/// one by one.
-WeightFormat format_in_file(const WeightSource& component, std::string_view name,
-                            Quantization wanted);
+/// What the weight `name` of a linear layer of `component` becomes under `--quant` `wanted`.
+Quantization layer_quantization(const QuantizedWeights& rules, const WeightSource& component,
+                                std::string_view name, Quantization wanted);
+
+/// How a file holds the weight `name`: as above, but for the table.
+WeightFormat format_in_file(const QuantizedWeights& rules, const WeightSource& component,
+                            std::string_view name, Quantization wanted);
 
 }  // namespace ernie_image

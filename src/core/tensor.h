@@ -45,7 +45,7 @@ class Tensor {
   std::int64_t dim(int axis) const;
   std::int64_t rank() const { return static_cast<std::int64_t>(shape_.size()); }
   std::int64_t size() const { return size_; }
-  std::size_t size_bytes() const { return static_cast<std::size_t>(size_) * size_of(dtype_); }
+  std::size_t size_bytes() const { return storage_bytes(dtype_, static_cast<std::size_t>(size_)); }
 
   std::byte* bytes() const { return data_; }
   template <typename T>

@@ -17,6 +17,29 @@ enum class WeightFormat : std::uint8_t {
   plain,        ///< row-major elements of `dtype`
   packed_int8,  ///< a linear weight quantised as packed_weight.h says; `dtype` is i8
   packed_int4,  ///< likewise with 4 bits; `dtype` is i8 here too
+  encoded,      ///< in the format of another program, see WeightDecoder
+};
+
+/// Quantised by this program: the formats of packed_weight.h.
+constexpr bool is_packed(WeightFormat format) {
+  return format == WeightFormat::packed_int8 || format == WeightFormat::packed_int4;
+}
+
+/// Reads a weight in one of the many formats that files have, where it lies. Safe to call from
+/// several threads at once.
+class WeightDecoder {
+ public:
+  virtual ~WeightDecoder() = default;
+
+  /// For people: "Q4_K", "nf4".
+  virtual std::string_view name() const = 0;
+
+  /// Elements [begin, begin + count) of the weight in row-major order, which must exist. Whole
+  /// blocks of the format are read fastest; every multiple of 256 begins one.
+  virtual void decode(std::int64_t begin, std::int64_t count, float* target) const = 0;
+
+  /// Whether this program can read the format at all; if not, `decode` must not be called.
+  virtual bool is_readable() const { return true; }
 };
 
 /// A read-only tensor in the format of its file; `owner` keeps the mapped pages alive.
@@ -28,14 +51,32 @@ struct Weight {
   const std::byte* data = nullptr;
   std::shared_ptr<const void> owner;
   WeightFormat format = WeightFormat::plain;
-  /// Packed formats: how many bytes there are, which whoever uses them compares with the layout.
+  /// Packed and encoded formats: how many bytes there are. Of a packed one whoever uses them
+  /// compares that with the layout.
   std::size_t packed_bytes = 0;
+  /// Of which of its network's layers it is a part: they are used one after another, and a layer's
+  /// weights together. Said by the model that loads it; `layer` is -1 for a weight of none.
+  std::string network = {};
+  std::int64_t layer = -1;
+  /// Encoded: what reads it. `dtype` is then what a device without kernels for the format expands
+  /// it to, f32 or bf16, and `data` only says that there is something.
+  std::shared_ptr<const WeightDecoder> decoder = nullptr;
 
   std::size_t size_bytes() const {
     if (format != WeightFormat::plain) return packed_bytes;
-    return static_cast<std::size_t>(num_elements(shape)) * size_of(dtype);
+    return storage_bytes(dtype, static_cast<std::size_t>(num_elements(shape)));
   }
 };
+
+/// Elements [begin, begin + count) in row-major order as f32: of an encoded weight, or of a plain
+/// one of f32, f16 or bf16 at any address.
+void widen_elements(const Weight& weight, std::int64_t begin, std::int64_t count, float* target);
+
+/// All of such a weight, in f32 of its shape.
+Tensor widened(const Weight& weight);
+
+/// An encoded weight as a plain copy of its `dtype`; any other as it is.
+Weight expanded(const Weight& weight);
 
 /// The weights of one component, by checkpoint name. Not for concurrent use.
 class WeightSource {

@@ -8,6 +8,8 @@
 #include <system_error>
 #include <vector>
 
+#include "core/log.h"
+#include "ernie_image/error.h"
 #include "io/atomic_file.h"
 #include "io/json.h"
 #include "io/sha256.h"
@@ -83,9 +85,13 @@ std::optional<EnhancedPrompt> EnhanceCache::find(const json& recipe) const {
   try {
     const json entry = parse_json({path, std::as_bytes(std::span(text)), nullptr});
     EnhancedPrompt enhanced = enhanced_prompt_of(entry);
-    if (entry != entry_of(recipe, enhanced)) return std::nullopt;
+    if (entry != entry_of(recipe, enhanced))
+      throw Error(ErrorKind::corrupt_file, path + ": does not answer the question in its name");
     return enhanced;
-  } catch (const std::exception&) {  // what is damaged is as good as absent, and is written again
+  } catch (const std::exception& error) {
+    log_message(LogLevel::warning,
+                "an enhanced prompt that was kept is damaged, and is made again: " +
+                    std::string(error.what()));
     return std::nullopt;
   }
 }
@@ -97,8 +103,10 @@ void EnhanceCache::store(const json& recipe, const EnhancedPrompt& enhanced) con
     if (text.size() > kMaxEntryBytes) return;
     write_file_atomically(path_of(recipe), std::as_bytes(std::span(text)));
     remove_oldest();
-  } catch (const std::exception&) {  // a full disk, no permission: the next run decodes again
-    return;
+  } catch (const std::exception& error) {  // a full disk, no permission
+    log_message(LogLevel::warning,
+                "an enhanced prompt cannot be kept, and the next run makes it again: " +
+                    std::string(error.what()));
   }
 }
 
@@ -106,6 +114,7 @@ void EnhanceCache::remove_oldest() const {
   const std::vector<fs::path> paths = entries_in(directory_);
   if (paths.size() <= max_entries_) return;
   std::vector<std::pair<fs::file_time_type, fs::path>> by_age;
+  by_age.reserve(paths.size());
   std::error_code error;  // another process may have removed it; then it counts as the oldest
   for (const fs::path& path : paths) by_age.emplace_back(fs::last_write_time(path, error), path);
   const std::size_t surplus = paths.size() - max_entries_ + max_entries_ / 10;

@@ -7,7 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "ernie_image/pipeline.h"
+#include "ernie_image/enhance.h"
 
 namespace ernie_image {
 

@@ -5,9 +5,10 @@
 #include <chrono>
 #include <cmath>
 
+#include "checkpoint/file_configs.h"
 #include "ernie_image/error.h"
-#include "io/config_reader.h"
 #include "io/file_view.h"
+#include "io/json_reader.h"
 #include "memory/memory_limit.h"
 #include "memory/memory_plan.h"
 #include "memory/weight_residency.h"
@@ -30,8 +31,9 @@ const ModelFolder& require_enhancer(const ModelFolder& folder) {
 
 /// Opens the weights, provided that a quantised copy of them would fit.
 WeightFiles open_weights(const ModelFolder& folder, const PromptEnhancerConfig& config,
-                         Quantization quantization, std::uint64_t memory_limit_bytes) {
-  WeightFiles weights(folder.component("pe"), "model");
+                         Quantization quantization, std::uint64_t memory_limit_bytes,
+                         DType expanded) {
+  WeightFiles weights(folder.weights("pe"), "model", Component::pe, expanded);
   require_enhancer_fit(plan_enhancer(config.model, config.tie_word_embeddings, weights,
                                      {0, 0, DType::f32, quantization}, memory_limit_bytes),
                        memory_limit_bytes);
@@ -115,7 +117,7 @@ std::string strip(const std::string& text) {
 
 PromptEnhancerConfig PromptEnhancerConfig::read(const ModelFolder& folder) {
   const std::string part = folder.component("pe");
-  const ConfigReader reader = ConfigReader::open(join_path(part, "config.json"));
+  const JsonReader reader = part_config(folder, Component::pe).reader;
   PromptEnhancerConfig config;
   config.model = MinistralConfig::read(reader);
   config.tie_word_embeddings = reader.boolean("tie_word_embeddings", false);
@@ -123,7 +125,7 @@ PromptEnhancerConfig PromptEnhancerConfig::read(const ModelFolder& folder) {
       static_cast<std::int32_t>(reader.integer("eos_token_id", config.eos_token_id, 0, 1 << 30));
   const std::string generation = join_path(part, "generation_config.json");
   if (file_exists(generation))
-    config.top_k = ConfigReader::open(generation).integer("top_k", config.top_k, 0, 1 << 30);
+    config.top_k = JsonReader::open(generation).integer("top_k", config.top_k, 0, 1 << 30);
   return config;
 }
 
@@ -138,7 +140,7 @@ PromptEnhancer::PromptEnhancer(Backend& ops, const ModelFolder& folder, DType dt
       tokenizer_(Tokenizer::open(folder.component("pe_tokenizer"))),
       template_(
           ChatTemplate::open(join_path(folder.component("pe_tokenizer"), "chat_template.jinja"))),
-      weights_(open_weights(folder, config_, quantization, memory_limit_bytes_)),
+      weights_(open_weights(folder, config_, quantization, memory_limit_bytes_, dtype)),
       model_(ops, weights_, config_.model, config_.tie_word_embeddings, quantization) {
   weights_.require_complete();
 }

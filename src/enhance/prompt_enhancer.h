@@ -6,7 +6,7 @@
 
 #include "backend/backend.h"
 #include "enhance/token_sampler.h"
-#include "ernie_image/pipeline.h"
+#include "ernie_image/enhance.h"
 #include "io/model_folder.h"
 #include "io/weight_files.h"
 #include "memory/memory_plan.h"

@@ -2,9 +2,10 @@
 #include <cstdint>
 
 #include "io/file_view.h"
+#include "io/gguf.h"
 #include "io/model_folder.h"
-#include "io/safetensors.h"
 #include "io/sha256.h"
+#include "io/tensor_file.h"
 
 namespace ernie_image {
 namespace {
@@ -17,7 +18,7 @@ void update_file(Sha256& hash, std::string_view name, std::string_view content) 
 }
 
 /// The first page of every tensor: a model trained further has other values in nearly all of them.
-void update_samples(Sha256& hash, const SafetensorsFile& file) {
+void update_samples(Sha256& hash, const TensorFile& file) {
   constexpr std::size_t kSampleBytes = 4096;
   for (const std::string& name : file.names()) {
     const Weight& weight = file.stored(name);
@@ -28,6 +29,13 @@ void update_samples(Sha256& hash, const SafetensorsFile& file) {
 
 enum class Values { ignored, sampled };
 
+void update_weights(Sha256& hash, const std::string& name, const std::string& path, Values values) {
+  const auto weights = TensorFile::open(path);
+  // The header says where the data ends, so it stands for the file's size too.
+  update_file(hash, name, weights->header());
+  if (values == Values::sampled) update_samples(hash, *weights);
+}
+
 void hash_component(Sha256& hash, const ModelFolder& folder, const std::string& part,
                     Values values) {
   const std::string directory = folder.component(part);
@@ -35,13 +43,14 @@ void hash_component(Sha256& hash, const ModelFolder& folder, const std::string& 
     const std::string name = part + "/" + file;
     if (file.ends_with(".json") || file.ends_with(".jinja")) {
       update_file(hash, name, open_file(join_path(directory, file)).text());
-    } else if (file.ends_with(".safetensors")) {
-      const SafetensorsFile weights = SafetensorsFile::open(join_path(directory, file));
-      // The header says where the data ends, so it stands for the file's size too.
-      update_file(hash, name, weights.header());
-      if (values == Values::sampled) update_samples(hash, weights);
+    } else if (!folder.is_file(part) &&
+               (file.ends_with(".safetensors") || file.ends_with(".gguf"))) {
+      update_weights(hash, name, join_path(directory, file), values);
     }
   }
+  if (!folder.is_file(part)) return;
+  for (const std::string& file : gguf_parts(folder.weights(part)))
+    update_weights(hash, part + " of a file", file, values);
 }
 
 }  // namespace

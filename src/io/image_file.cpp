@@ -4,6 +4,7 @@
 #include <cctype>
 #include <filesystem>
 
+#include "ernie_image/error.h"
 #include "io/atomic_file.h"
 #include "io/exif.h"
 #include "io/image_writers.h"

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "ernie_image/pipeline.h"
+#include "ernie_image/image.h"
 #include "io/file_view.h"
 
 namespace ernie_image {

@@ -5,6 +5,7 @@
 
 #include <jpeglib.h>
 
+#include "ernie_image/error.h"
 #include "io/image_writers.h"
 
 namespace ernie_image {

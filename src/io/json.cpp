@@ -1,6 +1,7 @@
 #include "io/json.h"
 
-#include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "ernie_image/error.h"
 #include "io/placeholder.h"
@@ -8,8 +9,10 @@
 namespace ernie_image {
 namespace {
 
+using nlohmann::json;
+
 constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
-constexpr int kMaxDepth = 64;
+constexpr std::size_t kMaxDepth = 64;
 constexpr std::size_t kMaxQuoted = 100;
 
 std::string clipped(std::string text) {
@@ -21,26 +24,65 @@ std::string ascii_dump(const nlohmann::json& value) {
   return value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
 }
 
-/// How deep objects and arrays lie in each other. Found before parsing: the parser's own hook for
-/// this takes quadratic time, and destroying a very deep value takes the stack.
-int deepest_level(std::string_view text) {
-  int level = 0, deepest = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;  // whatever is escaped does not end the string
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      deepest = std::max(deepest, ++level);
-    } else if (c == '}' || c == ']') {
-      --level;
-    }
+/// Builds the value from the parser's events (nlohmann's SAX interface), which end at the first
+/// problem. The parser's own builder keeps the last of two equal keys, and with a hook for depth it
+/// takes quadratic time.
+class Builder {
+ public:
+  const std::string& problem() const { return problem_; }
+  json take() { return std::move(root_); }
+
+  bool null() { return place(nullptr) != nullptr; }
+  bool boolean(bool flag) { return place(flag) != nullptr; }
+  bool number_integer(std::int64_t number) { return place(number) != nullptr; }
+  bool number_unsigned(std::uint64_t number) { return place(number) != nullptr; }
+  bool number_float(double number, const std::string&) { return place(number) != nullptr; }
+  bool string(std::string& text) { return place(std::move(text)) != nullptr; }
+  bool binary(json::binary_t&) { return fail("binary data"); }
+  bool start_object(std::size_t) { return open(json::object()); }
+  bool start_array(std::size_t) { return open(json::array()); }
+  bool end_object() { return close(); }
+  bool end_array() { return close(); }
+  bool key(std::string& name) {
+    key_ = std::move(name);
+    return !open_.back()->contains(key_) || fail("the key " + printable(key_) + " appears twice");
   }
-  return deepest;
-}
+  bool parse_error(std::size_t, const std::string&, const json::exception& error) {
+    return fail(std::string("not valid JSON: ") + error.what());
+  }
+
+ private:
+  bool fail(std::string problem) {
+    problem_ = std::move(problem);
+    return false;
+  }
+
+  bool open(json container) {
+    if (open_.size() == kMaxDepth) {
+      return fail("JSON nested deeper than " + std::to_string(kMaxDepth) + " levels");
+    }
+    open_.push_back(place(std::move(container)));
+    return true;
+  }
+
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  /// Puts a value where the parser stands.
+  json* place(json item) {
+    if (open_.empty()) return &(root_ = std::move(item));
+    json& parent = *open_.back();
+    if (parent.is_object()) return &(parent[key_] = std::move(item));
+    return &parent.emplace_back(std::move(item));
+  }
+
+  json root_;
+  std::vector<json*> open_;  // the containers that enclose the parser's position
+  std::string key_;
+  std::string problem_;
+};
 
 }  // namespace
 
@@ -55,15 +97,12 @@ nlohmann::json parse_json(const FileView& file) {
   if (file.text().find('\0') != std::string_view::npos) {
     throw Error(ErrorKind::corrupt_file, file.path + ": not valid JSON: holds a zero byte");
   }
-  if (deepest_level(file.text()) > kMaxDepth) {
-    throw Error(ErrorKind::corrupt_file,
-                file.path + ": JSON nested deeper than " + std::to_string(kMaxDepth) + " levels");
+  Builder builder;
+  const std::string_view text = file.text();
+  if (!json::sax_parse(text.begin(), text.end(), &builder)) {
+    throw Error(ErrorKind::corrupt_file, file.path + ": " + builder.problem());
   }
-  try {
-    return nlohmann::json::parse(file.text());
-  } catch (const nlohmann::json::exception& error) {
-    throw Error(ErrorKind::corrupt_file, file.path + ": not valid JSON: " + error.what());
-  }
+  return builder.take();
 }
 
 std::string printable(std::string_view text) {

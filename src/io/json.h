@@ -10,8 +10,9 @@
 
 namespace ernie_image {
 
-/// The whole of `file` as JSON. Throws Error(corrupt_file): not JSON, not UTF-8, nested deeper than
-/// 64 levels, larger than 64 MiB, or one of the placeholders of placeholder.h.
+/// The whole of `file` as JSON. Throws Error(corrupt_file): not JSON, not UTF-8, a key twice in one
+/// object, nested deeper than 64 levels, larger than 64 MiB, or one of the placeholders of
+/// placeholder.h.
 nlohmann::json parse_json(const FileView& file);
 
 /// Text of a file for use in a message: in double quotes, control characters and non-ASCII escaped,

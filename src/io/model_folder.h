@@ -1,8 +1,11 @@
 // Finding a model on this machine and naming its parts. Never touches the network.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
+
+#include "ernie_image/model_parts.h"
 
 namespace ernie_image {
 
@@ -22,7 +25,18 @@ struct ModelFolder {
   /// kEmbeddedModel.
   std::string origin;
 
-  std::string component(const std::string& part) const;  ///< path + "/" + part
+  /// Parts that lie elsewhere: "transformer" and so on to a folder or file.
+  std::map<std::string, std::string> replaced;
+  std::string source;              ///< what resolve_model finds this by: a model file, else `path`
+  ModelParts parts;                ///< likewise
+  std::vector<std::string> notes;  ///< for people
+
+  /// Where the configs of a part lie: path + "/" + part, or the folder in its place.
+  std::string component(const std::string& part) const;
+  /// Where its weights lie: the same, or the file in its place.
+  std::string weights(const std::string& part) const;
+  /// Whether its weights are a file that stands in place of a folder.
+  bool is_file(const std::string& part) const;
 };
 
 /// `model`: a folder, or "owner/name" looked up in the Hugging Face cache (HF_HUB_CACHE, else
@@ -33,7 +47,11 @@ struct ModelFolder {
 /// ERNIE_IMAGE_MODEL, else the embedded model. Throws Error(not_found) that lists where it looked,
 /// Error(corrupt_file) for a folder without model_index.json, with another pipeline's _class_name,
 /// or with a missing component.
-ModelFolder resolve_model(const std::string& model);
+///
+/// A file stands for the parts that are in it, and `parts` for those that they name; the other
+/// parts are those of `parts.base` or of what stands in its place. Throws Error(not_found) that
+/// says which parts are missing if there is none.
+ModelFolder resolve_model(const std::string& model, const ModelParts& parts = {});
 
 /// SHA-256, hex, over config files and weight headers of all that draws, with their relative names:
 /// two folders with the same content hash hold the same architecture, tensors' names, types, shapes

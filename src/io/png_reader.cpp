@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "ernie_image/error.h"
 #include "io/file_view.h"
 #include "io/image_file.h"
 #include "io/placeholder.h"

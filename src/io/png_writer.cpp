@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <new>
 
+#include "ernie_image/error.h"
 #include "io/image_writers.h"
 #include "io/text_encoding.h"
 

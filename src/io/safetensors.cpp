@@ -76,40 +76,4 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
   return result;
 }
 
-std::vector<std::string> SafetensorsFile::names() const {
-  std::vector<std::string> names;
-  for (const auto& [name, weight] : weights_) names.push_back(name);
-  return names;
-}
-
-bool SafetensorsFile::contains(std::string_view name) const { return weights_.contains(name); }
-
-const Weight& SafetensorsFile::stored(const std::string& name) const {
-  const auto found = weights_.find(name);
-  if (found == weights_.end()) {
-    throw Error(ErrorKind::not_found, path() + ": has no tensor " + printable(name));
-  }
-  return found->second;
-}
-
-Weight SafetensorsFile::weight(const std::string& name) const {
-  Weight weight = stored(name);
-  const auto address = reinterpret_cast<std::uintptr_t>(weight.data);
-  if (address % size_of(weight.dtype) != 0) {
-    const Tensor copy = tensor(name);
-    weight.data = copy.bytes();
-    weight.owner = std::make_shared<Tensor>(copy);
-  }
-  return weight;
-}
-
-Tensor SafetensorsFile::tensor(const std::string& name) const {
-  const Weight& weight = stored(name);
-  const bool packed = weight.format != WeightFormat::plain;
-  Tensor tensor = packed ? Tensor::host(DType::u8, {static_cast<std::int64_t>(weight.packed_bytes)})
-                         : Tensor::host(weight.dtype, weight.shape);
-  std::memcpy(tensor.bytes(), weight.data, weight.size_bytes());
-  return tensor;
-}
-
 }  // namespace ernie_image

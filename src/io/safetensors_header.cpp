@@ -46,7 +46,11 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
 
   const std::string& problem() const { return problem_; }
 
-  bool null() override { return unexpected("null"); }
+  bool null() override {
+    if (state_ != State::metadata) return unexpected("null");
+    state_ = State::name;  // as if there were none
+    return true;
+  }
   bool boolean(bool) override { return unexpected("a boolean"); }
   bool number_integer(number_integer_t value) override {
     return unexpected("the negative number " + std::to_string(value));
@@ -195,12 +199,22 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool check_size(const SafetensorsEntry& entry) {
-    std::uint64_t bytes = size_of(entry.dtype);
+    // Bytes, or elements of the types that are narrower.
+    const bool narrow = bits_of(entry.dtype) < 8;
+    std::uint64_t bytes = narrow ? 1 : size_of(entry.dtype);
     for (const std::int64_t extent : entry.shape) {
       if (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(extent), &bytes) ||
           bytes > kMaxCount) {
         return fail("shape " + to_string(entry.shape) + " overflows");
       }
+    }
+    if (narrow) {
+      const std::uint64_t bits = bits_of(entry.dtype), rest = bytes % 8 * bits;
+      if (rest % 8 != 0) {
+        return fail(std::string(dtype_name(entry.dtype)) + " " + to_string(entry.shape) +
+                    " does not fill whole bytes");
+      }
+      bytes = bytes / 8 * bits + rest / 8;
     }
     if (entry.end < entry.begin || entry.end - entry.begin != bytes) {
       return fail(std::string(dtype_name(entry.dtype)) + " " + to_string(entry.shape) + " takes " +

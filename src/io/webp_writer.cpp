@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "ernie_image/error.h"
 #include "io/image_writers.h"
 
 namespace ernie_image {

@@ -1,18 +1,25 @@
 #include "io/weight_files.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <utility>
 
 #include "ernie_image/error.h"
+#include "io/gguf.h"
 #include "io/json.h"
+#include "io/weight_decoders.h"
 
 namespace ernie_image {
 namespace {
 
 constexpr std::size_t kMaxListed = 20;  // problems spelled out in one message
+constexpr std::int64_t kFilledUp =
+    32;  // rows and columns are multiples of at most this in some formats
 
 using WeightMap = std::map<std::string, std::string>;  // tensor name -> shard's file name
 
-[[noreturn]] void throw_corrupt(const std::string& where, const std::string& problem) {
+[[noreturn]] void throw_bad_weights(const std::string& where, const std::string& problem) {
   throw Error(ErrorKind::corrupt_file, where + ": " + problem);
 }
 
@@ -37,13 +44,14 @@ WeightMap read_index(const std::string& path) {
   const nlohmann::json index = parse_json(open_file(path));
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
   if (map == index.end() || !map->is_object()) {
-    throw_corrupt(path, "no object \"weight_map\" from tensor name to file name");
+    throw_bad_weights(path, "no object \"weight_map\" from tensor name to file name");
   }
   WeightMap weight_map;
   for (const auto& [name, file] : map->items()) {
     if (!file.is_string() || !is_plain_file_name(file.get<std::string>())) {
-      throw_corrupt(path, "weight_map: " + printable(name) + " lies in " + printable_json(file) +
-                              ", expected the name of a file in the same folder");
+      throw_bad_weights(path, "weight_map: " + printable(name) + " lies in " +
+                                  printable_json(file) +
+                                  ", expected the name of a file in the same folder");
     }
     weight_map.emplace(name, file.get<std::string>());
   }
@@ -69,124 +77,343 @@ std::set<std::string> shard_names(const std::string& index_path, const std::stri
 
 /// Index and shard must agree about every tensor of the shard.
 void check_shard(const std::string& index_path, const WeightMap& weight_map,
-                 const std::string& shard, const SafetensorsFile& file) {
+                 const std::string& shard, const TensorFile& file) {
   for (const std::string& name : file.names()) {
     const auto found = weight_map.find(name);
     if (found == weight_map.end() || found->second != shard) {
-      throw_corrupt(index_path,
-                    "tensor " + printable(name) + " lies in " + printable(shard) +
-                        ", but the index " +
-                        (found == weight_map.end() ? "does not list it"
-                                                   : "says " + printable(found->second)) +
-                        "; index and weight files are of different models, download them again");
+      throw_bad_weights(
+          index_path, "tensor " + printable(name) + " lies in " + printable(shard) +
+                          ", but the index " +
+                          (found == weight_map.end() ? "does not list it"
+                                                     : "says " + printable(found->second)) +
+                          "; index and weight files are of different models, download them again");
     }
   }
 }
 
-bool is_usable(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
+bool is_usable(const Weight& weight) {
+  if (weight.format == WeightFormat::encoded) return weight.decoder->is_readable();
+  return weight.format != WeightFormat::plain || weight.dtype == DType::f32 ||
+         weight.dtype == DType::f16 || weight.dtype == DType::bf16;
+}
+
+std::string type_of(const Weight& weight) {
+  return std::string(weight.format == WeightFormat::encoded ? weight.decoder->name()
+                                                            : dtype_name(weight.dtype));
 }
 
 /// A 1x1 convolution [N, K, 1, 1] is the linear layer [N, K].
-bool is_same_layer(const Shape& stored, const Shape& expected) {
-  return stored == expected ||
-         (expected.size() == 2 && stored == Shape{expected[0], expected[1], 1, 1});
+Shape as_expected(const Shape& stored, const Shape& expected) {
+  const bool taps = stored.size() == 4 && stored[2] == 1 && stored[3] == 1;
+  return expected.size() == 2 && taps ? Shape{stored[0], stored[1]} : stored;
+}
+
+/// Whether the weight may be used in the shape that is expected: it has that shape, or is encoded
+/// in groups without a shape of its own, or with rows and columns filled up to whole blocks.
+bool fits(const Weight& stored, const Shape& expected) {
+  const Shape mine = as_expected(stored.shape, expected);
+  if (mine == expected) return true;
+  if (stored.format != WeightFormat::encoded) return false;
+  if (mine.size() == 1 || expected.size() == 4) return num_elements(mine) == num_elements(expected);
+  return mine.size() == 2 && expected.size() == 2 && mine[0] >= expected[0] &&
+         mine[1] >= expected[1] && mine[0] - expected[0] < kFilledUp &&
+         mine[1] - expected[1] < kFilledUp;
+}
+
+/// Such a weight in that shape.
+Weight shaped(Weight weight, const Shape& expected) {
+  const Shape mine = as_expected(weight.shape, expected);
+  if (mine.size() == 2 && expected.size() == 2 && mine[1] != expected[1])
+    weight.decoder = make_cropped_decoder(weight.decoder, expected[1], mine[1]);
+  weight.shape = expected;
+  return weight;
+}
+
+/// Where a tensor of a file lies; nothing for files that are not mapped.
+std::vector<FilePart> pieces_of(const TensorFile& file, const Weight& weight) {
+  if (file.file().owner == nullptr || weight.size_bytes() == 0) return {};
+  return {{file.file(), {weight.data, weight.size_bytes()}}};
+}
+
+/// The format does not ask files to align tensors: where one does not, a copy.
+Weight aligned(Weight weight) {
+  const auto address = reinterpret_cast<std::uintptr_t>(weight.data);
+  if (weight.format != WeightFormat::plain || address % size_of(weight.dtype) == 0) return weight;
+  const auto copy = std::make_shared<Tensor>(Tensor::host(weight.dtype, weight.shape));
+  std::memcpy(copy->bytes(), weight.data, weight.size_bytes());
+  weight.data = copy->bytes();
+  weight.owner = copy;
+  return weight;
+}
+
+[[noreturn]] void throw_wrong_file(const std::string& path, Component wanted,
+                                   const std::vector<NamedComponent>& found,
+                                   const std::vector<std::string>& names) {
+  std::string holds;
+  for (const NamedComponent& other : found)
+    holds += (holds.empty() ? "" : ", ") + std::string(component_name(other.component));
+  const std::string foreign = foreign_model(names);
+  if (holds.empty() && !foreign.empty()) holds = foreign;
+  if (holds.empty()) {
+    holds = names.empty()
+                ? "no tensors at all"
+                : std::to_string(names.size()) + " tensors such as " + printable(names[0]);
+  }
+  throw Error(ErrorKind::corrupt_file, path + ": holds " + holds + ", expected the " +
+                                           std::string(component_name(wanted)) + " of ERNIE-Image");
+}
+
+bool is_weight_file(const std::string& name) {
+  return name.ends_with(".safetensors") || name.ends_with(".gguf");
 }
 
 }  // namespace
 
-WeightFiles::WeightFiles(const std::string& folder, const std::string& stem) : folder_(folder) {
-  const std::string single = join_path(folder, stem + ".safetensors");
-  const std::string index = single + ".index.json";
+WeightFiles::WeightFiles(const std::string& path, const std::string& stem,
+                         std::optional<Component> wanted, DType expanded)
+    : path_(path), is_folder_(!file_exists(path)) {
+  if (is_folder_) {
+    open_folder(stem);
+  } else {
+    open_file_and_parts();
+  }
+  assemble(wanted, expanded);
+}
+
+void WeightFiles::open_folder(const std::string& stem) {
+  const std::string single = join_path(path_, stem + ".safetensors");
   if (file_exists(single)) {
-    files_.push_back(SafetensorsFile::open(single));
-    for (const std::string& name : files_[0].names()) file_of_.emplace(name, 0);
+    files_.push_back(TensorFile::open(single));
     return;
   }
-  if (!file_exists(index)) {
-    throw Error(ErrorKind::not_found, folder + ": no weights, expected " + stem +
-                                          ".safetensors or " + stem +
-                                          ".safetensors.index.json; download the model again");
+  if (file_exists(single + ".index.json")) return open_index(single + ".index.json");
+  std::vector<std::string> singles, indices;
+  for (const std::string& name : list_files(path_)) {
+    if (name.starts_with(stem + ".safetensors.index.") && name.ends_with(".json"))
+      indices.push_back(name);
+    if (is_weight_file(name) && gguf_parts(name).front() == name) singles.push_back(name);
   }
+  if (indices.size() == 1) return open_index(join_path(path_, indices[0]));
+  if (indices.empty() && singles.size() == 1) {
+    const std::string folder = std::exchange(path_, join_path(path_, singles[0]));
+    open_file_and_parts();
+    path_ = folder;
+    return;
+  }
+  std::string found;
+  for (const std::string& name : indices.empty() ? singles : indices)
+    found += (found.empty() ? "; found " : ", ") + printable(name);
+  throw Error(ErrorKind::not_found,
+              path_ + ": no weights, expected " + stem + ".safetensors or " + stem +
+                  ".safetensors.index.json" + found +
+                  (found.empty() ? "; download the model again" : "; name the one to use"));
+}
+
+void WeightFiles::open_index(const std::string& index) {
   const WeightMap weight_map = read_index(index);
-  for (const std::string& shard : shard_names(index, folder, weight_map)) {
-    files_.push_back(SafetensorsFile::open(join_path(folder, shard)));
-    check_shard(index, weight_map, shard, files_.back());
-    for (const std::string& name : files_.back().names()) {
-      file_of_.emplace(name, files_.size() - 1);
-    }
+  std::set<std::string> names;
+  for (const std::string& shard : shard_names(index, path_, weight_map)) {
+    files_.push_back(TensorFile::open(join_path(path_, shard)));
+    check_shard(index, weight_map, shard, *files_.back());
+    for (const std::string& name : files_.back()->names()) names.insert(name);
   }
   for (const auto& [name, shard] : weight_map) {
-    if (!contains(name)) {
-      throw_corrupt(index, "tensor " + printable(name) + " is not in " + printable(shard) +
-                               ", where the index says it is; download both again");
+    if (!names.contains(name)) {
+      throw_bad_weights(index, "tensor " + printable(name) + " is not in " + printable(shard) +
+                                   ", where the index says it is; download both again");
     }
   }
 }
 
-bool WeightFiles::contains(std::string_view name) const { return file_of_.contains(name); }
+void WeightFiles::open_file_and_parts() {
+  const std::vector<std::string> parts = gguf_parts(path_);
+  std::vector<std::string> absent;
+  for (const std::string& part : parts) {
+    if (!file_exists(part)) absent.push_back(part);
+  }
+  if (!absent.empty()) {
+    throw Error(ErrorKind::not_found, path_ + ": " + std::to_string(absent.size()) + " of " +
+                                          std::to_string(parts.size()) + " parts are missing: " +
+                                          listed(absent, ", ") + "; download them too");
+  }
+  for (const std::string& part : parts) files_.push_back(TensorFile::open(part));
+}
+
+FileTensors WeightFiles::stored_tensors() const {
+  FileTensors tensors;
+  for (const auto& file : files_) {
+    for (const std::string& name : file->names()) {
+      const Weight& weight = file->stored(name);
+      if (!tensors.emplace(name, FileTensor{weight, pieces_of(*file, weight)}).second)
+        throw_bad_weights(path_, "tensor " + printable(name) + " lies in two files");
+    }
+  }
+  return tensors;
+}
+
+void WeightFiles::assemble(std::optional<Component> wanted, DType expanded) {
+  const FileTensors stored = stored_tensors();
+  std::map<std::string, std::string> metadata;
+  for (const auto& file : files_) metadata.insert(file->metadata().begin(), file->metadata().end());
+  const std::string config_path = join_path(path_, "config.json");
+  const bool has_config = is_folder_ && file_exists(config_path);
+  RecognizedTensors recognized = recognize_quantized(
+      path_, stored, metadata, has_config ? std::string(open_file(config_path).text()) : "");
+  for (auto& [name, tensor] : recognized.weights) {
+    if (tensor.weight.format == WeightFormat::encoded) tensor.weight.dtype = expanded;
+  }
+
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : recognized.weights) names.push_back(name);
+  std::vector<NamedComponent> found = find_components(names);
+  if (wanted) {
+    const bool is_language = wanted == Component::pe || wanted == Component::text_encoder;
+    // Either language model serves as the other: they have the same names.
+    const auto serves = [&](const NamedComponent& other) {
+      return other.component == *wanted ||
+             (is_language && found.size() == 1 && other.component != Component::transformer &&
+              other.component != Component::vae);
+    };
+    const auto chosen = std::ranges::find_if(found, serves);
+    if (chosen != found.end()) {
+      component_ = *chosen;
+      component_->component = *wanted;
+    } else if (!is_folder_ || !found.empty() || !foreign_model(names).empty()) {
+      throw_wrong_file(path_, *wanted, found, names);
+    }
+  } else if (found.size() == 1) {
+    component_ = found[0];
+  }
+  if (component_) {
+    rename(std::move(recognized.weights), *component_);
+  } else {
+    weights_ = std::move(recognized.weights);
+  }
+}
+
+/// A folder's names stay as they are where the models know them.
+void WeightFiles::rename(FileTensors recognized, const NamedComponent& found) {
+  const bool known =
+      found.dialect == Dialect::diffusers &&
+      (found.prefix.empty() ? found.component != Component::pe
+                            : found.component == Component::text_encoder &&
+                                  (found.prefix == "language_model.model." ||
+                                   found.prefix == "language_model." || found.prefix == "model."));
+  const bool enhancer = found.component == Component::pe && found.dialect == Dialect::diffusers &&
+                        found.prefix == "model.";
+  if (known || enhancer) {
+    weights_ = std::move(recognized);
+    return;
+  }
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : recognized) names.push_back(name);
+  const int levels = count_levels(found, names);
+  for (auto& [name, tensor] : recognized) {
+    const auto canonical = canonical_name(found, name, levels);
+    if (!canonical) {
+      if (name.starts_with(found.prefix) && found.prefix.size() > 0) unknown_.push_back(name);
+      continue;
+    }
+    tensor.weight.name = *canonical;
+    if (found.dialect == Dialect::llama_cpp) undo_head_order(tensor);
+    if (!weights_.emplace(*canonical, std::move(tensor)).second)
+      throw_bad_weights(path_, "two tensors are " + printable(*canonical));
+  }
+}
+
+/// llama.cpp turns neighbouring numbers of a head, and has the rows of queries and keys in that
+/// order.
+void WeightFiles::undo_head_order(FileTensor& tensor) const {
+  Weight& weight = tensor.weight;
+  const bool turned =
+      weight.name.ends_with(".q_proj.weight") || weight.name.ends_with(".k_proj.weight");
+  if (!turned || weight.shape.size() != 2) return;
+  std::optional<std::int64_t> head_dim;
+  for (const auto& file : files_) {
+    const auto* gguf = dynamic_cast<const GgufFile*>(file.get());
+    if (gguf == nullptr || head_dim) continue;
+    head_dim = gguf->integer_of_any(".attention.key_length");
+    if (!head_dim) head_dim = gguf->integer_of_any(".rope.dimension_count");
+    if (!head_dim) {
+      const auto width = gguf->integer_of_any(".embedding_length");
+      const auto heads = gguf->integer_of_any(".attention.head_count");
+      if (width && heads && *heads > 0) head_dim = *width / *heads;
+    }
+  }
+  if (!head_dim || *head_dim < 2 || *head_dim % 2 != 0 || weight.shape[0] % *head_dim != 0) {
+    throw_bad_weights(path_,
+                      printable(weight.name) + " " + to_string(weight.shape) +
+                          ": the metadata does not say how long a head is (attention.key_length)" +
+                          (head_dim ? ", but " + std::to_string(*head_dim) : ""));
+  }
+  const Decoder inner =
+      weight.format == WeightFormat::encoded ? weight.decoder : make_plain_decoder(weight);
+  weight.packed_bytes = weight.size_bytes();
+  weight.format = WeightFormat::encoded;
+  weight.decoder = make_head_order_decoder(inner, *head_dim, weight.shape[1]);
+}
+
+bool WeightFiles::contains(std::string_view name) const { return weights_.contains(name); }
+
+const Weight* WeightFiles::find(std::string_view name) const {
+  const auto found = weights_.find(name);
+  return found == weights_.end() ? nullptr : &found->second.weight;
+}
 
 Weight WeightFiles::get(const std::string& name, const Shape& expected_shape) {
   Weight absent{name, DType::f32, expected_shape, nullptr, nullptr};
-  const auto found = file_of_.find(name);
-  if (found == file_of_.end()) {
+  const Weight* stored = find(name);
+  if (stored == nullptr) {
     problems_.push_back(name + ": missing, expected shape " + to_string(expected_shape));
     return absent;
   }
   used_.insert(name);
-  const SafetensorsFile& file = files_[found->second];
-  const Weight& stored = file.stored(name);
-  if (!is_same_layer(stored.shape, expected_shape)) {
-    problems_.push_back(name + ": shape " + to_string(stored.shape) + ", expected " +
+  if (!fits(*stored, expected_shape)) {
+    problems_.push_back(name + ": shape " + to_string(stored->shape) + ", expected " +
                         to_string(expected_shape));
     return absent;
   }
-  if (stored.format == WeightFormat::plain && !is_usable(stored.dtype)) {
-    problems_.push_back(name + ": type " + std::string(dtype_name(stored.dtype)) +
-                        ", expected F32, F16 or BF16");
+  if (!is_usable(*stored)) {
+    problems_.push_back(name + ": type " + type_of(*stored) +
+                        ", expected F32, F16 or BF16, or a format of docs/formats.md");
     return absent;
   }
-  Weight weight = file.weight(name);
-  weight.shape = expected_shape;
-  return weight;
+  return shaped(aligned(*stored), expected_shape);
 }
 
 void WeightFiles::require_complete() const {
   if (problems_.empty()) return;
-  throw_corrupt(folder_, std::to_string(problems_.size()) +
-                             " weights do not fit the configuration beside them:\n  " +
-                             listed(problems_, "\n  "));
+  throw_bad_weights(path_, std::to_string(problems_.size()) +
+                               " weights do not fit the configuration beside them:\n  " +
+                               listed(problems_, "\n  "));
 }
 
 std::vector<std::string> WeightFiles::unused() const {
-  std::vector<std::string> names;
-  for (const auto& [name, file] : file_of_) {
+  std::vector<std::string> names = unknown_;
+  for (const auto& [name, tensor] : weights_) {
     if (!used_.contains(name)) names.push_back(name);
   }
   return names;
 }
 
 void WeightFiles::release_pages(PageCache cache) const {
-  for (const SafetensorsFile& file : files_)
-    ernie_image::release_pages({file.file(), file.file().bytes}, cache);
+  for (const auto& file : files_)
+    ernie_image::release_pages({file->file(), file->file().bytes}, cache);
 }
 
 void WeightFiles::release_pages(const Weight& weight) const {
-  const auto found = file_of_.find(weight.name);
-  if (found == file_of_.end()) return;
-  const SafetensorsFile& file = files_[found->second];
-  const Weight& stored = file.stored(weight.name);
-  ernie_image::release_pages({file.file(), {stored.data, stored.size_bytes()}}, PageCache::keep);
+  const auto found = weights_.find(weight.name);
+  if (found == weights_.end()) return;
+  for (const FilePart& piece : found->second.pieces)
+    ernie_image::release_pages(piece, PageCache::keep);
 }
 
 std::vector<FilePart> WeightFiles::parts(std::string_view prefix) const {
   std::map<const std::byte*, FilePart> by_address;
-  for (auto entry = file_of_.lower_bound(prefix);
-       entry != file_of_.end() && entry->first.starts_with(prefix); ++entry) {
-    const SafetensorsFile& file = files_[entry->second];
-    const Weight& weight = file.stored(entry->first);
-    if (file.file().owner == nullptr || weight.size_bytes() == 0) continue;
-    by_address.emplace(weight.data, FilePart{file.file(), {weight.data, weight.size_bytes()}});
+  for (auto entry = weights_.lower_bound(prefix);
+       entry != weights_.end() && entry->first.starts_with(prefix); ++entry) {
+    for (const FilePart& piece : entry->second.pieces)
+      by_address.emplace(piece.bytes.data(), piece);
   }
   std::vector<FilePart> joined;
   for (const auto& [address, part] : by_address) {
@@ -202,7 +429,8 @@ std::vector<FilePart> WeightFiles::parts(std::string_view prefix) const {
 
 std::vector<Weight> WeightFiles::all() const {
   std::vector<Weight> weights;
-  for (const auto& [name, file] : file_of_) weights.push_back(files_[file].stored(name));
+  weights.reserve(weights_.size());
+  for (const auto& [name, tensor] : weights_) weights.push_back(tensor.weight);
   return weights;
 }
 

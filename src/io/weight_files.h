@@ -1,23 +1,35 @@
-// The weights of one component folder: one safetensors file, or shards named by an index.
+// The weights of one component: a folder with one file, or with shards named by an index, or a
+// single file, in any of the formats and namings of docs/formats.md.
 #pragma once
 
 #include <map>
+#include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "core/weight.h"
-#include "io/safetensors.h"
+#include "io/quantized_tensors.h"
+#include "io/tensor_file.h"
+#include "io/tensor_names.h"
 
 namespace ernie_image {
 
 class WeightFiles : public WeightSource {
  public:
-  /// Opens `<folder>/<stem>.safetensors`, or the shards of
-  /// `<folder>/<stem>.safetensors.index.json`. The index is hostile input: shard names may not
-  /// leave the folder, and it must agree with the shards about every tensor. Throws Error(not_found
-  /// | corrupt_file).
-  WeightFiles(const std::string& folder, const std::string& stem);
+  /// `path` is a folder: opens `<path>/<stem>.safetensors`, or the shards of
+  /// `<path>/<stem>.safetensors.index.json`; where neither is there, those of a variant
+  /// ("<stem>.fp16.safetensors"), or a GGUF or safetensors file that is alone. An index is hostile
+  /// input: shard names may not leave the folder, and it must agree with the shards about every
+  /// tensor. Or a file: safetensors or GGUF (one part of a split file stands for all).
+  ///
+  /// Weights have the names of a diffusers folder. Those of quantised weights that other programs
+  /// wrote are encoded (core/weight.h), and expand to `expanded` where a device asks for that.
+  /// `wanted` chooses among the components of a file that holds several. Throws Error(not_found |
+  /// corrupt_file | unsupported), also for a file that holds `wanted` not at all.
+  explicit WeightFiles(const std::string& path, const std::string& stem = "",
+                       std::optional<Component> wanted = std::nullopt, DType expanded = DType::f32);
 
   bool contains(std::string_view name) const override;
   Weight get(const std::string& name, const Shape& expected_shape) override;
@@ -27,17 +39,33 @@ class WeightFiles : public WeightSource {
   void release_pages(const Weight& weight) const override;
   void release_pages(PageCache cache) const;
 
-  /// Every tensor, sorted by name; for listing (see SafetensorsFile::stored).
+  /// Every weight, sorted by name; for listing (see TensorFile::stored).
   std::vector<Weight> all() const;
+  /// Null if there is none of that name.
+  const Weight* find(std::string_view name) const;
   /// Where the tensors lie whose names begin with `prefix`; neighbours in a file joined. Nothing of
   /// files that are not mapped (the embedded model).
   std::vector<FilePart> parts(std::string_view prefix) const;
-  const std::vector<SafetensorsFile>& files() const { return files_; }
+  const std::vector<std::shared_ptr<const TensorFile>>& files() const { return files_; }
+  const std::string& path() const { return path_; }
+  /// What the names were recognised as, if they were.
+  const std::optional<NamedComponent>& component() const { return component_; }
 
  private:
-  std::string folder_;
-  std::vector<SafetensorsFile> files_;
-  std::map<std::string, std::size_t, std::less<>> file_of_;  // tensor name -> index into files_
+  void open_folder(const std::string& stem);
+  void open_index(const std::string& index);
+  void open_file_and_parts();
+  FileTensors stored_tensors() const;
+  void assemble(std::optional<Component> wanted, DType expanded);
+  void rename(FileTensors recognized, const NamedComponent& found);
+  void undo_head_order(FileTensor& tensor) const;
+
+  std::string path_;
+  bool is_folder_ = false;
+  std::vector<std::shared_ptr<const TensorFile>> files_;
+  std::optional<NamedComponent> component_;
+  FileTensors weights_;
+  std::vector<std::string> unknown_;  // of the component's files, but no weight of it
   std::set<std::string, std::less<>> used_;
   std::vector<std::string> problems_;
 };

@@ -7,6 +7,7 @@
 
 #include "core/packed_weight.h"
 #include "core/quantization.h"
+#include "models/quantized_weights.h"
 
 namespace ernie_image {
 namespace {
@@ -40,9 +41,9 @@ DeviceWeights::DeviceWeights(const WeightFiles& files, DType dtype, Quantization
       widens_biased_(habits.widens_biased_layers) {}
 
 WeightFormat DeviceWeights::format(const Weight& weight) const {
-  if (weight.format != WeightFormat::plain) return weight.format;
+  if (is_packed(weight.format)) return weight.format;
   if (weight.shape.size() != 2) return WeightFormat::plain;
-  return weight_format(layer_quantization(files_, weight.name, quantization_));
+  return weight_format(layer_quantization(quantized_weights(), files_, weight.name, quantization_));
 }
 
 /// Vectors are f32 there. Tables of embeddings stay on the host, which picks rows of them.
@@ -62,7 +63,7 @@ std::uint64_t DeviceWeights::bytes(const Weight& weight) const {
 /// A matrix as the file has it, and what records of it stand for in f32.
 std::uint64_t DeviceWeights::scratch_bytes(const Weight& weight) const {
   if (format(weight) != WeightFormat::packed_int8) return 0;
-  if (weight.format == WeightFormat::plain) return weight.size_bytes();
+  if (!is_packed(weight.format)) return elements(weight) * size_of(weight.dtype);
   const PackedLayout packed(weight.format, weight.shape);
   return packed.size_bytes() +
          static_cast<std::uint64_t>(packed.outputs * packed.depth) * sizeof(float);

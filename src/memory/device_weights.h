@@ -15,8 +15,8 @@ namespace ernie_image {
 
 class DeviceWeights {
  public:
-  /// Of a run in `dtype`; `quantization` is that of the layers which core/quantization.h names.
-  /// `files` must outlive this.
+  /// Of a run in `dtype`; `quantization` is that of the weights which models/quantized_weights.h
+  /// names. `files` must outlive this.
   DeviceWeights(const WeightFiles& files, DType dtype, Quantization quantization,
                 const DeviceHabits& habits);
 

@@ -7,6 +7,7 @@
 #include "core/packed_weight.h"
 #include "core/quantization.h"
 #include "memory/memory_limit.h"
+#include "models/quantized_weights.h"
 #include "models/vae_memory.h"
 
 namespace ernie_image {
@@ -53,8 +54,8 @@ std::uint64_t looked_up_bytes(std::int64_t rows, const MinistralConfig& config) 
 /// weights that are packed in the file.
 WeightFormat copied_format(const WeightFiles& files, const Weight& weight,
                            Quantization quantization) {
-  if (weight.format != WeightFormat::plain || weight.shape.size() != 2) return WeightFormat::plain;
-  return weight_format(layer_quantization(files, weight.name, quantization));
+  if (is_packed(weight.format) || weight.shape.size() != 2) return WeightFormat::plain;
+  return weight_format(layer_quantization(quantized_weights(), files, weight.name, quantization));
 }
 
 /// Of packed copies of the matrices whose names begin so.

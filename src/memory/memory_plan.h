@@ -9,6 +9,7 @@
 
 #include "checkpoint/model.h"
 #include "core/dtype.h"
+#include "ernie_image/memory.h"
 #include "memory/weight_residency.h"
 #include "models/language_model.h"
 

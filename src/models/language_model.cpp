@@ -3,17 +3,19 @@
 #include <cassert>
 #include <string>
 
+#include "models/quantized_weights.h"
+
 namespace ernie_image {
 
 LanguageModel::LanguageModel(Backend& ops, WeightSource& source, const MinistralConfig& config,
                              bool tie_word_embeddings, Quantization quantization)
     : ops_(ops), config_(config) {
-  const WeightLoader root(ops, source, "", quantization);
+  const WeightLoader root(ops, source, "", quantization, quantized_weights());
   const WeightLoader model = root.at("model");
   const Shape table = {config.vocab_size, config.hidden_size};
   embed_tokens_ = model.load("embed_tokens.weight", table, WeightUse::embedding);
   for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    layers_.emplace_back(model.at("layers." + std::to_string(i)), config);
+    layers_.emplace_back(model.layer("layers", i), config);
   }
   norm_ = model.vector("norm.weight", config.hidden_size);
   lm_head_.weight = tie_word_embeddings

@@ -18,6 +18,12 @@ struct KvCache {
   std::vector<LayerCache> layers;
   std::int64_t length = 0;
   std::int64_t capacity = 0;
+
+  /// Forgets all but the first `tokens`.
+  void truncate(std::int64_t tokens) {
+    length = tokens;
+    for (LayerCache& layer : layers) layer.length = tokens;
+  }
 };
 
 class LanguageModel {

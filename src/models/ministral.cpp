@@ -15,7 +15,7 @@ double yarn_mscale(double factor, double mscale) {
 }
 
 /// Given, or else the ratio of the two mscales, or else mscale(factor).
-double attention_factor(const ConfigReader& reader, double factor) {
+double attention_factor(const JsonReader& reader, double factor) {
   const double mscale = reader.number("mscale", 0);
   const double mscale_all_dim = reader.number("mscale_all_dim", 0);
   const double ratio = mscale != 0 && mscale_all_dim != 0
@@ -24,7 +24,7 @@ double attention_factor(const ConfigReader& reader, double factor) {
   return reader.number("attention_factor", ratio);
 }
 
-RopeParameters read_rope(const ConfigReader& reader, std::int64_t max_position_embeddings) {
+RopeParameters read_rope(const JsonReader& reader, std::int64_t max_position_embeddings) {
   RopeParameters rope;
   rope.theta = reader.number("rope_theta", rope.theta);
   const std::string type = reader.text("rope_type", reader.text("type", "default"));
@@ -60,7 +60,7 @@ RopeParameters default_rope() {
   return rope;
 }
 
-void check(const MinistralConfig& config, const ConfigReader& reader) {
+void check(const MinistralConfig& config, const JsonReader& reader) {
   if (config.num_attention_heads % config.num_key_value_heads != 0) {
     throw Error(ErrorKind::corrupt_file, reader.where() + ": num_attention_heads " +
                                              std::to_string(config.num_attention_heads) +
@@ -83,8 +83,8 @@ void check(const MinistralConfig& config, const ConfigReader& reader) {
 
 }  // namespace
 
-MinistralConfig MinistralConfig::read(const ConfigReader& outer) {
-  const ConfigReader reader = outer.object("text_config").value_or(outer);
+MinistralConfig MinistralConfig::read(const JsonReader& outer) {
+  const JsonReader reader = outer.object("text_config").value_or(outer);
   if (const std::string type = reader.text("model_type", "ministral3"); type != "ministral3") {
     throw Error(ErrorKind::unsupported,
                 reader.where() + ": model_type \"" + type + "\" is not supported; ministral3 is");

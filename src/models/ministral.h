@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "io/config_reader.h"
+#include "io/json_reader.h"
 #include "nn/linear.h"
 #include "nn/rotary.h"
 #include "nn/tap.h"
@@ -29,7 +29,7 @@ struct MinistralConfig {
 
   /// Reads the object itself, or its `text_config` if it has one. Throws Error(corrupt_file |
   /// unsupported).
-  static MinistralConfig read(const ConfigReader& reader);
+  static MinistralConfig read(const JsonReader& reader);
 };
 
 /// The rotary tables of one run of consecutive positions; queries carry the llama-4 scale.

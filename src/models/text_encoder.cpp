@@ -24,7 +24,7 @@ TextEncoder::TextEncoder(Backend& ops, WeightSource& source, const MinistralConf
   embed_tokens_ = loader.load("embed_tokens.weight", {config.vocab_size, config.hidden_size},
                               WeightUse::embedding);
   for (std::int64_t i = 0; i < layers_used(config); ++i) {
-    layers_.emplace_back(loader.at("layers." + std::to_string(i)), config);
+    layers_.emplace_back(loader.layer("layers", i), config);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <string>
 
+#include "models/quantized_weights.h"
 #include "nn/rotary.h"
 
 namespace ernie_image {
@@ -64,7 +65,7 @@ bool are_equal(std::span<const float> values) {
 
 }  // namespace
 
-TransformerConfig TransformerConfig::read(const ConfigReader& reader) {
+TransformerConfig TransformerConfig::read(const JsonReader& reader) {
   TransformerConfig config;
   config.hidden_size = reader.integer("hidden_size", config.hidden_size, 1, kMaxWidth);
   config.num_attention_heads =
@@ -156,16 +157,17 @@ Tensor TransformerBlock::forward(Backend& ops, const Tensor& hidden_states,
   if (tap.wants("adaLN_sa_ln"))
     tap.sequence_first("adaLN_sa_ln", ops.rms_norm(hidden_states, *adaln_sa_ln_, eps_));
 
-  Tensor h = ops.rms_norm_modulate(hidden_states, *adaln_sa_ln_, eps_, modulation.scale_msa,
-                                   modulation.shift_msa);
+  Tensor h = ops.rms_norm_modulate(hidden_states, *adaln_sa_ln_, eps_, modulation.scale_msa(),
+                                   modulation.shift_msa());
   h = self_attention(ops, h, context, tap);
-  const Tensor x = ops.gated_add(hidden_states, modulation.gate_msa, h);
+  const Tensor x = ops.gated_add(hidden_states, modulation.gate_msa(), h);
 
-  h = ops.rms_norm_modulate(x, *adaln_mlp_ln_, eps_, modulation.scale_mlp, modulation.shift_mlp);
+  h = ops.rms_norm_modulate(x, *adaln_mlp_ln_, eps_, modulation.scale_mlp(),
+                            modulation.shift_mlp());
   tap.sequence_first("mlp_input", h);
   h = mlp(ops, h);
   tap.sequence_first("mlp_out", h);
-  const Tensor output = ops.gated_add(x, modulation.gate_mlp, h);
+  const Tensor output = ops.gated_add(x, modulation.gate_mlp(), h);
   tap.sequence_first("output", output);
   return output;
 }
@@ -200,7 +202,7 @@ Tensor TransformerBlock::mlp(Backend& ops, const Tensor& hidden_states) const {
 Transformer::Transformer(Backend& ops, WeightSource& source, const TransformerConfig& config,
                          Quantization quantization)
     : ops_(ops), config_(config) {
-  const WeightLoader loader(ops, source, "", quantization);
+  const WeightLoader loader(ops, source, "", quantization, quantized_weights());
   const std::int64_t hidden = config.hidden_size;
   x_embedder_ = load_linear(loader.at("x_embedder"), "proj", hidden, config.in_channels, Bias::yes);
   if (config.text_in_dim != hidden)
@@ -210,7 +212,7 @@ Transformer::Transformer(Backend& ops, WeightSource& source, const TransformerCo
   time_linear_2_ = load_linear(time, "linear_2", hidden, hidden, Bias::yes);
   adaln_modulation_ = load_linear(loader, "adaLN_modulation.1", 6 * hidden, hidden, Bias::yes);
   for (std::int64_t i = 0; i < config.num_layers; ++i) {
-    blocks_.emplace_back(loader.at(std::string(kLayerPrefix) + std::to_string(i)), config);
+    blocks_.emplace_back(loader.layer("layers", i), config);
   }
   final_norm_ = load_linear(loader.at("final_norm"), "linear", 2 * hidden, hidden, Bias::yes);
   final_linear_ = load_linear(loader, "final_linear", config.out_channels, hidden, Bias::yes);
@@ -346,7 +348,7 @@ Tensor Transformer::velocity(const Tensor& latents, const Tensor& time_proj, boo
   Tensor hidden_states = ops_.concat_rows(image, context.text);  // [B, N + T, H]
 
   const Tensor temb = time_embedding(time_proj, is_same, latents.dtype(), tap);
-  const Modulation modulation(of_each_row(adaln_modulation_, ops_.silu(temb), is_same));
+  const Modulation modulation{of_each_row(adaln_modulation_, ops_.silu(temb), is_same)};
   tap("adaLN_modulation", modulation.table);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     if (listener_ != nullptr) listener_->before_layer(static_cast<std::int64_t>(i));

@@ -10,7 +10,7 @@
 
 #include "backend/backend.h"
 #include "core/trace.h"
-#include "io/config_reader.h"
+#include "io/json_reader.h"
 #include "nn/linear.h"
 #include "nn/tap.h"
 
@@ -33,7 +33,7 @@ struct TransformerConfig {
   std::int64_t head_dim() const { return hidden_size / num_attention_heads; }
 
   /// Throws Error(corrupt_file | unsupported).
-  static TransformerConfig read(const ConfigReader& reader);
+  static TransformerConfig read(const JsonReader& reader);
 };
 
 /// What stays the same through all steps of a request: the prompts and the image grid.
@@ -47,12 +47,15 @@ struct TransformerContext {
 
 /// One vector of the shared modulation per batch row, each [B, H].
 struct Modulation {
-  explicit Modulation(Tensor all) : table(std::move(all)) {}
   Tensor table;  ///< [B, 6 H]
-  Chunk shift_msa{table, 0}, scale_msa{table, 1}, gate_msa{table, 2};
-  Chunk shift_mlp{table, 3}, scale_mlp{table, 4}, gate_mlp{table, 5};
-  Modulation(const Modulation&) = delete;
-  Modulation& operator=(const Modulation&) = delete;
+
+  // Each refers to the table, and lives no longer.
+  Chunk shift_msa() const { return {table, 0}; }
+  Chunk scale_msa() const { return {table, 1}; }
+  Chunk gate_msa() const { return {table, 2}; }
+  Chunk shift_mlp() const { return {table, 3}; }
+  Chunk scale_mlp() const { return {table, 4}; }
+  Chunk gate_mlp() const { return {table, 5}; }
 };
 
 /// One single-stream block over [image tokens, text tokens].

@@ -57,7 +57,7 @@ void blend_band(Tensor& image, const Tensor& band, std::int64_t top, std::int64_
 
 }  // namespace
 
-VaeConfig VaeConfig::read(const ConfigReader& reader) {
+VaeConfig VaeConfig::read(const JsonReader& reader) {
   VaeConfig config;
   config.latent_channels =
       reader.integer("latent_channels", config.latent_channels, 1, kMaxChannels);

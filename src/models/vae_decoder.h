@@ -9,7 +9,7 @@
 
 #include "backend/backend.h"
 #include "core/trace.h"
-#include "io/config_reader.h"
+#include "io/json_reader.h"
 #include "models/vae_blocks.h"
 #include "nn/linear.h"
 #include "nn/tap.h"
@@ -34,7 +34,7 @@ struct VaeConfig {
   std::int64_t packed_channels() const { return 4 * latent_channels; }
 
   /// Throws Error(corrupt_file | unsupported).
-  static VaeConfig read(const ConfigReader& reader);
+  static VaeConfig read(const JsonReader& reader);
 };
 
 class VaeDecoder {

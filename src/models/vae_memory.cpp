@@ -10,8 +10,9 @@ double bytes_of(const VaeExtent& extent, std::int64_t channels) {
          static_cast<double>(size_of(extent.dtype));
 }
 
-/// What a 3x3 convolution on the CPU holds besides its tensors (backend/cpu/winograd.h): filters in
-/// 36 points, and of a chunk of 4 x 24 tiles the pixels below, the transformed tiles and the sums.
+/// What a 3x3 convolution on the CPU holds besides its tensors (backend/cpu/convolution.h): filters
+/// in 36 points, and of a chunk of 4 x 24 tiles the pixels below, the transformed tiles and the
+/// sums.
 double scratch_bytes(std::int64_t inputs, std::int64_t outputs) {
   constexpr std::int64_t kPoints = 36, kTiles = 96, kPixels = 18 * 98, kSpacing = 16;
   const std::int64_t floats = kPoints * inputs * outputs + kPixels * (inputs + kSpacing) +

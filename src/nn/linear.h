@@ -17,16 +17,32 @@ void check_packed(const Weight& weight, WeightUse use, Quantization quantization
 /// Loads the weights of one module: a backend, a source and the module's name as prefix.
 class WeightLoader {
  public:
-  WeightLoader(Backend& backend, WeightSource& source, std::string prefix = "",
-               Quantization quantization = Quantization::none)
+  WeightLoader(Backend& backend, WeightSource& source, std::string prefix = "")
+      : backend_(backend), source_(source), prefix_(std::move(prefix)) {}
+
+  /// Quantises the linear weights that `rules` name. These must outlive the loader.
+  WeightLoader(Backend& backend, WeightSource& source, std::string prefix,
+               Quantization quantization, const QuantizedWeights& rules)
       : backend_(backend),
         source_(source),
         prefix_(std::move(prefix)),
-        quantization_(quantization) {}
+        quantization_(quantization),
+        rules_(&rules) {}
 
-  /// The loader of a submodule: "layers.0" gives "<prefix>layers.0.".
+  /// The loader of a submodule: "self_attention" gives "<prefix>self_attention.".
   WeightLoader at(const std::string& module) const {
-    return {backend_, source_, prefix_ + module + ".", quantization_};
+    WeightLoader loader = *this;
+    loader.prefix_ += module + ".";
+    return loader;
+  }
+
+  /// The loader of layer `index` of the network `list`, whose layers are used one after another:
+  /// "<prefix>list.0.". A backend may keep the weights of a layer together.
+  WeightLoader layer(const std::string& list, std::int64_t index) const {
+    WeightLoader loader = at(list).at(std::to_string(index));
+    loader.network_ = prefix_ + list;
+    loader.layer_ = index;
+    return loader;
   }
 
   bool contains(const std::string& name) const { return source_.contains(prefix_ + name); }
@@ -34,13 +50,16 @@ class WeightLoader {
   /// Throws Error(corrupt_file) for a packed weight that is no linear layer's,
   /// Error(invalid_argument) for one that is packed otherwise than this loader is to quantise it.
   WeightHandle load(const std::string& name, const Shape& shape, WeightUse use) const {
-    const Weight weight = source_.get(prefix_ + name, shape);
-    const Quantization quantization = use == WeightUse::linear
-                                          ? layer_quantization(source_, weight.name, quantization_)
-                                          : Quantization::none;
-    if (weight.format != WeightFormat::plain) check_packed(weight, use, quantization);
+    Weight weight = source_.get(prefix_ + name, shape);
+    weight.network = network_;
+    weight.layer = layer_;
+    const Quantization quantization =
+        use == WeightUse::linear && rules_ != nullptr
+            ? layer_quantization(*rules_, source_, weight.name, quantization_)
+            : Quantization::none;
+    if (is_packed(weight.format)) check_packed(weight, use, quantization);
     WeightHandle handle = backend_.prepare(weight, use, quantization);
-    const bool copied = quantization != Quantization::none && weight.format == WeightFormat::plain;
+    const bool copied = quantization != Quantization::none && !is_packed(weight.format);
     if (copied) source_.release_pages(weight);
     return handle;
   }
@@ -53,7 +72,10 @@ class WeightLoader {
   Backend& backend_;
   WeightSource& source_;
   std::string prefix_;
-  Quantization quantization_;  // of the linear weights that quantization.h names
+  Quantization quantization_ = Quantization::none;
+  const QuantizedWeights* rules_ = nullptr;  // null: nothing is quantised
+  std::string network_;                      // as Weight has it, as is the next
+  std::int64_t layer_ = -1;
 };
 
 /// y = x W^T + b, and what adapters add to it

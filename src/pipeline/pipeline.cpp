@@ -27,8 +27,6 @@
 namespace ernie_image {
 namespace {
 
-constexpr int kMaxStrength = 100;
-
 class Stopwatch {
  public:
   double seconds() const {
@@ -54,8 +52,7 @@ class CancelScope {
 };
 
 BackendOptions backend_options(const LoadOptions& options) {
-  return {options.device,  options.num_threads,      options.cpu_kernels,
-          options.offload, options.ascend_attention, options.cuda_attention};
+  return {options.device, options.num_threads, options.cpu_kernels, options.device_options};
 }
 
 /// Tensors the released folders hold although the image path never reads them.
@@ -128,9 +125,9 @@ struct Pipeline::State {
         dtype(dtype_of(precision)),
         quantization(options.quantization),
         memory_limit_bytes(options.memory_limit_bytes),
-        offload(options.offload),
+        offload(offload_of_device(options.device, options.device_options)),
         backend(make_backend(backend_options(options))),
-        model(*backend, resolve_model(options.model), options.quantization),
+        model(*backend, resolve_model(options.model, options.parts), options.quantization, dtype),
         targets(adapter_targets(model)),
         adapters(targets),
         transformer_adapters(*backend, model.weights.transformer, "", "transformer", dtype),
@@ -191,12 +188,14 @@ Pipeline Pipeline::load(const LoadOptions& options) {
   }
   const ModelConfigs& configs = state->model.configs;
   ModelInfo& info = state->info;
-  info.path = state->model.folder.path;
+  info.path = state->model.folder.source;
+  info.parts = state->model.folder.parts;
+  info.notes = state->model.folder.notes;
+  const auto& assumed = state->model.configs.notes;
+  info.notes.insert(info.notes.end(), assumed.begin(), assumed.end());
   info.name = state->model.folder.name;
   info.content_hash = content_hash(state->model.folder);
-  info.default_height_px = info.default_width_px = configs.default_side_px;
-  info.default_num_inference_steps = configs.default_num_inference_steps;
-  info.default_guidance_scale = configs.default_guidance_scale;
+  info.defaults = configs.defaults;
   info.size_multiple_px = static_cast<int>(configs.vae.spatial_factor);
   info.latent_channels = static_cast<int>(configs.transformer.in_channels);
   info.has_prompt_enhancer = state->model.folder.has_prompt_enhancer;
@@ -242,12 +241,6 @@ std::vector<Request> Pipeline::State::parts_of(const Request& request) const {
 
 /// One for each run of prompts with the same adapters.
 std::vector<Request> Pipeline::State::parts_by_adapters(const Request& request) const {
-  for (const Adapter& adapter : request.adapters) {
-    if (adapter.prompt < static_cast<int>(request.prompts.size())) continue;
-    throw Error(ErrorKind::invalid_argument,
-                "adapter " + adapter.path + " is for prompt " + std::to_string(adapter.prompt) +
-                    ", and there are " + std::to_string(request.prompts.size()));
-  }
   const Tensor latents = to_float(initial_latents(request, plan_generation(request, model)));
   std::vector<Request> parts = split_by_adapters(request, latents.span<float>());
   if (parts.size() > 1 && request.trace != nullptr) {
@@ -289,11 +282,6 @@ Result Pipeline::generate(const Request& request) {
 std::vector<ActiveAdapter> Pipeline::State::open_adapters(const Request& request) {
   std::vector<ActiveAdapter> active;
   for (const Adapter& adapter : request.adapters) {
-    if (!std::isfinite(adapter.strength) || std::abs(adapter.strength) > kMaxStrength) {
-      throw Error(ErrorKind::invalid_argument,
-                  "adapter " + adapter.path + ": the strength must be -" +
-                      std::to_string(kMaxStrength) + " to " + std::to_string(kMaxStrength));
-    }
     active.push_back({adapters.open(adapter.path), adapter.strength});
   }
   return active;
@@ -416,9 +404,10 @@ CheckedPlan Pipeline::State::checked_plan(const Request& request,
 
 /// What is held between requests.
 MemoryPlan Pipeline::State::resting_plan() const {
-  const std::int64_t side = model.configs.default_side_px;
+  const std::int64_t height = model.configs.defaults.height_px;
+  const std::int64_t width = model.configs.defaults.width_px;
   return plan_memory(model.configs, model.weights,
-                     {1, 1, side, side, 1, dtype, memory_limit_bytes, quantization});
+                     {1, 1, height, width, 1, dtype, memory_limit_bytes, quantization});
 }
 
 TextBatch Pipeline::State::encode(const Request& request, const GenerationPlan& plan,

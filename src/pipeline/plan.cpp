@@ -1,23 +1,16 @@
 #include "pipeline/plan.h"
 
-#include <cmath>
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
-
-// Far beyond what any device can hold; they keep later products within 64 bits.
-constexpr int kMaxSidePx = 16384;
-constexpr int kMaxSteps = 1000;
-constexpr std::int64_t kMaxImages = 1024;
 
 [[noreturn]] void refuse(const std::string& message) {
   throw Error(ErrorKind::invalid_argument, message);
 }
 
-int checked_side(const std::string& name, int asked, int fallback, std::int64_t factor) {
-  const int side = asked == 0 ? fallback : asked;
-  const int multiple = static_cast<int>(factor);
-  if (side < multiple || side > kMaxSidePx) {
+void check_side(const std::string& name, int side, int multiple) {
+  if (side < multiple) {
     refuse(name + " " + std::to_string(side) + " is out of range; " + std::to_string(multiple) +
            " to " + std::to_string(kMaxSidePx) + " pixels are possible");
   }
@@ -27,25 +20,10 @@ int checked_side(const std::string& name, int asked, int fallback, std::int64_t 
            "; the nearest valid sizes are " + std::to_string(below) + " and " +
            std::to_string(below + multiple));
   }
-  return side;
 }
 
-void check_counts(const Request& request, const GenerationPlan& plan,
-                  std::int64_t latent_channels) {
-  if (plan.num_inference_steps < 1 || plan.num_inference_steps > kMaxSteps) {
-    refuse("the number of steps must be 1 to " + std::to_string(kMaxSteps) + ", found " +
-           std::to_string(plan.num_inference_steps));
-  }
-  if (!std::isfinite(plan.guidance_scale) || plan.guidance_scale < 0 || plan.guidance_scale > 100) {
-    refuse("the guidance scale must be 0 to 100");
-  }
-  if (plan.images > kMaxImages)
-    refuse(std::to_string(plan.images) + " images in one batch; at most " +
-           std::to_string(kMaxImages) + " are possible");
-  if (request.seeds.size() != 1 && static_cast<std::int64_t>(request.seeds.size()) != plan.images) {
-    refuse(std::to_string(request.seeds.size()) + " seeds for " + std::to_string(plan.images) +
-           " images; give one seed for all, or one an image");
-  }
+void check_latents(const Request& request, const GenerationPlan& plan,
+                   std::int64_t latent_channels) {
   const std::int64_t latents =
       plan.images * latent_channels * plan.latent_height * plan.latent_width;
   if (!request.latents.empty() && static_cast<std::int64_t>(request.latents.size()) != latents) {
@@ -58,42 +36,34 @@ void check_counts(const Request& request, const GenerationPlan& plan,
 
 std::vector<std::vector<std::int32_t>> negative_ids(const Request& request,
                                                     const Tokenizer& tokenizer) {
-  const auto& negatives = request.negative_prompts;
-  const std::size_t prompts = request.prompts.size();
-  if (negatives.size() > 1 && negatives.size() != prompts) {
-    refuse(std::to_string(negatives.size()) + " negative prompts for " + std::to_string(prompts) +
-           " prompts; give one for all, or one a prompt");
-  }
   std::vector<std::vector<std::int32_t>> ids;
-  for (std::size_t i = 0; i < prompts; ++i) {
-    ids.push_back(tokenizer.encode(negatives.empty()       ? ""
-                                   : negatives.size() == 1 ? negatives[0]
-                                                           : negatives[i]));
+  for (std::size_t i = 0; i < request.prompts.size(); ++i) {
+    const int first_image = static_cast<int>(i) * request.num_images_per_prompt;
+    ids.push_back(tokenizer.encode(negative_prompt_of(request, first_image)));
   }
   return ids;
 }
 
 }  // namespace
 
-GenerationPlan plan_generation(const Request& request, const Model& model) {
+GenerationPlan plan_generation(const Request& asked, const Model& model) {
+  check_request(asked);
   const ModelConfigs& configs = model.configs;
+  const Request request = with_defaults(asked, configs.defaults);
   const std::int64_t factor = configs.vae.spatial_factor;
-  if (request.prompts.empty()) refuse("no prompt was given");
-  if (request.num_images_per_prompt < 1)
-    refuse("the number of images must be at least 1, found " +
-           std::to_string(request.num_images_per_prompt));
+  check_side("height", request.height_px, static_cast<int>(factor));
+  check_side("width", request.width_px, static_cast<int>(factor));
 
   GenerationPlan plan;
-  plan.height_px = checked_side("height", request.height_px, configs.default_side_px, factor);
-  plan.width_px = checked_side("width", request.width_px, configs.default_side_px, factor);
+  plan.height_px = request.height_px;
+  plan.width_px = request.width_px;
   plan.latent_height = plan.height_px / factor;
   plan.latent_width = plan.width_px / factor;
-  plan.images = static_cast<std::int64_t>(request.prompts.size()) * request.num_images_per_prompt;
-  plan.num_inference_steps = request.num_inference_steps == 0 ? configs.default_num_inference_steps
-                                                              : request.num_inference_steps;
-  plan.guidance_scale = request.guidance_scale.value_or(configs.default_guidance_scale);
+  plan.images = image_count(request);
+  plan.num_inference_steps = request.num_inference_steps;
+  plan.guidance_scale = request.guidance_scale.value();
   plan.guided = plan.guidance_scale > 1.0;
-  check_counts(request, plan, configs.transformer.in_channels);
+  check_latents(request, plan, configs.transformer.in_channels);
   for (const std::string& prompt : request.prompts)
     plan.prompt_ids.push_back(model.tokenizer.encode(prompt));
   if (plan.guided) plan.negative_ids = negative_ids(request, model.tokenizer);

@@ -3,20 +3,21 @@
 #include <algorithm>
 #include <exception>
 #include <iterator>
+#include <span>
+#include <string>
 #include <thread>
+
+#include "core/log.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
-
-std::size_t image_count(const Request& request) {
-  return request.prompts.size() * static_cast<std::size_t>(request.num_images_per_prompt);
-}
 
 /// Pictures [begin, end) as a request of their own, each with its prompt.
 Request part_of(const Request& request, std::span<const float> latents, std::size_t begin,
                 std::size_t end) {
   const auto each = static_cast<std::size_t>(request.num_images_per_prompt);
-  const std::size_t size = latents.size() / image_count(request);
+  const std::size_t size = latents.size() / static_cast<std::size_t>(image_count(request));
   Request part = request;
   part.num_images_per_prompt = 1;
   part.seeds = {0};  // not used: there are latents
@@ -73,6 +74,28 @@ void add_up(Timings& all, const Timings& part) {
     all.step_seconds[i] += part.step_seconds[i];
 }
 
+void log_further(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& further) {
+    if (further.kind() != ErrorKind::cancelled)
+      log_message(LogLevel::error, std::string("another device failed too: ") + further.what());
+  } catch (const std::exception& further) {
+    log_message(LogLevel::error, std::string("another device failed too: ") + further.what());
+  }
+}
+
+/// Throws the first; an exception cannot carry several, so that the log is told of the others.
+void rethrow_first(std::span<const std::exception_ptr> errors) {
+  std::exception_ptr first;
+  for (const std::exception_ptr& error : errors) {
+    if (error == nullptr) continue;
+    if (first != nullptr) log_further(error);
+    if (first == nullptr) first = error;
+  }
+  if (first != nullptr) std::rethrow_exception(first);
+}
+
 }  // namespace
 
 bool names_prompts(const Request& request) {
@@ -98,7 +121,7 @@ std::vector<Request> split_by_adapters(const Request& request, std::span<const f
 
 std::vector<Request> split_request(const Request& request, std::span<const float> latents,
                                    std::size_t parts) {
-  const std::size_t images = image_count(request);
+  const auto images = static_cast<std::size_t>(image_count(request));
   const std::size_t count = std::min(parts, images);
   std::vector<Request> requests;
   for (std::size_t i = 0; i < count; ++i)
@@ -120,9 +143,7 @@ std::vector<Result> run_together(const std::vector<std::function<Result()>>& run
   for (std::size_t i = 1; i < runs.size(); ++i) threads.emplace_back(run, i);
   run(0);
   for (std::thread& thread : threads) thread.join();
-  for (const std::exception_ptr& error : errors) {
-    if (error != nullptr) std::rethrow_exception(error);
-  }
+  rethrow_first(errors);
   return results;
 }
 

@@ -94,11 +94,27 @@ Tensor merged(const Weight& stored, const Changes& changes) {
   return rounded(merged_weight(weight, all), stored.dtype).reshaped(stored.shape);
 }
 
-void require_plain(const SafetensorsFile& file, const Weight& weight) {
+void require_plain(const TensorFile& file, const Weight& weight) {
   if (weight.format == WeightFormat::plain) return;
   throw Error(ErrorKind::unsupported, file.path() + ": " + printable(weight.name) +
                                           " is quantised; merge into the model that this one was "
                                           "made from");
+}
+
+/// What is merged is written with the file's own names, beside files that are copied as they are.
+void require_diffusers_names(const ModelFolder& folder, const WeightFiles& files,
+                             const ChangesByTensor& changes) {
+  const auto is_in_a_file = [&](const std::string& name) {
+    return std::ranges::any_of(files.files(),
+                               [&](const auto& file) { return file->contains(name); });
+  };
+  const bool has_all =
+      std::ranges::all_of(changes, [&](const auto& change) { return is_in_a_file(change.first); });
+  if (folder.replaced.empty() && has_all) return;
+  throw Error(ErrorKind::unsupported,
+              (folder.replaced.empty() ? files.path() : folder.source) +
+                  ": LoRAs are merged into a model folder of plain safetensors files with the "
+                  "names of diffusers; use them with --lora instead");
 }
 
 class Merging {
@@ -110,7 +126,7 @@ class Merging {
  private:
   void write_component(const WeightFiles& files, const std::string& part,
                        const ChangesByTensor& changes);
-  void write_weights(const SafetensorsFile& file, const std::string& path,
+  void write_weights(const TensorFile& file, const std::string& path,
                      const ChangesByTensor& changes);
   void copy_folder(const std::string& part);
   void copy(const std::string& name);
@@ -144,7 +160,7 @@ void Merging::copy_folder(const std::string& part) {
 }
 
 /// Tensors of the largest type first, so that all are aligned.
-void Merging::write_weights(const SafetensorsFile& file, const std::string& path,
+void Merging::write_weights(const TensorFile& file, const std::string& path,
                             const ChangesByTensor& changes) {
   std::vector<Weight> weights;
   for (const std::string& name : file.names()) {
@@ -176,10 +192,10 @@ void Merging::write_weights(const SafetensorsFile& file, const std::string& path
 void Merging::write_component(const WeightFiles& files, const std::string& part,
                               const ChangesByTensor& changes) {
   if (changes.empty()) return;
-  for (const SafetensorsFile& file : files.files()) {
-    const std::string name = part + "/" + file.path().substr(file.path().rfind('/') + 1);
+  for (const auto& file : files.files()) {
+    const std::string name = part + "/" + file->path().substr(file->path().rfind('/') + 1);
     make_folder_of(request_.output, name);
-    write_weights(file, output(name), changes);
+    write_weights(*file, output(name), changes);
     written_.push_back(name);
     ++result_.files;
   }
@@ -192,6 +208,8 @@ MergeResult Merging::run() {
       changes_of(request_.adapters, "transformer", "", transformer);
   const ChangesByTensor of_encoder = changes_of(
       request_.adapters, "text_encoder", TextEncoder::name_prefix(text_encoder), text_encoder);
+  require_diffusers_names(model_.folder, transformer, of_transformer);
+  require_diffusers_names(model_.folder, text_encoder, of_encoder);
   require_apart(model_.folder.path, request_.output);
   const OutputLock lock = open_output(request_.output);
   if (!std::filesystem::is_empty(request_.output)) {

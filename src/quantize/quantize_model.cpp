@@ -4,8 +4,9 @@
 #include <chrono>
 #include <filesystem>
 
+#include "backend/registry.h"
+#include "checkpoint/model.h"
 #include "core/quantization.h"
-#include "ernie_image/pipeline.h"
 #include "io/file_view.h"
 #include "quantize/quantize_files.h"
 #include "quantize/quantize_output.h"
@@ -140,9 +141,8 @@ class QuantizeRun {
 
 /// Every name, type and shape, before there is any work.
 void require_usable(const ModelFolder& source) {
-  LoadOptions options;
-  options.model = source.path;
-  Pipeline::load(options);
+  const auto ops = make_backend({});
+  Model(*ops, source, Quantization::none);
 }
 
 }  // namespace

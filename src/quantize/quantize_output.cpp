@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "core/log.h"
 #include "ernie_image/error.h"
 #include "io/file_view.h"
 #include "io/model_folder.h"
@@ -86,9 +87,13 @@ OutputLock open_output(const std::string& output) {
     throw Error(ErrorKind::io,
                 "--output: " + output + " cannot be opened: " + std::strerror(errno));
   }
-  // Not every network file system can lock.
-  if (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-    throw Error(ErrorKind::io, "--output: another process is writing to " + output);
+  if (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK)
+      throw Error(ErrorKind::io, "--output: another process is writing to " + output);
+    // Not every network file system can lock.
+    log_message(LogLevel::warning, output + " cannot be locked (" + std::strerror(errno) +
+                                       "); see that no other process writes to it");
+  }
   return OutputLock(std::move(folder));
 }
 

@@ -10,6 +10,7 @@
 #include "io/json.h"
 #include "io/model_manifest.h"
 #include "io/packed_tensors.h"
+#include "models/quantized_weights.h"
 
 namespace ernie_image {
 namespace {
@@ -23,21 +24,29 @@ std::string stem_of(const std::string& component) {
 }
 
 void require_plain(const std::string& component, const WeightFiles& weights) {
-  for (const SafetensorsFile& file : weights.files()) {
-    for (const std::string& name : file.names()) {
-      const WeightFormat format = file.stored(name).format;
+  for (const Weight& weight : weights.all()) {
+    if (weight.format != WeightFormat::encoded) continue;
+    throw Error(ErrorKind::invalid_argument, weights.path() + ": the " + component +
+                                                 " is in the format " +
+                                                 std::string(weight.decoder->name()) +
+                                                 " already; name the model that it was made from");
+  }
+  for (const auto& file : weights.files()) {
+    for (const std::string& name : file->names()) {
+      const WeightFormat format = file->stored(name).format;
       if (format == WeightFormat::plain) continue;
       throw Error(ErrorKind::invalid_argument,
-                  file.path() + ": the " + component + " is quantised to " +
+                  file->path() + ": the " + component + " is quantised to " +
                       std::string(format_name(format)) +
                       " already; name the model that it was made from");
     }
   }
 }
 
-PlannedTensor plan_tensor(const WeightFiles& component, const SafetensorsFile& file,
+PlannedTensor plan_tensor(const WeightFiles& component, const TensorFile& file,
                           const Weight& weight, Quantization quantization) {
-  const WeightFormat format = format_in_file(component, weight.name, quantization);
+  const WeightFormat format =
+      format_in_file(quantized_weights(), component, weight.name, quantization);
   const bool matrix = weight.shape.size() == 2 && num_elements(weight.shape) > 0;
   const bool number =
       weight.dtype == DType::bf16 || weight.dtype == DType::f16 || weight.dtype == DType::f32;
@@ -49,12 +58,12 @@ PlannedTensor plan_tensor(const WeightFiles& component, const SafetensorsFile& f
 /// In the order in which the source holds them, so that it is read as a stream.
 std::vector<PlannedTensor> plan_tensors(const WeightFiles& weights, Quantization quantization) {
   std::vector<PlannedTensor> tensors;
-  for (const SafetensorsFile& file : weights.files()) {
+  for (const auto& file : weights.files()) {
     std::vector<const Weight*> order;
-    for (const std::string& name : file.names()) order.push_back(&file.stored(name));
+    for (const std::string& name : file->names()) order.push_back(&file->stored(name));
     std::ranges::stable_sort(order, {}, [](const Weight* weight) { return weight->data; });
     for (const Weight* weight : order)
-      tensors.push_back(plan_tensor(weights, file, *weight, quantization));
+      tensors.push_back(plan_tensor(weights, *file, *weight, quantization));
   }
   return tensors;
 }
@@ -129,13 +138,13 @@ void plan_weights(const ModelFolder& source, const std::string& component,
                   Quantization quantization, std::uint64_t max_shard_bytes, QuantizePlan& plan) {
   const std::string stem = stem_of(component);
   const WeightFiles& weights =
-      *plan.weights.emplace_back(std::make_unique<WeightFiles>(source.component(component), stem));
+      *plan.weights.emplace_back(std::make_unique<WeightFiles>(source.weights(component), stem));
   require_plain(component, weights);
   auto shards = split_into_shards(plan_tensors(weights, quantization), max_shard_bytes);
   for (std::size_t i = 0; i < shards.size(); ++i) {
     shards[i].name = component + "/" + shard_name(stem, i, shards.size());
     order_for_alignment(shards[i].tensors);
-    add_metadata(shards[i], weights.files().front().metadata());
+    add_metadata(shards[i], weights.files().front()->metadata());
   }
   if (shards.size() > 1)
     shards.push_back(make_index(component + "/" + stem + ".safetensors.index.json", shards));
@@ -186,9 +195,10 @@ QuantizePlan plan_quantization(const ModelFolder& source, const std::set<std::st
   for (const std::string& component : components) require_component(source, component);
   for (const std::string& part : parts_of(source)) {
     const bool quantized = components.contains(part);
+    const std::string folder = part + "/";
     for (const std::string& name : list_files(source.component(part))) {
       if (!is_hidden(name) && !(quantized && is_weight_file(name)))
-        plan_copy(source, part + "/" + name, plan);
+        plan_copy(source, folder + name, plan);
     }
     if (quantized) plan_weights(source, part, quantization, max_shard_bytes, plan);
   }

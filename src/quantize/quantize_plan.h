@@ -20,7 +20,7 @@ namespace ernie_image {
 struct PlannedTensor {
   TensorEntry entry;
   WeightFormat format = WeightFormat::plain;
-  const SafetensorsFile* file = nullptr;  ///< of the source
+  const TensorFile* file = nullptr;  ///< of the source
 
   const Weight& source() const { return file->stored(entry.name); }
 };

@@ -6,7 +6,7 @@
 #include <random>
 #include <span>
 
-#include "ernie_image/pipeline.h"
+#include "ernie_image/precision.h"
 
 namespace ernie_image {
 

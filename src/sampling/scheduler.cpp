@@ -6,11 +6,10 @@
 
 #include "core/half.h"
 #include "ernie_image/error.h"
+#include "ernie_image/request.h"
 
 namespace ernie_image {
 namespace {
-
-constexpr int kMaxSteps = 10'000;
 
 // base_k = torch.linspace(1, 0, steps + 1)[k] in float, which works from both ends to the middle.
 float base_sigma(int k, int steps) {
@@ -19,7 +18,7 @@ float base_sigma(int k, int steps) {
   return -increment * static_cast<float>(steps - k);
 }
 
-void refuse(const ConfigReader& config, const std::string& what) {
+void refuse(const JsonReader& config, const std::string& what) {
   throw Error(ErrorKind::unsupported,
               config.where() + ": " + what +
                   " is not supported: it changes the schedule, and ERNIE-Image does not use it");
@@ -40,7 +39,7 @@ void update_bf16(float step_size, std::span<const std::uint16_t> velocity,
 
 }  // namespace
 
-SchedulerConfig SchedulerConfig::read(const ConfigReader& config) {
+SchedulerConfig SchedulerConfig::read(const JsonReader& config) {
   constexpr const char* kClass = "FlowMatchEulerDiscreteScheduler";
   const std::string class_name = config.text("_class_name", kClass);
   if (class_name != kClass) {
@@ -66,10 +65,10 @@ SchedulerConfig SchedulerConfig::read(const ConfigReader& config) {
 
 FlowMatchEulerScheduler::FlowMatchEulerScheduler(const SchedulerConfig& config,
                                                  int num_inference_steps) {
-  if (num_inference_steps < 1 || num_inference_steps > kMaxSteps) {
-    throw Error(ErrorKind::invalid_argument, "num_inference_steps is " +
-                                                 std::to_string(num_inference_steps) +
-                                                 ", expected 1 to " + std::to_string(kMaxSteps));
+  if (num_inference_steps < 1 || num_inference_steps > kMaxInferenceSteps) {
+    throw Error(ErrorKind::invalid_argument,
+                "num_inference_steps is " + std::to_string(num_inference_steps) +
+                    ", expected 1 to " + std::to_string(kMaxInferenceSteps));
   }
   const auto shift = static_cast<float>(config.shift);
   const auto shift_minus_one = static_cast<float>(config.shift - 1.0);

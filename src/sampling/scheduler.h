@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/tensor.h"
-#include "io/config_reader.h"
+#include "io/json_reader.h"
 
 namespace ernie_image {
 
@@ -17,12 +17,12 @@ struct SchedulerConfig {
 
   /// Throws Error(unsupported) for another class and for each switch that would change the schedule
   /// and that ERNIE-Image checkpoints leave off, Error(corrupt_file) for values out of range.
-  static SchedulerConfig read(const ConfigReader& config);
+  static SchedulerConfig read(const JsonReader& config);
 };
 
 class FlowMatchEulerScheduler {
  public:
-  /// Throws Error(invalid_argument) unless num_inference_steps is 1 to 10000.
+  /// Throws Error(invalid_argument) unless num_inference_steps is 1 to kMaxInferenceSteps.
   FlowMatchEulerScheduler(const SchedulerConfig& config, int num_inference_steps);
 
   /// [steps + 1], from 1 (pure noise) down to a final 0.

@@ -5,15 +5,10 @@
 #include "ernie_image/error.h"
 #include "io/json.h"
 #include "tokenizer/added_tokens.h"
-#include "tokenizer/json_fields.h"
 #include "tokenizer/tokenizer_json.h"
 
 namespace ernie_image {
 namespace {
-
-using json_fields::corrupt;
-using json_fields::find;
-using nlohmann::json;
 
 constexpr std::int64_t kMaxId = (1 << 20) - 1;  // bounds the table of tokens
 constexpr std::size_t kMaxTemplateParts = 64;
@@ -22,21 +17,14 @@ constexpr std::size_t kMaxTemplateParts = 64;
   throw Error(ErrorKind::unsupported, where + ": " + what + " is not supported");
 }
 
-std::string type_of(const json& component, const std::string& where) {
-  const std::string type = json_fields::text(component, "type", where);
-  if (type.empty()) corrupt(where, "expected an object with a 'type'");
-  return type;
+[[noreturn]] void corrupt(const std::string& where, const std::string& problem) {
+  throw Error(ErrorKind::corrupt_file, where + ": " + problem);
 }
 
 // The members of a "Sequence" under `list_key`, or the component itself.
-std::vector<const json*> members(const json& component, const char* list_key,
-                                 const std::string& where) {
-  if (type_of(component, where) != "Sequence") return {&component};
-  std::vector<const json*> result;
-  for (const json& member : json_fields::array(component, list_key, where)) {
-    result.push_back(&member);
-  }
-  return result;
+std::vector<JsonReader> members(const JsonReader& component, const char* list_key) {
+  if (component.text("type") != "Sequence") return {component};
+  return component.objects(list_key);
 }
 
 void claim_id(TokenizerFile& file, const std::string& token, std::int64_t id,
@@ -56,117 +44,115 @@ void claim_id(TokenizerFile& file, const std::string& token, std::int64_t id,
 }
 
 // A switch of the model that would change ids when on.
-void require_off(const json& model, const char* key, const std::string& where) {
-  const json* value = find(model, key);
+void require_off(const JsonReader& model, const char* key) {
+  const nlohmann::json* value = model.find(key);
   const bool off = value == nullptr || *value == false || *value == 0.0 || *value == "";
-  if (!off) unsupported(where, "model." + std::string(key) + " = " + printable_json(*value));
+  if (!off) unsupported(model.where(), std::string(key) + " = " + printable_json(*value));
 }
 
-void read_model(const json& document, TokenizerFile& file, const std::string& path) {
-  const json* model = find(document, "model");
-  if (model == nullptr || !model->is_object()) corrupt(path, "expected an object 'model'");
-  const std::string type = type_of(*model, path + ": model");
-  if (type != "BPE") unsupported(path, "model type " + printable(type) + " (expected BPE)");
+void read_model(const JsonReader& document, TokenizerFile& file) {
+  const JsonReader model = document.required_object("model");
+  const std::string type = model.text("type");
+  if (type != "BPE") {
+    unsupported(model.where(), "type " + printable(type) + " (expected BPE)");
+  }
   // unk_token and fuse_unk cannot matter: each of the 256 bytes must have a token.
   for (const char* key :
        {"dropout", "byte_fallback", "continuing_subword_prefix", "end_of_word_suffix"}) {
-    require_off(*model, key, path);
+    require_off(model, key);
   }
-  file.ignore_merges = json_fields::boolean(*model, "ignore_merges", false, path + ": model");
+  file.ignore_merges = model.boolean("ignore_merges", false);
 }
 
-void require_plain_byte_level(const json& component, const std::string& where) {
-  if (json_fields::boolean(component, "add_prefix_space", true, where)) {
-    unsupported(where, "ByteLevel with add_prefix_space");
-  }
-  if (json_fields::boolean(component, "use_regex", true, where)) {
-    unsupported(where, "ByteLevel with use_regex");
-  }
-}
-
-std::string read_split(const json& component, const std::string& where) {
-  const std::string behavior = json_fields::text(component, "behavior", where);
-  if (behavior != "Isolated") unsupported(where, "Split with behavior " + printable(behavior));
-  if (json_fields::boolean(component, "invert", false, where)) {
-    unsupported(where, "Split with invert");
-  }
-  const json* pattern = find(component, "pattern");
-  if (pattern == nullptr || find(*pattern, "Regex") == nullptr) {
-    unsupported(where, "Split without a pattern of kind 'Regex'");
-  }
-  return json_fields::text(*pattern, "Regex", where);
-}
-
-void read_pre_tokenizer(const json& document, TokenizerFile& file, const std::string& path) {
-  const std::string where = path + ": pre_tokenizer";
-  const json* component = find(document, "pre_tokenizer");
-  std::vector<const json*> parts;
-  if (component != nullptr) parts = members(*component, "pretokenizers", where);
-  if (parts.size() != 2 || type_of(*parts[0], where) != "Split" ||
-      type_of(*parts[1], where) != "ByteLevel") {
-    unsupported(where, "anything but a Sequence of Split and ByteLevel");
-  }
-  file.split_regex = read_split(*parts[0], where);
-  require_plain_byte_level(*parts[1], where);
-}
-
-void refuse_normalizer(const json& document, const std::string& path) {
-  const json* normalizer = find(document, "normalizer");
-  if (normalizer == nullptr) return;
-  const std::string where = path + ": normalizer";
-  const std::string type = type_of(*normalizer, where);
-  if (type != "Sequence" || !members(*normalizer, "normalizers", where).empty()) {
-    unsupported(where, "type " + printable(type));
+void require_plain_byte_level(const JsonReader& component) {
+  for (const char* key : {"add_prefix_space", "use_regex"}) {
+    if (component.boolean(key, true)) {
+      unsupported(component.where(), std::string("ByteLevel with ") + key);
+    }
   }
 }
 
-void require_byte_level_decoder(const json& document, const std::string& path) {
-  const json* decoder = find(document, "decoder");
-  const std::string where = path + ": decoder";
-  const std::string type = decoder == nullptr ? "null" : type_of(*decoder, where);
-  if (type != "ByteLevel") unsupported(where, "type " + printable(type) + " (expected ByteLevel)");
+std::string read_split(const JsonReader& component) {
+  const std::string behavior = component.text("behavior", "");
+  if (behavior != "Isolated") {
+    unsupported(component.where(), "Split with behavior " + printable(behavior));
+  }
+  if (component.boolean("invert", false)) unsupported(component.where(), "Split with invert");
+  const auto pattern = component.object("pattern");
+  if (!pattern || !pattern->has("Regex")) {
+    unsupported(component.where(), "Split without a pattern of kind 'Regex'");
+  }
+  return pattern->text("Regex");
 }
 
-const json& short_array(const json& object, const char* key, const std::string& where) {
-  const json& array = json_fields::array(object, key, where);
-  if (array.size() > kMaxTemplateParts) {
-    corrupt(where, std::string(key) + " has " + std::to_string(array.size()) +
-                       " entries, at most " + std::to_string(kMaxTemplateParts));
+void read_pre_tokenizer(const JsonReader& document, TokenizerFile& file) {
+  std::vector<JsonReader> parts;
+  if (const auto component = document.object("pre_tokenizer")) {
+    parts = members(*component, "pretokenizers");
   }
-  return array;
+  if (parts.size() != 2 || parts[0].text("type") != "Split" ||
+      parts[1].text("type") != "ByteLevel") {
+    unsupported(document.where() + ": pre_tokenizer",
+                "anything but a Sequence of Split and ByteLevel");
+  }
+  file.split_regex = read_split(parts[0]);
+  require_plain_byte_level(parts[1]);
+}
+
+void refuse_normalizer(const JsonReader& document) {
+  const auto normalizer = document.object("normalizer");
+  if (!normalizer) return;
+  const std::string type = normalizer->text("type");
+  if (type != "Sequence" || !members(*normalizer, "normalizers").empty()) {
+    unsupported(normalizer->where(), "type " + printable(type));
+  }
+}
+
+void require_byte_level_decoder(const JsonReader& document) {
+  const auto decoder = document.object("decoder");
+  const std::string type = decoder ? decoder->text("type") : "null";
+  if (type != "ByteLevel") {
+    unsupported(document.where() + ": decoder",
+                "type " + printable(type) + " (expected ByteLevel)");
+  }
 }
 
 // The ids that a template's special token stands for.
-std::vector<std::int32_t> template_ids(const json& post_processor, const json& special_token,
-                                       const TokenizerFile& file, const std::string& where) {
-  const std::string name = json_fields::text(special_token, "id", where);
-  const json* tokens = find(post_processor, "special_tokens");
-  const json* entry = tokens == nullptr ? nullptr : find(*tokens, name.c_str());
-  if (entry == nullptr) corrupt(where, printable(name) + " is not in special_tokens");
+std::vector<std::int32_t> template_ids(const JsonReader& post_processor,
+                                       const JsonReader& special_token, const TokenizerFile& file) {
+  const std::string& where = post_processor.where();
+  const std::string name = special_token.text("id");
+  const auto tokens = post_processor.object("special_tokens");
+  const auto entry = tokens ? tokens->object(name) : std::nullopt;
+  if (!entry) corrupt(where, printable(name) + " is not in special_tokens");
   std::vector<std::int32_t> ids;
-  for (const json& id : short_array(*entry, "ids", where)) {
-    const bool known = id.is_number_unsigned() && id.get<std::uint64_t>() < file.tokens.size() &&
-                       !file.tokens[id.get<std::size_t>()].empty();
-    if (!known) corrupt(where, printable(name) + ": no token has the id " + printable_json(id));
-    ids.push_back(id.get<std::int32_t>());
+  for (const std::int64_t id : entry->integers("ids", {}, 0, kMaxId)) {
+    const auto index = static_cast<std::size_t>(id);
+    if (index >= file.tokens.size() || file.tokens[index].empty()) {
+      corrupt(where, printable(name) + ": no token has the id " + std::to_string(id));
+    }
+    ids.push_back(static_cast<std::int32_t>(id));
+  }
+  if (ids.size() > kMaxTemplateParts) {
+    entry->fail("ids", "at most " + std::to_string(kMaxTemplateParts) + " ids");
   }
   return ids;
 }
 
-void read_template(const json& post_processor, TokenizerFile& file, const std::string& where) {
+void read_template(const JsonReader& post_processor, TokenizerFile& file) {
+  const std::string& where = post_processor.where();
   std::vector<std::int32_t> prefix;
   std::vector<std::int32_t> suffix;
   int texts = 0;
-  for (const json& part : short_array(post_processor, "single", where)) {
-    if (const json* token = find(part, "SpecialToken"); token != nullptr) {
+  for (const JsonReader& part : post_processor.objects("single", kMaxTemplateParts)) {
+    if (const auto token = part.object("SpecialToken")) {
       std::vector<std::int32_t>& side = texts == 0 ? prefix : suffix;
-      const std::vector<std::int32_t> ids = template_ids(post_processor, *token, file, where);
+      const std::vector<std::int32_t> ids = template_ids(post_processor, *token, file);
       side.insert(side.end(), ids.begin(), ids.end());
-    } else if (const json* text = find(part, "Sequence");
-               text != nullptr && json_fields::text(*text, "id", where) == "A") {
+    } else if (const auto text = part.object("Sequence"); text && text->text("id") == "A") {
       ++texts;
     } else {
-      corrupt(where, "unknown part " + printable_json(part) + " in 'single'");
+      corrupt(where, "unknown part " + printable_json(part.value()) + " in 'single'");
     }
   }
   if (texts != 1) corrupt(where, "'single' must hold the sequence A once");
@@ -175,34 +161,33 @@ void read_template(const json& post_processor, TokenizerFile& file, const std::s
   file.suffix.insert(file.suffix.end(), suffix.begin(), suffix.end());
 }
 
-void read_post_processor(const json& document, TokenizerFile& file, const std::string& path) {
-  const json* component = find(document, "post_processor");
-  if (component == nullptr) return;
-  const std::string where = path + ": post_processor";
-  for (const json* part : members(*component, "processors", where)) {
-    const std::string type = type_of(*part, where);
+void read_post_processor(const JsonReader& document, TokenizerFile& file) {
+  const auto component = document.object("post_processor");
+  if (!component) return;
+  for (const JsonReader& part : members(*component, "processors")) {
+    const std::string type = part.text("type");
     if (type == "TemplateProcessing") {
-      read_template(*part, file, where);
+      read_template(part, file);
     } else if (type != "ByteLevel") {  // ByteLevel changes offsets only
-      unsupported(where, "type " + printable(type));
+      unsupported(part.where(), "type " + printable(type));
     }
   }
 }
 
-void read_added_tokens(const json& document, TokenizerFile& file, const std::string& path) {
-  for (const json& entry : json_fields::array(document, "added_tokens", path)) {
-    const json* id = find(entry, "id");
-    const std::string where = path + ": added_tokens";
-    if (id == nullptr || !id->is_number_integer()) corrupt(where, "expected an integer 'id'");
-    add_token(file, read_added_token(entry, id->get<std::int64_t>(), where), where);
+void read_added_tokens(const JsonReader& document, TokenizerFile& file) {
+  for (const JsonReader& entry : document.objects("added_tokens")) {
+    const nlohmann::json* id = entry.find("id");
+    if (id == nullptr || !id->is_number_integer()) entry.fail("id", "a whole number");
+    add_token(file, read_added_token(entry, whole_number(*id).value_or(-1)), entry.where());
   }
 }
 
 }  // namespace
 
-AddedToken read_added_token(const json& entry, std::int64_t id, const std::string& where) {
+AddedToken read_added_token(const JsonReader& entry, std::int64_t id) {
+  const std::string& where = entry.where();
   AddedToken token{};
-  token.content = json_fields::text(entry, "content", where);
+  token.content = entry.text("content", "");
   if (token.content.empty() || token.content.size() > AddedTokenMatcher::kMaxTokenBytes) {
     corrupt(where, "id " + std::to_string(id) + ": 'content' must have 1 to " +
                        std::to_string(AddedTokenMatcher::kMaxTokenBytes) + " bytes");
@@ -213,12 +198,10 @@ AddedToken read_added_token(const json& entry, std::int64_t id, const std::strin
   }
   token.id = static_cast<std::int32_t>(id);
   for (const char* flag : {"single_word", "lstrip", "rstrip"}) {
-    if (json_fields::boolean(entry, flag, false, where)) {
-      unsupported(where, printable(token.content) + " with " + flag);
-    }
+    if (entry.boolean(flag, false)) unsupported(where, printable(token.content) + " with " + flag);
   }
-  token.special = json_fields::boolean(entry, "special", false, where);
-  token.normalized = json_fields::boolean(entry, "normalized", !token.special, where);
+  token.special = entry.boolean("special", false);
+  token.normalized = entry.boolean("normalized", !token.special);
   return token;
 }
 
@@ -229,16 +212,17 @@ void add_token(TokenizerFile& file, const AddedToken& token, const std::string& 
 
 TokenizerFile read_tokenizer_file(const std::string& path) {
   TokenizerJson json = read_tokenizer_json(path);
+  const JsonReader document(std::move(json.document), path);
   TokenizerFile file;
-  read_model(json.document, file, path);
+  read_model(document, file);
   file.merges = std::move(json.merges);
   file.tokens.reserve(std::min<std::size_t>(json.vocab.size() + 1, kMaxId));
   for (const auto& [token, id] : json.vocab) claim_id(file, token, id, path + ": model.vocab");
-  read_added_tokens(json.document, file, path);
-  refuse_normalizer(json.document, path);
-  read_pre_tokenizer(json.document, file, path);
-  read_post_processor(json.document, file, path);
-  require_byte_level_decoder(json.document, path);
+  read_added_tokens(document, file);
+  refuse_normalizer(document);
+  read_pre_tokenizer(document, file);
+  read_post_processor(document, file);
+  require_byte_level_decoder(document);
   return file;
 }
 

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "io/json_reader.h"
 #include "tokenizer/bpe.h"
 
 namespace ernie_image {
@@ -33,9 +33,9 @@ struct TokenizerFile {
 /// Throws Error(not_found | io | corrupt_file | unsupported).
 TokenizerFile read_tokenizer_file(const std::string& path);
 
-/// One entry of "added_tokens"; `where` begins the messages of errors. An entry without "content"
-/// or with a flag that is not supported is an Error.
-AddedToken read_added_token(const nlohmann::json& entry, std::int64_t id, const std::string& where);
+/// One entry of "added_tokens". Without "content" or with a flag that is not supported it is an
+/// Error.
+AddedToken read_added_token(const JsonReader& entry, std::int64_t id);
 
 /// Enters `token` into `file`. Throws Error(corrupt_file) when its id or content is taken
 /// otherwise.

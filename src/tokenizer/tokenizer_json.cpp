@@ -163,8 +163,7 @@ class Handler {
     return true;
   }
 
-  // Puts a value where the parser stands; null after a failure. A repeated key keeps its last
-  // value.
+  // Puts a value where the parser stands; null after a failure.
   json* place(json item) {
     if ((at_model_member("vocab") || at_model_member("merges")) && !item.is_null()) {
       fail("model." + key_ + ": expected " + (key_ == "vocab" ? "an object" : "an array"));
@@ -176,9 +175,12 @@ class Handler {
     }
     if (open_.empty()) return &(target_.document = std::move(item));
     json& parent = *open_.back();
-    if (parent.is_object()) return &(parent[key_] = std::move(item));
-    parent.push_back(std::move(item));
-    return &parent.back();
+    if (parent.is_array()) return &parent.emplace_back(std::move(item));
+    if (parent.contains(key_)) {
+      fail(printable(key_) + " appears twice");
+      return nullptr;
+    }
+    return &(parent[key_] = std::move(item));
   }
 
   TokenizerJson& target_;

@@ -6,8 +6,8 @@ namespace ernie_image::verify {
 
 std::vector<ConformanceCase> conformance_cases() {
   std::vector<ConformanceCase> all;
-  for (const auto cases : {dense_cases(), norm_cases(), attention_cases(), elementwise_cases(),
-                           layout_cases(), image_cases(), band_cases()}) {
+  for (const auto cases : {linear_cases(), norm_cases(), attention_cases(), elementwise_cases(),
+                           layout_cases(), convolution_cases(), band_cases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;

@@ -17,12 +17,12 @@ struct ConformanceCase {
 };
 
 /// A table a subject; each is written in a file of its own.
-std::span<const ConformanceCase> dense_cases();
+std::span<const ConformanceCase> linear_cases();
 std::span<const ConformanceCase> norm_cases();
 std::span<const ConformanceCase> attention_cases();
 std::span<const ConformanceCase> elementwise_cases();
 std::span<const ConformanceCase> layout_cases();
-std::span<const ConformanceCase> image_cases();
+std::span<const ConformanceCase> convolution_cases();
 std::span<const ConformanceCase> band_cases();
 
 /// All of them.

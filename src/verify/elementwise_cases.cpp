@@ -28,6 +28,21 @@ void add_rounds_the_exact_sum(Verifier& v) {
   }
 }
 
+void multiply_rounds_the_exact_product(Verifier& v) {
+  for (const Shape& shape : shapes()) {
+    const Tensor a = v.random(shape, 3);
+    const Tensor b = v.random(shape, 3);
+    v.expect_close(v.ops().multiply(v.up(a), v.up(b)), oracle::multiply(a, b), kExact);
+  }
+}
+
+void gelu_matches_the_exact_form(Verifier& v) {
+  for (const Shape& shape : shapes()) {
+    const Tensor x = v.random(shape, 6);
+    v.expect_close(v.ops().gelu(v.up(x)), oracle::gelu(x), kActivation);
+  }
+}
+
 void gelu_mul_matches_the_exact_form(Verifier& v) {
   for (const Shape& shape : shapes()) {
     const Tensor gate = v.random(shape, 6);
@@ -71,8 +86,8 @@ void activations_of_huge_values_are_finite(Verifier& v) {
   for (float& value : expected.span<float>()) value = std::max(value, 0.0f);
   const Tolerance tolerance = {.f32 = 1e-6f, .bf16_share = 1.0, .bf16_steps = 1e-4f};
   const Tensor device = v.up(x);
-  for (const Tensor& y :
-       {v.ops().silu(device), v.ops().silu_mul(device, one), v.ops().gelu_mul(device, one)}) {
+  for (const Tensor& y : {v.ops().silu(device), v.ops().gelu(device), v.ops().silu_mul(device, one),
+                          v.ops().gelu_mul(device, one)}) {
     v.expect_close(y, round_to(expected, v.dtype()), tolerance);
   }
 }
@@ -80,8 +95,9 @@ void activations_of_huge_values_are_finite(Verifier& v) {
 void activations_pass_nan_on(Verifier& v) {
   const Tensor x = v.constant({19}, std::numeric_limits<float>::quiet_NaN());
   const Tensor device = v.up(x);
-  for (const Tensor& y : {v.ops().silu(device), v.ops().silu_mul(device, device),
-                          v.ops().gelu_mul(device, device), v.ops().add(device, device)}) {
+  for (const Tensor& y : {v.ops().silu(device), v.ops().gelu(device),
+                          v.ops().silu_mul(device, device), v.ops().gelu_mul(device, device),
+                          v.ops().add(device, device), v.ops().multiply(device, device)}) {
     const Tensor actual = to_float(v.ops().download(y));
     for (const float value : actual.span<float>()) v.expect(std::isnan(value), "a NaN was lost");
   }
@@ -113,6 +129,8 @@ void cast_rounds_to_nearest_even(Verifier& v) {
 
 constexpr std::array kCases = {
     ConformanceCase{"add", "RoundsTheExactSum", add_rounds_the_exact_sum},
+    ConformanceCase{"multiply", "RoundsTheExactProduct", multiply_rounds_the_exact_product},
+    ConformanceCase{"gelu", "MatchesTheExactForm", gelu_matches_the_exact_form},
     ConformanceCase{"gelu_mul", "MatchesTheExactForm", gelu_mul_matches_the_exact_form},
     ConformanceCase{"gelu_mul", "IsWithinAMillionthEverywhere",
                     gelu_is_within_a_millionth_everywhere},

@@ -52,6 +52,13 @@ void transpose_rows_swaps_the_last_two_axes(Verifier& v) {
   }
 }
 
+void upsample_repeats_each_pixel_four_times(Verifier& v) {
+  for (const Shape& shape : {Shape{2, 3, 5, 7}, Shape{1, 1, 1, 1}, Shape{1, 6, 4, 512}}) {
+    const Tensor x = v.random(shape);
+    v.expect_close(v.ops().upsample_nearest2x(v.up(x)), oracle::upsample_nearest2x(x), kExact);
+  }
+}
+
 constexpr std::array kCases = {
     ConformanceCase{"upload", "AndDownloadChangeNothing", upload_and_download_change_nothing},
     ConformanceCase{"concat_rows", "JoinsWithinEachBatchRow",
@@ -60,6 +67,8 @@ constexpr std::array kCases = {
     ConformanceCase{"write_rows", "OverwritesOnlyItsRows", write_rows_overwrites_only_its_rows},
     ConformanceCase{"transpose_rows", "SwapsTheLastTwoAxes",
                     transpose_rows_swaps_the_last_two_axes},
+    ConformanceCase{"upsample_nearest2x", "RepeatsEachPixelFourTimes",
+                    upsample_repeats_each_pixel_four_times},
 };
 
 }  // namespace

@@ -289,6 +289,17 @@ Tensor add(const Tensor& a, const Tensor& b) {
   return map(a, [&](std::int64_t i) { return first[i] + second[i]; });
 }
 
+Tensor multiply(const Tensor& a, const Tensor& b) {
+  const Values left(a);
+  const Values right(b);
+  return map(a, [&](std::int64_t i) { return left[i] * right[i]; });
+}
+
+Tensor gelu(const Tensor& x) {
+  const Values in(x);
+  return map(x, [&](std::int64_t i) { return gelu_of(in[i]); });
+}
+
 Tensor silu(const Tensor& x) {
   const Values in(x);
   return map(x, [&](std::int64_t i) { return silu_of(in[i]); });

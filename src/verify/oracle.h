@@ -33,6 +33,8 @@ Tensor gelu_mul(const Tensor& gate, const Tensor& up);
 Tensor silu_mul(const Tensor& gate, const Tensor& up);
 Tensor gated_add(const Tensor& x, Chunk gate, const Tensor& y);
 Tensor add(const Tensor& a, const Tensor& b);
+Tensor multiply(const Tensor& a, const Tensor& b);
+Tensor gelu(const Tensor& x);
 Tensor silu(const Tensor& x);
 Tensor cast(const Tensor& x, DType dtype);
 

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "adapters/final_latents.h"
 #include "ernie_image/pipeline.h"
 #include "io/test_files.h"
 #include "support/device.h"
@@ -43,13 +44,6 @@ Request base_request() {
   request.guidance_scale = inputs["guidance_scale"].get<double>();
   return request;
 }
-
-class FinalLatents : public Trace {
- public:
-  bool wants(std::string_view name) const override { return name == "latents.final"; }
-  void record(const std::string&, const Tensor& host) override { latents = host; }
-  Tensor latents;
-};
 
 Tensor final_latents(Pipeline& pipeline, const std::vector<Adapter>& adapters,
                      Result* result = nullptr) {
@@ -103,7 +97,7 @@ TEST_P(AdapterGolden, GivesTheReferencesLatents) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, AdapterGolden, ::testing::ValuesIn(case_names()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& file) { return file.param; });
 
 TEST(AdapterRuns, AddTwo) {
   Pipeline pipeline = Pipeline::load(load_options());

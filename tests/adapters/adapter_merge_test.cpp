@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "adapters/adapter_store.h"
+#include "adapters/final_latents.h"
 #include "backend/registry.h"
 #include "ernie_image/pipeline.h"
 #include "io/safetensors.h"
@@ -124,13 +125,6 @@ std::vector<Made> adapters() {
        1});
   return made;
 }
-
-class FinalLatents : public Trace {
- public:
-  bool wants(std::string_view name) const override { return name == "latents.final"; }
-  void record(const std::string&, const Tensor& host) override { latents = host; }
-  Tensor latents;
-};
 
 class AdapterMerge : public test::TemporaryFolder {
  protected:

@@ -20,7 +20,7 @@ Tensor noise(const Shape& shape, std::uint32_t seed) {
 }
 
 /// Squared length of the difference over that of `expected`.
-double error_of(const Tensor& actual, const Tensor& expected) {
+double relative_error(const Tensor& actual, const Tensor& expected) {
   double error = 0, power = 0;
   for (std::int64_t i = 0; i < expected.size(); ++i) {
     const double value = expected.data<float>()[i];
@@ -37,7 +37,7 @@ TEST(LowRank, OfFullRankIsTheMatrix) {
   const LowRankMatrix low = low_rank_of(matrix, 100);
   EXPECT_EQ(low.down.shape(), (Shape{24, 40}));
   EXPECT_EQ(low.up.shape(), (Shape{24, 24}));
-  EXPECT_LE(error_of(product(low), matrix), 1e-10);
+  EXPECT_LE(relative_error(product(low), matrix), 1e-10);
   EXPECT_NEAR(low.kept, 1, 1e-6);
 }
 
@@ -58,28 +58,28 @@ TEST(LowRank, KeepsTheLargestSingularValues) {
 TEST(LowRank, LargeMatricesBySubspaceIteration) {
   const Tensor up = noise({600, 8}, 2), down = noise({8, 700}, 3);
   Tensor matrix = matrix_product(up, down);
-  EXPECT_LE(error_of(product(low_rank_of(matrix, 8)), matrix), 1e-9);
+  EXPECT_LE(relative_error(product(low_rank_of(matrix, 8)), matrix), 1e-9);
   const Tensor rest = noise({600, 700}, 4);
   for (std::int64_t i = 0; i < matrix.size(); ++i)
     matrix.data<float>()[i] += 0.05f * rest.data<float>()[i];
   const LowRankMatrix low = low_rank_of(matrix, 8);
-  EXPECT_NEAR(error_of(product(low), matrix), 1 - low.kept, 1e-5);
+  EXPECT_NEAR(relative_error(product(low), matrix), 1 - low.kept, 1e-5);
 }
 
 TEST(LowRank, OfAProductIsThatOfTheMatrix) {
   const Tensor up = noise({50, 12}, 5), down = noise({12, 70}, 6);
   const Tensor matrix = matrix_product(up, down);
   const LowRankMatrix whole = low_rank_of_product(up, down, 12);
-  EXPECT_LE(error_of(product(whole), matrix), 1e-9);
+  EXPECT_LE(relative_error(product(whole), matrix), 1e-9);
   const LowRankMatrix part = low_rank_of_product(up, down, 4), other = low_rank_of(matrix, 4);
   EXPECT_NEAR(part.kept, other.kept, 1e-5);
-  EXPECT_LE(error_of(product(part), product(other)), 1e-8);
+  EXPECT_LE(relative_error(product(part), product(other)), 1e-8);
 }
 
 TEST(LowRank, OfNothingIsNothing) {
   const LowRankMatrix low = low_rank_of(Tensor::host(DType::f32, {6, 5}), 2);
   EXPECT_EQ(low.kept, 1);
-  EXPECT_EQ(error_of(product(low), noise({6, 5}, 7)), 1);
+  EXPECT_EQ(relative_error(product(low), noise({6, 5}, 7)), 1);
 }
 
 }  // namespace

@@ -155,6 +155,12 @@ def main(compiler, source):
         wrong = compile_check(compiler, source, tree)
         if wrong.returncode == 0 or "aclnnMmGetWorkspaceSize" not in wrong.stderr:
             sys.exit("a signature that differs was not noticed:\n" + wrong.stderr)
+        write_tree(tree, OPERATIONS)
+        runtime = tree / "acl/acl.h"
+        runtime.write_text(RUNTIME.replace("ACL_BF16 = 27", "ACL_BF16 = 28"))
+        wrong = compile_check(compiler, source, tree)
+        if wrong.returncode == 0 or "ACL_BF16" not in wrong.stderr:
+            sys.exit("a number that differs was not noticed:\n" + wrong.stderr)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,12 @@ Machine& machine() {
                                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (made->space == MAP_FAILED) std::abort();
     for (std::uint64_t& bytes : made->capacity) bytes = std::uint64_t{64} << 30;
+    // ASCEND_STANDIN_FAULT=FUNCTION:CODE: its first call fails.
+    if (const char* fault = std::getenv("ASCEND_STANDIN_FAULT")) {
+      const std::string text = fault;
+      const std::size_t colon = text.find(':');
+      made->faults[text.substr(0, colon)] = {1, std::stoi(text.substr(colon + 1))};
+    }
     return made;
   }();
   return *kMachine;
@@ -59,16 +65,25 @@ int require_initialized(const char* function) {
   return fail(kUninitialized, std::string(function) + ": aclInit was not called");
 }
 
-int enter(const char* function) {
-  if (const int status = require_initialized(function)) return status;
-  const std::lock_guard lock(machine().mutex);
-  if (device_of_thread < 0)
-    return fail(kNoContext, std::string(function) + ": no device set on this thread");
+namespace {
+
+/// The fault that was ordered for this call, or 0. Locked.
+int ordered_fault(const char* function) {
   const auto fault = machine().faults.find(function);
   if (fault == machine().faults.end() || --fault->second.first > 0) return 0;
   const int code = fault->second.second;
   machine().faults.erase(fault);
   return fail(code, std::string(function) + ": fault ordered by a test");
+}
+
+}  // namespace
+
+int enter(const char* function) {
+  if (const int status = require_initialized(function)) return status;
+  const std::lock_guard lock(machine().mutex);
+  if (device_of_thread < 0)
+    return fail(kNoContext, std::string(function) + ": no device set on this thread");
+  return ordered_fault(function);
 }
 
 int current_device() { return device_of_thread; }
@@ -96,6 +111,7 @@ extern "C" {
 
 aclError aclInit(const char*) {
   const std::lock_guard lock(machine().mutex);
+  if (const int status = ordered_fault("aclInit")) return status;
   if (machine().initialized) return fail(kRepeatInitialize, "aclInit was called before");
   machine().initialized = true;
   return 0;
@@ -122,12 +138,18 @@ const char* aclrtGetSocName() {
 
 aclError aclrtGetDeviceCount(std::uint32_t* count) {
   if (const int status = require_initialized("aclrtGetDeviceCount")) return status;
+  const std::lock_guard lock(machine().mutex);
+  if (const int status = ordered_fault("aclrtGetDeviceCount")) return status;
   *count = static_cast<std::uint32_t>(standin::device_count());
   return 0;
 }
 
 aclError aclrtSetDevice(std::int32_t device) {
   if (const int status = require_initialized("aclrtSetDevice")) return status;
+  {
+    const std::lock_guard lock(machine().mutex);
+    if (const int status = ordered_fault("aclrtSetDevice")) return status;
+  }
   if (device < 0 || device >= standin::device_count())
     return fail(kInvalidParameter, "aclrtSetDevice: no such device");
   device_of_thread = device;

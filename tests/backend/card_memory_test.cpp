@@ -22,7 +22,7 @@ class CardMemory : public testing::TestWithParam<std::string> {
   }
 
   static std::unique_ptr<Backend> make(const std::string& offload = "auto") {
-    return make_backend({.device = GetParam(), .offload = offload});
+    return make_backend({.device = GetParam(), .device_options = {{"offload", offload}}});
   }
 
   /// What the backend counts is what the card has handed out.
@@ -174,11 +174,25 @@ TEST_P(CardMemory, TheQueueIsTimedByTheCard) {
   EXPECT_LT(run, 100);
 }
 
+/// What the registry lets through is what the device takes; it may lack a library for it.
+TEST_P(CardMemory, EveryValueOfItsOptionsIsTaken) {
+  for (const DeviceOption& option : find_device_kind(GetParam())->options) {
+    for (const std::string& value : option.values) {
+      try {
+        make_backend({.device = GetParam(), .device_options = {{option.name, value}}});
+      } catch (const Error& error) {
+        EXPECT_NE(error.kind(), ErrorKind::invalid_argument) << error.what();
+      }
+    }
+  }
+}
+
 TEST_P(CardMemory, UnknownOptionsAndCardsAreErrors) {
   EXPECT_THROW(make_backend({.device = GetParam() + ":7000"}), Error);
   EXPECT_THROW(
-      make_backend({.device = GetParam(), .ascend_attention = "fast", .cuda_attention = "fast"}),
+      make_backend({.device = GetParam(), .device_options = {{GetParam() + "_attention", "fast"}}}),
       Error);
+  EXPECT_THROW(make_backend({.device = GetParam(), .device_options = {{"speed", "auto"}}}), Error);
   EXPECT_THROW(make("some"), Error);
 }
 

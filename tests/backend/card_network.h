@@ -43,16 +43,17 @@ inline double nmse(const Tensor& actual, const Tensor& expected) {
   return error / square;
 }
 
-/// Two equal matrices a layer, named as a checkpoint names them.
+/// Two equal matrices a layer.
 class Network {
  public:
   Network(Backend& ops, const std::string& prefix, Quantization quantization = Quantization::none)
       : ops_(ops) {
     for (int layer = 0; layer < kNetworkLayers; ++layer) {
       for (const char* name : {"a", "b"}) {
-        const std::string full = prefix + "layers." + std::to_string(layer) + "." + name;
-        weights_.push_back(ops.prepare(weight_of(full + ".weight", layer_values(layer)),
-                                       WeightUse::linear, quantization));
+        Weight weight = weight_of(std::string(name) + ".weight", layer_values(layer));
+        weight.network = prefix + "layers";
+        weight.layer = layer;
+        weights_.push_back(ops.prepare(weight, WeightUse::linear, quantization));
       }
     }
   }

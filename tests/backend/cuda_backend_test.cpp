@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "backend/card_network.h"
-#include "backend/cuda_loader.h"
+#include "backend/cuda/loader.h"
 #include "core/packed_weight.h"
 #include "ernie_image/error.h"
 

@@ -11,7 +11,7 @@
 #include <fstream>
 #include <string>
 
-#include "backend/cuda_loader.h"
+#include "backend/cuda/loader.h"
 #include "backend/registry.h"
 #include "ernie_image/error.h"
 

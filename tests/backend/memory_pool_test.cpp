@@ -2,11 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <thread>
+#include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/registry.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image {
@@ -58,6 +61,29 @@ TEST(CpuMemoryPool, BlocksMayOutliveThePoolAndDieOnAnotherThread) {
   }
   block.get()[kMebibyte - 1] = std::byte{1};
   std::thread([moved = std::move(block)]() mutable { moved.reset(); }).join();
+}
+
+/// Without its lock the pool miscounts, or hands a block to two threads.
+TEST(CpuMemoryPool, ThreadsMayShareIt) {
+  constexpr int kThreads = 4, kRounds = 50'000;
+  CpuMemoryPool pool;
+  std::atomic<int> shared_blocks{0};
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      const std::byte mine{static_cast<unsigned char>(thread)};
+      for (int i = 0; i < kRounds; ++i) {
+        const std::shared_ptr<std::byte> block = pool.allocate(64);
+        *block = mine;
+        std::atomic_signal_fence(std::memory_order_seq_cst);  // it may have changed meanwhile
+        if (*static_cast<volatile std::byte*>(block.get()) != mine) ++shared_blocks;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(shared_blocks, 0);
+  pool.reset_peak();
+  EXPECT_EQ(pool.peak_bytes(), 0u);
 }
 
 TEST(CpuMemoryPool, AnImpossibleRequestIsOutOfMemory) {

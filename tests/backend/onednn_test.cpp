@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/registry.h"
 #include "core/tensor.h"
 
 namespace ernie_image {

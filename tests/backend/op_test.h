@@ -11,6 +11,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/cpu_backend.h"
+#include "backend/registry.h"
 #include "core/tensor.h"
 #include "core/weight.h"
 #include "verify/verifier.h"

@@ -79,6 +79,106 @@ TEST(OnStandin, OperationsAreFoundInSplitLibraries) {
   EXPECT_EQ(std::ranges::count(ascend["libraries"], "libopapi.so"), 0);
 }
 
+// ---- installations and failures that people meet
+// -------------------------------------------------
+
+std::string standin_folder(const std::string& name) {
+  return std::string(ERNIE_IMAGE_ASCEND_STANDIN) + "/" + name;
+}
+
+std::string problem_with(const Names& environment) {
+  return run_program({"devices", "--json"}, {.environment = environment})
+      .json()["ascend"]["problem"];
+}
+
+TEST(CannInstallations, AMissingDriverIsNamedAndNotTheLibraryThatNeedsIt) {
+  const std::string problem = problem_with({"ASCEND_HOME_PATH=" + standin_folder("driverless")});
+  for (const char* part : {"libascendcl.so was found, but: libascend_hal.so", "LD_LIBRARY_PATH"})
+    EXPECT_NE(problem.find(part), std::string::npos) << part << " in " << problem;
+  EXPECT_EQ(problem.find("was not found"), std::string::npos) << problem;
+}
+
+TEST(CannInstallations, TheRuntimeMayHaveItsOwnName) {
+  EXPECT_EQ(problem_with({"ASCEND_HOME_PATH=" + standin_folder("runtime_only")}), "");
+}
+
+TEST(CannInstallations, SplitLibrariesAreFoundWithoutTheToolkitsVariable) {
+  EXPECT_EQ(problem_with({"LD_LIBRARY_PATH=" + standin_folder("split") + "/lib64"}), "");
+}
+
+TEST(CannInstallations, VendorsOperatorsAreFoundInTheOrderOfTheirFile) {
+  const TemporaryFolder opp;
+  const std::filesystem::path vendor = opp.path() / "vendors" / "ours";
+  std::filesystem::create_directories(vendor / "op_api" / "lib");
+  std::filesystem::create_symlink(standin_folder("vendor") + "/lib64/libcust_opapi.so",
+                                  vendor / "op_api" / "lib" / "libcust_opapi.so");
+  const Names environment = {"ASCEND_HOME_PATH=" + standin_folder("vendor"),
+                             "ASCEND_OPP_PATH=" + opp.path().string()};
+  EXPECT_NE(problem_with(environment).find("this CANN lacks aclnn"), std::string::npos);
+  write_bytes(opp / "vendors/config.ini", "load_priority=absent, ours\n");
+  EXPECT_EQ(problem_with(environment), "");
+}
+
+struct Failure {
+  const char* call;
+  int code;
+  const char* advice;
+};
+
+class CannFailures : public ::testing::TestWithParam<Failure> {};
+
+/// Code, the vendor's words and what to do, from `devices` and from `generate`.
+TEST_P(CannFailures, SayWhatToDo) {
+  const auto& [call, code, advice] = GetParam();
+  const Names environment = {
+      "ASCEND_HOME_PATH=" + standin_folder("whole"),
+      "ASCEND_STANDIN_FAULT=" + std::string(call) + ":" + std::to_string(code)};
+  const TemporaryFolder folder;
+  const Outcome outcome = run_program(quick_run(folder / "a.png", {"--device", "ascend"}),
+                                      {.environment = environment});
+  EXPECT_EQ(outcome.exit_code, 1);
+  for (const std::string& text : {problem_with(environment), outcome.err}) {
+    for (const std::string& part :
+         {std::to_string(code), std::string("fault ordered by a test"), std::string(advice)})
+      EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Codes, CannFailures,
+    ::testing::Values(Failure{"aclInit", 507899, "driver must fit"},
+                      Failure{"aclrtGetDeviceCount", 207004, "ASCEND_RT_VISIBLE_DEVICES"},
+                      Failure{"aclrtGetDeviceCount", 207006, "HwHiAiUser"},
+                      Failure{"aclrtSetDevice", 107001, "npu-smi info"},
+                      Failure{"aclrtSetDevice", 507033, "could not be set up"}),
+    [](const auto& failure) { return std::to_string(failure.param.code); });
+
+/// Those of the work itself, which `devices` does not reach.
+class CannFailuresAtWork : public ::testing::TestWithParam<Failure> {};
+
+TEST_P(CannFailuresAtWork, SayWhatToDo) {
+  const auto& [call, code, advice] = GetParam();
+  const TemporaryFolder folder;
+  const Outcome outcome =
+      on_standin(quick_run(folder / "a.png", {"--device", "ascend"}),
+                 {"ASCEND_STANDIN_FAULT=" + std::string(call) + ":" + std::to_string(code)});
+  EXPECT_EQ(outcome.exit_code, 1);
+  for (const std::string& part : {std::to_string(code), std::string(advice)})
+    EXPECT_NE(outcome.err.find(part), std::string::npos) << part << " in " << outcome.err;
+  EXPECT_TRUE(folder.names().empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Codes, CannFailuresAtWork,
+    ::testing::Values(Failure{"aclrtMallocHost", 207001, "not enough memory"},
+                      Failure{"aclrtSynchronizeStream", 507015, "--verify ascend"},
+                      Failure{"aclrtSynchronizeStream", 507035, "--verify ascend"},
+                      Failure{"aclrtSynchronizeStream", 507046, "did not answer"},
+                      Failure{"aclnnMm", 561003, "kernels package"},
+                      Failure{"aclnnMmGetWorkspaceSize", 561107, "kernels package"},
+                      Failure{"aclnnMmGetWorkspaceSize", 561112, "kernels package"}),
+    [](const auto& failure) { return std::to_string(failure.param.code); });
+
 // The stand-in's plain loops take 16 s of one core for it; sanitizers make that minutes.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr const char* kSide = "64";

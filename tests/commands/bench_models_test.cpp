@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "ernie_image/error.h"
 #include "support/device.h"
 
 namespace ernie_image {
@@ -51,38 +52,56 @@ BenchModels small_models() {
   return models;
 }
 
-void expect_measured(const ModelRate& rate) {
-  EXPECT_EQ(rate.problem, "") << rate.op;
-  EXPECT_GT(rate.seconds, 0) << rate.op;
-  EXPECT_LT(rate.seconds, 60) << rate.op;
+BenchResult measured(Backend& ops, const BenchSample& sample) {
+  BenchOptions quick;
+  quick.quick = true;
+  BenchResult result = Meter(ops, quick).measure(sample);
+  EXPECT_EQ(result.problem, "") << sample.op;
+  EXPECT_GT(result.seconds, 0) << sample.op;
+  EXPECT_LT(result.seconds, 60) << sample.op;
+  return result;
 }
 
 TEST(BenchModels, AStepIsMeasuredAndItsProductsCounted) {
   const auto ops = make_test_backend();
   ConstantWeights weights;
-  const ModelRate rate = measure_step(*ops, weights, small_models(), 16, Quantization::none);
-  expect_measured(rate);
+  const BenchSample step = step_sample(*ops, weights, small_models(), 16, Quantization::none);
+  const BenchResult result = measured(*ops, step);
   // 16 tokens of the picture and 3 of text, through two layers.
-  EXPECT_EQ(rate.products, 2 * (19 * (4 * 64 * 64 + 3 * 64 * 96) + 2 * 19 * 19 * 64));
+  EXPECT_EQ(step.products, 2 * (19 * (4 * 64 * 64 + 3 * 64 * 96) + 2 * 19 * 19 * 64));
+  EXPECT_EQ(result.peak_gflops > 0, !ops->device_memory());
 }
 
 TEST(BenchModels, APictureIsMeasured) {
   const auto ops = make_test_backend();
   ConstantWeights weights;
-  const ModelRate rate = measure_picture(*ops, weights, small_models(), 16);
-  expect_measured(rate);
-  EXPECT_GT(rate.products, 16 * 16 * 9 * 16 * 16);
+  const BenchSample picture = picture_sample(*ops, weights, small_models(), 16);
+  EXPECT_GT(measured(*ops, picture).peak_bytes, 16u * 16 * 3);
+  EXPECT_GT(picture.products, 16 * 16 * 9 * 16 * 16);
 }
 
 TEST(BenchModels, ATokenIsMeasuredByWhatItReads) {
   const auto ops = make_test_backend();
   ConstantWeights weights;
-  const ModelRate rate = measure_token(*ops, weights, small_models(), Quantization::none);
-  expect_measured(rate);
+  const BenchSample token = token_sample(*ops, weights, small_models(), Quantization::none);
+  measured(*ops, token);
   const double layer = 2 * 64 * (6 * 32 + 3 * 96), output = 2 * 64 * 40;
-  EXPECT_EQ(rate.weight_bytes, 2 * layer + output);
-  EXPECT_NEAR(rate.whole_runs_per_second * rate.seconds,
-              (2 * layer + output) / (4 * layer + output), 1e-9);
+  EXPECT_EQ(token.bytes, 2 * layer + output);
+  EXPECT_NEAR(token.share_of_model, (2 * layer + output) / (4 * layer + output), 1e-9);
+}
+
+TEST(BenchModels, WhatADeviceCannotDoIsAResult) {
+  const auto ops = make_test_backend();
+  BenchOptions quick;
+  quick.quick = true;
+  const auto problem = [&](ErrorKind kind) {
+    BenchSample sample;
+    sample.prepare = [kind]() -> std::function<void()> { throw Error(kind, "too much to ask"); };
+    return Meter(*ops, quick).measure(sample).problem;
+  };
+  EXPECT_EQ(problem(ErrorKind::unsupported), "too much to ask");
+  EXPECT_EQ(problem(ErrorKind::out_of_memory), "too much to ask");
+  EXPECT_THROW(problem(ErrorKind::corrupt_file), Error);
 }
 
 }  // namespace

@@ -8,9 +8,9 @@
 #include <set>
 #include <thread>
 
-#include "cli/program.h"
 #include "core/half.h"
 #include "io/image_file.h"
+#include "program.h"
 #include "support/golden.h"
 
 namespace ernie_image::cli_test {
@@ -86,11 +86,12 @@ TEST(Enhance, IsRefusedForAModelWithoutEnhancer) {
 
 class EnhanceCacheOf : public ::testing::Test {
  protected:
-  json run(const std::string& prompt, const std::vector<std::string>& more = {}) const {
+  json run(const std::string& prompt, const std::vector<std::string>& more = {}) {
     std::vector<std::string> arguments = {"--json", "--pe-cache", cache};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const Outcome outcome = run_program(enhance(prompt, arguments));
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    err = outcome.err;
     return outcome.json();
   }
   std::filesystem::path only_entry() const {
@@ -103,6 +104,7 @@ class EnhanceCacheOf : public ::testing::Test {
 
   TemporaryFolder folder;
   std::string cache = folder / "cache";
+  std::string err;  ///< of the last run
 };
 
 TEST_F(EnhanceCacheOf, TheSameQuestionIsAnsweredFromIt) {
@@ -110,6 +112,7 @@ TEST_F(EnhanceCacheOf, TheSameQuestionIsAnsweredFromIt) {
   const json second = run("doggo");
   EXPECT_FALSE(first["cached"]);
   EXPECT_TRUE(second["cached"]);
+  EXPECT_EQ(err.find("Warning: an enhanced prompt"), std::string::npos) << err;
   EXPECT_EQ(second["text"], first["text"]);
   EXPECT_EQ(second["ids"], first["ids"]);
 }
@@ -139,6 +142,9 @@ TEST_F(EnhanceCacheOf, DamagedEntriesAreWrittenAgain) {
     write_bytes(only_entry(), damaged);
     const json again = run("doggo");
     EXPECT_FALSE(again["cached"]);
+    const bool warned =
+        err.find("Warning: an enhanced prompt that was kept is damaged") != std::string::npos;
+    EXPECT_EQ(warned, !damaged.empty()) << err;
     EXPECT_EQ(again["text"], first["text"]);
     EXPECT_EQ(read_bytes(only_entry()), whole);
   }
@@ -147,6 +153,7 @@ TEST_F(EnhanceCacheOf, DamagedEntriesAreWrittenAgain) {
 TEST_F(EnhanceCacheOf, AnUnusableFolderIsNoError) {
   write_bytes(cache, "a file");
   EXPECT_FALSE(run("doggo")["cached"]);
+  EXPECT_NE(err.find("Warning: an enhanced prompt cannot be kept"), std::string::npos) << err;
 }
 
 TEST_F(EnhanceCacheOf, TwoProcessesShareIt) {

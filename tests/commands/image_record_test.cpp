@@ -5,6 +5,8 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "backend/registry.h"
+
 namespace ernie_image {
 namespace {
 
@@ -54,6 +56,58 @@ TEST(ImageRecord, SurvivesTheTripThroughItsChunk) {
   EXPECT_EQ(read.request.seeds, record.request.seeds);
   EXPECT_EQ(read.image_index, 3);
   EXPECT_EQ(read.latents_sha256, "feed");
+}
+
+/// What a record of a picture made on that device says of the device, read back.
+LoadOptions kept(const std::string& device, const DeviceOptions& given) {
+  LoadOptions load;
+  load.device = device;
+  load.device_options = given;
+  const ImageRecord record = make_image_record({}, load, example().request);
+  return parse_image_record("a.png", image_metadata(record).at(kRecordChunk)).load;
+}
+
+TEST(ImageRecord, KeepsEveryOptionOfEveryDevice) {
+  for (const DeviceKind* kind : device_kinds()) {
+    DeviceOptions given;
+    for (const DeviceOption& option : kind->options) given[option.name] = option.values.back();
+    EXPECT_EQ(kept(kind->name, given).device_options, given) << kind->name;
+  }
+}
+
+TEST(ImageRecord, KeepsDefaultsAndLeavesOtherDevicesOut) {
+  if (find_device_kind("cuda") == nullptr || find_device_kind("ascend") == nullptr)
+    GTEST_SKIP() << "not in this build";
+  const DeviceOptions expected = {{"cuda_attention", "own"}, {"offload", "auto"}};
+  const LoadOptions load =
+      kept("cuda:1", {{"cuda_attention", "own"}, {"ascend_attention", "mask"}});
+  EXPECT_EQ(load.device_options, expected);
+  EXPECT_TRUE(kept("cpu", {{"offload", "layers"}}).device_options.empty());
+}
+
+TEST(ImageRecord, ReadsOptionsOfEarlierRecords) {
+  json record = example_json();
+  record["offload"] = "layers";
+  record["ascend_attention"] = "mask";
+  const auto read = [&record](const char* device) {
+    record["device"] = device;
+    return parse_image_record("a.png", record.dump()).load.device_options;
+  };
+  EXPECT_EQ(read("ascend:1"), (DeviceOptions{{"ascend_attention", "mask"}, {"offload", "layers"}}));
+  EXPECT_EQ(read("cuda"), (DeviceOptions{{"offload", "layers"}}));  // it was written there too
+}
+
+/// Pictures hold it for good.
+TEST(ImageRecord, KeepsItsFormat) {
+  const std::string expected =
+      R"({"cpu_kernels":"portable","device":"cpu","dtype":"bf16","format":1,"guidance_scale":4.5,)"
+      R"("height":64,"image_index":0,"memory_limit_bytes":6442450944,)"
+      R"("model":{"content_hash":"abc123","name":"emoji-tiny"},"negative_prompts":["blurry","dark"],)"
+      R"("num_images_per_prompt":2,"num_inference_steps":8,)"
+      R"("prompts":["a red apple","熊猫\nin two lines"],"quantization":"none",)"
+      R"("seeds":[1,2,3,18446744073709551615],"version":")" +
+      std::string(version()) + R"(","width":96})";
+  EXPECT_EQ(image_metadata(example()).at(kRecordChunk), expected);
 }
 
 TEST(ImageRecord, WritesParametersOfItsOwnImage) {
@@ -140,6 +194,20 @@ INSTANTIATE_TEST_SUITE_P(
                     Damage{"UnknownQuantization", [](json& j) { j["quantization"] = "int3"; }},
                     Damage{"QuantizationIsNumber", [](json& j) { j["quantization"] = 8; }},
                     Damage{"MemoryLimitIsNegative", [](json& j) { j["memory_limit_bytes"] = -1; }},
+                    Damage{"OptionsAreAList", [](json& j) { j["device_options"] = {"own"}; }},
+                    Damage{"AnOptionIsNumber",
+                           [](json& j) {
+                             j["device_options"] = {{"offload", 1}};
+                           }},
+                    Damage{"AnOptionIsLong",
+                           [](json& j) {
+                             j["device_options"] = {{"offload", std::string(65, 'a')}};
+                           }},
+                    Damage{"TooManyOptions",
+                           [](json& j) {
+                             for (int i = 0; i < 33; ++i)
+                               j["device_options"][std::to_string(i)] = "auto";
+                           }},
                     Damage{"LatentsHashIsNumber", [](json& j) { j["latents_sha256"] = 7; }}),
     [](const auto& test) { return test.param.name; });
 

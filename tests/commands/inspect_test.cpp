@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/registry.h"
 #include "core/thread_pool.h"
 #include "program.h"
 
@@ -135,6 +136,43 @@ TEST(Devices, VerifyOfAnUnknownDeviceIsAnError) {
   const auto outcome = run_program({"devices", "--verify", "tpu"});
   EXPECT_EQ(outcome.exit_code, 2);
   EXPECT_NE(outcome.err.find("tpu"), std::string::npos) << outcome.err;
+}
+
+const std::string kFormats = std::string(ERNIE_IMAGE_TEST_DATA) + "/formats/";
+
+TEST(InspectFile, DescribesAGgufByItself) {
+  const Outcome outcome =
+      run_program({"inspect", kFormats + "gguf/wide_mixed/dit_wide_mixed.gguf", "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err << outcome.out;
+  const json report = outcome.json();
+  EXPECT_EQ(report["container"], "GGUF");
+  ASSERT_EQ(report["parts"].size(), 1u);
+  const json& part = report["parts"][0];
+  EXPECT_EQ(part["component"], "transformer");
+  for (const char* format : {"Q2_K", "Q6_K", "IQ4_XS", "MXFP4", "NVFP4"})
+    EXPECT_EQ(part["formats"][format]["tensors"], 1) << format;
+  EXPECT_EQ(report["missing"], json({"text_encoder", "vae", "tokenizer", "scheduler"}));
+}
+
+TEST(InspectFile, SaysWhatElseAFileIs) {
+  const TemporaryFolder folder;
+  const std::string header =
+      R"({"layers.0.mlp.up_proj.lora_A.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+  std::string bytes(8, '\0');
+  bytes[0] = static_cast<char>(header.size());
+  write_bytes(folder / "lora.safetensors", bytes + header + std::string(4, '\0'));
+  const Outcome outcome = run_program({"inspect", folder / "lora.safetensors"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.out.find("LoRA"), std::string::npos) << outcome.out << outcome.err;
+}
+
+TEST(InspectFile, WithABaseItIsAModel) {
+  const Outcome outcome = run_program(
+      {"inspect", kFormats + "quant/comfy_fp8/comfy_fp8.safetensors", "--base", kTinyB, "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err << outcome.out;
+  const json report = outcome.json();
+  EXPECT_EQ(report["name"], "comfy_fp8");
+  EXPECT_EQ(report["components"][1]["dtypes"]["fp8"], 14);
 }
 
 }  // namespace

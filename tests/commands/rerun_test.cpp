@@ -79,12 +79,14 @@ TEST_F(Rerun, WritesThePictureAgain) {
 
 TEST_F(Rerun, CountsDifferentPixels) {
   generate();
-  change([](ImageFile& file) { file.image.rgb[7] ^= 3; });
+  change([](ImageFile& file) {  // the red of one pixel, the green of the next, the blue of a third
+    for (const std::size_t value : {0, 4, 8}) file.image.rgb[value] ^= 3;
+  });
   const Outcome outcome = run_program({"rerun", path_, "--json"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(outcome.json()["equal"], false);
-  EXPECT_EQ(outcome.json()["differing_pixels"], 1);
-  EXPECT_TRUE(run_program({"rerun", path_}).out.starts_with("different: 1 of 4096 pixels, by at"));
+  EXPECT_EQ(outcome.json()["differing_pixels"], 3);
+  EXPECT_TRUE(run_program({"rerun", path_}).out.starts_with("different: 3 of 4096 pixels, by at"));
 }
 
 TEST_F(Rerun, SaysWhatElseIsDifferentAboutTheRun) {
@@ -99,6 +101,20 @@ TEST_F(Rerun, SaysWhatElseIsDifferentAboutTheRun) {
   const std::string verdict = run_program({"rerun", path_}).out;
   EXPECT_NE(verdict.find("9.9.9"), std::string::npos) << verdict;
   EXPECT_NE(verdict.find("sve2"), std::string::npos) << verdict;
+}
+
+/// Options are looked at before the device is: no card is needed.
+TEST_F(Rerun, TakesTheRecordedOptionsOfTheDevice) {
+  generate();
+  change_record([](json& record) {
+    record["device"] = "cuda";
+    record["device_options"] = {{"cuda_attention", "fast"}};
+  });
+  expect_impossible("--cuda-attention: \"fast\" is none of auto, cudnn and own");
+  change_record([](json& record) { record["device_options"] = {{"speed", "fast"}}; });
+  expect_impossible("no device of this build has an option \"speed\"");
+  // Another device has no use for them.
+  EXPECT_EQ(run_program({"rerun", path_, "--device", "cpu"}).exit_code, 0);
 }
 
 TEST_F(Rerun, RefusesAnotherModel) {

@@ -55,19 +55,29 @@ TEST(Tensor, ViewsShareMemoryAndKeepItAlive) {
   EXPECT_EQ(flat.data<float>()[3], 30);
 }
 
+TEST(Tensor, SlicesBeginAtAWholeRowHoweverManyAxesItHas) {
+  const Tensor tensor = Tensor::host(DType::f32, {3, 4, 5});
+  for (std::int64_t i = 0; i < tensor.size(); ++i) tensor.data<float>()[i] = static_cast<float>(i);
+  const Tensor slice = tensor.slice(2, 1);
+  EXPECT_EQ(slice.shape(), (Shape{1, 4, 5}));
+  EXPECT_EQ(slice.size(), 20);
+  EXPECT_EQ(slice.data<float>()[0], 40);
+}
+
 TEST(Tensor, SlicesOfNothingAreEmpty) {
   const Tensor tensor = Tensor::host(DType::bf16, {0, 4});
   EXPECT_EQ(tensor.slice(0, 0).size(), 0);
 }
 
 TEST(Tensor, ConvertsBetweenFloatAndTheHalves) {
-  constexpr std::array<float, 3> kValues = {1.0f, -2.5f, 0x1.01p0f};
-  const Tensor tensor = Tensor::copy_of<float>(DType::f32, {3}, kValues);
+  constexpr std::array<float, 4> kValues = {1.0f, -2.5f, 0x1.01p0f, 0x1.03p0f};
+  const Tensor tensor = Tensor::copy_of<float>(DType::f32, {4}, kValues);
   const Tensor half = round_to(tensor, DType::bf16);
   EXPECT_EQ(half.dtype(), DType::bf16);
   const Tensor back = to_float(half);
   EXPECT_EQ(back.data<float>()[1], -2.5f);
-  EXPECT_EQ(back.data<float>()[2], round_to_bf16(0x1.01p0f));
+  EXPECT_EQ(back.data<float>()[2], 1.0f) << "a tie goes to the even neighbour, here down";
+  EXPECT_EQ(back.data<float>()[3], 0x1.04p0f) << "and here up";
   EXPECT_EQ(round_to(tensor, DType::f32).bytes(), tensor.bytes());
 
   constexpr std::array<std::uint16_t, 2> kHalves = {0x3c00, 0xc000};  // 1 and -2 in f16

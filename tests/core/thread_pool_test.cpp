@@ -57,6 +57,20 @@ TEST(ThreadPool, WhatABodyWroteIsSeenAfterwards) {
   }
 }
 
+TEST(ThreadPool, WaitsForTheSlowestChunk) {
+  ThreadPool pool(2);
+  std::atomic<int> begun = 0;
+  std::atomic<bool> slow_one_ended = false;
+  pool.parallel_for(2, [&](std::int64_t, int thread) {
+    ++begun;
+    while (begun < 2) std::this_thread::yield();  // one chunk each
+    if (thread == 0) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // far beyond the spinning
+    slow_one_ended = true;
+  });
+  EXPECT_TRUE(slow_one_ended);
+}
+
 TEST(ThreadPool, WorkersThatSleptWakeUpAgain) {
   ThreadPool pool(2);
   for (int round = 0; round < 3; ++round) {

@@ -15,7 +15,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __shared__ static thread_local
+#define __shared__ static
 #define __launch_bounds__(threads)
 
 // ---- types and calls of the runtime ----------------------------------------------------------
@@ -97,7 +97,7 @@ struct dim3 {
   dim3(unsigned x_size, unsigned y_size = 1, unsigned z_size = 1)  // NOLINT
       : x(x_size), y(y_size), z(z_size) {}
 };
-extern thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
+extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace cuda_host {
 

@@ -1,6 +1,7 @@
 // Blocks one after another, the threads of a block as fibers: one runs until it comes to a barrier,
 // then the next. A fiber is started once, by makecontext, and then serves one thread after another;
-// _setjmp and _longjmp switch without asking the system for its signal mask.
+// _setjmp and _longjmp switch without asking the system for its signal mask. One grid runs at a
+// time: variables of each host thread would cost a call wherever a kernel looks at its index.
 #include <setjmp.h>
 #include <ucontext.h>
 
@@ -8,11 +9,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "cuda_runtime.h"
 
-thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
+dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace cuda_host {
 namespace {
@@ -32,7 +34,6 @@ struct Fiber {
   std::uint64_t words[8] = {};
 };
 
-/// Of one thread of the host: several may run kernels at a time.
 struct Machine {
   jmp_buf scheduler;
   std::vector<std::unique_ptr<Fiber>> fibers;
@@ -40,7 +41,8 @@ struct Machine {
   const std::function<void()>* kernel = nullptr;
   int current = 0;
 };
-thread_local Machine machine;
+Machine machine;  // of the host thread that holds the mutex
+std::mutex mutex;
 
 [[noreturn]] void give_up(const char* what) {
   std::fprintf(stderr, "cuda_host: %s, block %u %u %u\n", what, blockIdx.x, blockIdx.y, blockIdx.z);
@@ -149,6 +151,7 @@ std::uint64_t* lane_words(int lane) {
 /// For grids of the stream's graph this is called when it is launched.
 void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes,
               const std::function<void()>& kernel) {
+  const std::lock_guard lock(mutex);
   gridDim = grid;
   blockDim = block;
   machine.kernel = &kernel;

@@ -2,12 +2,12 @@
 // no card, asking for one must be an error that gives the same reason.
 #include <cstdio>
 
-#include "backend/cuda_loader.h"
+#include "backend/cuda/loader.h"
 #include "ernie_image/error.h"
 
 int main() {
-  const ernie_image::CudaInfo info = ernie_image::cuda_info();
-  std::printf("%s\n", info.path.c_str());
+  const ernie_image::DeviceInfo info = ernie_image::cuda_info();
+  std::printf("%s\n", info.path->c_str());
   for (const std::string& library : info.libraries) std::printf("  %s\n", library.c_str());
   for (const auto& card : info.cards) std::printf("cuda:%d: %s\n", card.index, card.name.c_str());
   if (info.libraries.empty()) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "backend/registry.h"
+
 namespace ernie_image {
 namespace {
 
@@ -38,6 +40,18 @@ TEST(Configuration, KeysReplaceTheDefaults) {
   EXPECT_EQ(c.threshold_nmse_percent, 0.25);
 }
 
+TEST(Configuration, AttentionIsThatOfTheDevice) {
+  if (find_device_kind("cuda") == nullptr || find_device_kind("ascend") == nullptr)
+    GTEST_SKIP() << "not in this build";
+  const auto options = [](const std::string& text) { return parse(text).load.device_options; };
+  EXPECT_EQ(options("attention=own,device=cuda:1,offload=layers"),
+            (DeviceOptions{{"cuda_attention", "own"}, {"offload", "layers"}}));
+  EXPECT_EQ(options("device=ascend:0,attention=mask"),
+            (DeviceOptions{{"ascend_attention", "mask"}}));
+  EXPECT_EQ(options("cuda_attention=cudnn"), (DeviceOptions{{"cuda_attention", "cudnn"}}));
+  EXPECT_TRUE(options("device=cpu,attention=mask").empty());
+}
+
 TEST(Configuration, RefusesWhatItDoesNotKnow) {
   expect_refused("fp64", "fp64");
   expect_refused("", "dtype has no value");
@@ -48,6 +62,7 @@ TEST(Configuration, RefusesWhatItDoesNotKnow) {
   expect_refused("threads=0", "threads");
   expect_refused("threshold=much", "threshold");
   expect_refused("kernels=", "kernels has no value");
+  expect_refused("device=gpu,attention=own", "gpu");
 }
 
 TEST(Configuration, LabelsBecomeHarmlessFileNames) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -24,6 +25,25 @@ std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text));
 }
 
+/// What reached the system: these two stand before the C library's, which the program links later.
+std::vector<std::string> system_calls;
+
+}  // namespace
+}  // namespace ernie_image
+
+extern "C" int fsync(int file) {
+  ernie_image::system_calls.emplace_back("fsync");
+  return static_cast<int>(::syscall(SYS_fsync, file));
+}
+
+extern "C" int rename(const char* from, const char* to) noexcept {
+  ernie_image::system_calls.emplace_back("rename");
+  return static_cast<int>(::syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+}
+
+namespace ernie_image {
+namespace {
+
 class AtomicFileTest : public test::TemporaryFolder {
  protected:
   /// Everything in the folder, hidden files too.
@@ -34,6 +54,15 @@ TEST_F(AtomicFileTest, WritesANewFile) {
   write_file_atomically(path("a"), bytes_of("hello"));
   EXPECT_EQ(read_whole(path("a")), "hello");
   EXPECT_EQ(files(), (std::vector<std::string>{"a"}));
+}
+
+/// After a power cut the name stands for the old file or for the new one, never for half of one.
+TEST_F(AtomicFileTest, IsOnTheDiskBeforeItTakesItsName) {
+  write("a", "old");
+  system_calls.clear();
+  write_file_atomically(path("a"), bytes_of("new"));
+  EXPECT_EQ(system_calls, (std::vector<std::string>{"fsync", "rename", "fsync"}))
+      << "the file, its name, its folder";
 }
 
 TEST_F(AtomicFileTest, ReplacesAnExistingFile) {

@@ -55,13 +55,13 @@ TEST(EmbeddedModel, IsAlignedForVectorLoads) {
 TEST(EmbeddedModel, WeightsAreReadInPlace) {
   const WeightFiles weights("embedded:emoji-tiny/transformer", "diffusion_pytorch_model");
   EXPECT_GT(weights.all().size(), 10u);
-  const FileView& file = weights.files()[0].file();
+  const FileView& file = weights.files()[0]->file();
   for (const Weight& weight : weights.all()) {
     EXPECT_GE(weight.data, file.bytes.data());
     EXPECT_LE(weight.data + weight.size_bytes(), file.bytes.data() + file.bytes.size());
   }
   weights.release_pages();  // must leave the program's own pages alone
-  EXPECT_EQ(weights.files()[0].file().bytes[8], std::byte{'{'});
+  EXPECT_EQ(weights.files()[0]->file().bytes[8], std::byte{'{'});
 }
 
 TEST(EmbeddedModel, HasTheContentHashOfItsFolder) {

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "ernie_image/error.h"
 #include "test_files.h"
 
 namespace ernie_image {

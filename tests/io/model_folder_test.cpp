@@ -115,7 +115,8 @@ TEST_F(ModelFolderTest, EveryMissingComponentIsNamed) {
 
 TEST_F(ModelFolderTest, FileInPlaceOfAFolderIsRefused) {
   const std::string file = write("model.safetensors", "x");
-  expect_error(ErrorKind::invalid_argument, {"is a file"}, [&] { resolve_model(file); });
+  expect_error(ErrorKind::corrupt_file, {file, "not a safetensors file"},
+               [&] { resolve_model(file); });
 }
 
 TEST_F(ModelFolderTest, WhatIsNeitherFolderNorHubIdIsNotFound) {

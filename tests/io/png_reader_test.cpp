@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 
+#include "ernie_image/error.h"
 #include "io/image_file.h"
 #include "test_files.h"
 

@@ -40,6 +40,19 @@ TEST(SafetensorsHeader, NoTensorsAreFine) {
   EXPECT_EQ(parse(R"({"__metadata__":{}})").data_bytes, 0u);
 }
 
+TEST(SafetensorsHeader, NullMetadataAreNone) {
+  EXPECT_TRUE(parse(R"({"__metadata__":null})").metadata.empty());
+}
+
+TEST(SafetensorsHeader, NarrowTypesFillWholeBytes) {
+  EXPECT_EQ(parse(header_of({entry("a", "F4", "[2,3]", "[0,3]")})).data_bytes, 3u);
+  EXPECT_EQ(parse(header_of({entry("a", "F6_E2M3", "[4]", "[0,3]")})).data_bytes, 3u);
+  EXPECT_EQ(parse(header_of({entry("a", "F8_E8M0", "[4]", "[0,4]")})).data_bytes, 4u);
+  expect_entry_rejected("F4", "[3]", "[0,2]", "whole bytes");
+  expect_entry_rejected("F6_E3M2", "[2]", "[0,2]", "whole bytes");
+  expect_entry_rejected("F4", "[4]", "[0,4]", "takes 2 bytes");
+}
+
 TEST(SafetensorsHeader, EmptyTensorsTakeNoBytes) {
   const std::string header =
       header_of({entry("a", "F32", "[0,5]", "[0,0]"), entry("b", "U8", "[4]", "[0,4]")});

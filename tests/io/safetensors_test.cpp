@@ -140,6 +140,10 @@ TEST_F(SafetensorsTest, HeaderLengthIsChecked) {
                   {"not a safetensors file"});
   expect_rejected(std::string("\x10\0\0\0\0\0\0\0{}", 10),
                   {"cut short within the header", "expected at least 24 bytes", "found 10"});
+  for (const int length : {3, 8, 10}) {  // more than is there, by less than the length itself takes
+    expect_rejected(static_cast<char>(length) + std::string("\0\0\0\0\0\0\0{}", 9),
+                    {"cut short within the header"});
+  }
   expect_rejected(std::string("\0\0\0\0\0\0\0\0", 8), {"does not begin with {"});
   expect_rejected("1234567", {"only 7 bytes"});
   expect_rejected("", {"empty"});

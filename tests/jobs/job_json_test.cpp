@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "jobs/support.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
@@ -15,20 +16,39 @@ TEST(JobJson, ReadsWhatItWrote) {
   JobRequest request = small_request();
   request.kind = JobKind::enhance;
   request.seeds = {};
-  request.enhance = request.trace = true;
+  request.enhance = request.chrome_trace = true;
   const JobRequest read = parse_request(request_text(request), "test");
   EXPECT_EQ(request_text(read), request_text(request));
 }
 
+/// Databases hold these, and workers of other versions write them.
+TEST(JobJson, KeepsItsFormat) {
+  const std::string request =
+      R"({"enhance":false,"format":"png","guidance":1.0,"height":32,"kind":0,"model":"emoji-tiny",)"
+      R"("negative_prompt":"","previews":0,"priority":1,"prompt":"a panda","quality":100,)"
+      R"("seeds":[7],"steps":2,"trace":false,"width":32})";
+  EXPECT_EQ(request_text(small_request("a panda")), request);
+  const JobRequest read = parse_request(request, "test");
+  EXPECT_EQ(request_text(read), request);
+  EXPECT_EQ(batch_key(read), "[0,32,32,2,1.0]");
+  const std::string worker =
+      R"({"current_job":"","device":"cpu","guidance":4.0,"has_enhancer":true,"height":64,)"
+      R"("last_seen_ms":5,"model":"m","name":"w","seconds_per_step":0.5,"size_multiple":16,)"
+      R"("steps":8,"width":96})";
+  EXPECT_EQ(worker_text(parse_worker(worker, "test")), worker);
+}
+
 TEST(JobJson, ReplacesWhatIsNoText) {
   const JobRequest read = parse_request(request_text(small_request("\xff")), "test");
-  EXPECT_EQ(read.prompt, "\xef\xbf\xbd");
+  EXPECT_EQ(prompt_of(read), "\xef\xbf\xbd");
 }
 
 /// Each member in turn is missing, or of each type, or extreme: an error or a request in range,
 /// never anything else.
 TEST(JobJson, RefusesEveryWrongMember) {
-  const auto good = nlohmann::json::parse(request_text(small_request()));
+  JobRequest request = small_request();
+  request.adapters = {{"style", 0.5}};
+  const auto good = nlohmann::json::parse(request_text(request));
   const nlohmann::json wrong[] = {nullptr,
                                   true,
                                   -1,
@@ -41,8 +61,8 @@ TEST(JobJson, RefusesEveryWrongMember) {
   for (const auto& [key, value] : good.items()) {
     auto without = good;
     without.erase(key);
-    if (key == "loras") {  // which jobs of older versions do not have
-      EXPECT_TRUE(parse_request(without.dump(), "test").loras.empty());
+    if (key == "loras") {  // which most jobs do not have
+      EXPECT_TRUE(parse_request(without.dump(), "test").adapters.empty());
     } else {
       EXPECT_THROW(parse_request(without.dump(), "test"), Error) << key;
     }
@@ -50,7 +70,7 @@ TEST(JobJson, RefusesEveryWrongMember) {
       auto changed = good;
       changed[key] = other;
       try {
-        check_request(parse_request(changed.dump(), "test"));
+        check_job_request(parse_request(changed.dump(), "test"));
       } catch (const Error& error) {
         EXPECT_EQ(error.kind(), ErrorKind::corrupt_file);
         ++refused;
@@ -58,6 +78,26 @@ TEST(JobJson, RefusesEveryWrongMember) {
     }
   }
   EXPECT_GT(refused, 100);
+}
+
+TEST(JobJson, RefusesWrongAdapters) {
+  const auto good = nlohmann::json::parse(request_text(small_request()));
+  const nlohmann::json lora = {{"name", "style"}, {"strength", 1}};
+  const auto read = [&](const nlohmann::json& loras) {
+    auto changed = good;
+    changed["loras"] = loras;
+    return parse_request(changed.dump(), "test");
+  };
+  EXPECT_EQ(read(nlohmann::json::array({lora})).adapters.at(0).path, "style");
+  const nlohmann::json wrong[] = {{{"name", ""}, {"strength", 1}},
+                                  {{"name", "style"}},
+                                  {{"name", "style"}, {"strength", 101}},
+                                  {{"name", 3}, {"strength", 1}},
+                                  {{"name", "style"}, {"strength", 1}, {"prompt", 0}},
+                                  {{"name", std::string(1025, 'x')}, {"strength", 1}}};
+  for (const nlohmann::json& each : wrong)
+    EXPECT_THROW(read(nlohmann::json::array({each})), Error) << each;
+  EXPECT_THROW(read(std::vector<nlohmann::json>(17, lora)), Error);
 }
 
 TEST(JobJson, RefusesEndlessPrompts) {
@@ -77,14 +117,14 @@ TEST(JobJson, RefusesTextThatIsNoObject) {
 TEST(JobJson, OnlyEqualWorkSharesABatch) {
   const JobRequest request = small_request("a");
   JobRequest other = small_request("b");
-  other.seeds = {1, 2};
+  other.set_seeds({1, 2});
   EXPECT_EQ(batch_key(request), batch_key(other));
   other.guidance_scale = 1.0000001;
   EXPECT_NE(batch_key(request), batch_key(other));
   other = request;
-  other.loras = {{"style", 0.5}};  // which change the model for all that is drawn together
+  other.adapters = {{"style", 0.5}};  // which change the model for all that is drawn together
   EXPECT_NE(batch_key(request), batch_key(other));
-  EXPECT_EQ(parse_request(request_text(other), "x").loras.at(0).strength, 0.5);
+  EXPECT_EQ(parse_request(request_text(other), "x").adapters.at(0).strength, 0.5);
 }
 
 }  // namespace

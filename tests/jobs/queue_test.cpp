@@ -60,8 +60,8 @@ class QueueTest : public TemporaryFolder, public ::testing::WithParamInterface<K
 
 TEST_P(QueueTest, KeepsWhatWasAsked) {
   JobRequest request = small_request("一只猫 \"quoted\"\n");
-  request.negative_prompt = "blurry";
-  request.seeds = {0, UINT64_MAX};
+  request.negative_prompts = {"blurry"};
+  request.set_seeds({0, UINT64_MAX});
   request.guidance_scale = 4.1;
   request.priority = JobPriority::high;
   request.image_format = "webp";
@@ -71,8 +71,8 @@ TEST_P(QueueTest, KeepsWhatWasAsked) {
   EXPECT_EQ(job.owner, "ann");
   EXPECT_EQ(job.state, JobState::queued);
   EXPECT_EQ(job.queue_position, 0);
-  EXPECT_EQ(job.request.prompt, request.prompt);
-  EXPECT_EQ(job.request.negative_prompt, "blurry");
+  EXPECT_EQ(job.request.prompts, request.prompts);
+  EXPECT_EQ(job.request.negative_prompts, request.negative_prompts);
   EXPECT_EQ(job.request.seeds, request.seeds);
   EXPECT_EQ(job.request.guidance_scale, 4.1);
   EXPECT_EQ(job.request.priority, JobPriority::high);
@@ -143,7 +143,7 @@ TEST_P(QueueTest, AClaimWaitsForWork) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     submit("late");
   });
-  EXPECT_EQ(claim_one().request.prompt, "late");
+  EXPECT_EQ(prompt_of(claim_one().request), "late");
   late.join();
 }
 
@@ -397,7 +397,7 @@ TEST_P(QueueTest, ForgetsTheOldestBeyondItsLimit) {
 TEST_P(QueueTest, KnowsItsWorkers) {
   WorkerInfo worker = worker_named("w1");
   worker.has_enhancer = true;
-  worker.default_num_inference_steps = 8;
+  worker.defaults.num_inference_steps = 8;
   worker.seconds_per_step = 0.25;
   queue_->announce(worker);
   worker.current_job = "busy";
@@ -407,7 +407,7 @@ TEST_P(QueueTest, KnowsItsWorkers) {
   EXPECT_EQ(workers[0].name, "w1");
   EXPECT_EQ(workers[0].model, "emoji-tiny");
   EXPECT_TRUE(workers[0].has_enhancer);
-  EXPECT_EQ(workers[0].default_num_inference_steps, 8);
+  EXPECT_EQ(workers[0].defaults.num_inference_steps, 8);
   EXPECT_EQ(workers[0].seconds_per_step, 0.25);
   EXPECT_EQ(workers[0].current_job, "busy");
   EXPECT_GT(workers[0].last_seen_ms, 0);
@@ -424,7 +424,7 @@ TEST_P(QueueTest, ManyWorkersEndEachJobOnce) {
       while (left > 0) {
         for (const Job& job : queue_->claim(worker_named(name), 3, std::chrono::milliseconds(50))) {
           queue_->report(job.id, name, {});
-          queue_->complete(job.id, name, result_of(job.request.prompt));
+          queue_->complete(job.id, name, result_of(prompt_of(job.request)));
           const std::lock_guard lock(mutex);
           ++ends[job.id];
           --left;
@@ -438,7 +438,7 @@ TEST_P(QueueTest, ManyWorkersEndEachJobOnce) {
   EXPECT_EQ(ends.size(), ids.size());
   for (const auto& [id, count] : ends) {
     EXPECT_EQ(count, 1);
-    EXPECT_EQ(queue_->image(id, 0), queue_->find(id)->request.prompt);
+    EXPECT_EQ(queue_->image(id, 0), prompt_of(queue_->find(id)->request));
   }
 }
 

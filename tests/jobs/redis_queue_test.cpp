@@ -51,6 +51,16 @@ TEST(RedisUrl, IsRefusedWithoutItsPassword) {
   expect_error(ErrorKind::unsupported, {"TLS"}, [] { parse_redis_url("rediss://h"); });
 }
 
+/// Waits until `done` says so; false if it never did.
+bool eventually(const std::function<bool()>& done) {
+  const auto deadline = std::chrono::steady_clock::now() + 3 * kPatience;
+  while (std::chrono::steady_clock::now() < deadline) {
+    if (done()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return false;
+}
+
 class RedisQueueTest : public TemporaryFolder {
  protected:
   void SetUp() override {
@@ -110,9 +120,10 @@ TEST_F(RedisQueueTest, ADeadJobIsKeptWithItsReason) {
   RedisQueue queue(impatient);
   const std::string id = queue.submit(small_request("deadly"), "ann", "").id;
   for (int i = 0; i < kMaxAttempts; ++i) queue.claim(worker_named("w"), 1, kPatience);
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  queue.claim(worker_named("w"), 1, kNoTime);
-  EXPECT_EQ(queue.find(id)->state, JobState::failed);
+  EXPECT_TRUE(eventually([&] {
+    queue.claim(worker_named("w"), 1, kNoTime);
+    return queue.find(id)->state == JobState::failed;
+  }));
   const RedisReply dead = redis({"XRANGE", "ernie-image:dead", "-", "+"});
   ASSERT_EQ(dead.list.size(), 1u);
   EXPECT_EQ(dead.list[0].list.at(1).list.at(1).text, id);
@@ -159,8 +170,7 @@ TEST_F(RedisQueueTest, ForgetsWhatIsOver) {
   queue.claim(worker_named("w"), 1, kPatience);
   queue.complete(id, "w", result_of("bytes"));
   EXPECT_EQ(queue.image(id, 0), "bytes");
-  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
-  EXPECT_FALSE(queue.find(id));
+  EXPECT_TRUE(eventually([&] { return !queue.find(id); }));
   EXPECT_FALSE(queue.image(id, 0));
   EXPECT_TRUE(queue.list({}).empty());
 }
@@ -268,16 +278,6 @@ class FleetTest : public RedisQueueTest {
     request.width_px = request.height_px = 64;
     request.num_inference_steps = steps;
     return request;
-  }
-
-  /// Until `done` says so; false if it never did.
-  static bool eventually(const std::function<bool()>& done) {
-    const auto deadline = std::chrono::steady_clock::now() + 3 * kPatience;
-    while (std::chrono::steady_clock::now() < deadline) {
-      if (done()) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    return false;
   }
 };
 

@@ -42,10 +42,11 @@ class RedisHarness final : public QueueHarness {
 JobRequest small_request(const std::string& prompt) {
   JobRequest request;
   request.model = "emoji-tiny";
-  request.prompt = prompt;
+  request.set_prompts(prompt, "");
   request.width_px = request.height_px = 32;
   request.num_inference_steps = 2;
-  request.seeds = {7};
+  request.guidance_scale = 1;
+  request.set_seeds({7});
   return request;
 }
 

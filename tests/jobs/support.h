@@ -9,6 +9,7 @@
 #include "io/test_files.h"
 #include "jobs/job_queue.h"
 #include "jobs/queue_options.h"
+#include "request/request.h"
 
 namespace ernie_image::test {
 

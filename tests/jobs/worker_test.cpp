@@ -21,7 +21,7 @@ JobRequest picture_request(const std::string& prompt, std::vector<std::uint64_t>
   JobRequest request = small_request(prompt);
   request.width_px = request.height_px = 64;
   request.num_inference_steps = 4;
-  request.seeds = std::move(seeds);
+  request.set_seeds(std::move(seeds));
   return request;
 }
 
@@ -101,7 +101,7 @@ TEST_F(WorkerTest, SoDoesAGuidedBatch) {
   for (const char* prompt : kPrompts) {
     requests.push_back(picture_request(prompt));
     requests.back().guidance_scale = 3;
-    requests.back().negative_prompt = requests.size() == 2 ? "blurry" : "";
+    if (requests.size() == 2) requests.back().negative_prompts = {"blurry"};
   }
   EXPECT_EQ(pictures(requests, 3), pictures(requests, 1));
 }
@@ -138,7 +138,7 @@ TEST_F(WorkerTest, TellsProgressAndShowsPreviews) {
   JobRequest request = picture_request("a cat");
   request.num_inference_steps = 200;
   request.previews = 200;
-  request.trace = true;
+  request.chrome_trace = true;
   const std::string id = submit(request);
   Worker worker(*queue_, load(), options());
   std::set<std::string> stages;
@@ -208,7 +208,7 @@ TEST_F(WorkerTest, EnhancesPrompts) {
   request.enhance = true;
   const std::string picture = submit(request);
   request.kind = JobKind::enhance;
-  request.seeds = {1};
+  request.set_seeds({1});
   const std::string text = submit(request);
   Worker worker(*queue_, load(), options());
   EXPECT_TRUE(worker.info().has_enhancer);
@@ -252,7 +252,7 @@ TEST_F(WorkerTest, AnnouncesItself) {
   }
   const WorkerInfo info = queue_->workers().at(0);
   EXPECT_EQ(info.model, "emoji-tiny");
-  EXPECT_EQ(info.default_width_px, 64);
+  EXPECT_EQ(info.defaults.width_px, 64);
   EXPECT_EQ(info.size_multiple_px, 16);
 }
 

@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "backend/ascend/ascend_backend.h"
 #include "backend/cpu/cpu_backend.h"
+#include "backend/registry.h"
 #include "models/ministral.h"
 #include "models/transformer.h"
 #include "models/vae_decoder.h"
@@ -24,8 +24,8 @@ std::string folder_of(const std::string& name) {
   return golden::data_path("reference/realwidth/" + name);
 }
 
-ConfigReader config_of(const std::string& name) {
-  return *ConfigReader::open(folder_of(name) + "/case.json").object("config");
+JsonReader config_of(const std::string& name) {
+  return *JsonReader::open(folder_of(name) + "/case.json").object("config");
 }
 
 /// Every `stride`th value.
@@ -81,8 +81,9 @@ class RealWidth : public ::testing::TestWithParam<std::string> {
   void SetUp() override {
     if (GetParam() != "ascend") {
       ops = make_cpu_backend({0, GetParam()});
-    } else if (!ascend_info().cards.empty()) {
-      ops = make_ascend_backend();
+    } else if (const DeviceKind* kind = find_device_kind("ascend");
+               kind != nullptr && !kind->info().cards.empty()) {
+      ops = make_backend({.device = "ascend"});
     } else {
       GTEST_SKIP() << "no device";
     }

@@ -19,7 +19,7 @@ class VaeBands : public ::testing::Test {
   // One layer a block keeps the released widths affordable.
   VaeBands() : case_(golden::data_path("reference/realwidth/vae_512")) {
     config_ = VaeConfig::read(
-        *ConfigReader::open(golden::data_path("reference/realwidth/vae_512/case.json"))
+        *JsonReader::open(golden::data_path("reference/realwidth/vae_512/case.json"))
              .object("config"));
     config_.layers_per_block = 0;
   }

@@ -162,7 +162,7 @@ TEST_P(DeviceMemory, ARunTakesWhatWasPlanned) {
   options.model = model.empty() ? kEmbeddedModel : golden::data_path("reference/models/" + model);
   options.device = test_device();
   options.precision = precision;
-  options.offload = offload;
+  options.device_options["offload"] = offload;
   options.quantization = quantization;
   // What computes on the processor thread by thread takes its time.
   const int side = test_device() == "cuda" ? 64 : 128;

@@ -110,9 +110,9 @@ TEST_F(EmbeddedModel, DecodesGivenLatents) {
 TEST_F(EmbeddedModel, HasItsOwnDefaults) {
   const ModelInfo& info = pipeline().info();
   EXPECT_EQ(info.path, "embedded:emoji-tiny");
-  EXPECT_EQ(info.default_height_px, 64);
-  EXPECT_EQ(info.default_num_inference_steps, 8);
-  EXPECT_EQ(info.default_guidance_scale, 1.0);
+  EXPECT_EQ(info.defaults.height_px, 64);
+  EXPECT_EQ(info.defaults.num_inference_steps, 8);
+  EXPECT_EQ(info.defaults.guidance_scale, 1.0);
   EXPECT_EQ(info.size_multiple_px, 16);
   EXPECT_EQ(info.content_hash.size(), 64u);
   EXPECT_TRUE(info.unused_tensors.empty()) << info.unused_tensors.front();
@@ -277,9 +277,9 @@ TEST_F(BaseModel, IsRecognisedByItsNameAndHasItsOwnDefaults) {
   std::filesystem::copy(golden::data_path("reference/models/tiny_a"), folder,
                         std::filesystem::copy_options::recursive);
   const Pipeline base = Pipeline::load({.model = folder});
-  EXPECT_EQ(base.info().default_num_inference_steps, 50);
-  EXPECT_EQ(base.info().default_guidance_scale, 4.0);
-  EXPECT_EQ(base.info().default_height_px, 1024);
+  EXPECT_EQ(base.info().defaults.num_inference_steps, 50);
+  EXPECT_EQ(base.info().defaults.guidance_scale, 4.0);
+  EXPECT_EQ(base.info().defaults.height_px, 1024);
 }
 
 }  // namespace

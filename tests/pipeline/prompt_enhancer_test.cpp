@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "ernie_image/pipeline.h"
 #include "io/test_files.h"
 #include "support/device.h"
 #include "support/golden.h"

@@ -12,11 +12,11 @@
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/prepared_weight.h"
 #include "checkpoint/model.h"
-#include "core/quantization.h"
 #include "enhance/prompt_enhancer.h"
 #include "ernie_image/pipeline.h"
 #include "io/model_manifest.h"
 #include "io/weight_files.h"
+#include "models/quantized_weights.h"
 
 namespace ernie_image {
 namespace {
@@ -58,12 +58,14 @@ void expect_bytes_of_loading(const std::string& source, const std::string& outpu
   ASSERT_FALSE(packed.empty());
   for (const Weight& weight : plain.all()) {
     const auto found = packed.find(weight.name);
-    const WeightFormat wanted = format_in_file(plain, weight.name, quantization);
+    const WeightFormat wanted =
+        format_in_file(quantized_weights(), plain, weight.name, quantization);
     EXPECT_EQ(found != packed.end(), weight.shape.size() == 2 && wanted != WeightFormat::plain)
         << weight.name;
     if (found == packed.end()) continue;
-    const WeightHandle handle = ops->prepare(weight, WeightUse::linear,
-                                             layer_quantization(plain, weight.name, quantization));
+    const WeightHandle handle =
+        ops->prepare(weight, WeightUse::linear,
+                     layer_quantization(quantized_weights(), plain, weight.name, quantization));
     const Weight& loaded = as_cpu_weight(*handle, WeightUse::linear).source;
     ASSERT_EQ(loaded.format, found->second.format);
     ASSERT_EQ(loaded.size_bytes(), found->second.size_bytes());
@@ -128,7 +130,8 @@ TEST_F(QuantizeModelTest, ShardsKeepBytesAndLimits) {
     EXPECT_EQ(std::memcmp(a[i].data, b[i].data, a[i].size_bytes()), 0) << a[i].name;
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(b[i].data) % size_of(b[i].dtype), 0u);
   }
-  for (const SafetensorsFile& file : sharded.files()) {
+  for (const auto& shard : sharded.files()) {
+    const TensorFile& file = *shard;
     if (file.names().size() == 1) continue;  // a tensor larger than the limit
     EXPECT_LT(file.file().bytes.size(), 110'000u) << file.path();
   }
@@ -271,15 +274,15 @@ TEST_F(QuantizeModelTest, DefaultsAreThoseOfTheSource) {
   fs::copy(kModels + "tiny_a", path("ERNIE-Image"), fs::copy_options::recursive);
   quantize_model(request(path("ERNIE-Image"), Quantization::int8));
   const ModelConfigs configs = ModelConfigs::read(resolve_model(path("q")));
-  EXPECT_EQ(configs.default_num_inference_steps, 50);
-  EXPECT_EQ(configs.default_guidance_scale, 4.0);
+  EXPECT_EQ(configs.defaults.num_inference_steps, 50);
+  EXPECT_EQ(configs.defaults.guidance_scale, 4.0);
 }
 
 TEST_F(QuantizeModelTest, PackedWeightsHaveToBeLinearLayers) {
   quantize_model(request(kModels + "tiny_a", Quantization::int8));
   const auto ops = make_cpu_backend({1, "auto"});
   WeightFiles weights(path("q/transformer"), "diffusion_pytorch_model");
-  const WeightLoader loader(*ops, weights, "layers.0.mlp.", Quantization::none);
+  const WeightLoader loader(*ops, weights, "layers.0.mlp.");
   const TransformerConfig config = ModelConfigs::read(resolve_model(path("q"))).transformer;
   const Shape up = {config.ffn_hidden_size, config.hidden_size};
   EXPECT_TRUE(loader.load("up_proj.weight", up, WeightUse::linear));

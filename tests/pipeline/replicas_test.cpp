@@ -5,6 +5,7 @@
 
 #include "backend/registry.h"
 #include "ernie_image/error.h"
+#include "ernie_image/log.h"
 #include "support/device.h"
 #include "support/golden.h"
 
@@ -72,6 +73,23 @@ TEST(Replicas, AllRunsAreWaitedForBeforeAnErrorIsThrown) {
   };
   EXPECT_THROW(run_together({fails, works}), Error);
   EXPECT_TRUE(finished);
+}
+
+TEST(Replicas, TheFirstErrorIsThrownAndTheLogIsToldOfTheOthers) {
+  std::vector<std::string> told;
+  set_log_sink([&](LogLevel, const std::string& message) { told.push_back(message); });
+  const auto fails = [](ErrorKind kind, const char* message) {
+    return [=]() -> Result { throw Error(kind, message); };
+  };
+  try {
+    run_together({fails(ErrorKind::device, "one"), fails(ErrorKind::io, "two"),
+                  fails(ErrorKind::cancelled, "three")});
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "one");
+  }
+  set_log_sink({});
+  EXPECT_EQ(told, std::vector<std::string>{"another device failed too: two"});
 }
 
 /// On the stand-in, which has two cards.

@@ -74,7 +74,7 @@ TEST(Scheduler, Bf16RoundsStepSizeProductAndSum) {
 class SchedulerConfigTest : public test::TemporaryFolder {
  protected:
   SchedulerConfig read(const std::string& json) const {
-    return SchedulerConfig::read(ConfigReader::open(write("scheduler_config.json", json)));
+    return SchedulerConfig::read(JsonReader::open(write("scheduler_config.json", json)));
   }
 };
 
@@ -85,7 +85,7 @@ TEST_F(SchedulerConfigTest, MissingKeysTakeTheClassDefaults) {
 }
 
 TEST_F(SchedulerConfigTest, ReadsReleasedConfigs) {
-  const SchedulerConfig config = SchedulerConfig::read(ConfigReader::open(
+  const SchedulerConfig config = SchedulerConfig::read(JsonReader::open(
       golden::data_path("reference/models/tiny_b/scheduler/scheduler_config.json")));
   EXPECT_EQ(config.shift, 3.0);
 }

@@ -42,8 +42,8 @@ WorkerInfo PaintingWorker::info() {
   info.name = "painter";
   info.model = "Paint-Turbo";
   info.device = "cpu";
-  info.default_width_px = info.default_height_px = 64;
-  info.default_num_inference_steps = 4;
+  info.defaults.width_px = info.defaults.height_px = 64;
+  info.defaults.num_inference_steps = 4;
   return info;
 }
 
@@ -65,7 +65,8 @@ void PaintingWorker::paint(const Job& job) {
     const bool goes_on =
         queue_.report(job.id, info().name, progress, request.previews > 0 ? "jpeg" : "");
     if (!goes_on) return queue_.fail(job.id, info().name, {"cancelled", "cancelled"});
-    if (request.prompt == "fail") return queue_.fail(job.id, info().name, {"device", "on fire"});
+    if (prompt_of(request) == "fail")
+      return queue_.fail(job.id, info().name, {"device", "on fire"});
     std::this_thread::sleep_for(step_time_);
   }
   JobResult result;
@@ -75,7 +76,7 @@ void PaintingWorker::paint(const Job& job) {
     const JobImage image = {seed, request.width_px, request.height_px, "image/png", png.size()};
     result.images.push_back({image, std::move(png)});
   }
-  if (request.trace) result.trace = "[]";
+  if (request.chrome_trace) result.trace = "[]";
   queue_.complete(job.id, info().name, result);
 }
 

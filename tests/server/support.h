@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "jobs/queue_options.h"
+#include "request/request.h"
 #include "server/application.h"
 #include "server/measured_queue.h"
 

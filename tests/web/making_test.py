@@ -21,6 +21,12 @@ class Making(PageTest):
         self.assertEqual(size, [request["width"], request["height"]])
         self.wait(lambda: "apple" in self.text("#announcer"), "it is announced")
 
+    def test_a_prompt_is_text_and_nothing_else(self):
+        prompt = "a <b>bold</b> tree & <img src=nowhere onerror=alert(1)>"
+        self.generate_and_wait(prompt)
+        self.assertEqual(self.prompts(), [prompt])
+        self.assertFalse(self.exists("img[src=nowhere]"))
+
     def test_progress_and_preview_are_shown_and_cancel_stops(self):
         self.generate("a long job", **SLOW)
         self.wait(lambda: self.visible(".frame img"), "an unfinished picture is shown")

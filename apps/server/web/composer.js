@@ -4,12 +4,12 @@ import { $, $$ } from "/dom.js";
 import { explain, showError } from "/errors.js";
 import { onLanguage, t } from "/i18n.js";
 import { isFinal } from "/jobs.js";
-import { setText } from "/settings.js";
+import { eachOption, setText } from "/settings.js";
 
 // The server's names of what it may refuse, where they are in the form.
 const kFields = { prompt: "#prompt", negative_prompt: "#negative", width: "#width", height: "#height", n: "#count",
-                  seed: "#seed", num_inference_steps: "#steps", guidance_scale: "#guidance",
-                  output_compression: "#quality", output_format: "#format", model: "#model" };
+                  seed: "#seed", output_compression: "#quality", output_format: "#format", model: "#model",
+                  ...eachOption((name) => `#${name}`) };
 
 export class Composer {
   #jobs;

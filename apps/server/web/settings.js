@@ -5,6 +5,12 @@ import { Loras } from "/loras.js";
 import { Sizes } from "/sizes.js";
 import { load, save } from "/storage.js";
 
+/// The server's names of a request's options, and the fields of the form: "default_" and the latter is
+/// what a model says of its defaults. Width and height are a field of their own (sizes.js).
+const kOptions = { num_inference_steps: "steps", guidance_scale: "guidance" };
+/// An object of all options, each the value of its field by `value`.
+export const eachOption = (value) =>
+  Object.fromEntries(Object.entries(kOptions).map(([option, name]) => [option, value(name)]));
 const kLargestSeed = 2n ** 64n - 1n;
 /// As many unfinished pictures are asked for at most.
 export const kPreviews = 10;
@@ -35,7 +41,7 @@ export class Settings {
   #wantedLoras = load("settings")?.loras ?? [];  // until the server has said which there are
 
   constructor() {
-    for (const name of ["count", "steps", "guidance"]) this.#pair(name);
+    for (const name of ["count", ...Object.values(kOptions)]) this.#pair(name);
     for (const area of $$("#composer textarea")) area.addEventListener("input", () => grow(area));
     addEventListener("resize", () => $$("#composer textarea").forEach(grow));
     $("#composer").addEventListener("input", () => this.#changed());
@@ -62,7 +68,7 @@ export class Settings {
     const first = !this.ready;
     this.#capabilities = capabilities;
     if (!this.ready) return;
-    const { models, limits, formats } = capabilities;
+    const { models, limits, options, formats } = capabilities;
     const chosen = first ? load("settings")?.model : $("#model").value;
     $("#model").replaceChildren(...models.map(({ id }) => el("option", { value: id, text: id })));
     if (models.some(({ id }) => id === chosen)) $("#model").value = chosen;
@@ -71,7 +77,7 @@ export class Settings {
     $("#format").replaceChildren(...formats.map((name) => el("option", { value: name, text: name.toUpperCase() })));
     if (formats.includes(format)) $("#format").value = format;
     for (const input of [$("#count"), $("#count-range")]) input.max = limits.max_images;
-    $("#steps").max = limits.max_steps;
+    for (const [option, name] of Object.entries(kOptions)) Object.assign($(`#${name}`), options[option]);
     this.#showModel(first ? null : this.#sizes.value);
     if (first) this.#restore();
     this.#changed();
@@ -93,15 +99,18 @@ export class Settings {
 
   #modelChanged() {
     this.#showModel(null);
-    this.fill({ width: this.model.default_width, height: this.model.default_height,
-                num_inference_steps: this.model.default_steps, guidance_scale: this.model.default_guidance });
+    this.fill(this.#modelDefaults());
+  }
+
+  #modelDefaults() {
+    const { model } = this;
+    return { width: model.default_width, height: model.default_height,
+             ...eachOption((name) => model[`default_${name}`]) };
   }
 
   #setDefaults() {
-    const model = this.model;
-    this.fill({ negative_prompt: "", width: model.default_width, height: model.default_height,
-                num_inference_steps: model.default_steps, guidance_scale: model.default_guidance, seeds: [], n: 1,
-                use_pe: model.has_enhancer, output_format: this.#capabilities.formats[0], output_compression: 90,
+    this.fill({ ...this.#modelDefaults(), negative_prompt: "", seeds: [], n: 1,
+                use_pe: this.model.has_enhancer, output_format: this.#capabilities.formats[0], output_compression: 90,
                 priority: "normal", loras: [] });
   }
 
@@ -122,8 +131,7 @@ export class Settings {
     set("#prompt", request.prompt);
     set("#negative", request.negative_prompt);
     if (request.width && request.height) this.#sizes.value = request;
-    set("#steps", request.num_inference_steps);
-    set("#guidance", request.guidance_scale);
+    for (const [option, name] of Object.entries(kOptions)) set(`#${name}`, request[option]);
     set("#count", request.n);
     if (request.seeds) this.#setSeeds(request.seeds);
     if (request.use_pe !== undefined) $("#use-pe").checked = request.use_pe;
@@ -145,19 +153,18 @@ export class Settings {
     const prompt = $("#enhanced-field").hidden ? $("#prompt") : $("#enhanced");
     this.checkPrompt(prompt);
     const { width, height } = this.#readSize();
-    const guided = this.#number("guidance") > 1;
-    const steps = this.#number("steps");
+    const options = eachOption((name) => this.#number(name));
     const n = this.#number("count");
     if (this.#loras.wrong) throw new FormError(this.#loras.wrong, t("error_lora"));
     const lossy = $("#format").value !== "png";
     return {
       kind: "image", model: this.model.id, prompt: prompt.value.trim(),
-      negative_prompt: guided ? $("#negative").value.trim() : "", width, height, n, seed: this.#readSeeds(n),
-      num_inference_steps: steps, guidance_scale: this.#number("guidance"),
+      negative_prompt: options.guidance_scale > 1 ? $("#negative").value.trim() : "", width, height, n, seed: this.#readSeeds(n),
+      ...options,
       use_pe: this.model.has_enhancer && prompt === $("#prompt") && $("#use-pe").checked,
       output_format: $("#format").value, ...(lossy && { output_compression: this.#number("quality") }),
       priority: $("#priority").value, ...(this.#loras.value.length && { loras: this.#loras.value }),
-      previews: Math.min(steps, kPreviews),
+      previews: Math.min(options.num_inference_steps, kPreviews),
     };
   }
 
@@ -212,7 +219,7 @@ export class Settings {
   }
 
   #changed() {
-    for (const name of ["count", "steps", "guidance"]) {
+    for (const name of ["count", ...Object.values(kOptions)]) {
       const range = $(`#${name}-range`);
       range.value = $(`#${name}`).value;
       const share = (range.value - range.min) / (range.max - range.min || 1);
@@ -227,8 +234,8 @@ export class Settings {
   #snapshot() {
     const seeds = $("#seed-field").hidden ? [] : $("#seed").value.split(/[\s,，]+/).filter(Boolean);
     return { model: $("#model").value, prompt: $("#prompt").value, negative_prompt: $("#negative").value,
-             ...this.#sizes.value, num_inference_steps: $("#steps").value, guidance_scale: $("#guidance").value,
-             n: $("#count").value, seeds, use_pe: $("#use-pe").checked, output_format: $("#format").value,
+             ...this.#sizes.value, ...eachOption((name) => $(`#${name}`).value), n: $("#count").value, seeds,
+             use_pe: $("#use-pe").checked, output_format: $("#format").value,
              output_compression: $("#quality").value, priority: $("#priority").value,
              loras: this.#wantedLoras.length ? this.#wantedLoras : this.#loras.value };
   }

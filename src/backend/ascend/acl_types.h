@@ -1,10 +1,25 @@
 // The types of AscendCL and aclnn that this backend uses, declared by ourselves: no CANN at build
 // time. Values as in CANN 8.x. With ERNIE_IMAGE_CANN_HEADERS the real types stand here instead and
-// check_headers.cpp compares every declaration of ours with the real one.
+// check_headers.cpp compares every declaration and every number of ours with the real one.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+
+// X(name, value), the enumerators of each type.
+#define ERNIE_IMAGE_ACL_DATA_TYPES(X) \
+  X(ACL_FLOAT, 0) X(ACL_FLOAT16, 1) X(ACL_INT64, 9) X(ACL_BOOL, 12) X(ACL_BF16, 27)
+#define ERNIE_IMAGE_ACL_FORMATS(X) X(ACL_FORMAT_NCHW, 0) X(ACL_FORMAT_NHWC, 1) X(ACL_FORMAT_ND, 2)
+#define ERNIE_IMAGE_ACL_COPIES(X) \
+  X(ACL_MEMCPY_HOST_TO_DEVICE, 1) X(ACL_MEMCPY_DEVICE_TO_HOST, 2) X(ACL_MEMCPY_DEVICE_TO_DEVICE, 3)
+#define ERNIE_IMAGE_ACL_ALLOCATIONS(X) X(ACL_MEM_MALLOC_HUGE_FIRST, 0)
+#define ERNIE_IMAGE_ACL_MEMORIES(X) X(ACL_HBM_MEM, 1)
+#define ERNIE_IMAGE_ACL_NUMBERS(X) \
+  ERNIE_IMAGE_ACL_DATA_TYPES(X)    \
+  ERNIE_IMAGE_ACL_FORMATS(X)       \
+  ERNIE_IMAGE_ACL_COPIES(X)        \
+  ERNIE_IMAGE_ACL_ALLOCATIONS(X)   \
+  ERNIE_IMAGE_ACL_MEMORIES(X)
 
 #ifdef ERNIE_IMAGE_CANN_HEADERS
 #include "acl/acl.h"
@@ -28,21 +43,13 @@ struct aclTensorList;
 struct aclScalar;
 struct aclIntArray;
 struct aclOpExecutor;
-enum aclDataType : int {
-  ACL_FLOAT = 0,
-  ACL_FLOAT16 = 1,
-  ACL_INT64 = 9,
-  ACL_BOOL = 12,
-  ACL_BF16 = 27,
-};
-enum aclFormat : int { ACL_FORMAT_NCHW = 0, ACL_FORMAT_NHWC = 1, ACL_FORMAT_ND = 2 };
-enum aclrtMemcpyKind : int {
-  ACL_MEMCPY_HOST_TO_DEVICE = 1,
-  ACL_MEMCPY_DEVICE_TO_HOST = 2,
-  ACL_MEMCPY_DEVICE_TO_DEVICE = 3,
-};
-enum aclrtMemMallocPolicy : int { ACL_MEM_MALLOC_HUGE_FIRST = 0 };
-enum aclrtMemAttr : int { ACL_HBM_MEM = 1 };
+#define ERNIE_IMAGE_ENUMERATOR(name, value) name = value,
+enum aclDataType : int { ERNIE_IMAGE_ACL_DATA_TYPES(ERNIE_IMAGE_ENUMERATOR) };
+enum aclFormat : int { ERNIE_IMAGE_ACL_FORMATS(ERNIE_IMAGE_ENUMERATOR) };
+enum aclrtMemcpyKind : int { ERNIE_IMAGE_ACL_COPIES(ERNIE_IMAGE_ENUMERATOR) };
+enum aclrtMemMallocPolicy : int { ERNIE_IMAGE_ACL_ALLOCATIONS(ERNIE_IMAGE_ENUMERATOR) };
+enum aclrtMemAttr : int { ERNIE_IMAGE_ACL_MEMORIES(ERNIE_IMAGE_ENUMERATOR) };
+#undef ERNIE_IMAGE_ENUMERATOR
 }  // namespace ernie_image::ascend
 #endif
 

@@ -3,9 +3,8 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
-#include "backend/backend.h"
+#include "backend/device.h"
 
 namespace ernie_image {
 
@@ -19,23 +18,9 @@ struct AscendOptions {
 /// that is none.
 std::unique_ptr<Backend> make_ascend_backend(const AscendOptions& options = {});
 
-/// What `ernie-image devices` says.
-struct AscendInfo {
-  std::string problem;                 ///< why there is none; empty if there is
-  std::vector<std::string> libraries;  ///< of CANN, as they were opened
-  struct Card {
-    int index;
-    std::string name;
-    std::size_t free_bytes, total_bytes;
-  };
-  std::vector<Card> cards;
-  struct Operation {
-    std::string name;
-    bool present;
-    std::string alternative;  ///< computed instead if absent; empty: nothing works without it
-  };
-  std::vector<Operation> operations;
-};
-AscendInfo ascend_info();
+/// Cards, libraries and operations of CANN, or why there are none.
+DeviceInfo ascend_info();
+
+const DeviceKind& ascend_device();
 
 }  // namespace ernie_image

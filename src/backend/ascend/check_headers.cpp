@@ -1,4 +1,5 @@
-// Compiled only with ERNIE_IMAGE_CANN_HEADERS=DIR: every declaration of ours against the real one.
+// Compiled only with ERNIE_IMAGE_CANN_HEADERS=DIR: every declaration and number of ours against the
+// real one.
 // Emits no code.
 #include <type_traits>
 
@@ -30,6 +31,13 @@
 #include "backend/ascend/symbols.h"
 
 namespace ernie_image::ascend {
+
+#define ERNIE_IMAGE_CHECK(name, value) static_assert(int(::name) == value, #name);
+ERNIE_IMAGE_ACL_NUMBERS(ERNIE_IMAGE_CHECK)
+#undef ERNIE_IMAGE_CHECK
+#ifdef ACL_ERROR_REPEAT_INITIALIZE
+static_assert(kAclRepeatInitialize == ACL_ERROR_REPEAT_INITIALIZE);
+#endif
 
 #define ERNIE_IMAGE_CHECK(result, name, parameters) \
   static_assert(std::is_same_v<decltype(&::name), decltype(Cann::name)>, #name);

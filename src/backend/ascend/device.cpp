@@ -10,6 +10,50 @@ namespace {
 
 thread_local int bound_device = -1;
 
+/// What a person can do about a code of AscendCL or aclnn; null for those that need the vendor's
+/// words alone. Numbers: error code headers of CANN 8.1 to 9.1.
+const char* advice_on(aclError status) {
+  switch (status) {
+    case 100039:
+      return "a library of the toolkit's devlib folder, made for building only, was loaded: take "
+             "devlib out of LD_LIBRARY_PATH";
+    case 107001:
+      return "that card does not exist here: `npu-smi info` lists what there is";
+    case 207000:
+    case 207001:
+    case 207018:
+      return "not enough memory: `npu-smi info` shows who uses the card; --offload layers, a "
+             "smaller picture or fewer at a time need less";
+    case 207004:
+      return "no card can be seen: ASCEND_RT_VISIBLE_DEVICES must list existing cards in ascending "
+             "order, each once, and `npu-smi info` must show them";
+    case 207006:
+      return "no permission: the user must belong to the driver's group (HwHiAiUser), and a "
+             "container must be given /dev/davinci*, /dev/davinci_manager and /dev/hisi_hdc";
+    case 507015:
+    case 507035:
+      return "a kernel failed on the card; run `ernie-image devices --verify ascend` and see "
+             "~/ascend/log/debug";
+    case 507033:
+      return "the card could not be set up: it may be in use by an older driver or need a reset; "
+             "see `npu-smi info` and the driver's log";
+    case 507046:
+    case 107020:
+      return "the card did not answer in time: it may hang or be shared; see `npu-smi info`";
+    case 507899:
+      return "the driver reports an error: toolkit and driver must fit each other (the toolkit's "
+             "release notes have the table)";
+    case 561003:
+    case 561107:
+    case 561112:
+      return "no kernel for this chip: install the kernels package of this chip in the same "
+             "version "
+             "as the toolkit, and run `source <toolkit>/set_env.sh`";
+    default:
+      return nullptr;
+  }
+}
+
 }  // namespace
 
 const Cann& initialized_cann() {
@@ -21,17 +65,19 @@ const Cann& initialized_cann() {
 }
 
 int device_count() {
-  if (!cann().problem.empty()) return 0;
   std::uint32_t count = 0;
-  return initialized_cann().aclrtGetDeviceCount(&count) == 0 ? static_cast<int>(count) : 0;
+  require(initialized_cann().aclrtGetDeviceCount(&count), "counting the cards");
+  return static_cast<int>(count);
 }
 
 void require(aclError status, const std::string& attempted) {
   if (status == 0) return;
   // The message belongs to this thread and is gone once read.
   const char* const detail = cann().aclGetRecentErrMsg();
-  throw Error(ErrorKind::device, "ascend: " + attempted + " failed with " + std::to_string(status) +
-                                     ": " + (detail == nullptr ? "no further message" : detail));
+  std::string message = "ascend: " + attempted + " failed with " + std::to_string(status);
+  if (detail != nullptr && *detail != '\0') message += ": " + std::string(detail);
+  if (const char* advice = advice_on(status)) message += "; " + std::string(advice);
+  throw Error(ErrorKind::device, message);
 }
 
 Device::Device(int index) : card::Device("ascend", index, kSpareBytes) {

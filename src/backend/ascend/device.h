@@ -13,10 +13,11 @@ namespace ernie_image::ascend {
 /// finalised: destructors of statics would run after the libraries' own.
 const Cann& initialized_cann();
 
-/// How many cards there are; 0 without CANN.
+/// How many cards there are. Throws Error(not_found) without CANN, Error(device) if it cannot tell.
 int device_count();
 
-/// Throws Error(device) with what was attempted and CANN's own message, unless `status` is 0.
+/// Throws Error(device) with what was attempted, CANN's own message and, for codes that people
+/// meet, what to do, unless `status` is 0.
 void require(aclError status, const std::string& attempted);
 
 /// Kernels may read past the end of what they are given: every block has this much to spare.

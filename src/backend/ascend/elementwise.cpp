@@ -27,11 +27,15 @@ Tensor silu_mul(Stream& stream, const Tensor& gate, const Tensor& up) {
 }
 
 /// aclnnGelu would be the tanh form.
-Tensor gelu_mul(Stream& stream, const Tensor& gate, const Tensor& up) {
+Tensor gelu(Stream& stream, const Tensor& x) {
   constexpr std::int64_t kErf = 0;
-  const Tensor y = stream.empty(gate.dtype(), gate.shape());
-  if (y.size() > 0) stream.call(cann().GeluV2, gate, kErf, y);
-  return multiply(stream, y, up);
+  Tensor y = stream.empty(x.dtype(), x.shape());
+  if (y.size() > 0) stream.call(cann().GeluV2, x, kErf, y);
+  return y;
+}
+
+Tensor gelu_mul(Stream& stream, const Tensor& gate, const Tensor& up) {
+  return multiply(stream, gelu(stream, gate), up);
 }
 
 View chunk_view(Chunk chunk, std::int64_t width) {

@@ -1,4 +1,5 @@
-// Rows joined, cut and transposed.
+// What moves numbers and computes none: rows joined, cut and transposed, channels first and last,
+// pixels repeated.
 #include "backend/ascend/operations.h"
 
 namespace ernie_image::ascend {
@@ -16,9 +17,38 @@ Tensor slice_rows(Stream& stream, const Tensor& x, std::int64_t begin, std::int6
   return y;
 }
 
+void copy(Stream& stream, const Tensor& from, const Tensor& to) {
+  const Shape flat = {from.size()};
+  if (from.size() > 0) stream.call(cann().InplaceCopy, to.reshaped(flat), from.reshaped(flat));
+}
+
 Tensor transpose_rows(Stream& stream, const Tensor& x) {
   Tensor y = stream.empty(x.dtype(), {x.dim(0), x.dim(2), x.dim(1)});
   if (y.size() > 0) stream.call(cann().Permute, x, Integers{{0, 2, 1}}, y);
+  return y;
+}
+
+Tensor channels_first(Stream& stream, const Tensor& x) {
+  return transpose_rows(stream, x.reshaped({x.dim(0), x.dim(1) * x.dim(2), x.dim(3)}))
+      .reshaped({x.dim(0), x.dim(3), x.dim(1), x.dim(2)});
+}
+
+Tensor channels_last(Stream& stream, const Tensor& x) {
+  return transpose_rows(stream, x.reshaped({x.dim(0), x.dim(1), x.dim(2) * x.dim(3)}))
+      .reshaped({x.dim(0), x.dim(2), x.dim(3), x.dim(1)});
+}
+
+Tensor upsample_nearest2x(Stream& stream, const Tensor& x) {
+  const std::int64_t height = x.dim(1), width = x.dim(2);
+  Tensor y = stream.empty(x.dtype(), {x.dim(0), 2 * height, 2 * width, x.dim(3)});
+  if (cann().UpsampleNearest2d) {
+    stream.call(cann().UpsampleNearest2d, View(x).as(ACL_FORMAT_NHWC),
+                Integers{{2 * height, 2 * width}}, View(y).as(ACL_FORMAT_NHWC));
+    return y;
+  }
+  const View doubled = View(y).reshaped({x.dim(0) * height, 2, width, 2, x.dim(3)});
+  stream.call(cann().InplaceCopy, doubled,
+              View(x).reshaped({x.dim(0) * height, 1, width, 1, x.dim(3)}));
   return y;
 }
 

@@ -16,7 +16,9 @@ inline constexpr std::int8_t kKeepDType = 0;
 // ---- elementwise.cpp -------------------------------------------------------------------------
 
 Tensor add(Stream& stream, const Tensor& a, const Tensor& b);
+/// b of the shape of a, or to be broadcast to it.
 Tensor multiply(Stream& stream, const Tensor& a, const View& b);
+Tensor gelu(Stream& stream, const Tensor& x);
 Tensor silu(Stream& stream, const Tensor& x);
 Tensor silu_mul(Stream& stream, const Tensor& gate, const Tensor& up);
 Tensor gelu_mul(Stream& stream, const Tensor& gate, const Tensor& up);
@@ -26,7 +28,7 @@ Tensor cast(Stream& stream, const Tensor& x, DType dtype);
 /// One vector of a modulation as [B, 1, H], to be broadcast over the rows.
 View chunk_view(Chunk chunk, std::int64_t width);
 
-// ---- dense.cpp -------------------------------------------------------------------------------
+// ---- linear.cpp ------------------------------------------------------------------------------
 
 /// weight: [N, K] of any float type; bias f32 [N] or empty.
 Tensor linear(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias);
@@ -46,15 +48,48 @@ Tensor norm_rope(Stream& stream, const Tensor& x, const Tensor& weight, float ep
 
 Tensor concat_rows(Stream& stream, const Tensor& a, const Tensor& b);
 Tensor slice_rows(Stream& stream, const Tensor& x, std::int64_t begin, std::int64_t count);
+/// Of one dtype and shape.
+void copy(Stream& stream, const Tensor& from, const Tensor& to);
 Tensor transpose_rows(Stream& stream, const Tensor& x);
+Tensor upsample_nearest2x(Stream& stream, const Tensor& x);
 
-// ---- images.cpp ------------------------------------------------------------------------------
+/// Pictures are [B, H, W, C] at the interface, and aclnn's kernels want the channels first: they
+/// are moved there and back around an operation. [B, H, W, C] to [B, C, H, W], and back.
+Tensor channels_first(Stream& stream, const Tensor& x);
+Tensor channels_last(Stream& stream, const Tensor& x);
+
+// ---- convolution.cpp -------------------------------------------------------------------------
 
 /// weight: [C_out, C_in, k, k] of any float type; bias f32 [C_out].
 Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias);
+
+// ---- group_norm.cpp --------------------------------------------------------------------------
+
 /// weight, bias: f32 [C].
 Tensor group_norm(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
                   int groups, float eps, Activation activation);
-Tensor upsample_nearest2x(Stream& stream, const Tensor& x);
+
+/// What card::CardBackend calls.
+struct Operations {
+  using Stream = ascend::Stream;
+  static constexpr auto& add = ascend::add;
+  static constexpr auto& multiply = ascend::multiply;
+  static constexpr auto& gelu = ascend::gelu;
+  static constexpr auto& silu = ascend::silu;
+  static constexpr auto& gelu_mul = ascend::gelu_mul;
+  static constexpr auto& silu_mul = ascend::silu_mul;
+  static constexpr auto& gated_add = ascend::gated_add;
+  static constexpr auto& cast = ascend::cast;
+  static constexpr auto& rms_norm = ascend::rms_norm;
+  static constexpr auto& rms_norm_modulate = ascend::rms_norm_modulate;
+  static constexpr auto& layer_norm_modulate = ascend::layer_norm_modulate;
+  static constexpr auto& norm_rope = ascend::norm_rope;
+  static constexpr auto& group_norm = ascend::group_norm;
+  static constexpr auto& concat_rows = ascend::concat_rows;
+  static constexpr auto& slice_rows = ascend::slice_rows;
+  static constexpr auto& copy = ascend::copy;
+  static constexpr auto& transpose_rows = ascend::transpose_rows;
+  static constexpr auto& upsample_nearest2x = ascend::upsample_nearest2x;
+};
 
 }  // namespace ernie_image::ascend

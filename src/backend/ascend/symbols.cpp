@@ -1,12 +1,17 @@
 #include "backend/ascend/symbols.h"
 
 #include <dlfcn.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <map>
 #include <set>
 #include <sstream>
+#include <string_view>
 
 namespace ernie_image::ascend {
 namespace {
@@ -31,16 +36,60 @@ std::filesystem::path library_folder() {
   return home.empty() ? std::filesystem::path() : std::filesystem::path(home) / "lib64";
 }
 
-/// Names of libopapi_*.so in the toolkit: since CANN 8.5 the operations are spread over several.
-std::vector<std::string> split_operation_libraries() {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(library_folder(), error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("libopapi_") && name.ends_with(".so")) names.push_back(name);
+/// Folders in which the loader finds libraries by name, the toolkit's own last.
+std::vector<std::filesystem::path> library_folders() {
+  std::vector<std::filesystem::path> folders;
+  for (const std::string& folder : split(environment("LD_LIBRARY_PATH"), ':'))
+    folders.emplace_back(folder);
+  if (!library_folder().empty()) folders.push_back(library_folder());
+  return folders;
+}
+
+/// Names of libopapi_*.so: since CANN 8.5 the operations are spread over several.
+std::set<std::string> split_operation_libraries() {
+  std::set<std::string> names;
+  for (const std::filesystem::path& folder : library_folders()) {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with("libopapi_") && name.ends_with(".so")) names.insert(name);
+    }
   }
-  std::ranges::sort(names);
   return names;
+}
+
+/// The line `load_priority=a,b` of $ASCEND_OPP_PATH/vendors/config.ini: whose operators come first.
+std::vector<std::string> vendors_by_priority(const std::filesystem::path& vendors) {
+  constexpr std::string_view kKey = "load_priority=";
+  std::ifstream file(vendors / "config.ini");
+  for (std::string line; std::getline(file, line);) {
+    std::erase_if(line, [](unsigned char c) { return std::isspace(c) != 0; });
+    if (line.starts_with(kKey)) return split(line.substr(kKey.size()), ',');
+  }
+  return {};
+}
+
+/// Libraries of operators that users added, first come first served.
+std::vector<std::filesystem::path> custom_operation_libraries() {
+  std::vector<std::filesystem::path> folders;
+  for (const std::string& folder : split(environment("ASCEND_CUSTOM_OPP_PATH"), ':'))
+    folders.emplace_back(folder);
+  if (const std::string opp = environment("ASCEND_OPP_PATH"); !opp.empty()) {
+    const std::filesystem::path vendors = std::filesystem::path(opp) / "vendors";
+    for (const std::string& vendor : vendors_by_priority(vendors))
+      folders.push_back(vendors / vendor);
+  }
+  std::vector<std::filesystem::path> libraries;
+  for (const std::filesystem::path& folder : folders) {
+    libraries.push_back(folder / "op_api" / "lib" / "libcust_opapi.so");
+  }
+  return libraries;
+}
+
+/// As CANN's own loader asks: code that somebody else may change is not run.
+bool is_owned_by_user_or_root(const std::filesystem::path& path) {
+  struct stat status {};
+  return stat(path.c_str(), &status) == 0 && (status.st_uid == 0 || status.st_uid == geteuid());
 }
 
 /// Where `Loader::open` has been, for people.
@@ -63,27 +112,33 @@ class Loader {
   /// By plain name, so that LD_LIBRARY_PATH decides as for every program of CANN; else from the
   /// toolkit's own folder.
   void* open(const std::string& name) {
-    void* library = dlopen(name.c_str(), RTLD_LAZY | RTLD_GLOBAL);
+    void* library = try_open(name);
     if (library == nullptr && name.find('/') == std::string::npos && !library_folder().empty())
-      library = dlopen((library_folder() / name).c_str(), RTLD_LAZY | RTLD_GLOBAL);
+      library = try_open(library_folder() / name);
     if (library != nullptr) cann_.libraries.push_back(name);
     return library;
   }
 
   void load() {
-    void* const runtime = open("libascendcl.so");
+    // The runtime's own library is what the other, older one is going to be replaced by.
+    void* runtime = open("libascendcl.so");
+    if (runtime == nullptr) runtime = open("libacl_rt.so");
     if (runtime == nullptr) {
-      cann_.problem = "no CANN: libascendcl.so was not found " + where_looked() +
-                      "; install driver, CANN toolkit and the kernels package of the chip, run "
-                      "`source <toolkit>/set_env.sh`, then `ernie-image devices`";
+      cann_.problem = broken_.empty()
+                          ? "no CANN: libascendcl.so was not found " + where_looked() +
+                                "; install driver, CANN toolkit and the kernels package "
+                                "of the chip, run `source <toolkit>/set_env.sh`, then "
+                                "`ernie-image devices`"
+                          : "CANN cannot be loaded" + broken_text();
       return;
     }
-    void* const objects = open("libnnopbase.so");
     open_operations();
-#define ERNIE_IMAGE_RESOLVE(result, name, parameters) resolve(runtime, #name, cann_.name);
+    if (void* library = open("libnnopbase.so")) object_libraries_.push_back(library);
+    object_libraries_.insert(object_libraries_.end(), operations_.begin(), operations_.end());
+#define ERNIE_IMAGE_RESOLVE(result, name, parameters) resolve({runtime}, #name, cann_.name);
     ERNIE_IMAGE_ACL_RUNTIME(ERNIE_IMAGE_RESOLVE)
 #undef ERNIE_IMAGE_RESOLVE
-#define ERNIE_IMAGE_RESOLVE(result, name, parameters) resolve(objects, #name, cann_.name);
+#define ERNIE_IMAGE_RESOLVE(result, name, parameters) resolve(object_libraries_, #name, cann_.name);
     ERNIE_IMAGE_ACLNN_OBJECTS(ERNIE_IMAGE_RESOLVE)
 #undef ERNIE_IMAGE_RESOLVE
 #define ERNIE_IMAGE_RESOLVE(name, parameters) resolve_operation(cann_.name);
@@ -93,18 +148,42 @@ class Loader {
   if (!cann_.name) missing_ += " aclnn" #name;
     ERNIE_IMAGE_ACLNN_REQUIRED(ERNIE_IMAGE_REQUIRE)
 #undef ERNIE_IMAGE_REQUIRE
-    if (!missing_.empty()) cann_.problem = "this CANN lacks" + missing_;
+    if (!missing_.empty()) cann_.problem = "this CANN lacks" + missing_ + broken_text();
   }
 
  private:
+  /// Remembers a library that is there and cannot be opened, which is most often for want of
+  /// another, such as the driver's libascend_hal.so; the system's words name that.
+  void* try_open(const std::string& path) {
+    void* const library = dlopen(path.c_str(), RTLD_LAZY | RTLD_GLOBAL);
+    if (library != nullptr) return library;
+    const std::string reason = dlerror();
+    const bool is_absent = reason.starts_with(path + ": cannot open shared object file: No such");
+    if (!is_absent) broken_.emplace(path, reason);
+    return nullptr;
+  }
+
+  std::string broken_text() const {
+    std::string text;
+    for (const auto& [path, reason] : broken_) text += "; " + path + " was found, but: " + reason;
+    if (!text.empty()) {
+      text +=
+          "; put the folder of what is missing into LD_LIBRARY_PATH (the driver's libraries are "
+          "in driver/lib64 and its subfolders beside the toolkit)";
+    }
+    return text;
+  }
+
   /// The order of torch_npu: users' own operators, the split libraries, the one library of older
   /// releases, and the feature libraries of still older ones.
   void open_operations() {
-    for (const std::string& folder : split(environment("ASCEND_CUSTOM_OPP_PATH"), ':'))
-      add_operations(folder + "/op_api/lib/libcust_opapi.so");
+    for (const std::filesystem::path& path : custom_operation_libraries()) {
+      if (is_owned_by_user_or_root(path)) add_operations(path);
+    }
     for (const std::string& name : split_operation_libraries()) add_operations(name);
-    for (const char* name : {"libopapi.so", "libaclnn_math.so", "libaclnn_ops_infer.so",
-                             "libaclnn_ops_train.so", "libaclnn_rand.so"}) {
+    for (const char* name :
+         {"libopapi.so", "libaclnn_math.so", "libaclnn_fft.so", "libaclnn_sparse.so",
+          "libaclnn_ops_infer.so", "libaclnn_ops_train.so", "libaclnn_rand.so"}) {
       add_operations(name);
     }
   }
@@ -113,10 +192,14 @@ class Loader {
     if (void* library = open(name)) operations_.push_back(library);
   }
 
+  /// From the first library that has it, itself or among those that it needs.
   template <typename Function>
-  void resolve(void* library, const char* name, Function*& target) {
-    if (library != nullptr) target = reinterpret_cast<Function*>(dlsym(library, name));
-    if (target == nullptr) missing_ += std::string(" ") + name;
+  void resolve(const std::vector<void*>& libraries, const char* name, Function*& target) {
+    for (void* library : libraries) {
+      target = reinterpret_cast<Function*>(dlsym(library, name));
+      if (target != nullptr) return;
+    }
+    missing_ += std::string(" ") + name;
   }
 
   template <typename... Parameters>
@@ -133,6 +216,9 @@ class Loader {
 
   Cann& cann_;
   std::vector<void*> operations_;
+  std::vector<void*> object_libraries_;
+  std::map<std::string, std::string>
+      broken_;                     // found, but not loadable: path -> the system's words
   std::set<std::string> without_;  // pretended to be absent, to get round one that misbehaves
   std::string missing_;
 };

@@ -1,6 +1,8 @@
-// What backends of cards have in common: everything but the operations.
+// What backends of cards have in common: everything but linear layers, attention, convolutions and
+// the forms of weights.
 #pragma once
 
+#include <cassert>
 #include <memory>
 #include <string>
 #include <utility>
@@ -11,8 +13,10 @@
 
 namespace ernie_image::card {
 
-/// `CardStream` is a card::Stream that knows more of its card.
-template <typename CardStream>
+/// `Operations` has the card's functions: each the operation of backend.h of the same name, of its
+/// `Stream` (a card::Stream that knows more of its card) and of tensors on the card, weights among
+/// them; `copy` from a tensor into another. What comes here is checked and brought to the card.
+template <typename Operations>
 class CardBackend : public Backend {
  public:
   std::string name() const override { return stream_.name(); }
@@ -41,15 +45,94 @@ class CardBackend : public Backend {
   Tensor upload(const Tensor& host) override { return stream_.upload(host); }
   Tensor download(const Tensor& tensor) override { return stream_.download(tensor); }
 
-  std::vector<Tensor> linear_together(
-      const Tensor& x, std::initializer_list<const PreparedWeight*> weights) override {
-    std::vector<Tensor> results;
-    for (const PreparedWeight* weight : weights) results.push_back(linear(x, *weight, nullptr));
-    return results;
-  }
   Tensor embedding(std::span<const std::int32_t> ids, const PreparedWeight& table,
                    DType dtype) override {
     return upload(embedding_rows(ids, table, dtype));
+  }
+
+  // ---- norms and element-wise --------------------------------------------------------------
+
+  Tensor rms_norm(const Tensor& x, const PreparedWeight& weight, float eps) override {
+    require_activation("rms_norm", x);
+    return Operations::rms_norm(stream_, x, weights_.tensor(weight), eps);
+  }
+  Tensor rms_norm_modulate(const Tensor& x, const PreparedWeight& weight, float eps, Chunk scale,
+                           Chunk shift) override {
+    require_activation("rms_norm_modulate", x);
+    return Operations::rms_norm_modulate(stream_, x, weights_.tensor(weight), eps, scale, shift);
+  }
+  Tensor layer_norm_modulate(const Tensor& x, float eps, Chunk scale, Chunk shift) override {
+    require_activation("layer_norm_modulate", x);
+    return Operations::layer_norm_modulate(stream_, x, eps, scale, shift);
+  }
+  Tensor norm_rope(const Tensor& x, const PreparedWeight* norm_weight, float eps,
+                   const RotaryTable& rotary) override {
+    require_activation("norm_rope", x);
+    const Tensor weight = norm_weight == nullptr ? Tensor() : weights_.tensor(*norm_weight);
+    return Operations::norm_rope(stream_, x, weight, eps, rotary);
+  }
+  Tensor gelu_mul(const Tensor& gate, const Tensor& up) override {
+    require_activation("gelu_mul", gate);
+    return Operations::gelu_mul(stream_, gate, up);
+  }
+  Tensor silu_mul(const Tensor& gate, const Tensor& up) override {
+    require_activation("silu_mul", gate);
+    return Operations::silu_mul(stream_, gate, up);
+  }
+  Tensor gated_add(const Tensor& x, Chunk gate, const Tensor& y) override {
+    require_activation("gated_add", x);
+    return Operations::gated_add(stream_, x, gate, y);
+  }
+  Tensor add(const Tensor& a, const Tensor& b) override {
+    require_activation("add", a);
+    return Operations::add(stream_, a, b);
+  }
+  Tensor multiply(const Tensor& a, const Tensor& b) override {
+    require_activation("multiply", a);
+    return Operations::multiply(stream_, a, b);
+  }
+  Tensor gelu(const Tensor& x) override {
+    require_activation("gelu", x);
+    return Operations::gelu(stream_, x);
+  }
+  Tensor silu(const Tensor& x) override {
+    require_activation("silu", x);
+    return Operations::silu(stream_, x);
+  }
+  Tensor cast(const Tensor& x, DType dtype) override {
+    require_activation("cast", x);
+    return Operations::cast(stream_, x, dtype);
+  }
+
+  // ---- layout ------------------------------------------------------------------------------
+
+  Tensor concat_rows(const Tensor& a, const Tensor& b) override {
+    return Operations::concat_rows(stream_, a, b);
+  }
+  Tensor slice_rows(const Tensor& x, std::int64_t begin, std::int64_t count) override {
+    return Operations::slice_rows(stream_, x, begin, count);
+  }
+  void write_rows(Tensor& target, std::int64_t begin, const Tensor& rows) override {
+    assert(target.dtype() == rows.dtype());
+    Operations::copy(stream_, rows, target.slice(begin, rows.dim(0)));
+  }
+  Tensor transpose_rows(const Tensor& x) override {
+    require_activation("transpose_rows", x);
+    return Operations::transpose_rows(stream_, x);
+  }
+
+  // ---- images ------------------------------------------------------------------------------
+
+  Tensor group_norm(const Tensor& x, const PreparedWeight& weight, const PreparedWeight& bias,
+                    int groups, float eps, Activation activation) override {
+    require_activation("group_norm", x);
+    const Tensor offsets = weights_.tensor(bias);
+    return Operations::group_norm(stream_, x, weights_.tensor(weight), offsets, groups, eps,
+                                  activation);
+  }
+  Tensor upsample_nearest2x(const Tensor& x) override {
+    require_activation("upsample_nearest2x", x);
+    return Operations::upsample_nearest2x(stream_, x);
   }
 
  protected:
@@ -71,7 +154,7 @@ class CardBackend : public Backend {
       refuse("conv2d", "a kernel " + to_string(filters), "a square one of 1 or 3");
   }
 
-  CardStream stream_;
+  typename Operations::Stream stream_;
   WeightStore weights_;
 };
 

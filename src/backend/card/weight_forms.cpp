@@ -1,5 +1,5 @@
 // How the bytes of a file become what every card reads.
-#include <cassert>
+#include <algorithm>
 #include <cstring>
 
 #include "backend/card/weights.h"
@@ -7,11 +7,27 @@
 namespace ernie_image::card {
 namespace {
 
-/// In f32. The file's bytes may lie at any address.
-Tensor widened(const Weight& weight) {
-  Tensor raw = Tensor::host(weight.dtype, weight.shape);
-  std::memcpy(raw.bytes(), weight.data, raw.size_bytes());
-  return to_float(raw);
+/// A part at a time: the whole of a large weight in f32 need not be there.
+void copy_expanded(const Weight& source, std::byte* target, Staging& staging, const Queue& queue) {
+  constexpr std::int64_t kElements = 1 << 20;
+  const std::int64_t total = num_elements(source.shape);
+  for (std::int64_t begin = 0; begin < total; begin += kElements) {
+    Tensor values = Tensor::host(DType::f32, {std::min(kElements, total - begin)});
+    source.decoder->decode(begin, values.size(), values.data<float>());
+    const Tensor rounded = round_to(values, source.dtype);
+    staging.copy(target, rounded.bytes(), rounded.size_bytes(), queue);
+    target += rounded.size_bytes();
+  }
+}
+
+Tensor decoded_rows(std::span<const std::int32_t> ids, const Weight& source, DType dtype) {
+  const std::int64_t width = source.shape[1];
+  Tensor rows = Tensor::host(DType::f32, {std::ssize(ids), width});
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    source.decoder->decode(ids[i] * width, width,
+                           rows.data<float>() + static_cast<std::int64_t>(i) * width);
+  }
+  return round_to(rows, dtype);
 }
 
 }  // namespace
@@ -22,17 +38,21 @@ WeightForm plain_form(WeightUse use) {
 }
 
 std::size_t WeightForms::bytes(const Weight& weight, WeightForm form) const {
-  return form == WeightForm::widened
-             ? static_cast<std::size_t>(num_elements(weight.shape)) * sizeof(float)
-             : weight.size_bytes();
+  const auto elements = static_cast<std::size_t>(num_elements(weight.shape));
+  if (form == WeightForm::widened) return elements * sizeof(float);
+  return weight.format == WeightFormat::encoded ? elements * size_of(weight.dtype)
+                                                : weight.size_bytes();
 }
 
 void WeightForms::fill(const WeightGroup::Entry& entry, std::byte* target, std::byte* /*scratch*/,
                        Staging& staging, const Queue& queue) const {
   const Weight& source = entry.source;
-  if (entry.form == WeightForm::widened && source.dtype != DType::f32) {
+  if (entry.form == WeightForm::widened &&
+      (source.dtype != DType::f32 || source.format == WeightFormat::encoded)) {
     const Tensor wide = widened(source);
     staging.copy(target, wide.bytes(), wide.size_bytes(), queue);
+  } else if (source.format == WeightFormat::encoded) {
+    copy_expanded(source, target, staging, queue);
   } else {
     staging.copy(target, source.data, source.size_bytes(), queue);
   }
@@ -46,6 +66,7 @@ void WeightForms::fill(const WeightGroup& group, std::byte* target, std::byte* s
 
 Tensor embedding_rows(std::span<const std::int32_t> ids, const PreparedWeight& table, DType dtype) {
   const Weight& source = as_card_weight(table).source;
+  if (source.format == WeightFormat::encoded) return decoded_rows(ids, source, dtype);
   Tensor rows = Tensor::host(source.dtype, {std::ssize(ids), source.shape[1]});
   const std::size_t row_bytes = static_cast<std::size_t>(source.shape[1]) * size_of(source.dtype);
   for (std::size_t i = 0; i < ids.size(); ++i) {

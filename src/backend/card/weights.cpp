@@ -10,6 +10,11 @@
 namespace ernie_image::card {
 namespace {
 
+constexpr Choices<Offload, 4> kOffloads = {{{"auto", Offload::automatic},
+                                            {"none", Offload::none},
+                                            {"encoder", Offload::encoder},
+                                            {"layers", Offload::layers}}};
+
 constexpr std::size_t kAlignment = 512;
 /// Where no stage has said what it needs.
 constexpr std::size_t kActivationReserve = std::size_t{2} << 30;
@@ -22,27 +27,14 @@ void require_supported(const Weight& weight, const std::string& device) {
                   " is " + std::string(dtype_name(weight.dtype)) + "; expected F32, F16 or BF16");
 }
 
-/// "model.layers.7." of "model.layers.7.mlp.up_proj.weight"; empty for what is in no layer.
-std::string layer_of(const std::string& name) {
-  constexpr std::string_view kLayers = "layers.";
-  const std::size_t at = name.find(kLayers);
-  if (at == std::string::npos) return "";
-  const std::size_t end = name.find('.', at + kLayers.size());
-  return end == std::string::npos ? "" : name.substr(0, end + 1);
-}
-
-std::string network_of(const std::string& layer) {
-  return layer.substr(0, layer.find_last_of('.', layer.size() - 2));
-}
-
 }  // namespace
 
-Offload offload_mode(const std::string& text) {
-  return option<Offload, 4>("--offload", text,
-                            {{{"auto", Offload::automatic},
-                              {"none", Offload::none},
-                              {"encoder", Offload::encoder},
-                              {"layers", Offload::layers}}});
+Offload offload_mode(const std::string& text) { return option("--offload", text, kOffloads); }
+
+DeviceOption offload_option() {
+  return {"offload", words_of(kOffloads),
+          "when weights leave a device's memory: auto (default) when room is needed, none, encoder "
+          "when their stage is done, layers streams them from the file"};
 }
 
 WeightGroup::~WeightGroup() {
@@ -59,7 +51,7 @@ WeightStore::WeightStore(const Stream& stream, Offload offload, const WeightForm
 WeightStore::~WeightStore() = default;
 
 WeightHandle WeightStore::prepare(const Weight& weight, WeightForm form) {
-  if (weight.format == WeightFormat::plain) require_supported(weight, stream_.device().kind());
+  if (!is_packed(weight.format)) require_supported(weight, stream_.device().kind());
   const auto prepared = std::make_shared<CardWeight>();
   prepared->source = weight;
   prepared->form = form;
@@ -68,10 +60,11 @@ WeightHandle WeightStore::prepare(const Weight& weight, WeightForm form) {
 }
 
 void WeightStore::place(CardWeight& weight) {
-  const std::string layer = layer_of(weight.source.name);
-  const bool continues = open_ != nullptr && !layer.empty() && open_->layer == layer &&
-                         open_->block.data() == nullptr && !open_->chain->decided;
-  if (!continues) start_group(layer);
+  const Weight& source = weight.source;
+  const bool continues = open_ != nullptr && source.layer >= 0 && open_->layer == source.layer &&
+                         open_->network == source.network && open_->block.data() == nullptr &&
+                         !open_->chain->decided;
+  if (!continues) start_group(source);
   weight.group = open_;
   weight.entry = open_->entries.size();
   open_->entries.push_back({weight.source, weight.form, open_->bytes});
@@ -82,13 +75,12 @@ void WeightStore::place(CardWeight& weight) {
       std::max(open_->scratch_bytes, forms_.scratch_bytes(weight.source, weight.form));
 }
 
-void WeightStore::start_group(const std::string& layer) {
-  const auto group = std::make_shared<WeightGroup>(stream_.shared_device(), stream_.shared_queue());
-  group->layer = layer;
-  if (!layer.empty()) {
+void WeightStore::start_group(const Weight& first) {
+  const auto group =
+      std::make_shared<WeightGroup>(stream_.shared_device(), stream_.shared_queue(), first);
+  if (first.layer >= 0) {
     const bool same_network = open_ != nullptr && open_->chain != nullptr &&
-                              !open_->chain->decided &&
-                              network_of(open_->layer) == network_of(layer);
+                              !open_->chain->decided && open_->network == first.network;
     group->chain = same_network ? open_->chain : std::make_shared<LayerChain>();
     group->index = group->chain->layers.size();
     group->chain->layers.push_back(group);

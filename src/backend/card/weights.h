@@ -10,6 +10,7 @@
 
 #include "backend/backend.h"
 #include "backend/card/stream.h"
+#include "backend/device.h"
 
 namespace ernie_image::card {
 
@@ -23,6 +24,9 @@ enum class Offload {
 
 /// That --offload names. Throws Error(invalid_argument).
 Offload offload_mode(const std::string& text);
+
+/// The option itself, of every card.
+DeviceOption offload_option();
 
 /// What a weight is on the card.
 enum class WeightForm {
@@ -49,8 +53,12 @@ struct LayerChain {
 
 /// Weights that come and go together: those of a layer, or a single one.
 struct WeightGroup {
-  WeightGroup(std::shared_ptr<const Device> card, std::shared_ptr<const Queue> users)
-      : device(std::move(card)), queue(std::move(users)) {}
+  WeightGroup(std::shared_ptr<const Device> card, std::shared_ptr<const Queue> users,
+              const Weight& first)
+      : device(std::move(card)),
+        queue(std::move(users)),
+        network(first.network),
+        layer(first.layer) {}
   ~WeightGroup();
   WeightGroup(const WeightGroup&) = delete;
   WeightGroup& operator=(const WeightGroup&) = delete;
@@ -63,7 +71,8 @@ struct WeightGroup {
 
   std::shared_ptr<const Device> device;
   std::shared_ptr<const Queue> queue;
-  std::string layer;  ///< "layers.7." with what comes before it, or empty
+  std::string network;  ///< as those of its weights
+  std::int64_t layer;   ///< likewise; -1 for a single weight
   std::vector<Entry> entries;
   std::size_t bytes = 0;
   std::size_t scratch_bytes = 0;  ///< what filling it takes beside
@@ -129,7 +138,7 @@ class WeightStore {
 
  private:
   void place(CardWeight& weight);
-  void start_group(const std::string& layer);
+  void start_group(const Weight& first);
   bool is_streamed(const WeightGroup& group);
   bool fits(LayerChain& chain);
   void load(WeightGroup& group);

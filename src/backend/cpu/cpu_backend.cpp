@@ -7,12 +7,13 @@
 #include <string>
 #include <utility>
 
+#include "backend/cpu/convolution.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/memory_pool.h"
 #include "backend/cpu/packed_linear.h"
 #include "backend/cpu/prepared_weight.h"
-#include "backend/cpu/winograd.h"
+#include "backend/registry.h"
 #include "core/quantization.h"
 #include "core/thread_pool.h"
 #include "ernie_image/error.h"
@@ -79,7 +80,7 @@ class CpuBackend final : public Backend {
 
   WeightHandle prepare(const Weight& weight, WeightUse use, Quantization quantization) override {
     // A weight that is packed already stays what it is.
-    if (quantization == Quantization::none || weight.format != WeightFormat::plain)
+    if (quantization == Quantization::none || is_packed(weight.format))
       return prepare_cpu_weight(weight, use);
     assert(use == WeightUse::linear);
     return quantize_cpu_weight(pool_, weight, weight_format(quantization));
@@ -177,6 +178,18 @@ class CpuBackend final : public Backend {
     return y;
   }
 
+  Tensor multiply(const Tensor& a, const Tensor& b) override {
+    Tensor y = result_like("multiply", a);
+    cpu::multiply(pool_, kernels_.elementwise, a, b, y);
+    return y;
+  }
+
+  Tensor gelu(const Tensor& x) override {
+    Tensor y = result_like("gelu", x);
+    cpu::gelu(pool_, kernels_.elementwise, x, y);
+    return y;
+  }
+
   Tensor silu(const Tensor& x) override {
     Tensor y = result_like("silu", x);
     cpu::silu(pool_, kernels_.elementwise, x, y);
@@ -268,12 +281,15 @@ class CpuBackend final : public Backend {
   /// Layers that read the same x, by how their weights are kept.
   struct LinearCall {
     std::vector<cpu::LinearLayer> plain;
+    std::vector<cpu::LinearLayer> encoded;
     std::vector<cpu::PackedLayer> packed;
 
     void add(const PreparedWeight& weight, const float* bias, const Tensor& y) {
       const Weight& source = as_cpu_weight(weight, WeightUse::linear).source;
       if (source.format == WeightFormat::plain) {
         plain.push_back({&source, bias, y});
+      } else if (source.format == WeightFormat::encoded) {
+        encoded.push_back({&source, bias, y});
       } else {
         packed.push_back({PackedLayout(source.format, source.shape), source.data, bias, y});
       }
@@ -291,6 +307,7 @@ class CpuBackend final : public Backend {
     const auto linear =
         many && kernels_.linear_of_many != nullptr ? kernels_.linear_of_many : cpu::linear;
     if (!call.plain.empty()) linear(pool_, memory_, kernels_.gemm, x, call.plain);
+    if (!call.encoded.empty()) cpu::linear(pool_, memory_, kernels_.gemm, x, call.encoded);
     if (!call.packed.empty())
       cpu::packed_linear(pool_, memory_, kernels_.gemm, kernels_.packed, x, call.packed);
   }
@@ -358,6 +375,20 @@ std::vector<std::string> cpu_kernel_names() {
 
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options) {
   return std::make_unique<CpuBackend>(options);
+}
+
+const DeviceKind& cpu_device() {
+  static const DeviceKind kind = {
+      .name = "cpu",
+      .has_cards = false,
+      .options = {},
+      .habits = {},
+      .info = [] { return DeviceInfo(); },
+      .make =
+          [](int, const BackendOptions& options) {
+            return make_cpu_backend({options.num_threads, options.cpu_kernels});
+          }};
+  return kind;
 }
 
 }  // namespace ernie_image

@@ -3,9 +3,8 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
-#include "backend/backend.h"
+#include "backend/device.h"
 
 namespace ernie_image {
 
@@ -16,11 +15,9 @@ struct CpuOptions {
   std::string kernels = "auto";
 };
 
-/// Names of the kernel sets compiled in and usable on this processor, best first: "avx512", "avx2",
-/// "neon", "portable".
-std::vector<std::string> cpu_kernel_names();
-
 /// Throws Error(invalid_argument) for kernels this processor or build does not have.
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options = {});
+
+const DeviceKind& cpu_device();
 
 }  // namespace ernie_image

@@ -68,18 +68,27 @@ void embedding(ThreadPool& pool, const ElementwiseKernels& kernels,
                std::span<const std::int32_t> ids, const Weight& table, Tensor& y) {
   const std::int64_t width = table.shape.at(1);
   assert(y.size() == static_cast<std::int64_t>(ids.size()) * width);
-  const UnaryKernel convert = converter(kernels.of(y.dtype()), table.dtype);
+  const bool encoded = table.format == WeightFormat::encoded;
+  const UnaryKernel convert = converter(kernels.of(y.dtype()), encoded ? DType::f32 : table.dtype);
   const auto row_bytes = width * static_cast<std::int64_t>(size_of(table.dtype));
   pool.parallel_for(static_cast<std::int64_t>(ids.size()), [&](std::int64_t row, int) {
     const std::int64_t id = ids[static_cast<std::size_t>(row)];
     assert(id >= 0 && id < table.shape[0]);
-    convert(table.data + id * row_bytes, at(y, row * width), width);
+    if (!encoded) return convert(table.data + id * row_bytes, at(y, row * width), width);
+    std::vector<float> values(static_cast<std::size_t>(width));
+    table.decoder->decode(id * width, width, values.data());
+    convert(reinterpret_cast<const std::byte*>(values.data()), at(y, row * width), width);
   });
 }
 
 void add(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& a, const Tensor& b,
          Tensor& y) {
   run_binary(pool, kernels.of(a.dtype()).add, a, b, y);
+}
+
+void multiply(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& a, const Tensor& b,
+              Tensor& y) {
+  run_binary(pool, kernels.of(a.dtype()).multiply, a, b, y);
 }
 
 void gelu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& gate,
@@ -90,6 +99,11 @@ void gelu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor&
 void silu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& gate,
               const Tensor& up, Tensor& y) {
   run_binary(pool, kernels.of(gate.dtype()).silu_mul, gate, up, y);
+}
+
+void gelu(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& x, Tensor& y) {
+  assert(x.dtype() == y.dtype());
+  run_unary(pool, kernels.of(x.dtype()).gelu, x, y);
 }
 
 void silu(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& x, Tensor& y) {

@@ -19,8 +19,10 @@ struct ElementwiseKernels {
   /// For one activation dtype, to which the pointers point.
   struct Table {
     void (*add)(const void* a, const void* b, void* y, std::int64_t n);
+    void (*multiply)(const void* a, const void* b, void* y, std::int64_t n);
     void (*gelu_mul)(const void* gate, const void* up, void* y, std::int64_t n);
     void (*silu_mul)(const void* gate, const void* up, void* y, std::int64_t n);
+    void (*gelu)(const void* x, void* y, std::int64_t n);
     void (*silu)(const void* x, void* y, std::int64_t n);
     /// y = x + round(gate * branch)
     void (*gated_add)(const void* x, const void* gate, const void* branch, void* y, std::int64_t n);
@@ -48,10 +50,13 @@ void embedding(ThreadPool& pool, const ElementwiseKernels& kernels,
 
 void add(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& a, const Tensor& b,
          Tensor& y);
+void multiply(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& a, const Tensor& b,
+              Tensor& y);
 void gelu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& gate,
               const Tensor& up, Tensor& y);
 void silu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& gate,
               const Tensor& up, Tensor& y);
+void gelu(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& x, Tensor& y);
 void silu(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& x, Tensor& y);
 void gated_add(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& x, Chunk gate,
                const Tensor& branch, Tensor& y);

@@ -37,14 +37,22 @@ struct ElementwiseOps {
     map_elements<V>([](Vec u, Vec v) { return V::add(u, v); }, n, out(y), in(a), in(b));
   }
 
+  [[gnu::flatten]] static void multiply(const void* a, const void* b, void* y, std::int64_t n) {
+    map_elements<V>([](Vec u, Vec v) { return V::mul(u, v); }, n, out(y), in(a), in(b));
+  }
+
   [[gnu::flatten]] static void gelu_mul(const void* gate, const void* up, void* y, std::int64_t n) {
-    map_elements<V>([](Vec g, Vec u) { return V::mul(round_to<V, T>(gelu<V>(g)), u); }, n, out(y),
-                    in(gate), in(up));
+    map_elements<V>([](Vec g, Vec u) { return V::mul(round_to<V, T>(ernie_image::gelu<V>(g)), u); },
+                    n, out(y), in(gate), in(up));
   }
 
   [[gnu::flatten]] static void silu_mul(const void* gate, const void* up, void* y, std::int64_t n) {
     map_elements<V>([](Vec g, Vec u) { return V::mul(round_to<V, T>(ernie_image::silu<V>(g)), u); },
                     n, out(y), in(gate), in(up));
+  }
+
+  [[gnu::flatten]] static void gelu(const void* x, void* y, std::int64_t n) {
+    map_elements<V>([](Vec v) { return ernie_image::gelu<V>(v); }, n, out(y), in(x));
   }
 
   [[gnu::flatten]] static void silu(const void* x, void* y, std::int64_t n) {
@@ -63,7 +71,8 @@ struct ElementwiseOps {
   }
 
   static ElementwiseKernels::Table table() {
-    return {add, gelu_mul, silu_mul, silu, gated_add, convert<float>, convert<Bf16>, convert<F16>};
+    return {add,  multiply,  gelu_mul,       silu_mul,      gelu,
+            silu, gated_add, convert<float>, convert<Bf16>, convert<F16>};
   }
 
  private:

@@ -5,12 +5,12 @@
 #include <string_view>
 
 #include "backend/cpu/attention.h"
+#include "backend/cpu/convolution.h"
 #include "backend/cpu/elementwise.h"
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/norm.h"
 #include "backend/cpu/packed_gemm.h"
-#include "backend/cpu/winograd.h"
 
 namespace ernie_image {
 

@@ -2,12 +2,12 @@
 #pragma once
 
 #include "backend/cpu/attention.inc.h"
+#include "backend/cpu/convolution.inc.h"
 #include "backend/cpu/elementwise.inc.h"
 #include "backend/cpu/gemm.inc.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/norm.inc.h"
 #include "backend/cpu/packed_gemm.inc.h"
-#include "backend/cpu/winograd.inc.h"
 
 namespace ernie_image {
 

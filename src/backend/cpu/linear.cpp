@@ -36,6 +36,31 @@ std::vector<ColumnChunk> column_chunks(std::span<const LinearLayer> layers, std:
   return chunks;
 }
 
+// Rows of an encoded weight that are decoded at a time for a product with few rows of activations:
+// 400 KB at K = 12288.
+constexpr std::int64_t kDecodedRows = 8;
+
+bool is_encoded(const Weight& weight) { return weight.format == WeightFormat::encoded; }
+
+/// Rows that are decoded into f32, one block for each thread.
+class DecodedRows {
+ public:
+  /// `rows` rows of `depth`; nothing if no layer is encoded.
+  DecodedRows(CpuMemoryPool& memory, std::span<const LinearLayer> layers, int threads,
+              std::int64_t rows, std::int64_t depth)
+      : floats_(rows * depth) {
+    if (std::ranges::any_of(layers, [](const auto& layer) { return is_encoded(*layer.weight); }))
+      data_ = memory.allocate_floats(floats_ * threads);
+  }
+  float* of(int thread) const {
+    return data_ == nullptr ? nullptr : data_.get() + thread * floats_;
+  }
+
+ private:
+  std::int64_t floats_;
+  std::shared_ptr<float> data_;
+};
+
 /// The weight row `column` from depth `k` on.
 const std::byte* weight_at(const Weight& weight, std::int64_t column, std::int64_t k) {
   return weight.data +
@@ -60,16 +85,34 @@ std::shared_ptr<float> widen_rows(CpuMemoryPool& memory, const GemmKernels& kern
   return rows;
 }
 
-void multiply_chunk(const GemmKernels& kernels, const VectorRows& vectors,
-                    const ColumnChunk& chunk) {
+/// The products with the rows of one chunk: result[vectors.count][kVectorChunk].
+void multiply_rows(const GemmKernels& kernels, const VectorRows& vectors, const ColumnChunk& chunk,
+                   float* decoded, float* result) {
+  const Weight& weight = *chunk.layer->weight;
+  const std::int64_t depth = weight.shape[1];
+  if (!is_encoded(weight)) {
+    const WeightRows rows{weight.dtype, weight_at(weight, chunk.begin, 0),
+                          depth * static_cast<std::int64_t>(size_of(weight.dtype)),
+                          static_cast<int>(chunk.count)};
+    kernels.multiply_vectors(vectors, rows, depth, result, kVectorChunk);
+    return;
+  }
+  for (std::int64_t first = 0; first < chunk.count; first += kDecodedRows) {
+    const std::int64_t count = std::min(kDecodedRows, chunk.count - first);
+    weight.decoder->decode((chunk.begin + first) * depth, count * depth, decoded);
+    const WeightRows rows{DType::f32, reinterpret_cast<const std::byte*>(decoded),
+                          depth * static_cast<std::int64_t>(sizeof(float)),
+                          static_cast<int>(count)};
+    kernels.multiply_vectors(vectors, rows, depth, result + first, kVectorChunk);
+  }
+}
+
+void multiply_chunk(const GemmKernels& kernels, const VectorRows& vectors, const ColumnChunk& chunk,
+                    float* decoded) {
   const Weight& weight = *chunk.layer->weight;
   const Tensor& y = chunk.layer->y;
-  const std::int64_t depth = weight.shape[1];
-  const WeightRows rows{weight.dtype, weight_at(weight, chunk.begin, 0),
-                        depth * static_cast<std::int64_t>(size_of(weight.dtype)),
-                        static_cast<int>(chunk.count)};
   alignas(64) std::array<float, GemmKernels::kMaxVectors * kVectorChunk> result;
-  kernels.multiply_vectors(vectors, rows, depth, result.data(), kVectorChunk);
+  multiply_rows(kernels, vectors, chunk, decoded, result.data());
 
   TileStore store;
   store.source = result.data();
@@ -90,8 +133,9 @@ void linear_of_vectors(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernel
   const std::shared_ptr<float> rows = widen_rows(memory, kernels, x, stride);
   const VectorRows vectors{rows.get(), stride, static_cast<int>(x.size() / depth)};
   const std::vector<ColumnChunk> chunks = column_chunks(layers, kVectorChunk);
-  pool.parallel_for(std::ssize(chunks), [&](std::int64_t i, int) {
-    multiply_chunk(kernels, vectors, chunks[static_cast<std::size_t>(i)]);
+  const DecodedRows decoded(memory, layers, pool.num_threads(), kDecodedRows, depth);
+  pool.parallel_for(std::ssize(chunks), [&](std::int64_t i, int thread) {
+    multiply_chunk(kernels, vectors, chunks[static_cast<std::size_t>(i)], decoded.of(thread));
   });
 }
 
@@ -130,16 +174,24 @@ void pack_panel(const GemmKernels& kernels, const Tensor& x, const PackedRows& p
   }
 }
 
+/// `decoded`: room for a panel's rows of `depth`.
 void pack_weight_block(const GemmKernels& kernels, const ColumnChunk& chunk, std::int64_t k,
-                       std::int64_t depth, float* block) {
+                       std::int64_t depth, float* block, float* decoded) {
   const Weight& weight = *chunk.layer->weight;
+  const auto row_at = [&](std::int64_t row, int c) {
+    if (!is_encoded(weight)) return weight_at(weight, row, k);
+    float* target = decoded + c * depth;
+    weight.decoder->decode(row * weight.shape[1] + k, depth, target);
+    return reinterpret_cast<const std::byte*>(target);
+  };
+  const DType dtype = is_encoded(weight) ? DType::f32 : weight.dtype;
   std::array<const std::byte*, kMaxPanelWidth> rows;
   for (std::int64_t first = 0; first < chunk.count; first += kernels.tile_columns) {
     for (int c = 0; c < kernels.tile_columns; ++c) {
       rows[static_cast<std::size_t>(c)] =
-          first + c < chunk.count ? weight_at(weight, chunk.begin + first + c, k) : kZeroRow.data();
+          first + c < chunk.count ? row_at(chunk.begin + first + c, c) : kZeroRow.data();
     }
-    kernels.pack_right(weight.dtype, rows.data(), depth, block + first * depth);
+    kernels.pack_right(dtype, rows.data(), depth, block + first * depth);
   }
 }
 
@@ -147,7 +199,7 @@ void pack_weight_block(const GemmKernels& kernels, const ColumnChunk& chunk, std
 NextRows rows_of_block(const ColumnChunk& chunk, std::int64_t k) {
   const Weight& weight = *chunk.layer->weight;
   const std::int64_t depth = weight.shape[1];
-  if (k >= depth) return {};
+  if (k >= depth || is_encoded(weight)) return {};
   const auto element = static_cast<std::int64_t>(size_of(weight.dtype));
   return {weight_at(weight, chunk.begin, k), depth * element,
           std::min(kBlockDepth, depth - k) * element, chunk.count};
@@ -157,6 +209,7 @@ NextRows rows_of_block(const ColumnChunk& chunk, std::int64_t k) {
 struct Workspace {
   float* weights;  ///< [block_columns / tile_columns][kBlockDepth][tile_columns]
   float* tiles;    ///< [panels][block_columns / tile_columns][tile]
+  float* decoded;  ///< [tile_columns][kBlockDepth] of an encoded weight
 };
 
 /// Panels [first, first + panels) of the packed rows times one chunk of columns.
@@ -166,7 +219,7 @@ void multiply_chunk(const GemmKernels& kernels, const PackedRows& packed, std::i
   const PanelBlock right{workspace.weights, ceil_div(chunk.count, kernels.tile_columns)};
   for (std::int64_t k = 0; k < depth; k += kBlockDepth) {
     const std::int64_t count = std::min(kBlockDepth, depth - k);
-    pack_weight_block(kernels, chunk, k, count, workspace.weights);
+    pack_weight_block(kernels, chunk, k, count, workspace.weights, workspace.decoded);
     multiply_block(kernels, packed.block(kernels, k, count, first, panels), right, count, k != 0,
                    workspace.tiles, rows_of_block(chunk, k + kBlockDepth));
   }
@@ -189,7 +242,7 @@ std::int64_t row_groups(const ThreadPool& pool, const GemmKernels& kernels, std:
 }
 
 void linear_of_block(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& kernels,
-                     const Tensor& x, const PackedRows& packed,
+                     const Tensor& x, const PackedRows& packed, std::span<const LinearLayer> layers,
                      const std::vector<ColumnChunk>& chunks) {
   pool.parallel_for(packed.panels,
                     [&](std::int64_t panel, int) { pack_panel(kernels, x, packed, panel); });
@@ -200,13 +253,14 @@ void linear_of_block(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels&
   const std::int64_t floats =
       weight_floats + group_panels * kernels.tile_rows * block_columns(kernels);
   const std::shared_ptr<float> scratch = memory.allocate_floats(floats * pool.num_threads());
+  const DecodedRows decoded(memory, layers, pool.num_threads(), kernels.tile_columns, kBlockDepth);
   pool.parallel_for(std::ssize(chunks) * groups, [&](std::int64_t i, int thread) {
     float* mine = scratch.get() + thread * floats;
     const std::int64_t first = i % groups * group_panels;
     const std::int64_t panels = std::min(group_panels, packed.panels - first);
     if (panels <= 0) return;
     multiply_chunk(kernels, packed, first, panels, chunks[static_cast<std::size_t>(i / groups)],
-                   {mine, mine + weight_floats});
+                   {mine, mine + weight_floats, decoded.of(thread)});
   });
 }
 
@@ -222,7 +276,8 @@ void linear_of_many(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& 
   for (std::int64_t begin = 0; begin < total; begin += rows) {
     const std::int64_t count = std::min(rows, total - begin);
     linear_of_block(pool, memory, kernels, x,
-                    {begin, count, ceil_div(count, kernels.tile_rows), packed.get()}, chunks);
+                    {begin, count, ceil_div(count, kernels.tile_rows), packed.get()}, layers,
+                    chunks);
   }
 }
 
@@ -250,7 +305,7 @@ void linear_of_pairs(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels&
 
 bool are_all_bf16(const Tensor& x, std::span<const LinearLayer> layers) {
   return x.dtype() == DType::bf16 && std::ranges::all_of(layers, [](const LinearLayer& layer) {
-           return layer.weight->dtype == DType::bf16;
+           return layer.weight->dtype == DType::bf16 && !is_encoded(*layer.weight);
          });
 }
 

@@ -11,7 +11,8 @@
 
 namespace ernie_image::cpu {
 
-/// Weight [N, K] f32, f16 or bf16, at any alignment.
+/// Weight [N, K]: f32, f16 or bf16 at any alignment, or encoded, which is decoded a block at a time
+/// into what the kernels read.
 struct LinearLayer {
   const Weight* weight;
   const float* bias;  ///< [N], or null

@@ -14,18 +14,12 @@ namespace {
 constexpr std::uintptr_t kPackedAlignment = 64;
 
 void require_supported(const Weight& weight) {
-  if (weight.dtype == DType::f32 || weight.dtype == DType::f16 || weight.dtype == DType::bf16)
+  if (weight.format == WeightFormat::encoded || weight.dtype == DType::f32 ||
+      weight.dtype == DType::f16 || weight.dtype == DType::bf16)
     return;
   throw Error(ErrorKind::unsupported, "cpu: weight " + weight.name + " " + to_string(weight.shape) +
                                           " is " + std::string(dtype_name(weight.dtype)) +
                                           "; expected F32, F16 or BF16");
-}
-
-/// A copy in f32; the source may lie at any byte.
-Tensor widened(const Weight& weight) {
-  Tensor raw = Tensor::host(weight.dtype, weight.shape);
-  std::memcpy(raw.bytes(), weight.data, raw.size_bytes());
-  return to_float(raw);
 }
 
 [[noreturn]] void throw_corrupt(const Weight& weight, const std::string& problem) {
@@ -52,8 +46,7 @@ void require_packed(const Weight& weight, WeightUse use) {
 }  // namespace
 
 WeightHandle prepare_cpu_weight(const Weight& weight, WeightUse use) {
-  const bool packed = weight.format != WeightFormat::plain;
-  if (packed) {
+  if (is_packed(weight.format)) {
     require_packed(weight, use);
   } else {
     require_supported(weight);
@@ -63,6 +56,8 @@ WeightHandle prepare_cpu_weight(const Weight& weight, WeightUse use) {
   prepared->source = weight;
   if (weight.data == nullptr) return prepared;
   if (use == WeightUse::vector) prepared->converted = widened(weight);
+  // Only products and tables read encoded rows; filters are few.
+  if (use == WeightUse::conv2d) prepared->source = expanded(weight);
   if (!prepared->converted.empty()) {
     prepared->source.data = nullptr;
     prepared->source.owner = nullptr;

@@ -18,12 +18,13 @@ class CpuWeight : public PreparedWeight {
   Tensor converted;
 };
 
-/// A packed linear weight is used where it lies. Throws Error(unsupported) for a dtype other than
+/// A packed linear weight is used where it lies, and so is an encoded one; encoded filters are
+/// expanded. Throws Error(unsupported) for a dtype other than
 /// f32, f16 and bf16 of a plain weight, and for packed weights that are not linear;
 /// Error(corrupt_file) for a packed one whose bytes are not what its shape demands.
 WeightHandle prepare_cpu_weight(const Weight& weight, WeightUse use);
 
-/// A plain linear weight as a packed copy; the same errors.
+/// A plain or encoded linear weight as a packed copy; the same errors.
 WeightHandle quantize_cpu_weight(ThreadPool& pool, const Weight& weight, WeightFormat format);
 
 /// The handle as this backend made it; it must have data and be prepared for `use`.

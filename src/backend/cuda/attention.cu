@@ -172,6 +172,9 @@ __device__ __forceinline__ void store_out(const State<D>& state, bf16* head, std
   }
 }
 
+/// Bound: operations of the tensor cores, 4 Sq Skv D a head (half of that under a causal mask).
+/// Expected: 60 % of their bf16 rate on Ampere; 35 % on Hopper, whose faster instructions (wgmma,
+/// fed by TMA) it does not use: cuDNN's is preferred there.
 template <int D>
 __global__ void __launch_bounds__(kThreads)
     attend(const bf16* q, const bf16* k, const bf16* v, const int* key_lengths, Shape4 shape,

@@ -7,6 +7,8 @@ namespace {
 
 constexpr int kThreads = 256;
 
+/// Bound: bytes, an f32 read and a T written each score, where L2 does not have them: the readings
+/// of a row after the first find it in the caches. Expected: 70 % of the memory's rate.
 template <typename T>
 __global__ void softmax(const float* scores, std::int64_t keys, std::int64_t first_visible,
                         float scale, T* probabilities, std::int64_t stride) {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "backend/cuda/dense.h"
+#include "backend/cuda/linear.h"
 #include "backend/cuda/operations.h"
 
 namespace ernie_image::cuda {

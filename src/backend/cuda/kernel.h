@@ -1,5 +1,10 @@
 // What kernels are written with: number types, vector accesses, sums over a warp and a block. The
 // same source is compiled by nvcc and, for tests, by the host's compiler (tests/cuda_host).
+//
+// Above each kernel stands its bound: what it cannot go below, in bytes of the card's memory or in
+// operations, and the share of that limit of the card that it is expected to reach. The shares are
+// estimates, for tensors too large for the L2 cache and many blocks for each processor; `bench
+// --device cuda` measures the operations (docs/cuda.md).
 #pragma once
 
 #include <cuda_runtime.h>

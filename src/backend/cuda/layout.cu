@@ -1,4 +1,4 @@
-// Rows put together, cut out and turned.
+// What moves numbers and computes none: rows put together, cut out and turned, pixels repeated.
 #include "backend/cuda/kernel.h"
 #include "backend/cuda/operations.h"
 
@@ -7,8 +7,11 @@ namespace {
 
 constexpr int kTile = 32;
 constexpr int kTileThreads = 8;  // of its rows at a time
+constexpr int kThreads = 256;
 
 /// [R, C] to [C, R] by way of a tile, so that both sides are read and written along memory.
+/// Bound: bytes, 2 numbers each element. Expected: 75 % of the memory's rate in f32, 60 % in bf16,
+/// whose rows of a tile are 64 bytes.
 template <typename T>
 __global__ void transpose_tiles(const T* x, T* y, std::int64_t rows, std::int64_t columns) {
   __shared__ T tile[kTile][kTile + 1];  // one more: a column touches every bank
@@ -25,6 +28,19 @@ __global__ void transpose_tiles(const T* x, T* y, std::int64_t rows, std::int64_
     if (column0 + b < columns && row0 + a < rows)
       y[matrix + (column0 + b) * rows + row0 + a] = tile[a][b];
   }
+}
+
+/// x [B, H, W, C]: a thread for each vector of the result [B, 2H, 2W, C].
+/// Bound: bytes, 5 numbers each pixel and channel of x (one read, four written). Expected: 80 % of
+/// the memory's rate.
+template <int N, typename T>
+__global__ void repeat_pixels(const T* x, std::int64_t width, std::int64_t channels,
+                              std::int64_t size, T* y) {
+  const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) * N;
+  if (i >= size) return;
+  const std::int64_t pixel = i / channels, c = i % channels;
+  const std::int64_t line = pixel / (2 * width), column = pixel % (2 * width);
+  store<N>(y + i, load<N>(x + (line / 2 * width + column / 2) * channels + c));
 }
 
 /// `blocks` pieces of `bytes`, each `source_stride` and `target_stride` from the next.
@@ -64,6 +80,14 @@ Tensor slice_rows(const Stream& stream, const Tensor& x, std::int64_t begin, std
   return y;
 }
 
+void copy(const Stream& stream, const Tensor& from, const Tensor& to) {
+  if (from.size() == 0) return;
+  stream.begin_call();
+  require(cudaMemcpyAsync(to.bytes(), from.bytes(), from.size_bytes(), cudaMemcpyDeviceToDevice,
+                          stream.get()),
+          "copying " + described(from));
+}
+
 Tensor transpose_rows(const Stream& stream, const Tensor& x) {
   const std::int64_t batch = x.dim(0), rows = x.dim(1), columns = x.dim(2);
   Tensor y = stream.empty(x.dtype(), {batch, columns, rows});
@@ -76,6 +100,22 @@ Tensor transpose_rows(const Stream& stream, const Tensor& x) {
         dim3(blocks_for(columns, kTile), blocks_for(rows, kTile), static_cast<unsigned int>(batch)),
         dim3(kTile, kTileThreads), 0, stream.get(), pointer<const T>(x), pointer<T>(y), rows,
         columns);
+  });
+  return y;
+}
+
+Tensor upsample_nearest2x(const Stream& stream, const Tensor& x) {
+  Tensor y = stream.empty(x.dtype(), {x.dim(0), 2 * x.dim(1), 2 * x.dim(2), x.dim(3)});
+  if (y.size() == 0) return y;
+  stream.begin_call();
+  with_activation(x.dtype(), [&](auto type) {
+    using T = decltype(type);
+    with_width<T>(takes_vectors<T>(x.dim(3), x.bytes(), y.bytes()), [&](auto vector) {
+      constexpr int N = decltype(vector)::value;
+      launch("upsample_nearest2x", repeat_pixels<N, T>, blocks_for(y.size(), N * kThreads),
+             kThreads, 0, stream.get(), pointer<const T>(x), x.dim(2), x.dim(3), y.size(),
+             pointer<T>(y));
+    });
   });
   return y;
 }

@@ -14,6 +14,6 @@ std::unique_ptr<Backend> make_backend(const CudaOptions& options);
 std::vector<std::string> library_versions();
 
 /// Cards, or why there are none.
-CudaInfo device_info();
+DeviceInfo device_info();
 
 }  // namespace ernie_image::cuda

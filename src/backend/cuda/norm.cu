@@ -29,6 +29,8 @@ __device__ __forceinline__ float row_sum(const T* row, std::int64_t width, Funct
 /// rsqrt of the device is wrong by up to two bits; a row has one.
 __device__ __forceinline__ float inverse_root(float x) { return 1.0f / sqrtf(x); }
 
+/// Bound: bytes, 2 numbers each element; the second reading of a row finds it in L1. Expected: 80 %
+/// of the memory's rate with rows as wide as the model's, 4096.
 template <int N, typename T, bool modulated>
 __global__ void rms_norm_rows(const T* x, const float* weight, float eps, Modulation<T> modulation,
                               T* y, std::int64_t width) {
@@ -54,6 +56,8 @@ __global__ void rms_norm_rows(const T* x, const float* weight, float eps, Modula
   }
 }
 
+/// Bound: bytes, 2 numbers each element; the second and third reading of a row find it in L1.
+/// Expected: 75 % of the memory's rate, for two sums over the block in place of one.
 template <int N, typename T>
 __global__ void layer_norm_rows(const T* x, float eps, Modulation<T> modulation, T* y,
                                 std::int64_t width) {
@@ -116,6 +120,8 @@ __device__ __forceinline__ void rotate_head(const T* in, const float* weight, fl
   }
 }
 
+/// Bound: bytes, 2 numbers each element and the table once a head, which L2 has. Expected: 70 % of
+/// the memory's rate: a warp for each vector of D numbers.
 template <int N, typename T>
 __global__ void norm_rope_heads(const T* x, const float* weight, float eps, Rotation rotation,
                                 std::int64_t head_count, std::int64_t heads, std::int64_t width,

@@ -11,6 +11,8 @@ namespace ernie_image::cuda {
 
 // ---- elementwise.cu
 Tensor add(const Stream& stream, const Tensor& a, const Tensor& b);
+Tensor multiply(const Stream& stream, const Tensor& a, const Tensor& b);
+Tensor gelu(const Stream& stream, const Tensor& x);
 Tensor silu(const Stream& stream, const Tensor& x);
 Tensor gelu_mul(const Stream& stream, const Tensor& gate, const Tensor& up);
 Tensor silu_mul(const Stream& stream, const Tensor& gate, const Tensor& up);
@@ -29,10 +31,11 @@ Tensor layer_norm_modulate(const Stream& stream, const Tensor& x, float eps, Chu
 Tensor norm_rope(const Stream& stream, const Tensor& x, const Tensor& weight, float eps,
                  const RotaryTable& rotary);
 
-// ---- images.cu
+// ---- group_norm.cu
 Tensor group_norm(const Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
                   int groups, float eps, Activation activation);
-Tensor upsample_nearest2x(const Stream& stream, const Tensor& x);
+
+// ---- convolution.cu
 /// Rows [begin, begin + count) of the matrix whose product with filters [O, k, k, C] is the
 /// convolution: [count, k * k * C], a row for each pixel of x [B, H, W, C].
 Tensor patches(const Stream& stream, const Tensor& x, std::int64_t kernel, std::int64_t begin,
@@ -41,6 +44,32 @@ Tensor patches(const Stream& stream, const Tensor& x, std::int64_t kernel, std::
 // ---- layout.cu
 Tensor concat_rows(const Stream& stream, const Tensor& a, const Tensor& b);
 Tensor slice_rows(const Stream& stream, const Tensor& x, std::int64_t begin, std::int64_t count);
+/// Of one dtype and size.
+void copy(const Stream& stream, const Tensor& from, const Tensor& to);
 Tensor transpose_rows(const Stream& stream, const Tensor& x);
+Tensor upsample_nearest2x(const Stream& stream, const Tensor& x);
+
+/// What card::CardBackend calls.
+struct Operations {
+  using Stream = cuda::Stream;
+  static constexpr auto& add = cuda::add;
+  static constexpr auto& multiply = cuda::multiply;
+  static constexpr auto& gelu = cuda::gelu;
+  static constexpr auto& silu = cuda::silu;
+  static constexpr auto& gelu_mul = cuda::gelu_mul;
+  static constexpr auto& silu_mul = cuda::silu_mul;
+  static constexpr auto& gated_add = cuda::gated_add;
+  static constexpr auto& cast = cuda::cast;
+  static constexpr auto& rms_norm = cuda::rms_norm;
+  static constexpr auto& rms_norm_modulate = cuda::rms_norm_modulate;
+  static constexpr auto& layer_norm_modulate = cuda::layer_norm_modulate;
+  static constexpr auto& norm_rope = cuda::norm_rope;
+  static constexpr auto& group_norm = cuda::group_norm;
+  static constexpr auto& concat_rows = cuda::concat_rows;
+  static constexpr auto& slice_rows = cuda::slice_rows;
+  static constexpr auto& copy = cuda::copy;
+  static constexpr auto& transpose_rows = cuda::transpose_rows;
+  static constexpr auto& upsample_nearest2x = cuda::upsample_nearest2x;
+};
 
 }  // namespace ernie_image::cuda

@@ -36,6 +36,7 @@ struct Records {
 };
 
 /// Four consecutive k of one output.
+/// Bound: bytes, half or one read and a Y written each weight. Expected: 70 % of the memory's rate.
 template <typename Y>
 __global__ void unpack(const std::int8_t* data, Records records, Y* y) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
@@ -62,6 +63,7 @@ __global__ void unpack(const std::int8_t* data, Records records, Y* y) {
 
 /// One row of codes times a record of 16 outputs. A warp reads 128 bytes at a time: the first half
 /// of the lanes two steps of 4 k of the 16 outputs, the second half the next two.
+/// Bound: bytes, the records once, 0.55 a weight. Expected: 70 % of the memory's rate.
 template <typename Y>
 __global__ void row_product4(const std::int8_t* x, const float* x_scale, const std::int8_t* data,
                              Records records, const float* bias, Y* y) {

@@ -2,12 +2,10 @@
 // program runs, so that the same program starts on machines without CUDA.
 #pragma once
 
-#include <cstddef>
 #include <memory>
 #include <string>
-#include <vector>
 
-#include "backend/backend.h"
+#include "backend/device.h"
 
 namespace ernie_image {
 
@@ -17,27 +15,14 @@ struct CudaOptions {
   std::string offload = "auto";    ///< auto, none, encoder, layers: card/weights.h
 };
 
-/// What `ernie-image devices` says.
-struct CudaInfo {
-  std::string problem;                 ///< why there is none; empty if there is
-  std::string path;                    ///< of libernie_image_cuda.so, empty if it is not there
-  std::vector<std::string> libraries;  ///< driver, runtime, cuBLASLt and cuDNN with their versions
-  struct Card {
-    int index;
-    std::string name;
-    int capability;  ///< 90 for 9.0
-    std::size_t free_bytes, total_bytes;
-  };
-  std::vector<Card> cards;
-};
-
 struct CudaPlugin {
   /// ERNIE_IMAGE_CUDA_ABI of its build; nothing else may be looked at unless it is ours.
   const char* abi;
   /// Throws Error(not_found) without driver or card, Error(invalid_argument) for an option that is
   /// none, Error(unsupported) for a card that is too old.
   std::unique_ptr<Backend> (*make_backend)(const CudaOptions& options);
-  CudaInfo (*info)();
+  /// Cards, driver and libraries, or why there are none.
+  DeviceInfo (*info)();
 };
 
 /// The one symbol that the library exports has this type.

@@ -38,6 +38,9 @@ __device__ __forceinline__ void load_tile(const T* matrix, std::int64_t rows, st
   }
 }
 
+/// Bound: operations, 2 M N K, of the cores for scalars: no tensor cores. Expected: 35 % of their
+/// f32 rate: a number from shared memory for every two multiply-adds. It stands in where cuBLASLt
+/// has nothing, and in tests.
 template <typename Sum, typename X, typename Y>
 __global__ void product_tiles(const X* x, std::int64_t rows, std::int64_t x_stride, const X* w,
                               std::int64_t columns, std::int64_t w_stride, std::int64_t depth, Y* y,
@@ -81,6 +84,7 @@ void run_tiles(const Stream& stream, const Matrix& x, const Matrix& w, const Mat
 constexpr int kRowThreads = 256;  // a warp for each output
 
 /// Four accesses on their way at a time hide the latency of memory.
+/// Bound: bytes, the weights once. Expected: 85 % of the memory's rate.
 template <int N, typename X, typename W>
 __global__ void row_products(const X* x, const W* w, const float* bias, std::int64_t columns,
                              std::int64_t depth, X* y) {

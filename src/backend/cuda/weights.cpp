@@ -27,6 +27,7 @@ Weight packed_copy(const Weight& weight, WeightFormat format) {
   }
   for (std::future<void>& part : parts) part.get();
   Weight packed = weight;
+  packed.decoder = nullptr;
   packed.dtype = DType::i8;
   packed.data = records->bytes();
   packed.owner = records;
@@ -78,6 +79,8 @@ void fill_int8(const Weight& source, std::byte* target, std::byte* scratch, card
   const Int8Layout layout(rows, depth);
   auto* const codes = reinterpret_cast<std::int8_t*>(target);
   auto* const scales = reinterpret_cast<float*>(target + layout.scale_offset);
+  if (source.format == WeightFormat::encoded)
+    return fill_int8(expanded(source), target, scratch, staging, queue);
   staging.copy(scratch, source.data, source.size_bytes(), queue);
   if (source.format == WeightFormat::plain) {
     quantize_rows(cuda_stream(queue), source.dtype, scratch, rows, depth, rotation_width(depth),
@@ -99,6 +102,8 @@ std::size_t WeightForms::bytes(const Weight& weight, WeightForm form) const {
 
 std::size_t WeightForms::scratch_bytes(const Weight& weight, WeightForm form) const {
   if (form != WeightForm::int8_rows) return 0;
+  if (weight.format == WeightFormat::encoded)
+    return static_cast<std::size_t>(num_elements(weight.shape)) * size_of(weight.dtype);
   if (weight.format == WeightFormat::plain) return weight.size_bytes();
   const PackedLayout packed(weight.format, weight.shape);
   return packed.size_bytes() +
@@ -111,7 +116,7 @@ void WeightForms::fill(const card::WeightGroup::Entry& entry, std::byte* target,
   if (entry.form == WeightForm::int8_rows) {
     fill_int8(source, target, scratch, staging, queue);
   } else if (entry.form == WeightForm::filters && source.shape[2] * source.shape[3] > 1) {
-    const Tensor turned = channels_last(source);
+    const Tensor turned = channels_last(expanded(source));
     staging.copy(target, turned.bytes(), turned.size_bytes(), queue);
   } else {
     card::WeightForms::fill(entry, target, scratch, staging, queue);
@@ -121,9 +126,9 @@ void WeightForms::fill(const card::WeightGroup::Entry& entry, std::byte* target,
 WeightHandle prepare(card::WeightStore& weights, const Weight& weight, WeightUse use,
                      Quantization quantization) {
   Weight source = weight;
-  if (weight.data != nullptr && weight.format != WeightFormat::plain) require_whole(weight);
-  if (weight.data != nullptr && weight.format == WeightFormat::plain &&
-      quantization == Quantization::int4 && use == WeightUse::linear)
+  if (weight.data != nullptr && is_packed(weight.format)) require_whole(weight);
+  if (weight.data != nullptr && !is_packed(weight.format) && quantization == Quantization::int4 &&
+      use == WeightUse::linear)
     source = packed_copy(weight, WeightFormat::packed_int4);
   return weights.prepare(source, form_of(source, use, quantization));
 }

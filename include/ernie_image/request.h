@@ -1,0 +1,75 @@
+// What is to be drawn, and how: its options with their defaults and limits.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ernie_image {
+
+class CancelToken;  // cancel.h
+class Trace;
+
+/// The largest values that a request may hold: far beyond what any device can do, they keep later
+/// products within 64 bits.
+inline constexpr int kMaxSidePx = 16384;
+inline constexpr int kMaxInferenceSteps = 1000;
+inline constexpr double kMaxGuidanceScale = 100;
+inline constexpr int kMaxImages = 1024;             ///< prompts times images a prompt
+inline constexpr int kMaxAdapters = 16;             ///< that change one prompt's pictures
+inline constexpr double kMaxAdapterStrength = 100;  ///< either way
+
+enum class Stage { text_encoder, transformer, vae_decoder };
+
+/// In the order of the enumerators.
+constexpr std::array<std::string_view, 3> names_of(Stage) {
+  return {"text_encoder", "transformer", "vae_decoder"};
+}
+
+struct Progress {
+  Stage stage;
+  int step;   ///< finished so far: prompts, denoising steps or images
+  int steps;  ///< in all
+  double stage_seconds;
+};
+
+/// A LoRA or one of its kin, which changes the model for one request.
+struct Adapter {
+  /// A safetensors file, or a folder of PEFT's or diffusers' with one.
+  std::string path;
+  double strength = 1.0;  ///< 0: as without it; may be negative
+  int prompt = -1;        ///< which prompt's pictures it changes; -1: all
+};
+
+/// An option that is added here is also added to the table in src/request/request.cpp, to the flags
+/// in apps/common/flags.cpp and to the web page.
+struct Request {
+  std::vector<std::string> prompts{};
+  /// Used when guidance_scale > 1: none (""), one for all, or one a prompt.
+  std::vector<std::string> negative_prompts{};
+  int height_px = 0;  ///< 0: the model's default
+  int width_px = 0;
+  int num_inference_steps = 0;             ///< 0: the model's default
+  std::optional<double> guidance_scale{};  ///< absent: the model's default
+  int num_images_per_prompt = 1;
+  /// One seed draws the noise of the whole batch; a list gives each image a generator of its own
+  /// and must have as many entries as there are images. Only the low 32 bits count, as in the
+  /// reference.
+  std::vector<std::uint64_t> seeds = {42};
+  /// Initial latents [images, C, h, w] instead of noise from the seeds; empty for none.
+  std::vector<float> latents{};
+  /// Changes add up. Files are opened once and kept for later requests.
+  std::vector<Adapter> adapters{};
+  std::function<void(const Progress&)> on_progress{};
+  /// Stops the run from another thread or a signal handler, with Error(cancelled).
+  std::shared_ptr<const CancelToken> cancel{};
+  /// Receives intermediate tensors; must outlive the call.
+  Trace* trace = nullptr;
+};
+
+}  // namespace ernie_image

@@ -1,0 +1,28 @@
+// What the program knows of NVIDIA GPUs before their library is opened.
+#include "backend/card/weights.h"
+#include "backend/cuda/loader.h"
+
+namespace ernie_image {
+
+const DeviceKind& cuda_device() {
+  static const DeviceKind kind = {
+      .name = "cuda",
+      .has_cards = true,
+      .options = {card::offload_option(),
+                  {"cuda_attention",
+                   {"auto", "cudnn", "own"},
+                   "which attention NVIDIA GPUs use: auto (default, cuDNN's where it can), cudnn, "
+                   "own"}},
+      // cuBLASLt's; scores and probabilities of composed attention; patches of a convolution and
+      // their product. That of cuDNN's plans only a card can tell.
+      .habits = {.workspace_bytes = std::uint64_t{32 + 96 + 32} << 20,
+                 .widens_biased_layers = false},
+      .info = cuda_info,
+      .make = [](int card, const BackendOptions& options) {
+        const DeviceOptions& chosen = options.device_options;
+        return make_cuda_backend({card, chosen.at("cuda_attention"), chosen.at("offload")});
+      }};
+  return kind;
+}
+
+}  // namespace ernie_image

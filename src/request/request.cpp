@@ -1,0 +1,226 @@
+#include "request/request.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "io/json.h"
+
+namespace ernie_image {
+namespace {
+
+using nlohmann::json;
+
+constexpr RequestOption kOptions[] = {
+    {&Request::width_px, {"width", "width", "width"}, "the width", 1, kMaxSidePx},
+    {&Request::height_px, {"height", "height", "height"}, "the height", 1, kMaxSidePx},
+    {&Request::num_inference_steps,
+     {"num_inference_steps", "steps", "steps"},
+     "the number of steps",
+     1,
+     kMaxInferenceSteps},
+    {&Request::guidance_scale,
+     {"guidance_scale", "guidance", "cfg_scale"},
+     "the guidance scale",
+     0,
+     kMaxGuidanceScale},
+};
+
+template <class... Cases>
+struct Overloaded : Cases... {
+  using Cases::operator()...;
+};
+
+/// What is wrong with the value; empty if nothing is.
+std::string problem_of(const RequestOption& option, const Request& request) {
+  if (option.is_open(request)) return {};
+  const json value = option.get(request);
+  const double number = value.get<double>();
+  if (number >= option.min && number <= option.max) return {};
+  return std::string(option.title) + " must be " + option.limit(option.min).dump() + " to " +
+         option.limit(option.max).dump() + ", found " +
+         (std::isfinite(number) ? value.dump() : std::to_string(number));
+}
+
+std::string problem_of_adapters(const Request& request) {
+  const std::size_t prompts = request.prompts.size();
+  int of_all = 0;
+  std::vector<int> of_each(prompts);
+  for (const Adapter& adapter : request.adapters) {
+    if (!(std::abs(adapter.strength) <= kMaxAdapterStrength)) {
+      const std::string limit = std::to_string(static_cast<int>(kMaxAdapterStrength));
+      return "the strength of adapter " + printable(adapter.path) + " must be -" + limit + " to " +
+             limit + ", found " + std::to_string(adapter.strength);
+    }
+    if (adapter.prompt < -1 || adapter.prompt >= static_cast<int>(prompts)) {
+      return "adapter " + printable(adapter.path) + " is for prompt " +
+             std::to_string(adapter.prompt) + ", and there are " + std::to_string(prompts) +
+             ", counted from 0";
+    }
+    ++(adapter.prompt < 0 ? of_all : of_each[static_cast<std::size_t>(adapter.prompt)]);
+  }
+  const int most = of_all + std::ranges::max(of_each);
+  if (most <= kMaxAdapters) return {};
+  return std::to_string(most) + " adapters for one prompt; at most " +
+         std::to_string(kMaxAdapters) + " are possible";
+}
+
+/// The same of the lists, which must fit together.
+std::string problem_of_counts(const Request& request) {
+  const std::size_t prompts = request.prompts.size();
+  const std::size_t negatives = request.negative_prompts.size();
+  if (prompts == 0) return "no prompt was given";
+  if (negatives > 1 && negatives != prompts) {
+    return std::to_string(negatives) + " negative prompts for " + std::to_string(prompts) +
+           " prompts; give one for all, or one a prompt";
+  }
+  if (request.num_images_per_prompt < 1) {
+    return "the number of images must be at least 1, found " +
+           std::to_string(request.num_images_per_prompt);
+  }
+  const std::size_t images = prompts * static_cast<std::size_t>(request.num_images_per_prompt);
+  if (prompts > std::size_t{kMaxImages} || images > std::size_t{kMaxImages}) {
+    return std::to_string(images) + " images in one batch; at most " + std::to_string(kMaxImages) +
+           " are possible";
+  }
+  if (request.seeds.size() != 1 && request.seeds.size() != images) {
+    return std::to_string(request.seeds.size()) + " seeds for " + std::to_string(images) +
+           " images; give one seed for all, or one an image";
+  }
+  return problem_of_adapters(request);
+}
+
+}  // namespace
+
+json RequestOption::limit(double bound) const {
+  return is_whole() ? json(static_cast<int>(bound)) : json(bound);
+}
+
+bool RequestOption::is_open(const Request& request) const {
+  return std::visit(Overloaded{[&](int Request::*field) { return request.*field == 0; },
+                               [&](std::optional<double> Request::*field) {
+                                 return !(request.*field).has_value();
+                               }},
+                    member);
+}
+
+json RequestOption::get(const Request& request) const {
+  if (is_open(request)) return nullptr;
+  return std::visit(
+      Overloaded{[&](int Request::*field) { return json(request.*field); },
+                 [&](std::optional<double> Request::*field) { return json(*(request.*field)); }},
+      member);
+}
+
+void RequestOption::set(Request& request, double value) const {
+  std::visit(Overloaded{[&](int Request::*field) { request.*field = static_cast<int>(value); },
+                        [&](std::optional<double> Request::*field) { request.*field = value; }},
+             member);
+}
+
+std::span<const RequestOption> request_options() { return kOptions; }
+
+const RequestOption& request_option(std::string_view name) {
+  return *std::ranges::find_if(kOptions,
+                               [&](const RequestOption& option) { return option.name() == name; });
+}
+
+json adapters_json(std::span<const Adapter> adapters) {
+  json list = json::array();
+  for (const Adapter& adapter : adapters) {
+    list.push_back({{"name", adapter.path}, {"strength", adapter.strength}});
+    if (adapter.prompt >= 0) list.back()["prompt"] = adapter.prompt;
+  }
+  return list;
+}
+
+std::vector<Adapter> read_adapters(const JsonReader& reader, const std::string& key, int prompts) {
+  const auto most = static_cast<std::size_t>(kMaxAdapters) * static_cast<std::size_t>(prompts);
+  std::vector<Adapter> adapters;
+  for (const JsonReader& fields : reader.objects(key, most)) {
+    const int prompt = fields.has("prompt") ? fields.small("prompt", 0, prompts - 1) : -1;
+    adapters.push_back({fields.text("name"),
+                        fields.number("strength", -kMaxAdapterStrength, kMaxAdapterStrength),
+                        prompt});
+  }
+  return adapters;
+}
+
+json options_json(const Request& request, Naming naming) {
+  json object = json::object();
+  for (const RequestOption& option : kOptions) {
+    if (!option.is_open(request)) object[option.name(naming)] = option.get(request);
+  }
+  return object;
+}
+
+void read_options(const JsonReader& reader, Naming naming, bool may_be_open, Request& request) {
+  for (const RequestOption& option : kOptions) {
+    const char* key = option.name(naming);
+    if (may_be_open && !reader.has(key)) continue;
+    const auto integer = [&] {
+      return reader.small(key, static_cast<int>(option.min), static_cast<int>(option.max));
+    };
+    option.set(request, option.is_whole() ? integer() : reader.number(key, option.min, option.max));
+  }
+}
+
+json request_json(const Request& request) {
+  json object = options_json(request);
+  object["prompts"] = request.prompts;
+  object["negative_prompts"] = request.negative_prompts;
+  object["num_images_per_prompt"] = request.num_images_per_prompt;
+  object["seeds"] = request.seeds;
+  if (!request.adapters.empty()) object["adapters"] = adapters_json(request.adapters);
+  return object;
+}
+
+Request read_request(const JsonReader& reader) {
+  Request request;
+  read_options(reader, Naming::full, false, request);
+  request.prompts = reader.texts("prompts", kMaxImages);
+  request.negative_prompts = reader.texts("negative_prompts", kMaxImages);
+  request.num_images_per_prompt = reader.small("num_images_per_prompt", 1, kMaxImages);
+  request.seeds = reader.seeds("seeds", kMaxImages);
+  request.adapters = read_adapters(reader, "adapters", static_cast<int>(request.prompts.size()));
+  check_request(request, ErrorKind::corrupt_file, reader.where() + ": ");
+  return request;
+}
+
+Request with_defaults(Request request, const Request& defaults) {
+  for (const RequestOption& option : kOptions) {
+    if (!option.is_open(request)) continue;
+    std::visit([&](auto field) { request.*field = defaults.*field; }, option.member);
+  }
+  return request;
+}
+
+void check_request(const Request& request, ErrorKind kind, const std::string& where) {
+  for (const RequestOption& option : kOptions) {
+    const std::string problem = problem_of(option, request);
+    if (!problem.empty()) throw Error(kind, where + problem);
+  }
+  const std::string problem = problem_of_counts(request);
+  if (!problem.empty()) throw Error(kind, where + problem);
+}
+
+int image_count(const Request& request) {
+  return static_cast<int>(request.prompts.size()) * request.num_images_per_prompt;
+}
+
+const std::string& prompt_of(const Request& request, int index) {
+  return request.prompts[static_cast<std::size_t>(index / request.num_images_per_prompt)];
+}
+
+std::string negative_prompt_of(const Request& request, int index) {
+  const auto& all = request.negative_prompts;
+  if (all.empty()) return "";
+  return all.size() == 1 ? all[0]
+                         : all[static_cast<std::size_t>(index / request.num_images_per_prompt)];
+}
+
+std::uint64_t seed_of(const Request& request, int index) {
+  return request.seeds.size() == 1 ? request.seeds[0]
+                                   : request.seeds[static_cast<std::size_t>(index)];
+}
+
+}  // namespace ernie_image

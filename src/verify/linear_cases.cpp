@@ -1,0 +1,137 @@
+#include <array>
+#include <vector>
+
+#include "verify/conformance.h"
+#include "verify/oracle.h"
+
+namespace ernie_image::verify {
+namespace {
+
+// Sums of K products of numbers up to 1: float rounds each partial sum, of size sqrt(K), by 2^-24
+// of itself, K times in random directions. At K = 600 that is about 4e-5 at worst; blocked and
+// vectorised sums are better.
+constexpr Tolerance kSums = {.f32 = 4e-5f};
+// The same at K = 4096, with partial sums of up to 60 and seven times as many of them.
+constexpr Tolerance kLongSums = {.f32 = 2e-4f};
+
+/// f32 values as a file of that dtype would hold them.
+Tensor stored_as(const Tensor& values, DType dtype) {
+  if (dtype != DType::f16) return round_to(values, dtype);
+  Tensor half = Tensor::host(DType::f16, values.shape());
+  for (std::int64_t i = 0; i < values.size(); ++i) {
+    // Multiples of 1/16 up to 1 in size, which f16 has exactly: sign, exponent of 1, mantissa 10.
+    const int sixteenths = static_cast<int>(values.data<float>()[i] * 16.0f);
+    const int size = sixteenths < 0 ? -sixteenths : sixteenths;
+    int exponent = 15, mantissa = size * 64;  // size / 16 = mantissa / 1024
+    for (; size != 0 && mantissa < 1024; mantissa *= 2) --exponent;
+    const int bits =
+        (sixteenths < 0 ? 0x8000 : 0) | (size == 0 ? 0 : exponent << 10 | (mantissa & 1023));
+    half.data<std::uint16_t>()[i] = static_cast<std::uint16_t>(bits);
+  }
+  return half;
+}
+
+void check(Verifier& v, std::int64_t rows, std::int64_t depth, std::int64_t columns,
+           DType weight_dtype, bool with_bias, const Tolerance& tolerance = kSums) {
+  const Tensor x = v.random({rows, depth});
+  const Tensor w = stored_as(v.random_f32({columns, depth}, -1, 1), weight_dtype);
+  const Tensor bias = with_bias ? v.random_f32({columns}, -1, 1) : Tensor();
+  const WeightHandle weight = v.prepare(w, WeightUse::linear);
+  const WeightHandle bias_handle = with_bias ? v.prepare(bias) : nullptr;
+  v.expect_close(v.ops().linear(v.up(x), *weight, bias_handle.get()), oracle::linear(x, w, bias),
+                 tolerance);
+}
+
+void matches_at_every_weight_dtype(Verifier& v) {
+  for (const DType weight : {DType::f32, DType::f16, DType::bf16}) {
+    for (const bool bias : {false, true}) {
+      check(v, 1, 96, 80, weight, bias);
+      check(v, 48, 96, 80, weight, bias);
+    }
+  }
+}
+
+void matches_for_every_small_row_count(Verifier& v) {
+  for (std::int64_t rows = 1; rows <= 26; ++rows)
+    check(v, rows, 70, 37, DType::bf16, rows % 2 == 0);
+}
+
+void matches_at_odd_sizes(Verifier& v) {
+  for (const std::int64_t size : {1, 2, 3, 5, 7, 15, 17, 31, 33, 63, 65}) {
+    check(v, 13, size, 9, DType::bf16, false);
+    check(v, 13, 9, size, DType::bf16, true);
+    check(v, 2, size, 9, DType::f16, false);
+    check(v, 2, 9, size, DType::f32, true);
+  }
+}
+
+void matches_across_blocks_of_depth_rows_and_columns(Verifier& v) {
+  check(v, 30, 257, 300, DType::bf16, true);
+  check(v, 30, 512, 20, DType::f16, false);
+  check(v, 30, 600, 257, DType::f32, true);
+  check(v, 1, 600, 257, DType::bf16, true);
+}
+
+void matches_at_the_widths_of_the_model(Verifier& v) {
+  check(v, 9, 4096, 512, DType::bf16, false, kLongSums);
+  check(v, 1, 3072, 512, DType::bf16, false, kLongSums);
+  check(v, 40, 128, 1024, DType::bf16, true);
+}
+
+void keeps_leading_axes(Verifier& v) {
+  const Tensor x = v.random({2, 3, 40});
+  const Tensor w = v.random_f32({5, 40}, -1, 1);
+  v.expect_close(v.ops().linear(v.up(x), *v.prepare(w, WeightUse::linear)), oracle::linear(x, w),
+                 kSums);
+}
+
+void of_no_rows_is_empty(Verifier& v) {
+  const WeightHandle weight = v.prepare(v.random_f32({5, 40}, -1, 1), WeightUse::linear);
+  v.expect(v.ops().linear(v.ops().empty(v.dtype(), {0, 40}), *weight).shape() == Shape{0, 5},
+           "no rows in, but rows out");
+}
+
+void together_is_the_same_as_apart(Verifier& v) {
+  for (const std::int64_t rows : {1, 29}) {
+    const Tensor x = v.random({rows, 130});
+    std::vector<WeightHandle> weights;
+    for (const std::int64_t columns : {96, 32, 17})
+      weights.push_back(v.prepare(v.random_f32({columns, 130}, -1, 1), WeightUse::linear));
+    const std::vector<Tensor> together =
+        v.ops().linear_together(v.up(x), {weights[0].get(), weights[1].get(), weights[2].get()});
+    v.expect(together.size() == 3, "three weights did not give three results");
+    for (std::size_t i = 0; i < together.size(); ++i)
+      v.expect_close(together[i], v.ops().download(v.ops().linear(v.up(x), *weights[i])), kExact);
+  }
+}
+
+void embedding_picks_and_converts_rows(Verifier& v) {
+  const std::vector<std::int32_t> ids = {3, 0, 10, 3};
+  for (const std::int64_t width : {5, 64, 100, 3072}) {
+    for (const DType stored : {DType::f32, DType::f16, DType::bf16}) {
+      const Tensor table = stored_as(v.random_f32({11, width}, -1, 1), stored);
+      const WeightHandle handle = v.prepare(table, WeightUse::embedding);
+      v.expect_close(v.ops().embedding(ids, *handle, v.dtype()),
+                     oracle::embedding(ids, table, v.dtype()), kExact);
+    }
+  }
+}
+
+constexpr std::array kCases = {
+    ConformanceCase{"linear", "MatchesAtEveryWeightDType", matches_at_every_weight_dtype},
+    ConformanceCase{"linear", "MatchesForEverySmallRowCount", matches_for_every_small_row_count},
+    ConformanceCase{"linear", "MatchesAtOddSizes", matches_at_odd_sizes},
+    ConformanceCase{"linear", "MatchesAcrossBlocksOfDepthRowsAndColumns",
+                    matches_across_blocks_of_depth_rows_and_columns},
+    ConformanceCase{"linear", "MatchesAtTheWidthsOfTheModel", matches_at_the_widths_of_the_model},
+    ConformanceCase{"linear", "KeepsLeadingAxes", keeps_leading_axes},
+    ConformanceCase{"linear", "OfNoRowsIsEmpty", of_no_rows_is_empty},
+    ConformanceCase{"linear_together", "IsTheSameAsApart", together_is_the_same_as_apart},
+    ConformanceCase{"embedding", "PicksAndConvertsRows", embedding_picks_and_converts_rows},
+};
+
+}  // namespace
+
+std::span<const ConformanceCase> linear_cases() { return kCases; }
+
+}  // namespace ernie_image::verify

@@ -1,0 +1,105 @@
+#include "server/picture_request.h"
+
+#include <gtest/gtest.h>
+
+#include "server/api_error.h"
+#include "server/support.h"
+
+namespace ernie_image {
+namespace {
+
+JobRequest request(const nlohmann::json& fields) {
+  return picture_request(JsonReader(fields, "body"), {PaintingWorker::info()}, {});
+}
+
+/// Status and param of the error.
+std::string error_of(const nlohmann::json& fields) {
+  try {
+    request(fields);
+    return "";
+  } catch (const std::exception&) {
+    const ApiError error = api_error_of(std::current_exception());
+    return std::to_string(error.status) + " " + error.param;
+  }
+}
+
+TEST(PictureRequest, RefusesBodiesThatAreNoObject) {
+  for (const std::string body : {"", "[]", "1", "{", "{\"a\":}", "\xff", "{\"a\":\"\xff\"}"}) {
+    EXPECT_ANY_THROW(JsonReader::parse(body, "body")) << body;
+  }
+  EXPECT_ANY_THROW(JsonReader::parse(std::string(1 << 20, '['), "body"));
+  EXPECT_ANY_THROW(JsonReader::parse(std::string("{}\0x", 4), "body"));
+  EXPECT_NO_THROW(JsonReader::parse("{\"a\":null}", "body"));
+}
+
+TEST(PictureRequest, FillsInTheModelsDefaults) {
+  const JobRequest made = request({{"prompt", "a cat"}});
+  EXPECT_EQ(made.model, "Paint-Turbo");
+  EXPECT_EQ(made.width_px, 64);
+  EXPECT_EQ(made.num_inference_steps, 4);
+  EXPECT_EQ(made.seeds.size(), 1u);
+  EXPECT_LE(made.seeds[0], UINT32_MAX);
+  EXPECT_EQ(made.image_format, "png");
+}
+
+TEST(PictureRequest, ReadsSizesInBothForms) {
+  EXPECT_EQ(request({{"size", "128x96"}}).height_px, 96);
+  EXPECT_EQ(request({{"size", "auto"}}).height_px, 64);
+  EXPECT_EQ(request({{"width", 128}}).width_px, 128);
+  EXPECT_EQ(request({{"size", "128x96"}, {"width", 32.0}}).width_px, 32);
+  for (const char* size : {"", "64", "x", "64x", "x64", "64X64", "64x64 ", "-64x64", "0x0", "65x64",
+                           "99999999999x64", "16384x16384"}) {
+    EXPECT_EQ(error_of({{"size", size}}), "400 size") << size;
+  }
+  EXPECT_EQ(error_of({{"width", 63}}), "400 width");
+  EXPECT_EQ(error_of({{"width", "64"}}), "400 width");
+  EXPECT_EQ(error_of({{"height", 1e300}}), "400 height");
+  EXPECT_EQ(error_of({{"height", 64.5}}), "400 height");
+}
+
+TEST(PictureRequest, GivesEachImageASeed) {
+  using Seeds = std::vector<std::uint64_t>;
+  EXPECT_EQ(request({{"seed", 7}, {"n", 3}}).seeds, (Seeds{7, 8, 9}));
+  EXPECT_EQ(request({{"seed", {5, 1}}, {"n", 2}}).seeds, (Seeds{5, 1}));
+  EXPECT_EQ(request({{"seed", UINT64_MAX}}).seeds, (Seeds{UINT64_MAX}));
+  EXPECT_NE(request({{"seed", -1}}).seeds, request({{"seed", -1}}).seeds);
+  EXPECT_EQ(error_of({{"seed", {5, 1}}, {"n", 3}}), "400 seed");
+  EXPECT_EQ(error_of({{"seed", -2}}), "400 seed");
+  EXPECT_EQ(error_of({{"seed", "x"}}), "400 seed");
+  EXPECT_EQ(error_of({{"seed", nlohmann::json::array()}}), "400 seed");
+  EXPECT_EQ(error_of({{"seed", {nullptr}}}), "400 seed");
+  EXPECT_EQ(error_of({{"seed", 1e19}}), "400 seed");
+}
+
+TEST(PictureRequest, NamesTheFieldThatIsWrong) {
+  EXPECT_EQ(error_of({{"prompt", 1}}), "400 prompt");
+  EXPECT_EQ(error_of({{"prompt", std::string(8001, 'a')}}), "400 prompt");
+  EXPECT_EQ(error_of({{"prompt", std::string("a\0b", 3)}}), "400 prompt");
+  EXPECT_EQ(error_of({{"negative_prompt", {"a"}}}), "400 negative_prompt");
+  EXPECT_EQ(error_of({{"n", 0}}), "400 n");
+  EXPECT_EQ(error_of({{"n", 11}}), "400 n");
+  EXPECT_EQ(error_of({{"n", true}}), "400 n");
+  EXPECT_EQ(error_of({{"num_inference_steps", 0}}), "400 num_inference_steps");
+  EXPECT_EQ(error_of({{"guidance_scale", -1}}), "400 guidance_scale");
+  EXPECT_EQ(error_of({{"guidance_scale", "1"}}), "400 guidance_scale");
+  EXPECT_EQ(error_of({{"use_pe", "yes"}}), "400 use_pe");
+  EXPECT_EQ(error_of({{"use_pe", true}}), "400 use_pe");  // the model has none
+  EXPECT_EQ(error_of({{"output_format", "gif"}}), "400 output_format");
+  EXPECT_EQ(error_of({{"output_compression", 101}}), "400 output_compression");
+}
+
+TEST(PictureRequest, FindsModelsByTheirLastNameInAnyCase) {
+  EXPECT_EQ(request({{"model", "paint-turbo"}}).model, "Paint-Turbo");
+  EXPECT_EQ(request({{"model", "somebody/Paint-Turbo"}}).model, "Paint-Turbo");
+  EXPECT_EQ(error_of({{"model", "dall-e-3"}}), "404 model");
+  EXPECT_THROW(picture_request(JsonReader(nlohmann::json::object(), "body"), {}, {}), ApiError);
+}
+
+TEST(PictureRequest, CountsCharactersRatherThanBytes) {
+  std::string prompt;
+  for (int i = 0; i < 8000; ++i) prompt += "猫";
+  EXPECT_EQ(prompt_of(request({{"prompt", prompt}})), prompt);
+}
+
+}  // namespace
+}  // namespace ernie_image
