@@ -39,7 +39,8 @@ struct LoraToolFlags {
 /// The adapters that are named, and the model that they are for.
 class Opened {
  public:
-  explicit Opened(const LoraToolFlags& flags) : model_(flags.load.model), store_(model_.targets) {
+  explicit Opened(const LoraToolFlags& flags)
+      : model_(flags.load.model, flags.load.parts), store_(model_.targets) {
     for (const std::string& text : flags.files) {
       const Adapter adapter = parse_lora(text);
       adapters_.push_back({store_.open(adapter.path), adapter.strength});
@@ -141,7 +142,7 @@ void write_resized(const LoraToolFlags& flags, const ResizedLora& lora) {
 
 int run_extract(const LoraToolFlags& flags) {
   check_output(flags);
-  LoraModel base(flags.load.model), tuned(flags.tuned);
+  LoraModel base(flags.load.model, flags.load.parts), tuned(flags.tuned);
   write_resized(flags, extract_lora(base, tuned, flags.rank));
   return kExitSuccess;
 }
@@ -191,6 +192,7 @@ Command add_lora_command(CLI::App& program) {
   const auto add = [&](const char* name, const char* help, Tool tool) {
     CLI::App* sub = app->add_subcommand(name, help);
     add_model_flag(*sub, flags->load);
+    add_parts_flags(*sub, flags->load.parts);
     tools->emplace_back(sub, tool);
     return sub;
   };

@@ -128,9 +128,9 @@ void extract_component(const ModuleTable& table, const std::string& base_prefix,
 
 }  // namespace
 
-LoraModel::LoraModel(const std::string& name)
+LoraModel::LoraModel(const std::string& name, const ModelParts& parts)
     : backend(make_backend({})),
-      model(*backend, resolve_model(name), Quantization::none),
+      model(*backend, resolve_model(name, parts), Quantization::none),
       targets(adapter_targets(model)) {}
 
 nlohmann::json lora_info(const AdapterFile& file, const AdapterMatch& match) {

@@ -16,7 +16,7 @@ namespace ernie_image {
 
 /// A model whose weights are mapped, and what adapters may change of it.
 struct LoraModel {
-  explicit LoraModel(const std::string& name);
+  explicit LoraModel(const std::string& name, const ModelParts& parts = {});
 
   std::unique_ptr<Backend> backend;
   Model model;

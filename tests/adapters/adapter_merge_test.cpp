@@ -6,6 +6,7 @@
 
 #include "adapters/adapter_store.h"
 #include "adapters/final_latents.h"
+#include "adapters/final_latents.h"
 #include "backend/registry.h"
 #include "ernie_image/pipeline.h"
 #include "io/safetensors.h"
@@ -134,8 +135,12 @@ class AdapterMerge : public test::TemporaryFolder {
                      Quantization quantization = Quantization::none) {
     LoadOptions options;
     options.model = model;
-    options.device = test_device();
     options.quantization = quantization;
+    return draw(options, adapters);
+  }
+
+  static Tensor draw(LoadOptions options, const std::vector<Adapter>& adapters) {
+    options.device = test_device();
     FinalLatents trace;
     Request request;
     request.prompts = {"two bicycles"};
@@ -231,6 +236,64 @@ TEST_F(AdapterMerge, RememberedTextStatesAreOfTheAdapterAtHand) {
   const Tensor plain = run({});
   EXPECT_GT(golden::compare(run({{file, 1.0, -1}}), plain).nmse, 1e-8);
   EXPECT_EQ(golden::compare(run({}), plain).max_abs, 0);
+}
+
+/// What looks at a weight decodes it: beside the weights of another program's file it is as beside
+/// the same numbers in a plain one.
+TEST_F(AdapterMerge, FilesOfOtherProgramsAreReadAsTheyAre) {
+  constexpr std::int64_t kWidth = 96;  // of tiny_b
+  Tensors tensors;
+  const std::string attention = "transformer.layers.1.self_attention.";
+  add_lora(tensors, attention + "to_k", kWidth, kWidth, 81);
+  tensors.emplace_back(attention + "to_k.dora_scale", magnitude({kWidth}, 82));
+  tensors.emplace_back(attention + "to_v.diff", noise({kWidth, kWidth}, 0.05f, 83));
+  tensors.emplace_back("transformer.layers.0.adaLN_sa_ln.diff", noise({kWidth}, 0.2f, 84));
+  tensors.emplace_back("transformer.x_embedder.proj.diff_b", noise({kWidth}, 0.2f, 85));
+  write_safetensors(path("l.safetensors"), tensors);
+  LoadOptions options;
+  options.model = golden::data_path("reference/models/tiny_b");
+  for (const char* file : {"gguf/q8_0/dit_q8_0.gguf", "quant/comfy_fp8/comfy_fp8.safetensors"}) {
+    SCOPED_TRACE(file);
+    options.parts.transformer = golden::data_path("formats/" + std::string(file));
+    Tensors decoded;
+    for (const Weight& weight : WeightFiles(options.parts.transformer).all())
+      decoded.emplace_back(weight.name, widened(weight));
+    write_safetensors(path("decoded.safetensors"), decoded);
+    LoadOptions plain = options;
+    plain.parts.transformer = path("decoded.safetensors");
+    const std::vector<Adapter> with = {{path("l.safetensors"), 0.7, -1}};
+    const Tensor changed = draw(options, with);
+    EXPECT_LE(golden::compare(changed, draw(plain, with)).nmse, 1e-10);
+    EXPECT_GE(golden::compare(changed, draw(options, {})).nmse, 1e-5);
+  }
+}
+
+/// They are written with the names and in the format of the file: nothing is left out in silence.
+TEST_F(AdapterMerge, OnlyIntoFoldersOfPlainFilesWithTheNamesOfDiffusers) {
+  Tensors tensors;
+  add_lora(tensors, "transformer.layers.1.self_attention.to_k", kHidden, kHidden, 1);
+  write_safetensors(path("l.safetensors"), tensors);
+  const auto backend = make_backend({});
+  const auto expect_refusal = [&](const ModelFolder& folder) {
+    Model model(*backend, folder, Quantization::none);
+    const AdapterTargets targets = adapter_targets(model);
+    AdapterStore store(targets);
+    test::expect_error(ErrorKind::unsupported, {"--lora instead"}, [&] {
+      merge_adapters(model, {path("out"), {{store.open(path("l.safetensors")), 1}}, nullptr});
+    });
+    EXPECT_FALSE(std::filesystem::exists(path("out")));
+  };
+  const std::string weights = "/transformer/diffusion_pytorch_model.safetensors";
+  ModelParts parts;
+  parts.transformer = model_path() + weights;
+  expect_refusal(resolve_model(model_path(), parts));
+  std::filesystem::copy(model_path(), path("m"), std::filesystem::copy_options::recursive);
+  Tensors renamed;
+  const SafetensorsFile file = SafetensorsFile::open(model_path() + weights);
+  for (const std::string& name : file.names())
+    renamed.emplace_back("model.diffusion_model." + name, file.tensor(name));
+  write_safetensors(path("m") + weights, renamed);
+  expect_refusal(resolve_model(path("m")));
 }
 
 TEST_F(AdapterMerge, QuantisedWeightsStayAsTheyAre) {
