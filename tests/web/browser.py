@@ -136,9 +136,14 @@ class PageTest(unittest.TestCase):
     # --- doing
 
     def click(self, selector):
-        element = self.find(selector)
-        self.script("arguments[0].scrollIntoView({block: 'center'})", element)
-        element.click()
+        """What stands there when it is clicked: the page draws a card anew with each news of its job."""
+        def clicked():
+            element = self.find(selector)
+            self.script("arguments[0].scrollIntoView({block: 'center'})", element)
+            element.click()
+            return True
+
+        self.wait(clicked, f"{selector} could be clicked")
 
     def fill(self, selector, text):
         element = self.find(selector)
