@@ -127,6 +127,7 @@ GeneratePaths name_outputs(const GenerateFlags& flags) {
 void add_generate_flags(CLI::App& app, GenerateFlags& flags) {
   add_prompt_flags(app, flags);
   add_load_flags(app, flags.load);
+  add_lora_flags(app, flags.lora);
   add_sampling_flags(app, flags);
   add_enhance_switch(app, flags.enhance, "default: if it has one");
   add_enhancer_flags(app, flags.enhance);
@@ -136,6 +137,7 @@ void add_generate_flags(CLI::App& app, GenerateFlags& flags) {
 
 GeneratePaths complete_flags(GenerateFlags& flags) {
   if (!flags.prompt_file.empty()) read_prompt_file(flags.prompt_file, flags.request.prompts);
+  add_loras(flags.lora, flags.request);
   check_prompts(flags.request);
   complete_enhance_flags(flags.enhance);
   if (flags.trace_blocks && flags.save_tensors.empty()) {

@@ -6,6 +6,7 @@
 
 #include "common/enhance_flags.h"
 #include "common/flags.h"
+#include "common/lora.h"
 
 namespace ernie_image {
 
@@ -14,6 +15,7 @@ struct GenerateFlags {
   /// What the flags say; everything left open is for the model to fill in.
   Request request;
   EnhanceFlags enhance;
+  LoraFlags lora;
   std::string prompt_file;
   std::string output;
   std::string preview;

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <utility>
 
+#include "adapters/adapter_attachment.h"
+#include "adapters/adapter_store.h"
 #include "backend/registry.h"
 #include "checkpoint/model.h"
 #include "core/byte_counts.h"
@@ -13,6 +15,7 @@
 #include "memory/memory_limit.h"
 #include "memory/memory_sampler.h"
 #include "memory/weight_residency.h"
+#include "pipeline/adapter_targets.h"
 #include "pipeline/generation.h"
 #include "pipeline/plan.h"
 #include "pipeline/rehearsal.h"
@@ -59,6 +62,17 @@ std::vector<std::string> unused_tensors(const ModelWeights& weights) {
   return names;
 }
 
+AdapterUse use_of(const ActiveAdapter& active) {
+  const LoadedAdapter& adapter = *active.adapter;
+  const AdapterMatch& match = adapter.match;
+  return {adapter.file.path().name,
+          adapter.sha256,
+          active.strength,
+          static_cast<int>(match.keys),
+          static_cast<int>(match.used_keys()),
+          match.unmatched};
+}
+
 /// A quantised copy of the transformer's layers must fit; a card rounds to int8 itself, in its own
 /// memory.
 void require_copy_fits(const Backend& ops, const ModelConfigs& configs, const ModelWeights& weights,
@@ -89,7 +103,13 @@ struct Pipeline::State {
         model(*backend, resolve_model(options.model, options.parts), options.quantization, dtype,
               [&](const ModelConfigs& configs, const ModelWeights& weights) {
                 require_copy_fits(*backend, configs, weights, options.quantization);
-              }) {}
+              }),
+        targets(adapter_targets(model)),
+        adapters(targets),
+        transformer_adapters(*backend, model.weights.transformer, "", "transformer", dtype),
+        text_encoder_adapters(*backend, model.weights.text_encoder,
+                              TextEncoder::name_prefix(model.weights.text_encoder), "text_encoder",
+                              dtype) {}
 
   Precision precision;
   DType dtype;  // of the tensors between operations
@@ -101,13 +121,21 @@ struct Pipeline::State {
   ModelInfo info;
   std::vector<Pipeline> replicas;  // on the further cards
   TextCache text_cache;
+  AdapterTargets targets;
+  AdapterStore adapters;
+  AdapterAttachment transformer_adapters;
+  AdapterAttachment text_encoder_adapters;
 
+  std::vector<ActiveAdapter> open_adapters(const Request& request);
+  void attach(const std::vector<ActiveAdapter>& active);
   Networks networks() const;
-  CheckedPlan checked_plan(const Request& request) const;
-  MemoryPlan plan_memory(const GenerationPlan& generation, std::int64_t decoded_at_once) const;
+  CheckedPlan checked_plan(const Request& request, const std::vector<ActiveAdapter>& active) const;
+  MemoryPlan plan_memory(const GenerationPlan& generation, std::int64_t decoded_at_once,
+                         std::uint64_t adapter_bytes) const;
   std::uint64_t resting_bytes() const;
   bool is_split(const Request& request) const;
   std::vector<Request> parts_of(const Request& request) const;
+  std::vector<Request> parts_by_adapters(const Request& request) const;
   Result run(const Request& request);
 };
 
@@ -185,16 +213,39 @@ std::vector<Request> Pipeline::State::parts_of(const Request& request) const {
   return split_request(request, latents.span<float>(), replicas.size() + 1);
 }
 
+/// One for each run of prompts with the same adapters.
+std::vector<Request> Pipeline::State::parts_by_adapters(const Request& request) const {
+  const Tensor latents =
+      to_float(initial_latents(model.configs, request, plan_generation(request, model), precision));
+  std::vector<Request> parts = split_by_adapters(request, latents.span<float>());
+  if (parts.size() > 1 && request.trace != nullptr) {
+    throw Error(ErrorKind::invalid_argument,
+                "prompts with different adapters are run one after another, of which no tensors "
+                "can be kept together; ask for one at a time");
+  }
+  return parts;
+}
+
 void Pipeline::check(const Request& request) const {
-  if (!state_->is_split(request)) {
-    state_->checked_plan(request);
+  if (names_prompts(request)) {
+    for (const Request& part : state_->parts_by_adapters(request)) check(part);
     return;
   }
-  for (const Request& part : state_->parts_of(request)) state_->checked_plan(part);
+  if (!state_->is_split(request)) {
+    state_->checked_plan(request, state_->open_adapters(request));
+    return;
+  }
+  for (const Request& part : state_->parts_of(request))
+    state_->checked_plan(part, state_->open_adapters(part));
 }
 
 Result Pipeline::generate(const Request& request) {
   State& state = *state_;
+  if (names_prompts(request)) {
+    std::vector<Result> results;
+    for (const Request& part : state.parts_by_adapters(request)) results.push_back(generate(part));
+    return join_in_turn(request, std::move(results));
+  }
   if (!state.is_split(request)) return state.run(request);
   const std::vector<Request> parts = state.parts_of(request);
   std::vector<std::function<Result()>> runs = {[&] { return state.run(parts.front()); }};
@@ -203,12 +254,29 @@ Result Pipeline::generate(const Request& request) {
   return join_results(request, run_together(runs));
 }
 
+std::vector<ActiveAdapter> Pipeline::State::open_adapters(const Request& request) {
+  std::vector<ActiveAdapter> active;
+  for (const Adapter& adapter : request.adapters) {
+    active.push_back({adapters.open(adapter.path), adapter.strength});
+  }
+  return active;
+}
+
+/// What is attached stays until a request asks for something else.
+void Pipeline::State::attach(const std::vector<ActiveAdapter>& active) {
+  transformer_adapters.attach(model.transformer, active);
+  if (text_encoder_adapters.attach(model.text_encoder, active)) text_cache = {};
+}
+
 /// All of the request on this card.
 Result Pipeline::State::run(const Request& request) {
   Backend& ops = *backend;
-  const CheckedPlan checked = checked_plan(request);
+  const std::vector<ActiveAdapter> active = open_adapters(request);
+  const CheckedPlan checked = checked_plan(request, active);
   const CancelScope cancel(ops, request.cancel);
+  attach(active);
   Result result;
+  std::ranges::transform(active, std::back_inserter(result.adapters), use_of);
   StageRecorder recorder(ops, checked, result.memory);
   Generation generation(networks(), request, checked.generation, precision);
 
@@ -271,7 +339,8 @@ std::vector<Image> Pipeline::decode(const std::vector<float>& latents, int heigh
   planned.height_px = height_px;
   planned.width_px = width_px;
   planned.text_tokens = 1;
-  const MemoryPlan memory = state_->plan_memory(generation_of(planned, state_->model.configs), 1);
+  const MemoryPlan memory =
+      state_->plan_memory(generation_of(planned, state_->model.configs), 1, 0);
   Backend& ops = *state_->backend;
   ops.begin_stage(stage_room(memory, memory.stage("vae")));
   std::vector<Image> images = decode_latents(state_->networks(), {}, round_to(batch, state_->dtype),
@@ -290,20 +359,24 @@ Networks Pipeline::State::networks() const {
 /// Of the host, or of a device with memory of its own: what this program holds there and what is
 /// free.
 MemoryPlan Pipeline::State::plan_memory(const GenerationPlan& generation,
-                                        std::int64_t decoded_at_once) const {
+                                        std::int64_t decoded_at_once,
+                                        std::uint64_t adapter_bytes) const {
   const GenerationRehearsal rehearsal(*backend, model.configs, model.weights, generation, precision,
                                       quantization, decoded_at_once);
   const auto device = backend->device_memory();
-  if (!device) return rehearsal.on_host(memory_limit_bytes);
-  const std::uint64_t there = device->free_bytes + device->held_bytes;
-  return rehearsal.on_device(offload,
-                             memory_limit_bytes == 0 ? there : std::min(memory_limit_bytes, there));
+  if (!device) return rehearsal.on_host(memory_limit_bytes, adapter_bytes);
+  std::uint64_t room = device->free_bytes + device->held_bytes;
+  if (memory_limit_bytes != 0) room = std::min(memory_limit_bytes, room);
+  return rehearsal.on_device(offload, room - std::min(room, adapter_bytes));
 }
 
 /// The plan of a request that can be served: its values are valid and its memory fits.
-CheckedPlan Pipeline::State::checked_plan(const Request& request) const {
+CheckedPlan Pipeline::State::checked_plan(const Request& request,
+                                          const std::vector<ActiveAdapter>& active) const {
   CheckedPlan checked{plan_generation(request, model), {}, backend->device_memory().has_value()};
-  checked.memory = plan_memory(checked.generation, decoded_at_once(request, checked.generation));
+  checked.memory = plan_memory(
+      checked.generation, decoded_at_once(request, checked.generation),
+      transformer_adapters.memory(active).bytes + text_encoder_adapters.memory(active).bytes);
   require_fit(checked.memory, checked.is_on_device ? backend->name() : "memory");
   return checked;
 }

@@ -159,12 +159,13 @@ BandChoices band_choices(const VaeDecoder& vae, const GenerationPlan& plan) {
 
 // ---- the host's memory -------------------------------------------------------------------------
 
-MemoryPlan GenerationRehearsal::on_host(std::uint64_t limit_bytes) const {
+MemoryPlan GenerationRehearsal::on_host(std::uint64_t limit_bytes,
+                                        std::uint64_t adapter_bytes) const {
   Run run(*this, "none", kUnlimited);
   MemoryPlan plan;
   plan.available_bytes = available_memory_bytes();
   plan.limit_bytes = total_memory_limit(limit_bytes);
-  plan.program_bytes = kProgramBytes + weights_.tokenizer_bytes;
+  plan.program_bytes = kProgramBytes + weights_.tokenizer_bytes + adapter_bytes;
   const std::int64_t encoder_layers = TextEncoder::layers_used(configs_.text_encoder);
   // Layers that have been copied are not streamed.
   const bool copied = run.ledger().held().copies > 0;

@@ -35,8 +35,9 @@ class GenerationRehearsal {
                       const GenerationPlan& generation, Precision precision,
                       Quantization quantization, std::int64_t decoded_at_once = 1);
 
-  /// Of the host's memory; `limit_bytes` as PlanRequest has it.
-  MemoryPlan on_host(std::uint64_t limit_bytes) const;
+  /// Of the host's memory; `limit_bytes` as PlanRequest has it. `adapter_bytes` are of adapters,
+  /// held through all stages.
+  MemoryPlan on_host(std::uint64_t limit_bytes, std::uint64_t adapter_bytes = 0) const;
   /// The host's between requests: the program, copies of weights.
   std::uint64_t resting_bytes() const;
   /// Of a device's own, of which there are `limit_bytes`; `offload` as LoadOptions has it.
