@@ -91,7 +91,7 @@ std::vector<std::string> list_loras(const std::string& directory) {
       names.push_back(entry.path().filename().string());
   }
   std::ranges::sort(names);
-  names.erase(std::ranges::unique(names).begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
   return names;
 }
 

@@ -29,6 +29,8 @@ template <class... Cases>
 struct Overloaded : Cases... {
   using Cases::operator()...;
 };
+template <class... Cases>
+Overloaded(Cases...) -> Overloaded<Cases...>;  // which clang 14 does not find by itself
 
 /// What is wrong with the value; empty if nothing is.
 std::string problem_of(const RequestOption& option, const Request& request) {

@@ -6,7 +6,6 @@
 
 #include "adapters/adapter_store.h"
 #include "adapters/final_latents.h"
-#include "adapters/final_latents.h"
 #include "backend/registry.h"
 #include "ernie_image/pipeline.h"
 #include "io/safetensors.h"
