@@ -206,9 +206,49 @@ def request_seeds():
     yield "base64", b"6AP8="
 
 
+def small_adapter(metadata=None, **shapes):
+    """A file of F32 tensors of those shapes; "__" in a name stands for a dot."""
+    header, data = ({} if metadata is None else {"__metadata__": metadata}), b""
+    for index, (name, shape) in enumerate(shapes.items()):
+        values = 1
+        for extent in shape:
+            values *= extent
+        end = len(data) + 4 * values
+        header[name.replace("__", ".")] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), end]}
+        data += struct.pack("<f", 0.25 + index) * values
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def adapter_seeds():
+    """Each kind once, small, and the examples of tests/data, as the programs wrote them."""
+    lora = {"transformer__small__0__lora_A__weight": [2, 4], "transformer__small__0__lora_B__weight": [6, 2]}
+    yield "lora", small_adapter(**lora, transformer__small__0__alpha=[])
+    yield "rows", small_adapter(**lora, transformer__small__0__dora_scale=[6, 1])
+    yield "columns", small_adapter(**lora, transformer__small__0__dora_scale=[1, 4])
+    yield "flattened", small_adapter(**{"lora_unet_small_0.lora_down.weight": [2, 4, 1, 1],
+                                        "lora_unet_small_0.lora_up.weight": [6, 2, 1, 1],
+                                        "lora_unet_small_0.diff_b": [6]})
+    yield "lokr", small_adapter(small__0__lokr_w1=[2, 2], small__0__lokr_w2_a=[3, 1], small__0__lokr_w2_b=[1, 2],
+                                small__0__alpha=[1], small__0__dora_scale=[6])
+    yield "loha", small_adapter(lycoris_small_square__hada_w1_a=[4, 2], lycoris_small_square__hada_w1_b=[2, 4],
+                                lycoris_small_square__hada_w2_a=[4, 1], lycoris_small_square__hada_w2_b=[1, 4])
+    yield "full", small_adapter(diffusion_model__small__0__diff=[6, 4], diffusion_model__small__norm__set_weight=[4])
+    yield "table", small_adapter(base_model__model__small__table__lora_embedding_A=[2, 8],
+                                 base_model__model__small__table__lora_embedding_B=[4, 2])
+    yield "metadata", small_adapter(metadata={"lora_adapter_metadata": json.dumps(
+        {"transformer.r": 2, "transformer.lora_alpha": 3, "transformer.use_rslora": True,
+         "transformer.alpha_pattern": {"small.0": 5, "a(b|c)*": 1}})}, **lora)
+    folder = pathlib.Path(__file__).resolve().parent.parent / "tests/data/formats/lora"
+    for path in sorted(folder.glob("*/*")):
+        is_adapter = path.suffix == ".safetensors" and path.name != "expected.safetensors"
+        if is_adapter or path.name == "adapter_config.json":
+            yield f"{path.parent.name}-{path.name}", path.read_bytes()
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
-    for name, seeds in [("config", config_seeds), ("gguf", gguf_seeds), ("png", png_seeds),
+    for name, seeds in [("adapter", adapter_seeds), ("config", config_seeds), ("gguf", gguf_seeds), ("png", png_seeds),
                         ("quantized", quantized_seeds), ("request", request_seeds),
                         ("safetensors", safetensors_seeds), ("tokenizer", tokenizer_seeds)]:
         folder = root / name

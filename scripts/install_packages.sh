@@ -8,7 +8,7 @@ PACKAGES=(
   libpng-dev libjpeg-dev libwebp-dev
   libsqlite3-dev libhiredis-dev
   libcpp-httplib-dev libspdlog-dev prometheus-cpp-dev
-  libpcre2-dev libssl-dev libcurl4-openssl-dev
+  libeigen3-dev libpcre2-dev libssl-dev libcurl4-openssl-dev
   libgtest-dev libbenchmark-dev xz-utils python3 python3-numpy
 )
 

@@ -131,7 +131,7 @@ BenchSample picture_sample(Backend& ops, WeightSource& weights, const BenchModel
     const auto decoder = std::make_shared<VaeDecoder>(ops, weights, models.vae);
     const Tensor z =
         ops.upload(latents_like(models.dtype, {1, side, side, models.vae.latent_channels}));
-    return [decoder, z] { decoder->decode(z, std::uint64_t{1} << 62, nullptr); };
+    return [decoder, z] { decoder->decode(z, {}, nullptr); };
   };
   return sample;
 }
@@ -145,7 +145,7 @@ BenchSample encoding_sample(Backend& ops, WeightSource& weights, const BenchMode
     const auto encoder = std::make_shared<VaeEncoder>(ops, weights, models.vae);
     const Tensor picture =
         latents_like(models.dtype, {1, side_px, side_px, models.vae.in_channels});
-    return [encoder, picture] { encoder->encode(picture, nullptr); };
+    return [encoder, picture] { encoder->encode(picture, kBandBytes, nullptr); };
   };
   return sample;
 }

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "adapters/adapter_match.h"
 #include "commands/generate_flags.h"
 #include "commands/picture_views.h"
 #include "commands/run_report.h"
@@ -16,6 +17,7 @@
 #include "common/image_record.h"
 #include "common/latents_file.h"
 #include "common/tensor_collector.h"
+#include "io/json.h"
 #include "io/safetensors.h"
 #include "memory/memory_sampler.h"
 #include "request/request.h"
@@ -42,6 +44,17 @@ void note_unused_negative_prompt(const Request& request) {
   if (request.negative_prompts.empty() || is_guided) return;
   std::cerr << "The negative prompt is not used at a guidance scale of 1 or below; see "
                "--guidance-scale.\n";
+}
+
+/// What of an adapter's file was not used, which a user would take for a weak adapter.
+void note_unused_keys(const Result& result) {
+  constexpr std::size_t kMostNamed = 4;
+  for (const AdapterUse& use : result.adapters) {
+    if (use.unused_keys.empty()) continue;
+    std::cerr << "LoRA " << printable(use.name) << ": " << use.used_keys << " of " << use.keys
+              << " keys used; the model has nothing for "
+              << listed_keys(use.unused_keys, kMostNamed) << "\n";
+  }
 }
 
 void report(const RunReport& run) {
@@ -85,6 +98,8 @@ int run_generate(GenerateFlags& flags) {
   ImageRecord record = make_image_record(pipeline.info(), flags.load, request);
   record.original_prompts = original_prompts;
   record.picture_fit = flags.picture.fit;
+  record.adapters = result.adapters;
+  if (!flags.quiet) note_unused_keys(result);
   write_pictures(flags, paths, record, result, interrupt);
   if (!flags.save_tensors.empty()) write_safetensors(flags.save_tensors, tensors.tensors());
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;

@@ -129,6 +129,7 @@ GeneratePaths name_outputs(const GenerateFlags& flags) {
 void add_generate_flags(CLI::App& app, GenerateFlags& flags) {
   add_prompt_flags(app, flags);
   add_load_flags(app, flags.load);
+  add_lora_flags(app, flags.lora);
   add_sampling_flags(app, flags);
   add_picture_flags(app, flags.request, flags.picture);
   add_enhance_switch(app, flags.enhance, "default: if it has one and no --image is given");
@@ -139,6 +140,7 @@ void add_generate_flags(CLI::App& app, GenerateFlags& flags) {
 
 GeneratePaths complete_flags(GenerateFlags& flags) {
   if (!flags.prompt_file.empty()) read_prompt_file(flags.prompt_file, flags.request.prompts);
+  add_loras(flags.lora, flags.request);
   check_prompts(flags.request);
   complete_enhance_flags(flags.enhance);
   check_picture_flags(flags.picture);

@@ -6,6 +6,7 @@
 
 #include "common/enhance_flags.h"
 #include "common/flags.h"
+#include "common/lora.h"
 #include "common/picture_input.h"
 
 namespace ernie_image {
@@ -16,6 +17,7 @@ struct GenerateFlags {
   Request request;
   PictureFlags picture;
   EnhanceFlags enhance;
+  LoraFlags lora;
   std::string prompt_file;
   std::string output;
   std::string preview;

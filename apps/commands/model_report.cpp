@@ -1,5 +1,6 @@
 #include "commands/model_report.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 
@@ -15,6 +16,7 @@
 #include "io/model_folder.h"
 #include "io/model_manifest.h"
 #include "io/weight_files.h"
+#include "pipeline/rehearsal.h"
 #include "request/request.h"
 
 namespace ernie_image {
@@ -59,16 +61,16 @@ std::string components_text(const ModelReport& report, bool with_tensors) {
   return text;
 }
 
-std::string stage_row(const MemoryPlan& plan, const PlanStage& stage) {
+std::string stage_row(const StagePlan& stage) {
   char row[160];
-  std::snprintf(
-      row, sizeof(row), "  %-14s %10s %10s %10s %12s %10s\n", stage.name.c_str(),
-      human_bytes(stage.mapped_bytes()).c_str(), human_bytes(stage.resident_bytes()).c_str(),
-      human_bytes(stage.copied_bytes).c_str(), human_bytes(stage.activation_bytes).c_str(),
-      human_bytes(plan.stage_bytes(stage)).c_str());
+  std::snprintf(row, sizeof(row), "  %-14s %10s %10s %10s %12s %10s\n", stage.name.c_str(),
+                human_bytes(stage.weight_bytes).c_str(), human_bytes(stage.peak.weights).c_str(),
+                human_bytes(stage.peak.copies).c_str(), human_bytes(stage.peak.activations).c_str(),
+                human_bytes(stage.total_bytes).c_str());
   std::string text = row;
   const ResidencyPlan& layers = stage.residency;
-  if (!stage.fits) text += "    does not fit, not even one layer at a time\n";
+  if (!stage.fits)
+    text += "    does not fit: at least " + human_bytes(stage.least_bytes) + " is needed\n";
   if (stage.fits && stage.streams()) {
     text += "    " + std::to_string(layers.layers - layers.resident_layers) + " of " +
             std::to_string(layers.layers) + " layers are streamed from the file, " +
@@ -83,7 +85,7 @@ std::string plan_text(const ModelReport& report) {
                      std::to_string(report.planned.height_px) + ", " +
                      name_of(precision_of(report.planned.dtype)) + ")\n" +
                      "  stage              mapped   resident     copied  activations     in all\n";
-  for (const PlanStage& stage : plan.stages) text += stage_row(plan, stage);
+  for (const StagePlan& stage : plan.stages) text += stage_row(stage);
   return text + "  Stages run in turn, each beside " + human_bytes(plan.program_bytes) +
          " of the program and the copies that stay: at most " + human_bytes(plan.peak_bytes()) +
          " of the limit " + human_bytes(plan.limit_bytes) + "; " +
@@ -108,13 +110,14 @@ json component_json(const ComponentReport& component, bool with_tensors) {
   return result;
 }
 
-json stage_json(const MemoryPlan& plan, const PlanStage& stage) {
+json stage_json(const StagePlan& stage) {
   return {{"name", stage.name},
-          {"mapped_bytes", stage.mapped_bytes()},
-          {"resident_bytes", stage.resident_bytes()},
-          {"copied_bytes", stage.copied_bytes},
-          {"activation_bytes", stage.activation_bytes},
-          {"total_bytes", plan.stage_bytes(stage)},
+          {"mapped_bytes", stage.weight_bytes},
+          {"resident_bytes", stage.peak.weights},
+          {"copied_bytes", stage.peak.copies},
+          {"activation_bytes", stage.peak.activations},
+          {"total_bytes", stage.total_bytes},
+          {"least_bytes", stage.least_bytes},
           {"layers", stage.residency.layers},
           {"streamed_layers", stage.residency.layers - stage.residency.resident_layers},
           {"fits", stage.fits}};
@@ -123,7 +126,7 @@ json stage_json(const MemoryPlan& plan, const PlanStage& stage) {
 json plan_json(const ModelReport& report) {
   const MemoryPlan& plan = report.plan;
   json stages = json::array();
-  for (const PlanStage& stage : plan.stages) stages.push_back(stage_json(plan, stage));
+  for (const StagePlan& stage : plan.stages) stages.push_back(stage_json(stage));
   return {{"width", report.planned.width_px},
           {"height", report.planned.height_px},
           {"dtype", name_of(precision_of(report.planned.dtype))},
@@ -136,61 +139,70 @@ json plan_json(const ModelReport& report) {
 }
 
 /// The stage before all others, of a prompt as long as the enhancer's instructions allow.
-void add_enhancer(MemoryPlan& plan, const ModelFolder& folder, DType dtype) {
-  const PromptEnhancerConfig config = PromptEnhancerConfig::read(folder);
-  const WeightFiles weights(folder.weights("pe"), "model", Component::pe);
+void add_enhancer(MemoryPlan& plan, const Backend& ops, const ModelFolder& folder, DType dtype,
+                  std::uint64_t resting_bytes) {
+  const WeightFiles weights(folder.weights("pe"), "model", Component::pe, dtype);
   EnhancerPlanRequest request;
   request.dtype = dtype;
-  PlanStage stage = plan_enhancer(config.model, config.tie_word_embeddings, weights, request,
-                                  plan.enhancer_room_bytes());
+  const MemoryPlan own =
+      plan_enhancer(ops, PromptEnhancerConfig::read(folder), weights, request,
+                    plan.limit_bytes - std::min(plan.limit_bytes, resting_bytes));
+  StagePlan stage = own.stages.front();
+  stage.total_bytes += resting_bytes;
+  stage.least_bytes += resting_bytes;
   plan.stages.insert(plan.stages.begin(), std::move(stage));
 }
 
 /// For a card as it is now; of a list, the first.
 void add_device_plan(ModelReport& report, const LoadOptions& load, const ModelConfigs& configs,
-                     const ModelWeights& weights) {
+                     const ModelWeights& weights, const GenerationPlan& generation) {
   BackendOptions options;
   options.device = split_device_list(load.device).front();
-  const auto memory = make_backend(options)->device_memory();
+  options.device_options = load.device_options;
+  const auto ops = make_backend(options);
+  const auto memory = ops->device_memory();
   report.device = options.device;
-  if (memory)
-    report.device_plan = plan_device(configs, weights, report.planned,
-                                     offload_of_device(options.device, load.device_options),
-                                     memory->free_bytes, device_habits(report.device));
+  if (!memory) return;
+  const std::uint64_t limit = report.planned.limit_bytes;
+  report.device_plan =
+      GenerationRehearsal(*ops, configs, weights, generation, load.precision, load.quantization)
+          .on_device(offload_of_device(options.device, load.device_options),
+                     limit == 0 ? memory->free_bytes : std::min(limit, memory->free_bytes));
 }
 
 json device_plan_json(const ModelReport& report) {
-  const DevicePlan& plan = *report.device_plan;
+  const MemoryPlan& plan = *report.device_plan;
   json stages = json::array();
-  for (const DeviceStage& stage : plan.stages) {
+  for (const StagePlan& stage : plan.stages) {
     stages.push_back({{"name", stage.name},
-                      {"weight_bytes", stage.weight_bytes()},
-                      {"resident_bytes", stage.resident_bytes()},
-                      {"activation_bytes", stage.activation_bytes},
-                      {"total_bytes", plan.stage_bytes(stage)},
-                      {"streams", stage.streams},
+                      {"weight_bytes", stage.weight_bytes},
+                      {"resident_bytes", stage.peak.weights},
+                      {"activation_bytes", stage.peak.activations},
+                      {"total_bytes", stage.total_bytes},
+                      {"least_bytes", stage.least_bytes},
+                      {"streams", stage.streams()},
                       {"fits", stage.fits}});
   }
   return {{"device", report.device},
           {"stages", stages},
-          {"workspace_bytes", plan.workspace_bytes},
+          {"workspace_bytes", plan.program_bytes},
           {"peak_bytes", plan.peak_bytes()},
           {"limit_bytes", plan.limit_bytes}};
 }
 
 std::string device_plan_text(const ModelReport& report) {
-  const DevicePlan& plan = *report.device_plan;
+  const MemoryPlan& plan = *report.device_plan;
   std::string text = "Memory of " + report.device +
                      "\n  stage             weights   resident  activations     in all\n";
-  for (const DeviceStage& stage : plan.stages) {
+  for (const StagePlan& stage : plan.stages) {
     char row[160];
-    std::snprintf(
-        row, sizeof(row), "  %-14s %10s %10s %12s %10s%s\n", stage.name.c_str(),
-        human_bytes(stage.weight_bytes()).c_str(), human_bytes(stage.resident_bytes()).c_str(),
-        human_bytes(stage.activation_bytes).c_str(), human_bytes(plan.stage_bytes(stage)).c_str(),
-        !stage.fits     ? ", does not fit"
-        : stage.streams ? ", streamed by layers"
-                        : "");
+    std::snprintf(row, sizeof(row), "  %-14s %10s %10s %12s %10s%s\n", stage.name.c_str(),
+                  human_bytes(stage.weight_bytes).c_str(), human_bytes(stage.peak.weights).c_str(),
+                  human_bytes(stage.peak.activations).c_str(),
+                  human_bytes(stage.total_bytes).c_str(),
+                  !stage.fits       ? ", does not fit"
+                  : stage.streams() ? ", streamed by layers"
+                                    : "");
     text += row;
   }
   return text + (plan.keeps_all ? "  All weights stay" : "  Weights of a stage leave after it") +
@@ -263,7 +275,7 @@ std::map<std::string, std::uint64_t> ComponentReport::packed_bytes() const {
 ModelReport report_model(const LoadOptions& load, PlanRequest planned) {
   const ModelFolder folder = resolve_model(load.model, load.parts);
   const ModelConfigs configs = ModelConfigs::read(folder);
-  const ModelWeights weights(folder);
+  const ModelWeights weights(folder, planned.dtype);
   ModelReport report;
   report.info = info_of_configs(folder, configs);
   report.components = {{"text_encoder", weights.text_encoder.all()},
@@ -275,11 +287,16 @@ ModelReport report_model(const LoadOptions& load, PlanRequest planned) {
   }
   if (planned.height_px == 0) planned.height_px = configs.defaults.height_px;
   if (planned.width_px == 0) planned.width_px = configs.defaults.width_px;
-  planned.batch_rows = *configs.defaults.guidance_scale > 1 ? 2 : 1;
+  planned.guided = *configs.defaults.guidance_scale > 1;
   report.planned = planned;
-  report.plan = plan_memory(configs, weights, planned);
-  if (load.device != "cpu") add_device_plan(report, load, configs, weights);
-  if (folder.has_prompt_enhancer) add_enhancer(report.plan, folder, planned.dtype);
+  const GenerationPlan generation = generation_of(planned, configs);
+  const auto cpu = make_backend({});
+  const GenerationRehearsal rehearsal(*cpu, configs, weights, generation, load.precision,
+                                      load.quantization);
+  report.plan = rehearsal.on_host(planned.limit_bytes);
+  if (load.device != "cpu") add_device_plan(report, load, configs, weights, generation);
+  if (folder.has_prompt_enhancer)
+    add_enhancer(report.plan, *cpu, folder, planned.dtype, rehearsal.resting_bytes());
   const std::string name = report.info.name;
   try_loading(report);
   report.info.name = name;  // a hub id, where loading by path knows only the snapshot's folder

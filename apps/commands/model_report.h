@@ -11,7 +11,8 @@
 
 #include "core/weight.h"
 #include "ernie_image/pipeline.h"
-#include "memory/device_plan.h"
+#include "memory/memory_plan.h"
+#include "pipeline/rehearsal.h"
 
 namespace ernie_image {
 
@@ -40,7 +41,7 @@ struct ModelReport {
   PlanRequest planned;
   MemoryPlan plan;
   std::string device = "cpu";
-  std::optional<DevicePlan> device_plan;  ///< of a device with memory of its own
+  std::optional<MemoryPlan> device_plan;  ///< of a device with memory of its own
   std::optional<Verification> verification;
   std::string problem;  ///< why the model cannot be loaded; empty if it can
 };

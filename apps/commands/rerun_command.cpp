@@ -7,12 +7,14 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "adapters/adapter_file.h"
 #include "backend/registry.h"
 #include "common/console.h"
 #include "common/exit_code.h"
 #include "common/generation.h"
 #include "common/image_record.h"
 #include "common/latents_file.h"
+#include "common/lora.h"
 #include "common/output_paths.h"
 #include "common/picture_input.h"
 #include "io/image_file.h"
@@ -34,6 +36,8 @@ struct RerunFlags {
   std::string device;  ///< empty: the recorded one
   std::string latents;
   std::string image;
+  std::vector<std::string> loras;  ///< files or folders
+  std::string lora_directory;
   std::string output;
   bool json = false;
   bool quiet = false;
@@ -208,6 +212,40 @@ void add_picture(const RerunFlags& flags, const ImageRecord& record, const Model
   }
 }
 
+std::string adapter_hash(const std::string& path) { return AdapterFile::open(path).content_hash(); }
+
+/// The adapter of that hash among the files of --lora and those of --lora-dir.
+std::string find_adapter(const RerunFlags& flags, const AdapterUse& use) {
+  std::vector<std::string> candidates = flags.loras;
+  if (!flags.lora_directory.empty()) {
+    std::vector<std::string> names = list_loras(flags.lora_directory);
+    // The one that is still called so is the likeliest.
+    std::ranges::stable_partition(names, [&](const auto& name) { return name == use.name; });
+    for (const std::string& name : names)
+      candidates.push_back(find_lora(flags.lora_directory, name));
+  }
+  for (const std::string& candidate : candidates) {
+    const bool is_named = std::ranges::find(flags.loras, candidate) != flags.loras.end();
+    try {
+      if (adapter_hash(candidate) == use.sha256) return candidate;
+    } catch (const Error&) {
+      if (is_named) throw;  // a broken neighbour in the folder is nobody's business
+    }
+  }
+  throw Error(ErrorKind::not_found,
+              flags.file + " was made with the LoRA " + printable(use.name) + " (sha256 " +
+                  printable(use.sha256.substr(0, 16)) + "), which " +
+                  (candidates.empty() ? "was not named; give its file with --lora, or its folder "
+                                        "with --lora-dir"
+                                      : "is none of the " + std::to_string(candidates.size()) +
+                                            " of --lora and --lora-dir"));
+}
+
+void add_adapters(const RerunFlags& flags, const ImageRecord& record, Request& request) {
+  for (std::size_t i = 0; i < record.adapters.size(); ++i)
+    request.adapters[i].path = find_adapter(flags, record.adapters[i]);
+}
+
 /// Makes the whole batch again and returns the one image; writes it if asked to.
 Image make_again(const RerunFlags& flags, const ImageRecord& record, const LoadOptions& load) {
   const InterruptGuard interrupt;
@@ -215,6 +253,7 @@ Image make_again(const RerunFlags& flags, const ImageRecord& record, const LoadO
   Request request = record.request;
   add_latents(flags, record, pipeline.info(), request);
   add_picture(flags, record, pipeline.info(), request);
+  add_adapters(flags, record, request);
   Result result = generate_with_progress(pipeline, request, interrupt, !flags.quiet);
   Image image = std::move(result.images[static_cast<std::size_t>(record.image_index)]);
   if (!flags.output.empty()) {
@@ -222,6 +261,7 @@ Image make_again(const RerunFlags& flags, const ImageRecord& record, const LoadO
     again.image_index = record.image_index;
     again.original_prompts = record.original_prompts;
     again.picture_fit = record.picture_fit;
+    again.adapters = result.adapters;
     write_image(flags.output, image, ImageEncoding{}.quality, image_metadata(again));
   }
   return image;
@@ -298,6 +338,12 @@ Command add_rerun_command(CLI::App& program) {
       ->type_name("FILE.safetensors");
   app->add_option("--image", flags->image, "the picture that it was made from, if there was one")
       ->type_name("FILE");
+  app->add_option("--lora", flags->loras,
+                  "a LoRA that the picture was made with; repeat it for more")
+      ->allow_extra_args(false)
+      ->type_name("FILE");
+  app->add_option("--lora-dir", flags->lora_directory, "folder in which to look for its LoRAs")
+      ->type_name("FOLDER");
   app->add_option("--output,-o", flags->output, "also write the new picture")->type_name("FILE");
   app->add_flag("--json", flags->json, "print the verdict as JSON");
   app->add_flag("--quiet,-q", flags->quiet, "no progress");

@@ -75,6 +75,32 @@ json image_json(const RunReport& report, int index) {
   return entry;
 }
 
+json adapters_json(const RunReport& report) {
+  json adapters = json::array();
+  for (std::size_t i = 0; i < report.result.adapters.size(); ++i) {
+    const AdapterUse& use = report.result.adapters[i];
+    adapters.push_back({{"name", use.name},
+                        {"path", report.request.adapters[i].path},
+                        {"sha256", use.sha256},
+                        {"strength", use.strength},
+                        {"keys", use.keys},
+                        {"used_keys", use.used_keys},
+                        {"unused_keys", use.unused_keys}});
+    if (report.request.adapters[i].prompt >= 0)
+      adapters.back()["prompt"] = report.request.adapters[i].prompt;
+  }
+  return adapters;
+}
+
+std::string adapters_text(const RunReport& report) {
+  std::string text;
+  for (const AdapterUse& use : report.result.adapters) {
+    text += "LoRA " + use.name + ": " + std::to_string(use.used_keys) + " of " +
+            std::to_string(use.keys) + " keys used\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 json report_json(const RunReport& report) {
@@ -95,6 +121,7 @@ json report_json(const RunReport& report) {
                  {"seconds", seconds_json(report)},
                  {"memory", memory_json(report)},
                  {"images", images}};
+  if (!report.result.adapters.empty()) result["loras"] = adapters_json(report);
   result.update(options_json(request));
   if (!report.flags.save_tensors.empty()) result["tensors"] = report.flags.save_tensors;
   return result;
@@ -109,8 +136,8 @@ std::string report_text(const RunReport& report) {
             std::to_string(seed_of(report.request, i)) + "\n";
   }
   const Timings& timings = report.result.timings;
-  return text + "load " + human_seconds(report.info.load_seconds) + ", text encoder " +
-         human_seconds(timings.text_encoder_seconds) + ", " +
+  return text + adapters_text(report) + "load " + human_seconds(report.info.load_seconds) +
+         ", text encoder " + human_seconds(timings.text_encoder_seconds) + ", " +
          std::to_string(timings.step_seconds.size()) + " steps " +
          human_seconds(transformer_seconds(timings)) + ", VAE decoder " +
          human_seconds(timings.vae_decoder_seconds) + ", in all " +

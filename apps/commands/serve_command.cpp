@@ -76,6 +76,7 @@ std::unique_ptr<Worker> start_worker(JobQueue& queue, const ServeFlags& flags,
   options.runner.load = flags.load;
   options.runner.load.device = device;
   options.runner.enhance = flags.enhance;
+  options.runner.lora_directory = flags.service.limits.lora_directory;
   options.runner.max_batch = flags.max_batch;
   Pipeline pipeline = Pipeline::load(options.runner.load);
   const ModelInfo& info = pipeline.info();

@@ -6,6 +6,7 @@
 
 #include "common/exit_code.h"
 #include "common/limits.h"
+#include "common/lora.h"
 #include "jobs/job_runner.h"
 #include "server/application.h"
 #include "server/origin_check.h"
@@ -109,6 +110,7 @@ void add_limit_flags(CLI::App& app, ServeFlags& flags) {
 
 void add_serve_flags(CLI::App& app, ServeFlags& flags) {
   add_load_flags(app, flags.load);
+  add_lora_dir_flag(app, flags.service.limits.lora_directory);
   add_enhancer_flags(app, flags.enhance);
   add_address_flags(app, flags);
   add_queue_flags(app, flags);
@@ -136,6 +138,8 @@ void check_serve_flags(ServeFlags& flags) {
   if (is_loopback(flags.host)) {
     hosts.insert(hosts.end(), {"localhost", "127.0.0.1", "[::1]", host_name(flags.host)});
   }
+  const std::string& loras = flags.service.limits.lora_directory;
+  if (!loras.empty()) list_loras(loras);  // throws if it is not there
   flags.http.connection.max_body_bytes = kMaxBodyBytes;
   complete_enhance_flags(flags.enhance);
 }

@@ -9,6 +9,7 @@
 #include "common/enhance_flags.h"
 #include "common/exit_code.h"
 #include "common/interrupt.h"
+#include "common/lora.h"
 #include "jobs/queue_options.h"
 #include "jobs/worker.h"
 
@@ -26,6 +27,8 @@ struct WorkerFlags {
 
 int run_worker(WorkerFlags& flags) {
   complete_enhance_flags(flags.worker.runner.enhance);
+  const std::string& loras = flags.worker.runner.lora_directory;
+  if (!loras.empty()) list_loras(loras);  // throws if it is not there
   const InterruptGuard interrupt;
   const std::unique_ptr<JobQueue> queue = open_queue(flags.queue);
   Pipeline pipeline = Pipeline::load(flags.worker.runner.load);
@@ -66,6 +69,7 @@ Command add_worker_command(CLI::App& program) {
                    "back to the queue; default 30");
   add_enhancer_flags(*app, flags->worker.runner.enhance);
   add_load_flags(*app, flags->worker.runner.load);
+  add_lora_dir_flag(*app, flags->worker.runner.lora_directory);
   return {app, [flags] { return run_worker(*flags); }};
 }
 

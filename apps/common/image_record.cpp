@@ -24,8 +24,19 @@ constexpr int kFormat = 1;
 constexpr std::size_t kMaxOptions = 32;
 constexpr std::size_t kMaxOptionBytes = 64;
 
+/// The request. Of an adapter not its path is kept, which elsewhere is another, but name and hash.
+json request_json(const ImageRecord& record) {
+  Request request = record.request;
+  for (std::size_t i = 0; i < record.adapters.size(); ++i)
+    request.adapters[i].path = replace_invalid_utf8(record.adapters[i].name);
+  json result = request_json(request);
+  for (std::size_t i = 0; i < record.adapters.size(); ++i)
+    result["adapters"][i]["sha256"] = record.adapters[i].sha256;
+  return result;
+}
+
 json to_json(const ImageRecord& record) {
-  json result = request_json(record.request);
+  json result = request_json(record);
   result.update(
       {{"format", kFormat},
        {"version", record.version},
@@ -76,7 +87,14 @@ std::string denoising_strength(const ImageRecord& record) {
 std::string a1111_parameters(const ImageRecord& record) {
   const Request& request = record.request;
   const std::string negative = negative_prompt_of(request, record.image_index);
-  std::string text = prompt_of(request, record.image_index) + "\n";
+  std::string text = prompt_of(request, record.image_index);
+  for (std::size_t i = 0; i < record.adapters.size(); ++i) {
+    const int only = request.adapters[i].prompt;
+    if (only >= 0 && only != record.image_index / request.num_images_per_prompt) continue;
+    const AdapterUse& use = record.adapters[i];
+    text += " <lora:" + replace_invalid_utf8(use.name) + ":" + nine_digits(use.strength) + ">";
+  }
+  text += "\n";
   if (!negative.empty()) text += "Negative prompt: " + negative + "\n";
   return text + "Steps: " + std::to_string(request.num_inference_steps) +
          ", Sampler: Euler, CFG scale: " + nine_digits(request.guidance_scale.value()) +
@@ -112,6 +130,18 @@ void read_picture_of(const JsonReader& reader, ImageRecord& record) {
   record.picture_fit = picture->choice<Fit>("resize");
 }
 
+/// Their hashes, and names in place of paths: no name is a path.
+void read_adapter_hashes(const JsonReader& reader, ImageRecord& record) {
+  for (const JsonReader& fields : reader.objects("adapters")) {
+    Adapter& adapter = record.request.adapters[record.adapters.size()];
+    AdapterUse use;
+    use.name = std::exchange(adapter.path, "");
+    use.sha256 = fields.text("sha256");
+    use.strength = adapter.strength;
+    record.adapters.push_back(std::move(use));
+  }
+}
+
 ImageRecord read_record(const JsonReader& reader) {
   reader.integer("format", kFormat, kFormat);
   ImageRecord record;
@@ -143,6 +173,7 @@ ImageRecord read_record(const JsonReader& reader) {
     }
   }
   read_picture_of(reader, record);
+  read_adapter_hashes(reader, record);
   record.latents_sha256 = reader.text("latents_sha256", "");
   return record;
 }

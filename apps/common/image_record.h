@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "ernie_image/pipeline.h"
 #include "io/image_file.h"
@@ -26,7 +27,9 @@ struct ImageRecord {
   Request request;
   /// What the user asked for, where `request.prompts` are what the enhancer made of it; else empty.
   std::vector<std::string> original_prompts;
-  int image_index = 0;         ///< which image of the batch this one is
+  int image_index = 0;  ///< which image of the batch this one is
+  /// Those of `request.adapters`, in their order: found again by their hashes.
+  std::vector<AdapterUse> adapters;
   std::string latents_sha256;  ///< of given latents (`latents_hash`), which are not kept; or empty
   /// Of the request's picture (`picture_hash`), which is not kept, or empty; and how it was scaled.
   std::string picture_sha256;

@@ -43,6 +43,7 @@ struct JobRequest : Request {
   int previews = 0;                  ///< how many unfinished pictures are wanted; 0: none
   bool chrome_trace = false;         ///< record one of the run
   JobPriority priority = JobPriority::normal;
+  // Of `adapters` the paths are names in the folder of whichever worker runs the job.
 
   /// An empty `negative` is none.
   void set_prompts(std::string prompt, std::string negative);

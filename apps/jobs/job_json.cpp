@@ -62,6 +62,10 @@ void check_job_request(const JobRequest& request, ErrorKind kind, const std::str
   require(within(request.model.size(), 1u, kMaxNameBytes), "the model has no name");
   require(prompt_of(request).size() <= kMaxPromptBytes, "the prompt is too long");
   require(negative_prompt_of(request).size() <= kMaxPromptBytes, "the negative prompt is too long");
+  for (const Adapter& lora : request.adapters) {
+    require(within(lora.path.size(), 1u, kMaxNameBytes), "a LoRA has no name");
+    require(lora.prompt == -1, "a LoRA is for a prompt of its own");
+  }
   require(!extension_of("image/" + request.image_format).empty(),
           "the picture's format is not png, jpeg or webp");
   require(within(request.image_quality, 0, 100), "the picture's quality is out of range");
@@ -81,6 +85,7 @@ std::string request_text(const JobRequest& request) {
                  {"previews", request.previews},
                  {"trace", request.chrome_trace},
                  {"priority", static_cast<int>(request.priority)}});
+  if (!request.adapters.empty()) object["loras"] = adapters_json(request.adapters);
   return dump(object);
 }
 
@@ -99,6 +104,7 @@ JobRequest parse_request(std::string_view text, const std::string& where) {
   request.previews = fields.small("previews", 0, kMaxPreviews);
   request.chrome_trace = fields.boolean("trace");
   request.priority = static_cast<JobPriority>(fields.integer("priority", 0, 2));
+  request.adapters = read_adapters(fields, "loras", 1);
   check_job_request(request, ErrorKind::corrupt_file, where + ": ");
   return request;
 }
@@ -185,6 +191,8 @@ WorkerInfo parse_worker(std::string_view text, const std::string& where) {
 std::string batch_key(const JobRequest& request) {
   json key = json::array({static_cast<int>(request.kind)});
   for (const RequestOption& option : request_options()) key.push_back(option.get(request));
+  // They change the model for all that is drawn together.
+  if (!request.adapters.empty()) key.push_back(adapters_json(request.adapters));
   return dump(key);
 }
 

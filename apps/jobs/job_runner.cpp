@@ -7,6 +7,7 @@
 #include "common/enhancer.h"
 #include "common/flags.h"
 #include "common/image_record.h"
+#include "common/lora.h"
 #include "jobs/chunk_listener.h"
 #include "jobs/job_json.h"
 #include "request/request.h"
@@ -155,7 +156,8 @@ void JobRunner::run_chunk(const JobChunk& chunk, TimeEstimate& estimate) {
   for (std::size_t i = 0; i < chunk.size(); ++i) {
     JobWork& work = *chunk[i].work;
     work.result.prompt_tokens = result.prompt_tokens[i];
-    work.result.images[chunk[i].index] = finished_image(chunk[i], result.images[i]);
+    work.result.images[chunk[i].index] =
+        finished_image(chunk[i], result.images[i], result.adapters);
     if (work.job.request.chrome_trace) work.trace.add("encode");
   }
   for (const JobPicture& picture : chunk) {
@@ -177,20 +179,33 @@ Request JobRunner::chunk_request(const JobChunk& chunk, LatentsTrace& trace) con
     request.negative_prompts.push_back(negative_prompt_of(picture.work->job.request));
     request.seeds.push_back(picture.seed());
   }
+  request.adapters = found_adapters(first);  // those of all jobs of the batch
   request.cancel = token_;
   request.trace = &trace;
   return request;
 }
 
+std::vector<Adapter> JobRunner::found_adapters(const JobRequest& request) const {
+  if (request.adapters.empty()) return {};
+  if (options_.lora_directory.empty()) {
+    throw Error(ErrorKind::not_found, "this worker has no LoRAs; start it with --lora-dir");
+  }
+  std::vector<Adapter> adapters = request.adapters;
+  for (Adapter& adapter : adapters) adapter.path = find_lora(options_.lora_directory, adapter.path);
+  return adapters;
+}
+
 /// The file with its record, which is that of a run of this picture alone: it is the same picture,
 /// and a batch holds prompts that are none of this job's.
-FinishedImage JobRunner::finished_image(const JobPicture& picture, const Image& image) const {
+FinishedImage JobRunner::finished_image(const JobPicture& picture, const Image& image,
+                                        const std::vector<AdapterUse>& adapters) const {
   const JobRequest& asked = picture.work->job.request;
   Request request = asked;
   request.num_images_per_prompt = 1;
   request.prompts = {picture.work->prompt};
   request.seeds = {picture.seed()};
   ImageRecord record = make_image_record(pipeline_.info(), options_.load, request);
+  record.adapters = adapters;
   if (request.prompts != asked.prompts) record.original_prompts = asked.prompts;
   const std::vector<std::uint8_t> bytes =
       encode_image(image, {format_of(asked), asked.image_quality}, image_metadata(record));

@@ -39,7 +39,10 @@ class JobRunner {
   void run_chunk(const JobChunk& chunk, TimeEstimate& estimate);
   void run_chunk_guarded(const JobChunk& chunk, TimeEstimate& estimate);
   Request chunk_request(const JobChunk& chunk, LatentsTrace& trace) const;
-  FinishedImage finished_image(const JobPicture& picture, const Image& image) const;
+  FinishedImage finished_image(const JobPicture& picture, const Image& image,
+                               const std::vector<AdapterUse>& adapters) const;
+  /// Those of the job with their paths on this machine.
+  std::vector<Adapter> found_adapters(const JobRequest& request) const;
   void complete(JobWork& work);
   void fail(JobWork& work, const std::string& kind, const std::string& message);
   void guarded(const std::vector<JobWork*>& works, const std::function<void()>& action);

@@ -11,6 +11,7 @@ inline constexpr int kMaxBatch = 64;
 struct RunnerOptions {
   LoadOptions load;  ///< what the pipeline was loaded with, for the pictures' records
   EnhanceFlags enhance;
+  std::string lora_directory;  ///< of the names in jobs; empty: there are none
   /// Pictures in one run of the pipeline, up to kMaxBatch; 0: what is fast for their size.
   int max_batch = 0;
 };

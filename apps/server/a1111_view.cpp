@@ -38,7 +38,7 @@ json common_fields(const JsonReader& fields, const std::string& model) {
   const auto take = [&](const char* name) {
     if (fields.has(name)) common[name] = *fields.find(name);
   };
-  for (const char* name : {"prompt", "negative_prompt", "seed", "use_pe"}) take(name);
+  for (const char* name : {"prompt", "negative_prompt", "seed", "use_pe", "loras"}) take(name);
   for (const RequestOption& option : request_options()) take(option.name(Naming::a1111));
   common["model"] = model;
   const json settings = fields.value().value("override_settings", json::object());
@@ -83,6 +83,8 @@ JobRequest a1111_request(const JsonReader& fields, const std::string& model,
 std::string a1111_infotext(const JobRequest& request, std::size_t index) {
   const std::string negative = negative_prompt_of(request);
   std::string text = prompt_of(request);
+  for (const Adapter& lora : request.adapters)
+    text += " <lora:" + lora.path + ":" + short_number(lora.strength) + ">";
   if (!negative.empty()) text += "\nNegative prompt: " + negative;
   text += "\nSteps: " + std::to_string(request.num_inference_steps);
   text += std::string(", Sampler: ") + kSampler;

@@ -39,6 +39,7 @@ json request_view(const JobRequest& request) {
                {"negative_prompt", negative_prompt_of(request)},
                {"seeds", request.seeds},
                {"use_pe", request.enhance},
+               {"loras", adapters_json(request.adapters)},
                {"output_format", request.image_format},
                {"output_compression", request.image_quality},
                {"priority", name_of(request.priority)}});

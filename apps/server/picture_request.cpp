@@ -4,6 +4,7 @@
 #include <cctype>
 #include <charconv>
 
+#include "common/lora.h"
 #include "io/json.h"
 #include "server/api_error.h"
 #include "server/random_hex.h"
@@ -112,6 +113,48 @@ void set_output(const JsonReader& fields, JobRequest& request) {
   request.image_quality = static_cast<int>(fields.integer("output_compression", 100, 0, 100));
 }
 
+Adapter lora_of(const nlohmann::json& value, const std::string& where) {
+  constexpr const char* kExpected = "must be a list of objects with a name and a strength";
+  if (value.is_string()) return {value.get<std::string>(), 1.0, -1};
+  if (!value.is_object()) refuse_field("loras", kExpected);
+  const JsonReader fields(value, where);
+  if (!fields.has("name") || fields.unknown_key({"name", "strength"}))
+    refuse_field("loras", kExpected);
+  const bool has_strength = fields.has("strength");
+  return {fields.text("name"),
+          has_strength ? fields.number("strength", -kMaxAdapterStrength, kMaxAdapterStrength) : 1.0,
+          -1};
+}
+
+void refuse_unknown_lora(const RequestLimits& limits, const std::string& name) {
+  if (limits.lora_directory.empty()) refuse_field("loras", "are not offered by this server");
+  try {
+    find_lora(limits.lora_directory, name);
+  } catch (const Error&) {
+    refuse_field("loras",
+                 "names one that this server does not have; GET /sdapi/v1/loras lists those there "
+                 "are");
+  }
+}
+
+/// Those of the field and, after them, those of the prompt, which loses its tags.
+void set_loras(const JsonReader& fields, const RequestLimits& limits, JobRequest& request) {
+  if (const nlohmann::json* const list = fields.find("loras")) {
+    if (!list->is_array()) refuse_field("loras", "must be a list");
+    for (const nlohmann::json& value : *list)
+      request.adapters.push_back(lora_of(value, fields.where()));
+  }
+  try {
+    for (const NamedLora& lora : take_lora_tags(request.prompts.front()))
+      request.adapters.push_back({lora.name, lora.strength, -1});
+  } catch (const Error& error) {
+    throw ApiError(400, error.what(), "prompt", "invalid_value");
+  }
+  if (request.adapters.size() > std::size_t{kMaxAdapters})
+    refuse_field("loras", "may be at most " + std::to_string(kMaxAdapters));
+  for (const Adapter& lora : request.adapters) refuse_unknown_lora(limits, lora.path);
+}
+
 }  // namespace
 
 const WorkerInfo& worker_for(const std::string& model, const std::vector<WorkerInfo>& workers) {
@@ -146,13 +189,14 @@ JobRequest picture_request(const JsonReader& fields, const std::vector<WorkerInf
     refuse_field("use_pe", "asks for a prompt enhancer, which this model has not");
   }
   set_output(fields, request);
+  set_loras(fields, limits, request);
   return request;
 }
 
 void refuse_unknown(const JsonReader& fields, std::initializer_list<std::string_view> others) {
   std::vector<std::string_view> known = {
-      "prompt",        "negative_prompt",   "model", "n", "size", "seed", "use_pe",
-      "output_format", "output_compression"};
+      "prompt",        "negative_prompt",    "model", "n", "size", "seed", "use_pe",
+      "output_format", "output_compression", "loras"};
   for (const RequestOption& option : request_options()) known.emplace_back(option.name());
   known.insert(known.end(), others);
   if (const auto unknown = fields.unknown_key(known)) {

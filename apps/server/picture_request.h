@@ -15,10 +15,12 @@ struct RequestLimits {
   int max_steps = 200;
   std::int64_t max_pixels = 2048 * 2048;  ///< of one picture
   std::size_t max_prompt_chars = 8000;
+  std::string lora_directory;  ///< of the names that requests may use; empty: none
 };
 
 /// Reads `model`, `prompt`, `negative_prompt`, `n`, `seed`, the options of a request (by the names
-/// of `naming`), `size`, `use_pe`, `output_format` and `output_compression`. `count` overrides `n`.
+/// of `naming`), `size`, `use_pe`, `loras`, `output_format` and `output_compression`; tags
+/// <lora:name:0.8> are taken out of the prompt. `count` overrides `n`.
 /// Throws JsonError, or ApiError: 400, 404 for an unknown model, 503 if no worker lives.
 JobRequest picture_request(const JsonReader& fields, const std::vector<WorkerInfo>& workers,
                            const RequestLimits& limits, Naming naming = Naming::full,

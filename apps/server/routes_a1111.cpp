@@ -4,6 +4,7 @@
 #include <mutex>
 #include <span>
 
+#include "common/lora.h"
 #include "io/image_file.h"
 #include "server/a1111_view.h"
 #include "server/api_error.h"
@@ -30,6 +31,7 @@ class A1111Api {
   void show_options(Exchange& exchange, httplib::Response& response);
   void set_options(Exchange& exchange, httplib::Response& response);
   void list_models(Exchange& exchange, httplib::Response& response);
+  void list_adapters(Exchange& exchange, httplib::Response& response);
 
  private:
   class ShownJob;
@@ -155,6 +157,22 @@ void A1111Api::list_models(Exchange&, httplib::Response& response) {
   send_json(response, models);
 }
 
+/// Files are named, and where they lie is not told.
+void A1111Api::list_adapters(Exchange&, httplib::Response& response) {
+  const std::string& directory = service_.options().limits.lora_directory;
+  json loras = json::array();
+  if (!directory.empty()) {
+    for (const std::string& name : list_loras(directory)) {
+      const std::string path = find_lora(directory, name);
+      loras.push_back({{"name", name},
+                       {"alias", name},
+                       {"path", path.substr(path.rfind('/') + 1)},
+                       {"metadata", json::object()}});
+    }
+  }
+  send_json(response, loras);
+}
+
 const json kSamplers = json::array(
     {{{"name", "Euler"}, {"aliases", {"euler", "k_euler"}}, {"options", json::object()}}});
 const json kSchedulers = json::array({{{"name", "simple"},
@@ -202,6 +220,7 @@ void add_a1111_routes(Router& router, Service& service) {
   routes.add("GET", "/sdapi/v1/options", &A1111Api::show_options);
   routes.add("POST", "/sdapi/v1/options", &A1111Api::set_options);
   routes.add("GET", "/sdapi/v1/sd-models", &A1111Api::list_models);
+  routes.add("GET", "/sdapi/v1/loras", &A1111Api::list_adapters);
   const auto add_constant = [&](const char* pattern, const json& value) {
     router.add({"GET", pattern,
                 [value](Exchange&, httplib::Response& response) { send_json(response, value); }});
@@ -209,7 +228,6 @@ void add_a1111_routes(Router& router, Service& service) {
   add_constant("/sdapi/v1/samplers", kSamplers);
   add_constant("/sdapi/v1/schedulers", kSchedulers);
   add_constant("/sdapi/v1/upscalers", kUpscalers);
-  add_constant("/sdapi/v1/loras", json::array());
   router.add({"POST", "/sdapi/v1/png-info", show_png_info, Access::with_key, kMaxPngBody});
 }
 

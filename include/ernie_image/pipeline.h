@@ -57,12 +57,23 @@ struct Timings {
   double vae_decoder_seconds = 0;
 };
 
+/// What became of an adapter of the request.
+struct AdapterUse {
+  std::string name;    ///< the file's without extension, or the folder's
+  std::string sha256;  ///< hex, of the file, and its configuration after it if it has one
+  double strength = 1.0;
+  int keys = 0;       ///< tensors of the file
+  int used_keys = 0;  ///< that belong to modules of the model
+  std::vector<std::string> unused_keys;
+};
+
 struct Result {
   std::vector<Image> images;       ///< prompt by prompt: p0 p0 p1 p1
   std::vector<int> prompt_tokens;  ///< per prompt
   Timings timings;
   std::uint64_t peak_activation_bytes = 0;
-  std::vector<StageMemory> memory;  ///< stage by stage
+  std::vector<StageMemory> memory;   ///< stage by stage
+  std::vector<AdapterUse> adapters;  ///< those of the request, in its order
 };
 
 /// What a model folder says about itself.

@@ -22,7 +22,9 @@ class Trace;
 inline constexpr int kMaxSidePx = 16384;
 inline constexpr int kMaxInferenceSteps = 1000;
 inline constexpr double kMaxGuidanceScale = 100;
-inline constexpr int kMaxImages = 1024;  ///< prompts times images a prompt
+inline constexpr int kMaxImages = 1024;             ///< prompts times images a prompt
+inline constexpr int kMaxAdapters = 16;             ///< that change one prompt's pictures
+inline constexpr double kMaxAdapterStrength = 100;  ///< either way
 
 enum class Stage { text_encoder, transformer, vae_decoder };
 
@@ -55,6 +57,14 @@ struct PictureInput {
   StrengthMode strength_mode = StrengthMode::diffusers;
 };
 
+/// A LoRA or one of its kin, which changes the model for one request.
+struct Adapter {
+  /// A safetensors file, or a folder of PEFT's or diffusers' with one.
+  std::string path;
+  double strength = 1.0;  ///< 0: as without it; may be negative
+  int prompt = -1;        ///< which prompt's pictures it changes; -1: all
+};
+
 /// An option that is added here is also added to the table in src/request/request.cpp, to the flags
 /// in apps/common/flags.cpp and to the web page.
 struct Request {
@@ -73,6 +83,8 @@ struct Request {
   /// Initial latents [images, C, h, w] instead of noise from the seeds; empty for none.
   std::vector<float> latents{};
   PictureInput picture{};
+  /// Changes add up. Files are opened once and kept for later requests.
+  std::vector<Adapter> adapters{};
   std::function<void(const Progress&)> on_progress{};
   /// Stops the run from another thread or a signal handler, with Error(cancelled).
   std::shared_ptr<const CancelToken> cancel{};

@@ -31,6 +31,8 @@
 
 namespace ernie_image {
 
+class Ledger;
+
 /// A weight made ready for one backend, which alone knows what is inside.
 class PreparedWeight {
  public:
@@ -122,8 +124,14 @@ class Backend {
   /// Gives cached free memory back to the system.
   virtual void release_cache() = 0;
 
-  /// A stage (text encoder, transformer...) begins, and will need so much beside its weights.
-  virtual void begin_stage(std::uint64_t /*activation_bytes*/) {}
+  /// What a plan has decided for a stage on a device with memory of its own.
+  struct StageRoom {
+    std::uint64_t bytes = UINT64_MAX;    ///< of everything that this backend holds there
+    std::uint64_t activation_bytes = 0;  ///< of that, beside weights
+    bool streams_layers = false;         ///< two layers at a time are there
+  };
+  /// A stage (text encoder, transformer...) begins.
+  virtual void begin_stage(const StageRoom& /*room*/) {}
   /// The stage is done: a device with copies of its weights may give these up, and takes them from
   /// the file again when they are used.
   virtual void end_stage() {}
@@ -145,6 +153,13 @@ class Backend {
     virtual double stop() = 0;
   };
   virtual std::unique_ptr<Timer> make_timer();
+
+  /// One like this that does everything but the work: for a rehearsal, whose allocators enter what
+  /// they would hold into `ledger`. It gives tensors that are booked (core/ledger.h) and takes
+  /// weights whose data are pages of the ledger. A device with memory of its own then has
+  /// `room_bytes` of it, and treats weights as --offload says, or as this one does if empty.
+  virtual std::unique_ptr<Backend> rehearsal(const Ledger& ledger, std::uint64_t room_bytes,
+                                             const std::string& offload) const = 0;
 
   using Step = std::function<Tensor(std::span<const Tensor> inputs)>;
 

@@ -23,15 +23,6 @@ struct DeviceOption {
   std::string help;                 ///< of the flag
 };
 
-/// What a plan of a device's own memory has to know of it beside the tensors that backend.h speaks
-/// of.
-struct DeviceHabits {
-  /// Of single operations, as far as that is known without asking the vendor's libraries.
-  std::uint64_t workspace_bytes = 0;
-  /// Layers with a bias are computed in f32, with a copy of their weights.
-  bool widens_biased_layers = false;
-};
-
 /// What `ernie-image devices` says of this machine.
 struct DeviceInfo {
   std::string problem;                 ///< why there is no card; empty if there is one
@@ -66,7 +57,6 @@ struct DeviceKind {
   std::string name;  ///< "cuda"
   bool has_cards;    ///< "cuda:N" names one; else the machine has one such device, by this name
   std::vector<DeviceOption> options;
-  DeviceHabits habits;
   DeviceInfo (*info)();
   /// `options` holds every option of this kind, and its value is one of the option's. Throws
   /// Error(not_found) that says why there is no such device, Error(invalid_argument),

@@ -147,8 +147,6 @@ std::string device_name_pattern() {
   return pattern;
 }
 
-DeviceHabits device_habits(const std::string& device) { return device_kind(device).habits; }
-
 std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
   const auto name = parsed(options.device);
   if (!name) refuse_device(options.device);

@@ -41,8 +41,6 @@ std::vector<std::string> split_device_list(const std::string& list);
 /// "cpu|cuda[:N,...]|ascend[:N,...]": what may be named in this build.
 std::string device_name_pattern();
 
-DeviceHabits device_habits(const std::string& device);
-
 /// Names of the kernel sets compiled in and usable on this processor, best first: "avx512", "avx2",
 /// "neon", "portable".
 std::vector<std::string> cpu_kernel_names();

@@ -8,7 +8,6 @@
 #include "ernie_image/error.h"
 #include "io/file_view.h"
 #include "io/json_reader.h"
-#include "memory/memory_plan.h"
 
 namespace ernie_image {
 namespace {
@@ -59,12 +58,17 @@ Network build(Backend& ops, WeightFiles& weights, const Config& config, Options.
 Transformer build_transformer(Backend& ops, WeightFiles& weights, const TransformerConfig& config,
                               Quantization quantization) {
   if (quantization == Quantization::none) return build<Transformer>(ops, weights, config);
-  // A card rounds to int8 itself, in its own memory.
-  const bool is_on_card = ops.device_memory().has_value() && quantization == Quantization::int8;
-  if (!is_on_card) require_quantized_fit(weights, quantization);
   Transformer transformer = build<Transformer>(ops, weights, config, quantization);
   weights.release_pages();
   return transformer;
+}
+
+ModelWeights checked_weights(
+    const ModelFolder& folder, const ModelConfigs& configs, DType expanded,
+    const std::function<void(const ModelConfigs&, const ModelWeights&)>& check) {
+  ModelWeights weights(folder, expanded);
+  if (check) check(configs, weights);
+  return weights;
 }
 
 }  // namespace
@@ -100,10 +104,11 @@ ModelConfigs ModelConfigs::read(const ModelFolder& folder) {
 }
 
 Model::Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization,
-             DType expanded)
+             DType expanded,
+             const std::function<void(const ModelConfigs&, const ModelWeights&)>& check)
     : folder(model_folder),
       configs(ModelConfigs::read(folder)),
-      weights(folder, expanded),
+      weights(checked_weights(folder, configs, expanded, check)),
       tokenizer(Tokenizer::open(folder.component("tokenizer"))),
       text_encoder(build<TextEncoder>(ops, weights.text_encoder, configs.text_encoder)),
       transformer(build_transformer(ops, weights.transformer, configs.transformer, quantization)),

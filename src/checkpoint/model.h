@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -57,9 +58,10 @@ struct ModelWeights {
 
 struct Model {
   /// `quantization` is the transformer's; `expanded` what a device without kernels for a file's
-  /// format makes of it.
+  /// format makes of it. `check` may throw before weights are read or copied.
   Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization,
-        DType expanded = DType::f32);
+        DType expanded = DType::f32,
+        const std::function<void(const ModelConfigs&, const ModelWeights&)>& check = {});
 
   ModelFolder folder;
   ModelConfigs configs;

@@ -1,12 +1,19 @@
 #include "core/byte_counts.h"
 
+#include <cmath>
 #include <cstdio>
 
 namespace ernie_image {
 
-std::string gib(std::uint64_t bytes) {
+std::string binary_size(std::uint64_t bytes) {
+  constexpr double kMiB = 1 << 20;
+  const double mib = static_cast<double>(bytes) / kMiB;
   char text[32];
-  std::snprintf(text, sizeof(text), "%.2f GiB", static_cast<double>(bytes) / (1 << 30));
+  if (mib < 4096) {
+    std::snprintf(text, sizeof(text), "%.0f MiB", std::ceil(mib));
+  } else {
+    std::snprintf(text, sizeof(text), "%.2f GiB", std::ceil(mib / 10.24) / 100);
+  }
   return text;
 }
 

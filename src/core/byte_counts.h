@@ -1,16 +1,12 @@
 // Amounts of memory.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <string>
 
 namespace ernie_image {
 
-/// "1.50 GiB", for people.
-std::string gib(std::uint64_t bytes);
-
-/// a - b, or 0 where that is negative.
-inline std::uint64_t minus(std::uint64_t a, std::uint64_t b) { return a - std::min(a, b); }
+/// "1434 MiB" or "12.50 GiB", for people, who may type the number as a limit: rounded up.
+std::string binary_size(std::uint64_t bytes);
 
 }  // namespace ernie_image

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/half.h"
+#include "core/unpack_weight.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image {
@@ -381,6 +382,47 @@ void pack_panel(const PackedLayout& layout, const Weight& weight, std::int64_t p
     write_sums(quantized, begin, end, writer);
   }
   for (const float scale : quantized.row_scales) writer.put(scale);
+}
+
+void unpack_row(const Weight& weight, std::int64_t row, float* target) {
+  const PackedLayout layout(weight.format, weight.shape);
+  if (weight.packed_bytes != layout.size_bytes()) {
+    throw Error(ErrorKind::corrupt_file, weight.name + ": " + std::to_string(weight.packed_bytes) +
+                                             " bytes, expected " +
+                                             std::to_string(layout.size_bytes()));
+  }
+  const std::byte* const record =
+      weight.data + static_cast<std::size_t>(row / kPanel) * layout.record_bytes();
+  const std::int64_t output = row % kPanel;
+  float row_scale;
+  std::memcpy(&row_scale,
+              record + layout.row_scale_offset() + static_cast<std::size_t>(output) * sizeof(float),
+              sizeof(float));
+  std::vector<float> values(static_cast<std::size_t>(layout.depth));
+  const std::byte* block = record;
+  for (std::int64_t begin = 0; begin < layout.depth; begin += kBlock) {
+    const std::int64_t count = std::min(kBlock, layout.depth - begin);
+    const auto* const scales =
+        reinterpret_cast<const std::int8_t*>(block + layout.code_bytes(count));
+    for (std::int64_t k = 0; k < count; ++k) {
+      const std::int64_t step = k / kStep;
+      int code;
+      if (layout.format == WeightFormat::packed_int8) {
+        code = static_cast<std::int8_t>(block[(step * kPanel + output) * kStep + k % kStep]);
+      } else {
+        const int pair =
+            std::to_integer<int>(block[(step / 2 * kPanel + output) * kStep + k % kStep]);
+        code = (step % 2 == 0 ? pair & 15 : pair >> 4) - 8;
+      }
+      const int scale = scales[k / kGroup * kPanel + output];
+      values[static_cast<std::size_t>(begin + k)] = row_scale * static_cast<float>(scale * code);
+    }
+    block += layout.block_bytes(count);
+  }
+  // The matrices of the rotation are their own inverses.
+  const auto row_values = std::span(values).first(static_cast<std::size_t>(layout.inputs));
+  rotate(row_values, layout.rotation);
+  std::ranges::copy(row_values, target);
 }
 
 }  // namespace ernie_image

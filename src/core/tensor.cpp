@@ -1,14 +1,38 @@
 #include "core/tensor.h"
 
+#include <sys/mman.h>
+
 #include <cassert>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
 
 #include "core/half.h"
+#include "core/ledger.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image {
+namespace {
+
+constexpr std::size_t kTensorAlignment = 64;  // one cache line, one AVX-512 register
+
+/// From here on a tensor is a mapping of its own, which leaves the process when it is freed: the C
+/// library would keep some of them.
+constexpr std::size_t kMappedBytes = std::size_t{1} << 20;
+
+void* zeroed_block(std::size_t bytes) {
+  void* const memory = std::aligned_alloc(kTensorAlignment, bytes);
+  if (memory != nullptr) std::memset(memory, 0, bytes);
+  return memory;
+}
+
+void* map_zeroed(std::size_t bytes) {
+  void* const memory =
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return memory == MAP_FAILED ? nullptr : memory;
+}
+
+}  // namespace
 
 std::int64_t num_elements(const Shape& shape) {
   constexpr std::int64_t kLimit = std::int64_t{1} << 62;
@@ -45,16 +69,24 @@ Tensor::Tensor(DType dtype, Shape shape, std::byte* data, std::shared_ptr<void> 
       owner_(std::move(owner)) {}
 
 Tensor Tensor::host(DType dtype, Shape shape) {
-  constexpr std::size_t kAlignment = 64;  // one cache line, one AVX-512 register
   const std::size_t bytes = static_cast<std::size_t>(num_elements(shape)) * size_of(dtype);
-  const std::size_t rounded = (bytes / kAlignment + 1) * kAlignment;
-  void* memory = std::aligned_alloc(kAlignment, rounded);
+  const std::size_t rounded = (bytes / kTensorAlignment + 1) * kTensorAlignment;
+  if (Ledger* const ledger = HostRehearsal::current()) {
+    const std::shared_ptr<std::byte> block = ledger->take(rounded);
+    return Tensor(dtype, std::move(shape), block.get(), block);
+  }
+  void* const memory = rounded < kMappedBytes ? zeroed_block(rounded) : map_zeroed(rounded);
   if (memory == nullptr) {
     throw Error(ErrorKind::out_of_memory, "cannot allocate " + std::to_string(bytes) +
                                               " bytes for a tensor " + to_string(shape));
   }
-  std::memset(memory, 0, rounded);
-  std::shared_ptr<void> owner(memory, [](void* p) { std::free(p); });
+  std::shared_ptr<void> owner(memory, [rounded](void* p) {
+    if (rounded < kMappedBytes) {
+      std::free(p);
+    } else {
+      munmap(p, rounded);
+    }
+  });
   return Tensor(dtype, std::move(shape), static_cast<std::byte*>(memory), std::move(owner));
 }
 
@@ -86,6 +118,7 @@ Tensor to_float(const Tensor& host) {
   if (host.dtype() == DType::f32) return host;
   assert(host.dtype() == DType::bf16 || host.dtype() == DType::f16);
   Tensor result = Tensor::host(DType::f32, host.shape());
+  if (result.is_booked()) return result;
   const std::uint16_t* source = host.data<std::uint16_t>();
   float* target = result.data<float>();
   const auto convert = host.dtype() == DType::bf16 ? bf16_to_float : f16_to_float;
@@ -98,6 +131,7 @@ Tensor round_to(const Tensor& host, DType dtype) {
   if (dtype == DType::f32) return host;
   assert(dtype == DType::bf16);
   Tensor result = Tensor::host(DType::bf16, host.shape());
+  if (result.is_booked()) return result;
   const float* source = host.data<float>();
   std::uint16_t* target = result.data<std::uint16_t>();
   for (std::int64_t i = 0; i < host.size(); ++i) target[i] = float_to_bf16(source[i]);

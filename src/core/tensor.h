@@ -15,6 +15,11 @@ namespace ernie_image {
 /// Extents, slowest first; [] is a scalar.
 using Shape = std::vector<std::int64_t>;
 
+/// Whether the address is one of a rehearsal's books (core/ledger.h): nothing is there.
+inline bool is_booked(const void* address) {
+  return reinterpret_cast<std::uintptr_t>(address) >> 60 == 1;
+}
+
 /// Product of the extents. Throws Error(invalid_argument) if negative or beyond 2^62.
 std::int64_t num_elements(const Shape& shape);
 
@@ -31,7 +36,8 @@ class Tensor {
   /// `owner` keeps `data` alive; `data` holds num_elements(shape) elements.
   Tensor(DType dtype, Shape shape, std::byte* data, std::shared_ptr<void> owner);
 
-  /// New zeroed host memory, 64-byte aligned. Throws Error(out_of_memory).
+  /// New zeroed host memory, 64-byte aligned; booked during a rehearsal. Throws
+  /// Error(out_of_memory).
   static Tensor host(DType dtype, Shape shape);
 
   /// New host memory holding a copy of `values`; their number must match the shape.
@@ -39,6 +45,8 @@ class Tensor {
   static Tensor copy_of(DType dtype, Shape shape, std::span<const T> values);
 
   bool empty() const { return data_ == nullptr; }
+  /// Of a rehearsal (core/ledger.h): has a shape, and no data to compute with.
+  bool is_booked() const { return ernie_image::is_booked(data_); }
   DType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }
   /// Extent of `axis`; negative counts from the end.
@@ -81,6 +89,7 @@ Tensor round_to(const Tensor& host, DType dtype);
 template <typename T>
 Tensor Tensor::copy_of(DType dtype, Shape shape, std::span<const T> values) {
   Tensor tensor = host(dtype, std::move(shape));
+  if (tensor.is_booked()) return tensor;
   const std::span<T> target = tensor.span<T>();
   for (std::size_t i = 0; i < target.size(); ++i) target[i] = values[i];
   return tensor;

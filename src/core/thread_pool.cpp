@@ -79,6 +79,7 @@ int available_cpus() {
 // waits for a sleeping worker to wake up.
 struct ThreadPool::State {
   std::vector<std::thread> workers;
+  int idle_threads = 0;  // of a pool that does nothing
   std::shared_ptr<const CancelToken> token;
 
   std::mutex mutex;
@@ -157,12 +158,24 @@ ThreadPool::ThreadPool(int num_threads) : state_(std::make_unique<State>()) {
   }
 }
 
+ThreadPool::ThreadPool(std::unique_ptr<State> state) : state_(std::move(state)) {}
 ThreadPool::~ThreadPool() = default;
 
-int ThreadPool::num_threads() const { return static_cast<int>(state_->workers.size()) + 1; }
+ThreadPool ThreadPool::idle(int num_threads) {
+  auto state = std::make_unique<State>();
+  state->idle_threads = num_threads;
+  return ThreadPool(std::move(state));
+}
+
+bool ThreadPool::is_idle() const { return state_->idle_threads > 0; }
+
+int ThreadPool::num_threads() const {
+  return is_idle() ? state_->idle_threads : static_cast<int>(state_->workers.size()) + 1;
+}
 
 void ThreadPool::parallel_for(std::int64_t num_chunks,
                               const std::function<void(std::int64_t chunk, int thread)>& body) {
+  if (is_idle()) return;
   Job job{body, num_chunks, state_->token.get()};
   if (num_chunks <= 1 || state_->workers.empty()) {
     job.run(0);

@@ -19,11 +19,14 @@ class ThreadPool {
  public:
   /// `num_threads` counts the calling thread too; 0 means available_cpus().
   explicit ThreadPool(int num_threads = 0);
+  /// Of a rehearsal: says that it has so many threads, and calls no body.
+  static ThreadPool idle(int num_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int num_threads() const;
+  bool is_idle() const;
 
   /// Calls body(chunk, thread) for every chunk in [0, num_chunks), thread in [0, num_threads()).
   /// Returns when all are done. The first exception thrown by a body stops the hand-out and is
@@ -37,6 +40,8 @@ class ThreadPool {
 
  private:
   struct State;
+  explicit ThreadPool(std::unique_ptr<State> state);
+
   std::unique_ptr<State> state_;
 };
 

@@ -6,11 +6,13 @@
 #include <cmath>
 
 #include "checkpoint/file_configs.h"
+#include "checkpoint/model.h"
 #include "ernie_image/error.h"
 #include "io/file_view.h"
 #include "io/json_reader.h"
 #include "memory/memory_limit.h"
 #include "memory/memory_plan.h"
+#include "memory/rehearsal.h"
 #include "memory/weight_residency.h"
 
 namespace ernie_image {
@@ -29,14 +31,66 @@ const ModelFolder& require_enhancer(const ModelFolder& folder) {
   return folder;
 }
 
+std::string memory_of(const Backend& ops) {
+  return ops.device_memory() ? ops.name() : std::string("memory");
+}
+
+constexpr std::uint64_t kUnlimited = std::uint64_t{1} << 62;
+
+/// The enhancer's network, rehearsed.
+class EnhancerRehearsal {
+ public:
+  EnhancerRehearsal(const Backend& ops, const PromptEnhancerConfig& config,
+                    const WeightFiles& weights, const EnhancerPlanRequest& request)
+      : scope_(ledger_),
+        ops_(ops.rehearsal(ledger_, kUnlimited, "")),
+        weights_(ledger_, 0, weights.all()),
+        model_(*ops_, weights_, config.model, config.tie_word_embeddings, request.quantization),
+        request_(request) {}
+
+  std::uint64_t copied_bytes() const { return ledger_.held().copies; }
+
+  /// What is held at most: the keys and values of every token, the prefill, one more token.
+  Ledger::Held run(const ResidencyPlan& residency) {
+    ops_->release_cache();
+    ops_->begin_stage({.bytes = kUnlimited, .streams_layers = residency.window_layers > 0});
+    ops_->reset_peak_memory();
+    ledger_.reset_peak();
+    BookedResidency pages(ledger_, 0, residency);
+    const ListeningScope listening(model_, pages);
+    KvCache cache = model_.make_cache(request_.prompt_tokens + request_.new_tokens, request_.dtype);
+    const std::vector<std::int32_t> ids(static_cast<std::size_t>(request_.prompt_tokens), 0);
+    Tensor logits = model_.forward(ids, cache);
+    // Each token more reads its row of the table.
+    const std::int32_t token = 0;
+    for (std::int64_t i = 2; i < request_.new_tokens; ++i)
+      model_.embedding({&token, 1}, request_.dtype);
+    if (request_.new_tokens > 1) logits = model_.forward({&token, 1}, cache);
+    const auto device = ops_->device_memory();
+    if (!device) return ledger_.peak();
+    const std::uint64_t activations =
+        std::min<std::uint64_t>(ops_->peak_memory_bytes(), device->peak_bytes);
+    ops_->end_stage();
+    return {activations, device->peak_bytes - activations, 0};
+  }
+
+ private:
+  Ledger ledger_;
+  HostRehearsal scope_;
+  std::unique_ptr<Backend> ops_;
+  BookedWeights weights_;
+  LanguageModel model_;
+  EnhancerPlanRequest request_;
+};
+
 /// Opens the weights, provided that a quantised copy of them would fit.
-WeightFiles open_weights(const ModelFolder& folder, const PromptEnhancerConfig& config,
-                         Quantization quantization, std::uint64_t memory_limit_bytes,
-                         DType expanded) {
+WeightFiles open_weights(const Backend& ops, const ModelFolder& folder,
+                         const PromptEnhancerConfig& config, Quantization quantization,
+                         std::uint64_t memory_limit_bytes, DType expanded) {
   WeightFiles weights(folder.weights("pe"), "model", Component::pe, expanded);
-  require_enhancer_fit(plan_enhancer(config.model, config.tie_word_embeddings, weights,
-                                     {0, 0, DType::f32, quantization}, memory_limit_bytes),
-                       memory_limit_bytes);
+  if (quantization == Quantization::none) return weights;
+  const EnhancerPlanRequest smallest{1, 1, DType::f32, quantization};
+  require_fit(plan_enhancer(ops, config, weights, smallest, memory_limit_bytes), memory_of(ops));
   return weights;
 }
 
@@ -140,14 +194,29 @@ PromptEnhancer::PromptEnhancer(Backend& ops, const ModelFolder& folder, DType dt
       tokenizer_(Tokenizer::open(folder.component("pe_tokenizer"))),
       template_(
           ChatTemplate::open(join_path(folder.component("pe_tokenizer"), "chat_template.jinja"))),
-      weights_(open_weights(folder, config_, quantization, memory_limit_bytes_, dtype)),
+      weights_(open_weights(ops, folder, config_, quantization, memory_limit_bytes_, dtype)),
       model_(ops, weights_, config_.model, config_.tie_word_embeddings, quantization) {
   weights_.require_complete();
 }
 
-PlanStage PromptEnhancer::plan(std::int64_t prompt_tokens, std::int64_t new_tokens) const {
-  return plan_enhancer(config_.model, config_.tie_word_embeddings, weights_,
-                       {prompt_tokens, new_tokens, dtype_, quantization_},
+MemoryPlan plan_enhancer(const Backend& ops, const PromptEnhancerConfig& config,
+                         const WeightFiles& weights, const EnhancerPlanRequest& request,
+                         std::uint64_t room_bytes) {
+  EnhancerRehearsal rehearsal(ops, config, weights, request);
+  StagePlan stage;
+  stage.name = "pe";
+  fit_layers(stage, rehearsal.copied_bytes() == 0 ? config.model.num_hidden_layers : 0, 0,
+             room_bytes, [&](const ResidencyPlan& residency) { return rehearsal.run(residency); });
+  if (ops.device_memory() && stage.streams()) stage.residency.resident_layers = 0;
+  MemoryPlan plan;
+  plan.limit_bytes = room_bytes;
+  plan.stages = {std::move(stage)};
+  drop_what_cannot_stay(plan);
+  return plan;
+}
+
+MemoryPlan PromptEnhancer::plan(std::int64_t prompt_tokens, std::int64_t new_tokens) const {
+  return plan_enhancer(ops_, config_, weights_, {prompt_tokens, new_tokens, dtype_, quantization_},
                        memory_limit_bytes_ - std::min(memory_limit_bytes_, tokenizer_bytes_));
 }
 
@@ -187,8 +256,12 @@ EnhancedPrompt PromptEnhancer::enhance(const std::string& prompt, int width_px, 
   result.prompt_tokens = static_cast<int>(prompt_ids.size());
   const std::int64_t limit = new_token_limit(std::ssize(prompt_ids), options);
 
-  const PlanStage stage = plan(std::ssize(prompt_ids), limit);
-  require_enhancer_fit(stage, memory_limit_bytes_);
+  const MemoryPlan memory = plan(std::ssize(prompt_ids), limit);
+  require_fit(memory, memory_of(ops_));
+  const StagePlan& stage = memory.stages.front();
+  ops_.begin_stage({.bytes = memory_limit_bytes_,
+                    .activation_bytes = stage.peak.activations,
+                    .streams_layers = stage.streams()});
   WeightResidency residency(weights_, LanguageModel::kLayerPrefix, stage.residency);
   const ListeningScope listening(model_, residency);
 
@@ -211,8 +284,8 @@ EnhancedPrompt PromptEnhancer::enhance(const std::string& prompt, int width_px, 
   stream.finish(ids);
   result.decode_seconds = seconds_since(decode_start);
   result.text = strip(tokenizer_.decode(ids, true));
-  result.memory = stage_memory(stage, stage.activation_bytes + stage.copied_bytes +
-                                          stage.resident_bytes() + tokenizer_bytes_);
+  result.memory = stage_memory(stage);
+  result.memory.predicted_bytes += tokenizer_bytes_;
   result.ids.assign(ids.begin(), ids.end());
   return result;
 }

@@ -26,6 +26,20 @@ struct PromptEnhancerConfig {
   static PromptEnhancerConfig read(const ModelFolder& folder);
 };
 
+/// How many tokens it has to hold; as many as the released model is asked for where no prompt is
+/// known yet.
+struct EnhancerPlanRequest {
+  std::int64_t prompt_tokens = 512;
+  std::int64_t new_tokens = 2048;
+  DType dtype = DType::f32;
+  Quantization quantization = Quantization::none;
+};
+
+/// Its one stage, within `room_bytes` of the host's memory or of the device's own.
+MemoryPlan plan_enhancer(const Backend& ops, const PromptEnhancerConfig& config,
+                         const WeightFiles& weights, const EnhancerPlanRequest& request,
+                         std::uint64_t room_bytes);
+
 /// Made for one or a few prompts and dropped again: it holds the mapped weights of a 3B model.
 class PromptEnhancer {
  public:
@@ -44,7 +58,7 @@ class PromptEnhancer {
                          const EnhanceOptions& options) const;
 
   /// What a prompt of so many tokens takes.
-  PlanStage plan(std::int64_t prompt_tokens, std::int64_t new_tokens) const;
+  MemoryPlan plan(std::int64_t prompt_tokens, std::int64_t new_tokens) const;
 
   const LanguageModel& model() const { return model_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }

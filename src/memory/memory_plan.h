@@ -1,115 +1,81 @@
-// What lives where and when, known before any work is done.
+// What each stage will hold, known before any work is done: the peak of its rehearsal
+// (core/ledger.h), in which the same code runs on tensors without data. What fits a limit is found
+// by rehearsing with fewer layers at a time or smaller bands.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "checkpoint/model.h"
-#include "core/dtype.h"
+#include "core/ledger.h"
 #include "ernie_image/memory.h"
 #include "memory/weight_residency.h"
-#include "models/language_model.h"
+#include "models/vae_picture.h"
 
 namespace ernie_image {
 
-/// How many tokens the prompt enhancer has to hold; as many as the released model is asked for
-/// where no prompt is known yet.
-struct EnhancerPlanRequest {
-  std::int64_t prompt_tokens = 512;
-  std::int64_t new_tokens = 2048;
-  DType dtype = DType::f32;
-  Quantization quantization = Quantization::none;
-};
-
-/// The sizes that decide how much memory a request needs.
-struct PlanRequest {
-  std::int64_t batch_rows = 1;  ///< images, twice that under guidance
-  std::int64_t images = 1;
-  std::int64_t height_px = 0;
-  std::int64_t width_px = 0;
-  std::int64_t text_tokens = 64;
-  DType dtype = DType::f32;
-  /// Of everything the process may hold, weights included; 0: what the system has.
-  std::uint64_t limit_bytes = 0;
-  Quantization transformer_quantization = Quantization::none;
-};
-
-/// One stage. Its weights are pages of mapped files, layer by layer; copies of them and activations
-/// are memory of the process's own.
-struct PlanStage {
-  std::string name;  ///< "pe", "text_encoder", "transformer", "vae"
-  std::uint64_t activation_bytes = 0;
-  std::uint64_t copied_bytes = 0;  ///< quantised weights
-  bool copy_stays = false;         ///< from loading to the end, not only during this stage
-  std::uint64_t fixed_bytes = 0;   ///< mapped weights that are needed all the time
-  std::uint64_t layer_bytes = 0;   ///< of the largest layer
-  std::uint64_t layers_bytes = 0;  ///< of all
+/// One stage, on the host or in a device's own memory.
+struct StagePlan {
+  std::string name;                ///< "pe", "vae_encoder", "text_encoder", "transformer", "vae"
+  Ledger::Held peak;               ///< when it holds most
+  std::uint64_t weight_bytes = 0;  ///< of all its weights, were they there at once; without copies
+  std::uint64_t total_bytes = 0;   ///< of the peak, the program included
+  /// The same with the fewest layers at a time, the smallest bands; of a stage that fits, as it is.
+  std::uint64_t least_bytes = 0;
   ResidencyPlan residency;
+  DecodeBands bands;  ///< of the VAE
   bool fits = true;
 
   bool streams() const { return residency.resident_layers < residency.layers; }
-  std::uint64_t mapped_bytes() const { return mapped(residency.layers); }
-  /// What is mapped at a time.
-  std::uint64_t resident_bytes() const {
-    return mapped(residency.resident_layers + residency.window_layers);
-  }
-
- private:
-  std::uint64_t mapped(std::int64_t layers) const {
-    return fixed_bytes + std::min(layers_bytes, static_cast<std::uint64_t>(layers) * layer_bytes);
-  }
 };
 
 /// Stages run in turn, so the peak is that of the largest.
 struct MemoryPlan {
-  std::vector<PlanStage> stages;
-  std::uint64_t program_bytes = 0;       ///< the program itself, its libraries, the tokenizer
-  std::uint64_t limit_bytes = 0;         ///< that the plan was made for
-  std::uint64_t available_bytes = 0;     ///< free now, within the cgroup's limit
-  std::uint64_t decode_limit_bytes = 0;  ///< of the VAE's activations, above which it makes bands
+  std::vector<StagePlan> stages;
+  /// Beside the stages: the program itself, its libraries, the tokenizer; on a device the workspace
+  /// of its libraries.
+  std::uint64_t program_bytes = 0;
+  std::uint64_t limit_bytes = 0;      ///< that the plan was made for
+  std::uint64_t available_bytes = 0;  ///< free now, within the cgroup's limit
+  bool keeps_all = false;             ///< on a device: the weights of all stages stay
 
-  const PlanStage& stage(std::string_view name) const;
-  /// Everything the process holds during a stage.
-  std::uint64_t stage_bytes(const PlanStage& stage) const;
+  const StagePlan& stage(std::string_view name) const;
   std::uint64_t peak_bytes() const;
   std::uint64_t peak_activation_bytes() const;
-  /// What is left for the prompt enhancer while the rest of the model is loaded.
-  std::uint64_t enhancer_room_bytes() const;
+  /// With which every stage works.
+  std::uint64_t least_bytes() const;
 };
 
-MemoryPlan plan_memory(const ModelConfigs& configs, const ModelWeights& weights,
-                       const PlanRequest& request);
+/// What a stage holds at most when it is run so.
+using LayersRehearsal = std::function<Ledger::Held(const ResidencyPlan&)>;
+using BandsRehearsal = std::function<Ledger::Held(const DecodeBands&)>;
 
-/// The keys and values of every token, the prefill, and the copy that quantised weights are, within
-/// `room_bytes`.
-PlanStage plan_enhancer(const MinistralConfig& config, bool tied_embeddings,
-                        const WeightFiles& weights, const EnhancerPlanRequest& request,
-                        std::uint64_t room_bytes);
+/// The only place where it is decided what is streamed: as many of `layers` stay as let the stage,
+/// with `program_bytes` beside it, take at most `limit_bytes`.
+void fit_layers(StagePlan& stage, std::int64_t layers, std::uint64_t program_bytes,
+                std::uint64_t limit_bytes, const LayersRehearsal& rehearse);
+
+/// How a decoder may cut its picture.
+struct BandChoices {
+  std::size_t blocks;        ///< of the decoder
+  std::int64_t least_rows;   ///< of a blended band
+  std::int64_t latent_rows;  ///< of the input of the first block; each block doubles them
+};
+/// The same by bands: exact ones before blended ones, those of few blocks before those of many.
+void fit_bands(StagePlan& stage, const BandChoices& choices, std::uint64_t program_bytes,
+               std::uint64_t limit_bytes, const BandsRehearsal& rehearse);
+
+/// Where not all components find room in the page cache, each leaves it when it is done, and layers
+/// that are read again in every step if not even those of their own do.
+void drop_what_cannot_stay(MemoryPlan& plan);
+
+/// Throws Error(out_of_memory) for the first stage that does not fit, with the numbers and the
+/// least that works. `where`: "memory", or a device.
+void require_fit(const MemoryPlan& plan, const std::string& where = "memory");
 
 /// The planned half of what is reported of a stage.
-StageMemory stage_memory(const PlanStage& stage, std::uint64_t predicted_bytes);
-
-/// Of a quantised copy of the transformer's layers.
-std::uint64_t quantized_layers_bytes(const WeightFiles& transformer, Quantization quantization);
-
-/// Throws Error(out_of_memory) if that copy does not fit.
-void require_quantized_fit(const WeightFiles& transformer, Quantization quantization);
-
-/// Decides which layers stay and which are streamed, so that the stage takes at most `limit_bytes`,
-/// `own_bytes` of which are not mapped weights. If that is impossible, the stage does not fit.
-void fit_stage(PlanStage& stage, std::uint64_t limit_bytes, std::uint64_t own_bytes);
-
-/// Where not all components find room in the page cache, each leaves it when it is done.
-void drop_done_components(MemoryPlan& plan);
-
-/// Throws Error(out_of_memory) with the numbers and what would make it fit, for the first stage
-/// that does not.
-void require_fit(const MemoryPlan& plan);
-
-/// The same for the prompt enhancer alone.
-void require_enhancer_fit(const PlanStage& stage, std::uint64_t room_bytes);
+StageMemory stage_memory(const StagePlan& stage);
 
 }  // namespace ernie_image

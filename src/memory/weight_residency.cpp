@@ -23,6 +23,12 @@ std::vector<FilePart> in_chunks(const std::vector<FilePart>& parts) {
 
 }  // namespace
 
+bool ResidencyPlan::wants(std::int64_t layer, std::int64_t current) const {
+  if (layer < resident_layers) return layer == current || layer == current + 1;
+  const std::int64_t first = std::max(current, resident_layers);
+  return layer >= first && layer < first + window_layers;
+}
+
 WeightResidency::WeightResidency(const WeightFiles& files, std::string_view layer_prefix,
                                  const ResidencyPlan& plan)
     : files_(files), plan_(plan) {
@@ -40,13 +46,6 @@ WeightResidency::~WeightResidency() {
   work_.notify_one();
   reader_.join();
   files_.release_pages(plan_.done);
-}
-
-/// Layers that stay are read one ahead, the streamed ones as far ahead as the window allows.
-bool WeightResidency::is_wanted(std::int64_t layer) const {
-  if (layer < plan_.resident_layers) return layer == current_ || layer == current_ + 1;
-  const std::int64_t first = std::max(current_, plan_.resident_layers);
-  return layer >= first && layer < first + plan_.window_layers;
 }
 
 std::int64_t WeightResidency::next_to_read() const {

@@ -13,13 +13,17 @@
 
 namespace ernie_image {
 
-/// Which layers may be in memory; see PlanStage.
+/// Which layers may be in memory; see StagePlan.
 struct ResidencyPlan {
   std::int64_t layers = 0;
   std::int64_t resident_layers = 0;      ///< the first ones stay; all of them: nothing is streamed
   std::int64_t window_layers = 0;        ///< of the others: the one in use and those read ahead
   PageCache streamed = PageCache::keep;  ///< of a layer that is read again in the next step
   PageCache done = PageCache::keep;      ///< of the component at the end
+
+  /// Whether a layer may be there while `current` is in use: layers that stay are read one ahead,
+  /// the streamed ones as far ahead as the window allows.
+  bool wants(std::int64_t layer, std::int64_t current) const;
 };
 
 /// While a layer computes, a thread reads those that come next and maps their pages; a streamed
@@ -45,7 +49,7 @@ class WeightResidency final : public LayerListener {
     bool read = false;     ///< the thread has taken it on
   };
 
-  bool is_wanted(std::int64_t layer) const;
+  bool is_wanted(std::int64_t layer) const { return plan_.wants(layer, current_); }
   std::int64_t next_to_read() const;
   void release_unwanted();
   void read_until_stopped();

@@ -33,11 +33,9 @@ KvCache LanguageModel::make_cache(std::int64_t capacity, DType dtype) const {
   return cache;
 }
 
-std::uint64_t LanguageModel::cache_bytes(const MinistralConfig& config, std::int64_t capacity,
-                                         DType dtype) {
-  const std::int64_t elements =
-      2 * config.num_hidden_layers * capacity * config.num_key_value_heads * config.head_dim;
-  return static_cast<std::uint64_t>(elements) * size_of(dtype);
+Tensor LanguageModel::embedding(std::span<const std::int32_t> ids, DType dtype) const {
+  return ops_.embedding(ids, *embed_tokens_, dtype)
+      .reshaped({1, std::ssize(ids), config_.hidden_size});
 }
 
 Tensor LanguageModel::forward(std::span<const std::int32_t> ids, KvCache& cache,
@@ -48,8 +46,7 @@ Tensor LanguageModel::forward(std::span<const std::int32_t> ids, KvCache& cache,
   const MinistralPositions positions =
       make_ministral_positions(ops_, config_, cache.length, tokens, dtype);
   const Tap tap(ops_, trace, "pe.");
-  Tensor hidden_states =
-      ops_.embedding(ids, *embed_tokens_, dtype).reshaped({1, tokens, config_.hidden_size});
+  Tensor hidden_states = embedding(ids, dtype);
   tap("embedding", hidden_states);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     if (listener_ != nullptr) listener_->before_layer(static_cast<std::int64_t>(i));

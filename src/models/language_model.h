@@ -43,9 +43,8 @@ class LanguageModel {
 
   KvCache make_cache(std::int64_t capacity, DType dtype) const;
 
-  /// Bytes that a cache of that capacity takes.
-  static std::uint64_t cache_bytes(const MinistralConfig& config, std::int64_t capacity,
-                                   DType dtype);
+  /// [1, T, H]
+  Tensor embedding(std::span<const std::int32_t> ids, DType dtype) const;
 
   /// Appends `ids` to the sequence (within the cache's capacity; every id within the vocabulary)
   /// and gives the logits of the last one: host f32 [V].

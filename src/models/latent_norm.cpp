@@ -19,7 +19,7 @@ constexpr float kBatchNormEps = 1e-5f;
 Tensor host_vector(WeightSource& source, const std::string& name, std::int64_t size) {
   const Weight weight = source.get(name, {size});
   Tensor values = Tensor::host(DType::f32, {size});
-  if (weight.data == nullptr) return values;
+  if (weight.data == nullptr || values.is_booked()) return values;
   if (weight.dtype != DType::f32 && weight.dtype != DType::bf16 && weight.dtype != DType::f16) {
     throw Error(ErrorKind::unsupported, name + ": type " + std::string(dtype_name(weight.dtype)) +
                                             " is not supported; F32, BF16 and F16 are");
@@ -60,6 +60,7 @@ Tensor LatentNorm::unpack(const Tensor& latents) const {
                      w = latents.dim(3);
   const Tensor values = to_float(latents);
   Tensor z = Tensor::host(DType::f32, {batch, 2 * h, 2 * w, packed / 4});
+  if (z.is_booked()) return round_to(z, dtype);
   const float* in = values.data<float>();
   for (std::int64_t b = 0; b < batch; ++b) {
     for (std::int64_t c = 0; c < packed; ++c) {
@@ -82,6 +83,7 @@ Tensor LatentNorm::pack(const Tensor& z) const {
   const std::int64_t batch = z.dim(0), h = z.dim(1) / 2, w = z.dim(2) / 2, packed = 4 * z.dim(3);
   const Tensor values = to_float(z);
   Tensor latents = Tensor::host(DType::f32, {batch, packed, h, w});
+  if (latents.is_booked()) return round_to(latents, dtype);
   float* out = latents.data<float>();
   for (std::int64_t b = 0; b < batch; ++b) {
     for (std::int64_t c = 0; c < packed; ++c) {

@@ -144,6 +144,18 @@ MinistralLayer::MinistralLayer(const WeightLoader& loader, const MinistralConfig
   down_proj_ = load_linear(mlp, "down_proj", hidden, config.intermediate_size);
 }
 
+void MinistralLayer::visit(const std::string& name, ModuleVisitor& visitor) {
+  visitor.vector(name + "input_layernorm", input_layernorm_);
+  visitor.vector(name + "post_attention_layernorm", post_attention_layernorm_);
+  visitor.linear(name + "self_attn.q_proj", q_proj_);
+  visitor.linear(name + "self_attn.k_proj", k_proj_);
+  visitor.linear(name + "self_attn.v_proj", v_proj_);
+  visitor.linear(name + "self_attn.o_proj", o_proj_);
+  visitor.linear(name + "mlp.gate_proj", gate_proj_);
+  visitor.linear(name + "mlp.up_proj", up_proj_);
+  visitor.linear(name + "mlp.down_proj", down_proj_);
+}
+
 Tensor MinistralLayer::forward(Backend& ops, const Tensor& hidden_states,
                                const MinistralPositions& positions, const Tap& tap,
                                LayerCache* cache) const {
@@ -152,7 +164,7 @@ Tensor MinistralLayer::forward(Backend& ops, const Tensor& hidden_states,
   const Tensor x = ops.add(hidden_states, h);
 
   h = ops.rms_norm(x, *post_attention_layernorm_, eps_);
-  const auto gate_up = ops.linear_together(h, {gate_proj_.weight.get(), up_proj_.weight.get()});
+  const auto gate_up = linear_together(ops, h, {&gate_proj_, &up_proj_});
   h = down_proj_(ops, ops.silu_mul(gate_up[0], gate_up[1]));
   const Tensor output = ops.add(x, h);
   tap("layer_output", output);
@@ -164,8 +176,7 @@ Tensor MinistralLayer::self_attention(Backend& ops, const Tensor& hidden_states,
                                       LayerCache* cache) const {
   const std::int64_t batch = hidden_states.dim(0);
   const std::int64_t tokens = hidden_states.dim(1);
-  const auto qkv = ops.linear_together(
-      hidden_states, {q_proj_.weight.get(), k_proj_.weight.get(), v_proj_.weight.get()});
+  const auto qkv = linear_together(ops, hidden_states, {&q_proj_, &k_proj_, &v_proj_});
   const Shape kv_shape = {batch, tokens, num_kv_heads_, head_dim_};
   const Tensor query = ops.norm_rope(qkv[0].reshaped({batch, tokens, num_heads_, head_dim_}),
                                      nullptr, eps_, positions.query);

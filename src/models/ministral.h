@@ -54,6 +54,9 @@ class MinistralLayer {
  public:
   MinistralLayer(const WeightLoader& loader, const MinistralConfig& config);
 
+  /// Offers every part that adapters may change. `name`: of the layer, "layers.0."
+  void visit(const std::string& name, ModuleVisitor& visitor);
+
   /// hidden_states: [B, T, H], causal within the T tokens. With a `cache` (B = 1 only), the T
   /// tokens follow those in it, see them too, and are appended.
   Tensor forward(Backend& ops, const Tensor& hidden_states, const MinistralPositions& positions,

@@ -6,29 +6,32 @@
 #include "ernie_image/error.h"
 
 namespace ernie_image {
-namespace {
 
-std::string find_prefix(const WeightSource& source) {
+std::string TextEncoder::name_prefix(const WeightSource& source) {
   for (const char* prefix : {"language_model.model.", "language_model.", "model."}) {
     if (source.contains(std::string(prefix) + "embed_tokens.weight")) return prefix;
   }
   return "";
 }
 
-}  // namespace
-
 std::string TextEncoder::layer_prefix(const WeightSource& source) {
-  return find_prefix(source) + "layers.";
+  return name_prefix(source) + "layers.";
 }
 
 TextEncoder::TextEncoder(Backend& ops, WeightSource& source, const MinistralConfig& config)
     : ops_(ops), config_(config) {
-  const WeightLoader loader(ops, source, find_prefix(source));
+  const WeightLoader loader(ops, source, name_prefix(source));
   embed_tokens_ = loader.load("embed_tokens.weight", {config.vocab_size, config.hidden_size},
                               WeightUse::embedding);
   for (std::int64_t i = 0; i < layers_used(config); ++i) {
     layers_.emplace_back(loader.layer("layers", i), config);
   }
+}
+
+void TextEncoder::visit(ModuleVisitor& visitor) {
+  visitor.embedding("embed_tokens", embed_tokens_, embedding_adapter_);
+  for (std::size_t i = 0; i < layers_.size(); ++i)
+    layers_[i].visit("layers." + std::to_string(i) + ".", visitor);
 }
 
 Tensor TextEncoder::forward(std::span<const std::int32_t> ids, DType dtype, Trace* trace) const {
@@ -44,7 +47,8 @@ Tensor TextEncoder::forward(std::span<const std::int32_t> ids, DType dtype, Trac
   }
   const MinistralPositions positions = make_ministral_positions(ops_, config_, 0, tokens, dtype);
   Tensor hidden_states =
-      ops_.embedding(ids, *embed_tokens_, dtype).reshaped({1, tokens, config_.hidden_size});
+      adapted_embedding(ops_, ids, *embed_tokens_, embedding_adapter_.get(), dtype)
+          .reshaped({1, tokens, config_.hidden_size});
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     if (listener_ != nullptr) listener_->before_layer(static_cast<std::int64_t>(i));
     const Tap tap(ops_, trace, "text.layer" + std::to_string(i) + ".");

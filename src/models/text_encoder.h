@@ -19,6 +19,9 @@ class TextEncoder {
   /// Weight names may begin with "language_model.model.", "language_model.", "model." or nothing.
   TextEncoder(Backend& ops, WeightSource& source, const MinistralConfig& config);
 
+  /// What the names of its weights begin with.
+  static std::string name_prefix(const WeightSource& source);
+
   /// Layer i has the weights whose names begin with this and "i.".
   static std::string layer_prefix(const WeightSource& source);
 
@@ -32,6 +35,10 @@ class TextEncoder {
   /// Told of every layer of `forward` from now on; null for nobody.
   void set_layer_listener(LayerListener* listener) { listener_ = listener; }
 
+  /// Offers every part that adapters may change; names are those of the checkpoint without its
+  /// prefix.
+  void visit(ModuleVisitor& visitor);
+
   /// ids: T >= 1 tokens of one prompt, causal, no padding. Result: [T, H] in `dtype`.
   /// Throws Error(invalid_argument) for an id beyond the vocabulary.
   Tensor forward(std::span<const std::int32_t> ids, DType dtype, Trace* trace) const;
@@ -40,7 +47,8 @@ class TextEncoder {
   Backend& ops_;
   MinistralConfig config_;
   LayerListener* listener_ = nullptr;
-  WeightHandle embed_tokens_;           // [V, H]
+  WeightHandle embed_tokens_;  // [V, H]
+  std::shared_ptr<const EmbeddingAdapter> embedding_adapter_;
   std::vector<MinistralLayer> layers_;  // all but the last, whose output nobody reads
 };
 

@@ -135,6 +135,21 @@ TransformerBlock::TransformerBlock(const WeightLoader& loader, const Transformer
   linear_fc2_ = load_linear(mlp, "linear_fc2", hidden, config.ffn_hidden_size);
 }
 
+void TransformerBlock::visit(const std::string& name, ModuleVisitor& visitor) {
+  visitor.vector(name + "adaLN_sa_ln", adaln_sa_ln_);
+  visitor.vector(name + "adaLN_mlp_ln", adaln_mlp_ln_);
+  const std::string attention = name + "self_attention.";
+  visitor.linear(attention + "to_q", to_q_);
+  visitor.linear(attention + "to_k", to_k_);
+  visitor.linear(attention + "to_v", to_v_);
+  visitor.linear(attention + "to_out.0", to_out_);
+  if (norm_q_) visitor.vector(attention + "norm_q", norm_q_);
+  if (norm_k_) visitor.vector(attention + "norm_k", norm_k_);
+  visitor.linear(name + "mlp.gate_proj", gate_proj_);
+  visitor.linear(name + "mlp.up_proj", up_proj_);
+  visitor.linear(name + "mlp.linear_fc2", linear_fc2_);
+}
+
 Tensor TransformerBlock::forward(Backend& ops, const Tensor& hidden_states,
                                  const Modulation& modulation, const TransformerContext& context,
                                  const Tap& tap) const {
@@ -160,8 +175,7 @@ Tensor TransformerBlock::forward(Backend& ops, const Tensor& hidden_states,
 Tensor TransformerBlock::self_attention(Backend& ops, const Tensor& hidden_states,
                                         const TransformerContext& context, const Tap& tap) const {
   const Shape heads = {hidden_states.dim(0), hidden_states.dim(1), num_heads_, head_dim_};
-  auto qkv = ops.linear_together(hidden_states,
-                                 {to_q_.weight.get(), to_k_.weight.get(), to_v_.weight.get()});
+  auto qkv = linear_together(ops, hidden_states, {&to_q_, &to_k_, &to_v_});
   tap("to_q", qkv[0]);
   // The reference's norm and rotation are one operation here; the trace wants the norm alone.
   for (const auto& [name, index, norm] :
@@ -181,8 +195,7 @@ Tensor TransformerBlock::self_attention(Backend& ops, const Tensor& hidden_state
 }
 
 Tensor TransformerBlock::mlp(Backend& ops, const Tensor& hidden_states) const {
-  const auto gate_up =
-      ops.linear_together(hidden_states, {gate_proj_.weight.get(), up_proj_.weight.get()});
+  const auto gate_up = linear_together(ops, hidden_states, {&gate_proj_, &up_proj_});
   return linear_fc2_(ops, ops.gelu_mul(gate_up[0], gate_up[1]));
 }
 
@@ -203,6 +216,18 @@ Transformer::Transformer(Backend& ops, WeightSource& source, const TransformerCo
   }
   final_norm_ = load_linear(loader.at("final_norm"), "linear", 2 * hidden, hidden, Bias::yes);
   final_linear_ = load_linear(loader, "final_linear", config.out_channels, hidden, Bias::yes);
+}
+
+void Transformer::visit(ModuleVisitor& visitor) {
+  visitor.linear("x_embedder.proj", x_embedder_);
+  if (text_proj_.weight) visitor.linear("text_proj", text_proj_);
+  visitor.linear("time_embedding.linear_1", time_linear_1_);
+  visitor.linear("time_embedding.linear_2", time_linear_2_);
+  visitor.linear("adaLN_modulation.1", adaln_modulation_);
+  for (std::size_t i = 0; i < blocks_.size(); ++i)
+    blocks_[i].visit(std::string(kLayerPrefix) + std::to_string(i) + ".", visitor);
+  visitor.linear("final_norm.linear", final_norm_);
+  visitor.linear("final_linear", final_linear_);
 }
 
 /// [B, T, text_in_dim] to [B, T, H], each prompt alone: a product of few rows adds up in another
@@ -262,6 +287,7 @@ TransformerContext Transformer::prepare(const Tensor& text, std::span<const std:
 Tensor timestep_embedding(std::span<const float> timesteps, std::int64_t hidden_size) {
   const std::int64_t half = hidden_size / 2;
   Tensor embedding = Tensor::host(DType::f32, {std::int64_t(timesteps.size()), hidden_size});
+  if (embedding.is_booked()) return embedding;
   float* row = embedding.data<float>();
   for (const float timestep : timesteps) {
     for (std::int64_t k = 0; k < half; ++k) {

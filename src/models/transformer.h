@@ -63,6 +63,9 @@ class TransformerBlock {
  public:
   TransformerBlock(const WeightLoader& loader, const TransformerConfig& config);
 
+  /// `name`: of the block, "layers.0."
+  void visit(const std::string& name, ModuleVisitor& visitor);
+
   /// hidden_states: [B, S, H].
   Tensor forward(Backend& ops, const Tensor& hidden_states, const Modulation& modulation,
                  const TransformerContext& context, const Tap& tap) const;
@@ -96,6 +99,9 @@ class Transformer {
 
   /// Told of every layer of `forward` from now on; null for nobody.
   void set_layer_listener(LayerListener* listener) { listener_ = listener; }
+
+  /// Offers every part that adapters may change.
+  void visit(ModuleVisitor& visitor);
 
   /// text: [B, T, text_in_dim], row b valid up to text_lens[b] and zero beyond.
   TransformerContext prepare(const Tensor& text, std::span<const std::int64_t> text_lens,

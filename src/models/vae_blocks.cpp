@@ -98,8 +98,7 @@ Tensor MidBlock::forward(Backend& ops, Tensor x, const Tap& tap) const {
   return x;
 }
 
-UpBlock::UpBlock(const WeightLoader& loader, const UpBlockConfig& config)
-    : band_bytes_(config.band_bytes) {
+UpBlock::UpBlock(const WeightLoader& loader, const UpBlockConfig& config) {
   for (std::int64_t i = 0; i < config.resnets; ++i) {
     resnets_.emplace_back(loader.at("resnets." + std::to_string(i)),
                           i == 0 ? config.inputs : config.outputs, config.outputs, config.groups);
@@ -108,17 +107,16 @@ UpBlock::UpBlock(const WeightLoader& loader, const UpBlockConfig& config)
     upsampler_ = load_conv2d(loader, "upsamplers.0.conv", config.outputs, config.outputs, 3);
 }
 
-Picture UpBlock::forward(Backend& ops, Picture x) const {
+Picture UpBlock::forward(Backend& ops, Picture x, std::size_t band_bytes) const {
   for (const ResnetBlock& resnet : resnets_) x = resnet.forward(ops, std::move(x));
   if (!upsampler_) return x;
-  x = cut_for_upsampling(ops, std::move(x), band_bytes_);
+  x = cut_for_upsampling(ops, std::move(x), band_bytes);
   return by_bands(ops, std::move(x), [&](const ImageBand& band, std::size_t) {
     return ops.conv2d_band(band, *upsampler_->weight, *upsampler_->bias, {.upsample = true});
   });
 }
 
-DownBlock::DownBlock(const WeightLoader& loader, const DownBlockConfig& config)
-    : band_bytes_(config.band_bytes) {
+DownBlock::DownBlock(const WeightLoader& loader, const DownBlockConfig& config) {
   for (std::int64_t i = 0; i < config.resnets; ++i) {
     resnets_.emplace_back(loader.at("resnets." + std::to_string(i)),
                           i == 0 ? config.inputs : config.outputs, config.outputs, config.groups);
@@ -127,13 +125,13 @@ DownBlock::DownBlock(const WeightLoader& loader, const DownBlockConfig& config)
     downsampler_ = load_conv2d(loader, "downsamplers.0.conv", config.outputs, config.outputs, 3);
 }
 
-Picture DownBlock::forward(Backend& ops, Picture x) const {
+Picture DownBlock::forward(Backend& ops, Picture x, std::size_t band_bytes) const {
   for (const ResnetBlock& resnet : resnets_) x = resnet.forward(ops, std::move(x));
   if (!downsampler_) return x;
   x = by_bands(ops, std::move(x), [&](const ImageBand& band, std::size_t) {
     return ops.conv2d_stride2(band, *downsampler_->weight, *downsampler_->bias);
   });
-  return merged(ops, std::move(x), band_bytes_);
+  return merged(ops, std::move(x), band_bytes);
 }
 
 }  // namespace ernie_image

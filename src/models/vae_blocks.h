@@ -84,19 +84,18 @@ struct UpBlockConfig {
   std::int64_t resnets;
   int groups;
   bool upsample;
-  std::size_t band_bytes;  ///< of the bands that upsampling makes
 };
 
 /// Residual blocks, then nearest x2 and a convolution, except in the last block.
 class UpBlock {
  public:
   UpBlock(const WeightLoader& loader, const UpBlockConfig& config);
-  Picture forward(Backend& ops, Picture x) const;
+  /// `band_bytes`: of the bands that upsampling makes.
+  Picture forward(Backend& ops, Picture x, std::size_t band_bytes) const;
 
  private:
   std::vector<ResnetBlock> resnets_;
   std::optional<Conv2d> upsampler_;
-  std::size_t band_bytes_;
 };
 
 struct DownBlockConfig {
@@ -105,20 +104,19 @@ struct DownBlockConfig {
   std::int64_t resnets;  ///< at least one
   int groups;
   bool downsample;
-  std::size_t band_bytes;  ///< of the bands that are left after halving
 };
 
 /// Residual blocks, then a convolution of stride 2, except in the last block.
 class DownBlock {
  public:
   DownBlock(const WeightLoader& loader, const DownBlockConfig& config);
-  /// All bands but the last of an even number of rows, before and after.
-  Picture forward(Backend& ops, Picture x) const;
+  /// All bands but the last of an even number of rows, before and after. `band_bytes`: of the bands
+  /// that are left after halving.
+  Picture forward(Backend& ops, Picture x, std::size_t band_bytes) const;
 
  private:
   std::vector<ResnetBlock> resnets_;
   std::optional<Conv2d> downsampler_;
-  std::size_t band_bytes_;
 };
 
 }  // namespace ernie_image

@@ -7,7 +7,6 @@
 
 #include "core/half.h"
 #include "ernie_image/error.h"
-#include "models/vae_memory.h"
 
 namespace ernie_image {
 namespace {
@@ -18,11 +17,11 @@ constexpr std::int64_t kMaxChannels = 1 << 16;
 /// overlap by 32 and fade over them agree but for the group norms' statistics, which are those of
 /// the band.
 constexpr std::int64_t kOverlap = 32;
-constexpr std::int64_t kMinBandRows = 3 * kOverlap;
 
 /// Adds `band` [B, rows, W, C], which begins at row `top`, to `image` [B, H, W, C]. Over the first
 /// `fade` rows, which the band above covers too, its weight rises linearly while the other's falls.
 void blend_band(Tensor& image, const Tensor& band, std::int64_t top, std::int64_t fade) {
+  if (image.is_booked()) return;
   const std::int64_t row_size = image.dim(2) * image.dim(3);
   for (std::int64_t b = 0; b < image.dim(0); ++b) {
     for (std::int64_t y = 0; y < band.dim(1); ++y) {
@@ -84,9 +83,8 @@ VaeConfig VaeConfig::read(const JsonReader& reader) {
   return config;
 }
 
-VaeDecoder::VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& config,
-                       std::size_t band_bytes)
-    : ops_(ops), config_(config), band_bytes_(band_bytes), norm_(source, config.packed_channels()) {
+VaeDecoder::VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& config)
+    : ops_(ops), config_(config), norm_(source, config.packed_channels()) {
   const WeightLoader root(ops, source);
   const WeightLoader decoder = root.at("decoder");
   const auto& widths = config.block_out_channels;
@@ -105,8 +103,7 @@ VaeDecoder::VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& conf
                                           .outputs = outputs,
                                           .resnets = config.layers_per_block + 1,
                                           .groups = groups,
-                                          .upsample = i + 1 < widths.size(),
-                                          .band_bytes = band_bytes});
+                                          .upsample = i + 1 < widths.size()});
     inputs = outputs;
   }
   conv_norm_out_ = load_group_norm(decoder, "conv_norm_out", inputs, groups);
@@ -125,9 +122,9 @@ Picture VaeDecoder::head(const Tensor& z, const Tap& tap) const {
 }
 
 Picture VaeDecoder::up_blocks(Picture x, std::size_t first, std::size_t last,
-                              const Tap& tap) const {
+                              const DecodeBands& bands, const Tap& tap) const {
   for (std::size_t i = first; i < last; ++i) {
-    x = up_blocks_[i].forward(ops_, std::move(x));
+    x = up_blocks_[i].forward(ops_, std::move(x), bands.band_bytes);
     ops_.release_cache();  // what was freed is too small for the next block
     const std::string name = "up_block" + std::to_string(i);
     if (tap.wants(name)) tap.channels_first(name, joined(ops_, x));
@@ -144,63 +141,40 @@ Tensor VaeDecoder::tail(Picture x, const Tap& tap) const {
                             [&](const ImageBand& band, std::size_t) { return conv_out(band); })));
 }
 
-std::size_t VaeDecoder::whole_blocks(const Tensor& z, std::uint64_t memory_limit_bytes) const {
-  VaeExtent extent{z.dim(0), z.dim(1), z.dim(2), z.dtype()};
-  std::size_t count = 0;
-  while (count < up_blocks_.size() &&
-         up_block_bytes(config_, count, extent, band_bytes_) <= memory_limit_bytes) {
-    extent = extent.upsampled();
-    ++count;
-  }
-  return count;
-}
-
-/// Rows of x whose remaining blocks fit the limit together.
-std::int64_t VaeDecoder::rows_that_fit(const Tensor& x, std::size_t first_block,
-                                       std::uint64_t memory_limit_bytes) const {
-  const auto fits = [&](std::int64_t rows) {
-    VaeExtent extent{x.dim(0), rows, x.dim(2), x.dtype()};
-    for (std::size_t i = first_block; i < up_blocks_.size(); ++i) {
-      if (up_block_bytes(config_, i, extent, band_bytes_) > memory_limit_bytes) return false;
-      extent = extent.upsampled();
-    }
-    return true;
-  };
-  std::int64_t rows = x.dim(1);
-  while (rows > kMinBandRows && !fits(rows)) rows -= std::max<std::int64_t>(1, rows / 8);
-  return std::max(rows, kMinBandRows);
-}
-
-Tensor VaeDecoder::decode(const Tensor& z, std::uint64_t memory_limit_bytes, Trace* trace) const {
+Tensor VaeDecoder::decode(const Tensor& z, const DecodeBands& bands, Trace* trace) const {
   const Tap tap(ops_, trace, "vae.");
-  const std::size_t whole = whole_blocks(z, memory_limit_bytes);
-  Picture picture = up_blocks(head(z, tap), 0, whole, tap);
+  const std::size_t whole = std::min(bands.whole_blocks, up_blocks_.size());
+  Picture picture = up_blocks(head(z, tap), 0, whole, bands, tap);
   if (whole == up_blocks_.size()) return tail(std::move(picture), tap);
-  const Tensor x = joined(ops_, std::exchange(picture, {}));
-  return decode_in_bands(x, whole, rows_that_fit(x, whole, memory_limit_bytes));
+  return decode_in_bands(picture, bands);
 }
 
-Tensor VaeDecoder::decode_in_bands(const Tensor& x, std::size_t first_block,
-                                   std::int64_t band_rows) const {
-  const std::int64_t rows = x.dim(1);
-  const std::int64_t scale = std::int64_t{1} << (up_blocks_.size() - 1 - first_block);
+std::int64_t VaeDecoder::least_band_rows() { return 3 * kOverlap; }
+
+Tensor VaeDecoder::decode_in_bands(const Picture& x, const DecodeBands& bands) const {
+  std::int64_t rows = 0;
+  for (const Tensor& band : x) rows += band.dim(1);
+  const std::int64_t scale = std::int64_t{1} << (up_blocks_.size() - 1 - bands.whole_blocks);
+  const Shape& shape = x.front().shape();
   Tensor image =
-      Tensor::host(DType::f32, {x.dim(0), rows * scale, x.dim(2) * scale, config_.out_channels});
+      Tensor::host(DType::f32, {shape[0], rows * scale, shape[2] * scale, config_.out_channels});
   const Tap silent(ops_, nullptr, "");
   for (std::int64_t top = 0, end = 0; end < rows; top = end - kOverlap) {
     const std::int64_t fade = end == 0 ? 0 : kOverlap * scale;
-    end = std::min(top + band_rows, rows);
-    Picture band =
-        up_blocks({crop_rows(ops_, x, top, end - top)}, first_block, up_blocks_.size(), silent);
+    end = std::min(top + std::max(bands.band_rows, least_band_rows()), rows);
+    Picture band = up_blocks({crop_rows(ops_, x, top, end - top)}, bands.whole_blocks,
+                             up_blocks_.size(), bands, silent);
     blend_band(image, to_float(tail(std::move(band), silent)), top * scale, fade);
+    ops_.release_cache();
   }
-  return round_to(image, x.dtype());
+  return round_to(image, x.front().dtype());
 }
 
 Tensor to_uint8(const Tensor& images) {
   const DType dtype = images.dtype();
   const Tensor values = to_float(images);
   Tensor pixels = Tensor::host(DType::u8, images.shape());
+  if (pixels.is_booked()) return pixels;
   for (std::int64_t i = 0; i < values.size(); ++i) {
     const float halved = rounded(values.data<float>()[i] * 0.5f, dtype);
     const float unit = std::clamp(rounded(halved + 0.5f, dtype), 0.0f, 1.0f);

@@ -44,9 +44,7 @@ struct VaeConfig {
 
 class VaeDecoder {
  public:
-  /// `band_bytes`: of the bands that pictures are cut into, which changes memory but not results.
-  VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& config,
-             std::size_t band_bytes = kBandBytes);
+  VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& config);
 
   const VaeConfig& config() const { return config_; }
 
@@ -55,23 +53,23 @@ class VaeDecoder {
   Tensor unpack(const Tensor& latents) const { return norm_.unpack(latents); }
 
   /// z: [B, 2h, 2w, C] from `unpack`, on the backend. Result: host [B, H, W, 3], nominally in [-1,
-  /// 1]. Above `memory_limit_bytes` of activations the blocks that do not fit run on overlapping
-  /// bands of rows, blended linearly.
-  Tensor decode(const Tensor& z, std::uint64_t memory_limit_bytes, Trace* trace) const;
+  /// 1].
+  Tensor decode(const Tensor& z, const DecodeBands& bands, Trace* trace) const;
+
+  /// Bands of fewer rows are not blended well.
+  static std::int64_t least_band_rows();
+  std::size_t num_blocks() const { return up_blocks_.size(); }
 
  private:
   Picture head(const Tensor& z, const Tap& tap) const;
-  Picture up_blocks(Picture x, std::size_t first, std::size_t last, const Tap& tap) const;
+  Picture up_blocks(Picture x, std::size_t first, std::size_t last, const DecodeBands& bands,
+                    const Tap& tap) const;
   /// The host picture [B, H, W, 3].
   Tensor tail(Picture x, const Tap& tap) const;
-  Tensor decode_in_bands(const Tensor& x, std::size_t first_block, std::int64_t band_rows) const;
-  std::size_t whole_blocks(const Tensor& z, std::uint64_t memory_limit_bytes) const;
-  std::int64_t rows_that_fit(const Tensor& x, std::size_t first_block,
-                             std::uint64_t memory_limit_bytes) const;
+  Tensor decode_in_bands(const Picture& x, const DecodeBands& bands) const;
 
   Backend& ops_;
   VaeConfig config_;
-  std::size_t band_bytes_;
   LatentNorm norm_;
   std::optional<Conv2d> post_quant_conv_;
   Conv2d conv_in_;

@@ -35,7 +35,7 @@ Tensor first_channels(const Tensor& x, std::int64_t count) {
   Shape shape = x.shape();
   shape.back() = count;
   Tensor first = Tensor::host(x.dtype(), std::move(shape));
-  for (std::int64_t i = 0; i < x.size() / channels; ++i) {
+  for (std::int64_t i = 0; i < x.size() / channels && !x.is_booked(); ++i) {
     std::copy_n(x.bytes() + static_cast<std::size_t>(i * channels) * element,
                 static_cast<std::size_t>(count) * element,
                 first.bytes() + static_cast<std::size_t>(i * count) * element);
@@ -45,12 +45,8 @@ Tensor first_channels(const Tensor& x, std::int64_t count) {
 
 }  // namespace
 
-VaeEncoder::VaeEncoder(Backend& ops, WeightSource& source, const VaeConfig& config,
-                       std::size_t band_bytes)
-    : ops_(ops),
-      config_(checked(config)),
-      band_bytes_(band_bytes),
-      norm_(source, config.packed_channels()) {
+VaeEncoder::VaeEncoder(Backend& ops, WeightSource& source, const VaeConfig& config)
+    : ops_(ops), config_(checked(config)), norm_(source, config.packed_channels()) {
   const WeightLoader root(ops, source);
   const WeightLoader encoder = root.at("encoder");
   const auto& widths = config.encoder_block_out_channels;
@@ -63,8 +59,7 @@ VaeEncoder::VaeEncoder(Backend& ops, WeightSource& source, const VaeConfig& conf
                                               .outputs = widths[i],
                                               .resnets = config.layers_per_block,
                                               .groups = groups,
-                                              .downsample = i + 1 < widths.size(),
-                                              .band_bytes = band_bytes});
+                                              .downsample = i + 1 < widths.size()});
     inputs = widths[i];
   }
   mid_block_ = MidBlock(encoder.at("mid_block"), inputs, groups, config.mid_block_add_attention);
@@ -74,15 +69,15 @@ VaeEncoder::VaeEncoder(Backend& ops, WeightSource& source, const VaeConfig& conf
   if (config.use_quant_conv) quant_conv_ = load_conv2d(root, "quant_conv", moments, moments, 1);
 }
 
-Picture VaeEncoder::down(const Tensor& pictures, const Tap& tap) const {
+Picture VaeEncoder::down(const Tensor& pictures, std::size_t band_bytes, const Tap& tap) const {
   const std::int64_t widest = config_.encoder_block_out_channels.front();
-  Picture x = cut_for_channels(ops_, ops_.upload(pictures), widest, band_bytes_);
+  Picture x = cut_for_channels(ops_, ops_.upload(pictures), widest, band_bytes);
   x = by_bands(ops_, std::move(x), [&](const ImageBand& band, std::size_t) {
     return ops_.conv2d_band(band, *conv_in_.weight, *conv_in_.bias, {});
   });
   if (tap.wants("conv_in")) tap.channels_first("conv_in", joined(ops_, x));
   for (std::size_t i = 0; i < down_blocks_.size(); ++i) {
-    x = down_blocks_[i].forward(ops_, std::move(x));
+    x = down_blocks_[i].forward(ops_, std::move(x), band_bytes);
     ops_.release_cache();  // what was freed is too large for the next block
     const std::string name = "down_block" + std::to_string(i);
     if (tap.wants(name)) tap.channels_first(name, joined(ops_, x));
@@ -99,16 +94,16 @@ Tensor VaeEncoder::moments(const Tensor& x, const Tap& tap) const {
   return y;
 }
 
-Tensor VaeEncoder::encode(const Tensor& pictures, Trace* trace) const {
+Tensor VaeEncoder::encode(const Tensor& pictures, std::size_t band_bytes, Trace* trace) const {
   const Tap tap(ops_, trace, "vae_encoder.");
-  const Tensor x = joined(ops_, down(pictures, tap));
+  const Tensor x = joined(ops_, down(pictures, band_bytes, tap));
   const Tensor y = moments(mid_block_.forward(ops_, x, tap), tap);
   return first_channels(ops_.download(y), config_.latent_channels);
 }
 
 Tensor from_uint8(const Tensor& pixels, DType dtype) {
   Tensor pictures = Tensor::host(DType::f32, pixels.shape());
-  for (std::int64_t i = 0; i < pixels.size(); ++i) {
+  for (std::int64_t i = 0; i < pixels.size() && !pixels.is_booked(); ++i) {
     const float unit = static_cast<float>(pixels.data<std::uint8_t>()[i]) / 255.0f;
     pictures.data<float>()[i] = 2.0f * unit - 1.0f;
   }

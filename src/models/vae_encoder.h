@@ -17,27 +17,25 @@ namespace ernie_image {
 
 class VaeEncoder {
  public:
-  /// `band_bytes`: of the bands that pictures are cut into, which changes memory but not results.
   /// Throws Error(unsupported) for a config of other than RGB pictures, Error(corrupt_file) for
   /// widths that do not divide by the groups, or blocks without layers.
-  VaeEncoder(Backend& ops, WeightSource& source, const VaeConfig& config,
-             std::size_t band_bytes = kBandBytes);
+  VaeEncoder(Backend& ops, WeightSource& source, const VaeConfig& config);
 
   /// Host pictures [B, H, W, 3] in [-1, 1] to the mean of the distribution, on the host:
   /// [B, H / f, W / f, C], rounded down, f half the config's spatial_factor. H and W of at least f.
-  Tensor encode(const Tensor& pictures, Trace* trace) const;
+  /// `band_bytes`: of the bands that pictures are cut into.
+  Tensor encode(const Tensor& pictures, std::size_t band_bytes, Trace* trace) const;
 
   /// The mean [B, 2h, 2w, C] as latents [B, 4 C, h, w] that the transformer knows.
   Tensor pack(const Tensor& mean) const { return norm_.pack(mean); }
 
  private:
-  Picture down(const Tensor& pictures, const Tap& tap) const;
+  Picture down(const Tensor& pictures, std::size_t band_bytes, const Tap& tap) const;
   /// [B, H / f, W / f, 2 C]: mean and logarithm of the variance.
   Tensor moments(const Tensor& x, const Tap& tap) const;
 
   Backend& ops_;
   VaeConfig config_;
-  std::size_t band_bytes_;
   LatentNorm norm_;
   Conv2d conv_in_;
   std::vector<DownBlock> down_blocks_;

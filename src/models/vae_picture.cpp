@@ -20,6 +20,18 @@ Tensor crop_rows(Backend& ops, const Tensor& x, std::int64_t begin, std::int64_t
   return ops.slice_rows(flat_rows(x), begin, count).reshaped({x.dim(0), count, x.dim(2), x.dim(3)});
 }
 
+Tensor crop_rows(Backend& ops, const Picture& picture, std::int64_t begin, std::int64_t count) {
+  Picture parts;
+  std::int64_t top = 0;
+  for (const Tensor& band : picture) {
+    const std::int64_t first = std::max(begin, top);
+    const std::int64_t end = std::min(begin + count, top + band.dim(1));
+    if (first < end) parts.push_back(crop_rows(ops, band, first - top, end - first));
+    top += band.dim(1);
+  }
+  return joined(ops, parts);
+}
+
 Tensor joined(Backend& ops, const Picture& picture) {
   const Tensor& band = picture.front();
   if (picture.size() == 1) return band;

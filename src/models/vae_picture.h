@@ -13,14 +13,30 @@ namespace ernie_image {
 /// Bands of rows, top to bottom, each [B, rows, W, C]. A small picture is a single band.
 using Picture = std::vector<Tensor>;
 
-/// Large enough that the rows a band needs of its neighbours hardly count.
+/// Of a band: large enough that the rows it needs of its neighbours hardly count. The result does
+/// not depend on it but for the order of some sums.
 constexpr std::size_t kBandBytes = std::size_t{64} << 20;
+
+/// How a picture is cut while it is decoded, so that it takes less memory.
+struct DecodeBands {
+  std::size_t band_bytes = kBandBytes;
+  /// The blocks from this one on see overlapping bands of the picture, which are blended: their
+  /// norms are those of a band.
+  std::size_t whole_blocks = SIZE_MAX;
+  /// Of the input of the first such block.
+  std::int64_t band_rows = 0;
+
+  bool operator==(const DecodeBands&) const = default;
+};
 
 /// Rows of a band of at most `band_bytes`, in whole tiles of convolutions.
 std::int64_t rows_of_band(std::size_t band_bytes, std::size_t row_bytes);
 
 /// Rows [begin, begin + count) of [B, H, W, C].
 Tensor crop_rows(Backend& ops, const Tensor& x, std::int64_t begin, std::int64_t count);
+
+/// The same of all its bands together.
+Tensor crop_rows(Backend& ops, const Picture& picture, std::int64_t begin, std::int64_t count);
 
 /// The picture in one band.
 Tensor joined(Backend& ops, const Picture& picture);

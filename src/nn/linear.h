@@ -7,6 +7,7 @@
 #include "backend/backend.h"
 #include "core/quantization.h"
 #include "core/weight.h"
+#include "nn/linear_adapter.h"
 
 namespace ernie_image {
 
@@ -77,13 +78,14 @@ class WeightLoader {
   std::int64_t layer_ = -1;
 };
 
-/// y = x W^T + b
+/// y = x W^T + b, and what adapters add to it
 struct Linear {
-  WeightHandle weight;  // [N, K]
-  WeightHandle bias;    // [N], or null
+  WeightHandle weight;                           // [N, K]
+  WeightHandle bias;                             // [N], or null
+  std::shared_ptr<const LinearAdapter> adapter;  // or null
 
   Tensor operator()(Backend& ops, const Tensor& x) const {
-    return ops.linear(x, *weight, bias.get());
+    return adapter ? adapted_linear(ops, x, *this) : ops.linear(x, *weight, bias.get());
   }
 };
 
@@ -94,7 +96,7 @@ inline Linear load_linear(const WeightLoader& loader, const std::string& module,
                           std::int64_t outputs, std::int64_t inputs, Bias bias = Bias::no) {
   const WeightLoader at = loader.at(module);
   return {at.load("weight", {outputs, inputs}, WeightUse::linear),
-          bias == Bias::yes ? at.vector("bias", outputs) : nullptr};
+          bias == Bias::yes ? at.vector("bias", outputs) : nullptr, nullptr};
 }
 
 /// 2-D convolution, stride 1, zero padding that keeps height and width.

@@ -40,6 +40,7 @@ Tensor axes_rope_angles(std::span<const std::vector<Position3>> positions, float
   const auto tokens = static_cast<std::int64_t>(positions[0].size());
   Tensor angles =
       Tensor::host(DType::f32, {rows, tokens, static_cast<std::int64_t>(2 * omega.size())});
+  if (angles.is_booked()) return angles;
   float* out = angles.data<float>();
   for (const std::vector<Position3>& row : positions) {
     for (const Position3& position : row) {
@@ -84,6 +85,7 @@ Tensor yarn_rope_angles(const RopeParameters& rope, std::int64_t head_dim,
                         std::int64_t first_position, std::int64_t count) {
   const std::vector<float> frequencies = yarn_inverse_frequencies(rope, head_dim);
   Tensor angles = Tensor::host(DType::f32, {1, count, head_dim});
+  if (angles.is_booked()) return angles;
   float* out = angles.data<float>();
   for (std::int64_t i = 0; i < count; ++i) {
     const auto position = static_cast<float>(first_position + i);
@@ -97,6 +99,7 @@ Tensor yarn_rope_angles(const RopeParameters& rope, std::int64_t head_dim,
 Tensor llama_4_query_scale(const RopeParameters& rope, std::int64_t first_position,
                            std::int64_t count) {
   Tensor scale = Tensor::host(DType::f32, {1, count});
+  if (scale.is_booked()) return scale;
   const auto context = static_cast<float>(rope.original_max_position_embeddings);
   for (std::int64_t i = 0; i < count; ++i) {
     const float periods = std::floor(static_cast<float>(first_position + i) / context);
@@ -111,14 +114,14 @@ RotaryTable make_rotary_table(Backend& ops, const Tensor& angles, float scale, D
   Tensor cos = Tensor::host(DType::f32, angles.shape());
   Tensor sin = Tensor::host(DType::f32, angles.shape());
   const float* angle = angles.data<float>();
-  for (std::int64_t i = 0; i < angles.size(); ++i) {
+  for (std::int64_t i = 0; i < angles.size() && !angles.is_booked(); ++i) {
     cos.data<float>()[i] = rounded(std::cos(angle[i]) * scale, dtype);
     sin.data<float>()[i] = rounded(std::sin(angle[i]) * scale, dtype);
   }
   RotaryTable table{ops.upload(cos), ops.upload(sin), {}};
   if (!row_scale.empty()) {
     Tensor scales = Tensor::host(DType::f32, row_scale.shape());
-    for (std::int64_t i = 0; i < scales.size(); ++i) {
+    for (std::int64_t i = 0; i < scales.size() && !scales.is_booked(); ++i) {
       scales.data<float>()[i] = rounded(row_scale.data<float>()[i], dtype);
     }
     table.row_scale = ops.upload(scales);

@@ -50,6 +50,30 @@ void take_fullest(std::vector<StageMemory>& all, const std::vector<StageMemory>&
   }
 }
 
+/// Those of one prompt, as adapters of a whole request.
+std::vector<Adapter> adapters_of(const Request& request, std::size_t prompt) {
+  std::vector<Adapter> adapters;
+  for (const Adapter& adapter : request.adapters) {
+    if (adapter.prompt < 0 || static_cast<std::size_t>(adapter.prompt) == prompt)
+      adapters.push_back({adapter.path, adapter.strength, -1});
+  }
+  return adapters;
+}
+
+bool are_same(const std::vector<Adapter>& a, const std::vector<Adapter>& b) {
+  return std::ranges::equal(a, b, [](const Adapter& x, const Adapter& y) {
+    return x.path == y.path && x.strength == y.strength;
+  });
+}
+
+void add_up(Timings& all, const Timings& part) {
+  all.text_encoder_seconds += part.text_encoder_seconds;
+  all.vae_decoder_seconds += part.vae_decoder_seconds;
+  all.step_seconds.resize(part.step_seconds.size());
+  for (std::size_t i = 0; i < part.step_seconds.size(); ++i)
+    all.step_seconds[i] += part.step_seconds[i];
+}
+
 void log_further(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
@@ -73,6 +97,27 @@ void rethrow_first(std::span<const std::exception_ptr> errors) {
 }
 
 }  // namespace
+
+bool names_prompts(const Request& request) {
+  return std::ranges::any_of(request.adapters,
+                             [](const Adapter& adapter) { return adapter.prompt >= 0; });
+}
+
+std::vector<Request> split_by_adapters(const Request& request, std::span<const float> latents) {
+  const auto each = static_cast<std::size_t>(request.num_images_per_prompt);
+  std::vector<Request> parts;
+  std::size_t begin = 0;
+  for (std::size_t end = 1; end <= request.prompts.size(); ++end) {
+    std::vector<Adapter> adapters = adapters_of(request, begin);
+    if (end < request.prompts.size() && are_same(adapters_of(request, end), adapters)) continue;
+    const bool is_whole = end - begin == request.prompts.size();
+    parts.push_back(is_whole ? request : part_of(request, latents, begin * each, end * each));
+    parts.back().adapters = std::move(adapters);
+    parts.back().on_progress = request.on_progress;
+    begin = end;
+  }
+  return parts;
+}
 
 std::vector<Request> split_request(const Request& request, std::span<const float> latents,
                                    std::size_t parts) {
@@ -102,8 +147,43 @@ std::vector<Result> run_together(const std::vector<std::function<Result()>>& run
   return results;
 }
 
+namespace {
+
+/// What became of each adapter of the request, found in the part of a prompt that it is for.
+std::vector<AdapterUse> uses_of(const Request& request, const std::vector<Result>& parts) {
+  std::vector<AdapterUse> uses(request.adapters.size());
+  std::size_t prompt = 0;
+  for (const Result& part : parts) {
+    const std::size_t images = part.images.size();
+    const std::size_t end =
+        prompt + images / static_cast<std::size_t>(request.num_images_per_prompt);
+    for (; prompt < end; ++prompt) {
+      std::size_t next = 0;
+      for (std::size_t i = 0; i < request.adapters.size(); ++i) {
+        const int only = request.adapters[i].prompt;
+        if (only < 0 || static_cast<std::size_t>(only) == prompt) uses[i] = part.adapters[next++];
+      }
+    }
+  }
+  return uses;
+}
+
+}  // namespace
+
+Result join_in_turn(const Request& request, std::vector<Result> parts) {
+  Timings timings;
+  for (const Result& part : parts) add_up(timings, part.timings);
+  std::vector<AdapterUse> uses = uses_of(request, parts);
+  Result all =
+      parts.size() == 1 ? std::move(parts.front()) : join_results(request, std::move(parts));
+  all.timings = timings;
+  all.adapters = std::move(uses);
+  return all;
+}
+
 Result join_results(const Request& request, std::vector<Result> parts) {
   Result all;
+  all.adapters = parts.front().adapters;
   std::vector<int> tokens;  // of each picture
   for (Result& part : parts) {
     std::ranges::move(part.images, std::back_inserter(all.images));

@@ -1,5 +1,6 @@
-// One request on several cards: each gets some of its pictures. What is drawn does not depend on
-// how many there are: the noise is drawn for the whole batch first.
+// One request as several: on several cards each gets some of its pictures; prompts with different
+// adapters are run in turn. What is drawn does not depend on how many parts there are: the noise is
+// drawn for the whole batch first.
 #pragma once
 
 #include <functional>
@@ -15,6 +16,13 @@ namespace ernie_image {
 std::vector<Request> split_request(const Request& request, std::span<const float> latents,
                                    std::size_t parts);
 
+/// Whether some of its adapters are for single prompts.
+bool names_prompts(const Request& request);
+
+/// Prompts in a row with the same adapters are a part, whose adapters are those of all its prompts.
+/// A single part is the request itself.
+std::vector<Request> split_by_adapters(const Request& request, std::span<const float> latents);
+
 /// All at once, the first on the calling thread. Waits for all, then throws what the first to fail
 /// in the order of `runs` threw.
 std::vector<Result> run_together(const std::vector<std::function<Result()>>& runs);
@@ -22,5 +30,8 @@ std::vector<Result> run_together(const std::vector<std::function<Result()>>& run
 /// Of the parts of `request`, as one run: times and memory are those of the slowest and the
 /// fullest.
 Result join_results(const Request& request, std::vector<Result> parts);
+
+/// The same of parts that were run in turn: times add up, and `adapters` are those of the request.
+Result join_in_turn(const Request& request, std::vector<Result> parts);
 
 }  // namespace ernie_image

@@ -2,12 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string_view>
 #include <vector>
 
 #include "backend/backend.h"
-#include "memory/device_plan.h"
 #include "memory/memory_plan.h"
 #include "memory/memory_sampler.h"
 #include "pipeline/plan.h"
@@ -17,8 +15,11 @@ namespace ernie_image {
 /// What is to be made, and in how much memory.
 struct CheckedPlan {
   GenerationPlan generation;
-  MemoryPlan memory;                 ///< of the host
-  std::optional<DevicePlan> device;  ///< of a device with memory of its own
+  MemoryPlan memory;  ///< of the host, or of a device with memory of its own
+  bool is_on_device = false;
+
+  /// Which pages of the files stay in the host's memory during a stage.
+  ResidencyPlan pages(std::string_view stage) const;
 };
 
 /// Tells the device what begins and ends, and notes what each stage took beside what was planned.
@@ -35,9 +36,6 @@ class StageRecorder {
   std::uint64_t peak_activation_bytes() const { return peak_activation_bytes_; }
 
  private:
-  StageMemory on_host(const PlanStage& stage);
-  StageMemory on_device(const DeviceStage& stage) const;
-
   Backend& ops_;
   const CheckedPlan& plan_;
   std::vector<StageMemory>& stages_;

@@ -28,6 +28,7 @@ void trace_prompt(Trace* trace, const std::string& group, std::size_t index, con
 Tensor pad_rows(const std::vector<Tensor>& rows, std::int64_t longest) {
   const std::int64_t width = rows[0].dim(1);
   Tensor padded = Tensor::host(rows[0].dtype(), {std::int64_t(rows.size()), longest, width});
+  if (padded.is_booked()) return padded;
   const std::size_t row_bytes = padded.size_bytes() / rows.size();
   for (std::size_t i = 0; i < rows.size(); ++i)
     std::memcpy(padded.bytes() + i * row_bytes, rows[i].bytes(), rows[i].size_bytes());

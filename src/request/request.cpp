@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "io/json.h"
+
 namespace ernie_image {
 namespace {
 
@@ -27,6 +29,8 @@ template <class... Cases>
 struct Overloaded : Cases... {
   using Cases::operator()...;
 };
+template <class... Cases>
+Overloaded(Cases...) -> Overloaded<Cases...>;  // which clang 14 does not find by itself
 
 /// What is wrong with the value; empty if nothing is.
 std::string problem_of(const RequestOption& option, const Request& request) {
@@ -37,6 +41,29 @@ std::string problem_of(const RequestOption& option, const Request& request) {
   return std::string(option.title) + " must be " + option.limit(option.min).dump() + " to " +
          option.limit(option.max).dump() + ", found " +
          (std::isfinite(number) ? value.dump() : std::to_string(number));
+}
+
+std::string problem_of_adapters(const Request& request) {
+  const std::size_t prompts = request.prompts.size();
+  int of_all = 0;
+  std::vector<int> of_each(prompts);
+  for (const Adapter& adapter : request.adapters) {
+    if (!(std::abs(adapter.strength) <= kMaxAdapterStrength)) {
+      const std::string limit = std::to_string(static_cast<int>(kMaxAdapterStrength));
+      return "the strength of adapter " + printable(adapter.path) + " must be -" + limit + " to " +
+             limit + ", found " + std::to_string(adapter.strength);
+    }
+    if (adapter.prompt < -1 || adapter.prompt >= static_cast<int>(prompts)) {
+      return "adapter " + printable(adapter.path) + " is for prompt " +
+             std::to_string(adapter.prompt) + ", and there are " + std::to_string(prompts) +
+             ", counted from 0";
+    }
+    ++(adapter.prompt < 0 ? of_all : of_each[static_cast<std::size_t>(adapter.prompt)]);
+  }
+  const int most = of_all + std::ranges::max(of_each);
+  if (most <= kMaxAdapters) return {};
+  return std::to_string(most) + " adapters for one prompt; at most " +
+         std::to_string(kMaxAdapters) + " are possible";
 }
 
 /// The same of the lists, which must fit together.
@@ -61,7 +88,7 @@ std::string problem_of_counts(const Request& request) {
     return std::to_string(request.seeds.size()) + " seeds for " + std::to_string(images) +
            " images; give one seed for all, or one an image";
   }
-  return {};
+  return problem_of_adapters(request);
 }
 
 /// The same of the picture to begin with.
@@ -115,6 +142,27 @@ const RequestOption& request_option(std::string_view name) {
                                [&](const RequestOption& option) { return option.name() == name; });
 }
 
+json adapters_json(std::span<const Adapter> adapters) {
+  json list = json::array();
+  for (const Adapter& adapter : adapters) {
+    list.push_back({{"name", adapter.path}, {"strength", adapter.strength}});
+    if (adapter.prompt >= 0) list.back()["prompt"] = adapter.prompt;
+  }
+  return list;
+}
+
+std::vector<Adapter> read_adapters(const JsonReader& reader, const std::string& key, int prompts) {
+  const auto most = static_cast<std::size_t>(kMaxAdapters) * static_cast<std::size_t>(prompts);
+  std::vector<Adapter> adapters;
+  for (const JsonReader& fields : reader.objects(key, most)) {
+    const int prompt = fields.has("prompt") ? fields.small("prompt", 0, prompts - 1) : -1;
+    adapters.push_back({fields.text("name"),
+                        fields.number("strength", -kMaxAdapterStrength, kMaxAdapterStrength),
+                        prompt});
+  }
+  return adapters;
+}
+
 json options_json(const Request& request, Naming naming) {
   json object = json::object();
   for (const RequestOption& option : kOptions) {
@@ -140,6 +188,7 @@ json request_json(const Request& request) {
   object["negative_prompts"] = request.negative_prompts;
   object["num_images_per_prompt"] = request.num_images_per_prompt;
   object["seeds"] = request.seeds;
+  if (!request.adapters.empty()) object["adapters"] = adapters_json(request.adapters);
   return object;
 }
 
@@ -150,6 +199,7 @@ Request read_request(const JsonReader& reader) {
   request.negative_prompts = reader.texts("negative_prompts", kMaxImages);
   request.num_images_per_prompt = reader.small("num_images_per_prompt", 1, kMaxImages);
   request.seeds = reader.seeds("seeds", kMaxImages);
+  request.adapters = read_adapters(reader, "adapters", static_cast<int>(request.prompts.size()));
   check_request(request, ErrorKind::corrupt_file, reader.where() + ": ");
   return request;
 }

@@ -48,6 +48,11 @@ std::span<const RequestOption> request_options();
 /// The one whose full name is `name`.
 const RequestOption& request_option(std::string_view name);
 
+/// A list of name (which is the path), strength and, if it is for one, prompt.
+nlohmann::json adapters_json(std::span<const Adapter> adapters);
+/// The reverse, of the member `key`; an absent one is an empty list. `prompts`: how many there are.
+std::vector<Adapter> read_adapters(const JsonReader& reader, const std::string& key, int prompts);
+
 /// Every option that is not open, by its name.
 nlohmann::json options_json(const Request& request, Naming naming = Naming::full);
 /// Throws JsonError for a value out of range, and for an absent one unless `may_be_open`: then the

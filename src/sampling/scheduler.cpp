@@ -103,7 +103,7 @@ Tensor FlowMatchEulerScheduler::noised(const Tensor& picture, const Tensor& nois
   const float rest = rounded(1.0f - sigma, dtype);
   const Tensor clean = to_float(picture), random = to_float(noise);
   Tensor result = Tensor::host(DType::f32, noise.shape());
-  for (std::int64_t i = 0; i < noise.size(); ++i) {
+  for (std::int64_t i = 0; i < noise.size() && !result.is_booked(); ++i) {
     const float kept = rounded(rest * clean.data<float>()[i % picture.size()], dtype);
     result.data<float>()[i] = rounded(sigma * random.data<float>()[i], dtype) + kept;
   }
@@ -118,11 +118,12 @@ Tensor FlowMatchEulerScheduler::step(int step, const Tensor& velocity,
   if (latents.dtype() == DType::bf16) {
     Tensor next =
         Tensor::copy_of<std::uint16_t>(DType::bf16, latents.shape(), latents.span<std::uint16_t>());
-    update_bf16(step_size, velocity.span<std::uint16_t>(), next.span<std::uint16_t>());
+    if (!next.is_booked())
+      update_bf16(step_size, velocity.span<std::uint16_t>(), next.span<std::uint16_t>());
     return next;
   }
   Tensor next = Tensor::copy_of<float>(DType::f32, latents.shape(), latents.span<float>());
-  update_f32(step_size, velocity.span<float>(), next.span<float>());
+  if (!next.is_booked()) update_f32(step_size, velocity.span<float>(), next.span<float>());
   return next;
 }
 

@@ -36,6 +36,11 @@ std::string leftovers() {
 
 }  // namespace
 
+bool is_idle() {
+  static const bool kIdle = std::getenv("ASCEND_STANDIN_IDLE") != nullptr;
+  return kIdle;
+}
+
 Machine& machine() {
   static Machine* const kMachine = [] {
     auto* made = new Machine;  // never destroyed: workers may outlive main

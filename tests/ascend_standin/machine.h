@@ -52,6 +52,10 @@ int current_device();
 void violation(const std::string& message);
 
 bool is_device_address(const void* address);
+
+/// $ASCEND_STANDIN_IDLE=1: nothing is computed or copied, and no memory touched, so that the books
+/// of large runs are kept quickly.
+bool is_idle();
 /// The block that holds all of the range, with 32 bytes to spare after it; else an error text.
 std::string check_range(const Range& range, std::size_t spare);
 /// Where the bytes of a device address really are. Empty message if they may be touched.

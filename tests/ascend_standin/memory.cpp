@@ -110,8 +110,8 @@ aclError aclrtMalloc(void** memory, std::size_t bytes, aclrtMemMallocPolicy) {
   const std::uintptr_t address = address_of(machine().space) + machine().next_address;
   machine().next_address += (bytes + 2 * kBlockAlignment - 1) / kBlockAlignment * kBlockAlignment;
   if (machine().next_address > kAddressSpace) std::abort();
-  Block block{bytes, device, std::make_unique<std::byte[]>(bytes)};
-  std::memset(block.real.get(), static_cast<int>(kFresh), bytes);
+  Block block{bytes, device, std::make_unique_for_overwrite<std::byte[]>(bytes)};
+  if (!is_idle()) std::memset(block.real.get(), static_cast<int>(kFresh), bytes);
   machine().blocks.emplace(address, std::move(block));
   machine().in_use[device] += bytes;
   machine().peak[device] = std::max(machine().peak[device], machine().in_use[device]);

@@ -227,6 +227,7 @@ aclnnStatus launch(const char* operation, void* workspace, std::uint64_t workspa
   const std::size_t scribbled = std::min<std::uint64_t>(asked, 65536);
   const int status = enqueue(stream, name, std::move(uses),
                              [workspace, scribbled, work = std::move(executor->work)] {
+                               if (is_idle()) return;
                                if (scribbled > 0)
                                  std::memset(real_address(workspace), 0xa5, scribbled);
                                work();

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "backend/card_network.h"
+#include "core/ledger.h"
 #include "ernie_image/error.h"
 #include "support/device.h"
 
@@ -45,21 +46,19 @@ TEST_P(CardMemory, WithoutOffloadEverythingStays) {
 }
 
 /// A larger picture may need the room of layers that were all there before.
-TEST_P(CardMemory, AutomaticDecidesAnewForEachStage) {
-  card->set_capacity(2 * kNetworkLayers * kLayerBytes);
+TEST_P(CardMemory, EachStageHasTheLayersThatItsPlanSays) {
   const auto ops = make();
   const Network network(*ops, "");
-  ops->begin_stage(kLayerBytes);
-  expect_network_right(network.run());
-  EXPECT_GE(card->in_use(), kNetworkLayers * kLayerBytes);
-  ops->end_stage();
-  ops->begin_stage(kNetworkLayers * kLayerBytes + kLayerBytes);
-  expect_network_right(network.run());
-  EXPECT_LT(card->in_use(), 3 * kLayerBytes);
-  ops->end_stage();
-  ops->begin_stage(kLayerBytes);
-  expect_network_right(network.run());
-  EXPECT_GE(card->in_use(), kNetworkLayers * kLayerBytes);
+  for (const bool streams : {false, true, false}) {
+    ops->begin_stage({.streams_layers = streams});
+    expect_network_right(network.run());
+    if (streams) {
+      EXPECT_LT(card->in_use(), 3 * kLayerBytes);
+    } else {
+      EXPECT_GE(card->in_use(), kNetworkLayers * kLayerBytes);
+    }
+    ops->end_stage();
+  }
 }
 
 /// A stage that was broken off has no end; the next one may move the weights of recorded steps.
@@ -74,10 +73,10 @@ TEST_P(CardMemory, ABrokenStageLeavesNothingThatTheNextOneWouldUse) {
     const std::array inputs = {ops->upload(Network::input())};
     return ops->download(ops->repeat(inputs, {}, whole));
   };
-  ops->begin_stage(kLayerBytes);
+  ops->begin_stage({});
   Tensor expected;
   for (int call = 0; call < 3; ++call) expected = step();
-  ops->begin_stage(kNetworkLayers * kLayerBytes + kLayerBytes);
+  ops->begin_stage({.streams_layers = true});
   for (int call = 0; call < 3; ++call) EXPECT_EQ(nmse(step(), expected), 0);
   EXPECT_LT(card->in_use(), 3 * kLayerBytes);
 }
@@ -108,19 +107,51 @@ TEST_P(CardMemory, LayersAreStreamedThroughTwoBuffers) {
   EXPECT_EQ(card->violations(), 0u);
 }
 
-TEST_P(CardMemory, AutomaticKeepsWhatFitsAndStreamsWhatDoesNot) {
-  card->set_capacity(2 * kNetworkLayers * kLayerBytes);
-  {
+/// The room is the stage's, however much more the card has.
+TEST_P(CardMemory, AutomaticKeepsAFinishedStageAsLongAsThereIsRoom) {
+  const std::uint64_t network_bytes = kNetworkLayers * kLayerBytes;
+  for (const std::uint64_t layers : {3 * kNetworkLayers, kNetworkLayers + 1}) {
     const auto ops = make();
-    const Network network(*ops, "");
-    expect_network_right(network.run());
-    EXPECT_GE(card->in_use(), kNetworkLayers * kLayerBytes);
+    const Network encoder(*ops, "model."), transformer(*ops, "");
+    const Backend::StageRoom room = {layers * kLayerBytes + kSlackBytes, kSlackBytes, false};
+    ops->begin_stage(room);
+    encoder.run();
+    ops->end_stage();
+    ops->begin_stage(room);
+    expect_network_right(transformer.run());
+    EXPECT_EQ(card->in_use() >= 2 * network_bytes, layers == 3 * kNetworkLayers);
+    EXPECT_LE(card->in_use(), room.bytes);
   }
-  card->set_capacity(kNetworkLayers * kLayerBytes);
-  const auto ops = make();
-  const Network network(*ops, "");
-  expect_network_right(network.run());
-  EXPECT_LT(card->in_use(), 2 * kLayerBytes + kSlackBytes);
+}
+
+/// A rehearsal holds to the byte what the run holds, and takes nothing of the card.
+TEST_P(CardMemory, IsTheSameInARehearsal) {
+  for (const char* offload : {"none", "encoder", "layers"}) {
+    const auto ops = make(offload);
+    { Network(*ops, "").run(); }  // its operations have the workspace that they ask for
+    ops->end_stage();
+    ops->release_cache();
+    const std::uint64_t before = card->in_use();
+    Ledger ledger;
+    const auto peak = [](Backend& backend, const Network& network) {
+      backend.begin_stage({});
+      backend.reset_peak_memory();
+      for (int step = 0; step < 3; ++step) network.run();
+      backend.end_stage();
+      return backend.device_memory()->peak_bytes;
+    };
+    {
+      const HostRehearsal scope(ledger);
+      const auto rehearsing = ops->rehearsal(ledger, std::uint64_t{1} << 40, offload);
+      const std::uint64_t empty = rehearsing->device_memory()->held_bytes;
+      const Network network(*rehearsing, "");
+      const std::uint64_t planned = peak(*rehearsing, network) - empty;
+      EXPECT_EQ(card->in_use(), before) << offload;
+      ledger.enter(planned, &Ledger::Held::copies);  // told to the run below
+    }
+    const Network network(*ops, "");
+    EXPECT_EQ(peak(*ops, network) - before, ledger.held().copies) << offload;
+  }
 }
 
 TEST_P(CardMemory, AutomaticDropsAFinishedStageWhenRoomIsNeeded) {

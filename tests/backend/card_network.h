@@ -22,6 +22,7 @@ inline constexpr std::uint64_t kSlackBytes = std::uint64_t{512} << 10;
 
 inline Tensor random_tensor(Shape shape, float magnitude, unsigned seed) {
   Tensor tensor = Tensor::host(DType::f32, std::move(shape));
+  if (tensor.is_booked()) return tensor;
   std::mt19937 generator(seed);
   std::uniform_real_distribution<float> uniform(-magnitude, magnitude);
   for (float& value : tensor.span<float>()) value = uniform(generator);

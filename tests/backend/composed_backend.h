@@ -21,6 +21,10 @@ class ComposedBackend : public Backend {
   std::size_t peak_memory_bytes() const override { return device_->peak_memory_bytes(); }
   void reset_peak_memory() override { device_->reset_peak_memory(); }
   void release_cache() override { device_->release_cache(); }
+  std::unique_ptr<Backend> rehearsal(const Ledger& ledger, std::uint64_t room_bytes,
+                                     const std::string& offload) const override {
+    return std::make_unique<ComposedBackend>(device_->rehearsal(ledger, room_bytes, offload));
+  }
   Tensor empty(DType dtype, Shape shape) override {
     return device_->empty(dtype, std::move(shape));
   }

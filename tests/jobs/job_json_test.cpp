@@ -46,7 +46,9 @@ TEST(JobJson, ReplacesWhatIsNoText) {
 /// Each member in turn is missing, or of each type, or extreme: an error or a request in range,
 /// never anything else.
 TEST(JobJson, RefusesEveryWrongMember) {
-  const auto good = nlohmann::json::parse(request_text(small_request()));
+  JobRequest request = small_request();
+  request.adapters = {{"style", 0.5}};
+  const auto good = nlohmann::json::parse(request_text(request));
   const nlohmann::json wrong[] = {nullptr,
                                   true,
                                   -1,
@@ -59,7 +61,11 @@ TEST(JobJson, RefusesEveryWrongMember) {
   for (const auto& [key, value] : good.items()) {
     auto without = good;
     without.erase(key);
-    EXPECT_THROW(parse_request(without.dump(), "test"), Error) << key;
+    if (key == "loras") {  // which most jobs do not have
+      EXPECT_TRUE(parse_request(without.dump(), "test").adapters.empty());
+    } else {
+      EXPECT_THROW(parse_request(without.dump(), "test"), Error) << key;
+    }
     for (const auto& other : wrong) {
       auto changed = good;
       changed[key] = other;
@@ -72,6 +78,26 @@ TEST(JobJson, RefusesEveryWrongMember) {
     }
   }
   EXPECT_GT(refused, 100);
+}
+
+TEST(JobJson, RefusesWrongAdapters) {
+  const auto good = nlohmann::json::parse(request_text(small_request()));
+  const nlohmann::json lora = {{"name", "style"}, {"strength", 1}};
+  const auto read = [&](const nlohmann::json& loras) {
+    auto changed = good;
+    changed["loras"] = loras;
+    return parse_request(changed.dump(), "test");
+  };
+  EXPECT_EQ(read(nlohmann::json::array({lora})).adapters.at(0).path, "style");
+  const nlohmann::json wrong[] = {{{"name", ""}, {"strength", 1}},
+                                  {{"name", "style"}},
+                                  {{"name", "style"}, {"strength", 101}},
+                                  {{"name", 3}, {"strength", 1}},
+                                  {{"name", "style"}, {"strength", 1}, {"prompt", 0}},
+                                  {{"name", std::string(1025, 'x')}, {"strength", 1}}};
+  for (const nlohmann::json& each : wrong)
+    EXPECT_THROW(read(nlohmann::json::array({each})), Error) << each;
+  EXPECT_THROW(read(std::vector<nlohmann::json>(17, lora)), Error);
 }
 
 TEST(JobJson, RefusesEndlessPrompts) {
@@ -95,6 +121,10 @@ TEST(JobJson, OnlyEqualWorkSharesABatch) {
   EXPECT_EQ(batch_key(request), batch_key(other));
   other.guidance_scale = 1.0000001;
   EXPECT_NE(batch_key(request), batch_key(other));
+  other = request;
+  other.adapters = {{"style", 0.5}};  // which change the model for all that is drawn together
+  EXPECT_NE(batch_key(request), batch_key(other));
+  EXPECT_EQ(parse_request(request_text(other), "x").adapters.at(0).strength, 0.5);
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ class NamedWeights : public WeightSource {
   void release_pages() const override {}
 };
 
-const NamedWeights kComponent;
+const NamedWeights kNamedWeights;
 
 constexpr Quantization kAll[] = {Quantization::none, Quantization::int8, Quantization::int4};
 
@@ -49,8 +49,9 @@ TEST(Quantization, LayersOfTheDecodersArePacked) {
         "model.layers.1.self_attn.o_proj.weight", "language_model.layers.1.mlp.up_proj.weight",
         "language_model.model.layers.25.mlp.down_proj.weight", "lm_head.weight"}) {
     for (const Quantization wanted : kAll) {
-      EXPECT_EQ(layer_quantization(quantized_weights(), kComponent, name, wanted), wanted) << name;
-      EXPECT_EQ(format_in_file(quantized_weights(), kComponent, name, wanted),
+      EXPECT_EQ(layer_quantization(quantized_weights(), kNamedWeights, name, wanted), wanted)
+          << name;
+      EXPECT_EQ(format_in_file(quantized_weights(), kNamedWeights, name, wanted),
                 weight_format(wanted))
           << name;
     }
@@ -60,13 +61,13 @@ TEST(Quantization, LayersOfTheDecodersArePacked) {
 TEST(Quantization, ValuesAndOutputsOfTheTransformersAttentionHaveEightBits) {
   for (const char* name :
        {"layers.0.self_attention.to_v.weight", "layers.35.self_attention.to_out.0.weight"}) {
-    EXPECT_EQ(layer_quantization(quantized_weights(), kComponent, name, Quantization::int4),
+    EXPECT_EQ(layer_quantization(quantized_weights(), kNamedWeights, name, Quantization::int4),
               Quantization::int8)
         << name;
-    EXPECT_EQ(layer_quantization(quantized_weights(), kComponent, name, Quantization::none),
+    EXPECT_EQ(layer_quantization(quantized_weights(), kNamedWeights, name, Quantization::none),
               Quantization::none)
         << name;
-    EXPECT_EQ(format_in_file(quantized_weights(), kComponent, name, Quantization::int4),
+    EXPECT_EQ(format_in_file(quantized_weights(), kNamedWeights, name, Quantization::int4),
               WeightFormat::packed_int8)
         << name;
   }
@@ -79,26 +80,26 @@ TEST(Quantization, ThoseOfTheLastTwoLayersStayPlainUnder8Bits) {
   for (const char* module : {"to_v", "to_out.0"}) {
     for (const int index : {0, 1, 33}) {
       const std::string name = layer(index, module);
-      EXPECT_EQ(layer_quantization(quantized_weights(), kComponent, name, Quantization::int8),
+      EXPECT_EQ(layer_quantization(quantized_weights(), kNamedWeights, name, Quantization::int8),
                 Quantization::int8)
           << name;
     }
     for (const int index : {34, 35}) {
       const std::string name = layer(index, module);
-      EXPECT_EQ(layer_quantization(quantized_weights(), kComponent, name, Quantization::int8),
+      EXPECT_EQ(layer_quantization(quantized_weights(), kNamedWeights, name, Quantization::int8),
                 Quantization::none)
           << name;
     }
   }
   EXPECT_EQ(
-      layer_quantization(quantized_weights(), kComponent, layer(35, "to_q"), Quantization::int8),
+      layer_quantization(quantized_weights(), kNamedWeights, layer(35, "to_q"), Quantization::int8),
       Quantization::int8);
 }
 
 TEST(Quantization, NumbersOfLayersMayBeAnything) {
   for (const char* index : {"", "x", "-1", "4294967295", "99999999999999999999"}) {
     const std::string name = std::string("layers.") + index + ".self_attention.to_v.weight";
-    EXPECT_EQ(layer_quantization(quantized_weights(), kComponent, name, Quantization::int8),
+    EXPECT_EQ(layer_quantization(quantized_weights(), kNamedWeights, name, Quantization::int8),
               Quantization::int8)
         << name;
   }
@@ -108,8 +109,10 @@ TEST(Quantization, AnEmbeddingTableIsPackedAsOutputLayerOnly) {
   for (const char* name : {"model.embed_tokens.weight", "language_model.model.embed_tokens.weight",
                            "embed_tokens.weight"}) {
     for (const Quantization wanted : kAll) {
-      EXPECT_EQ(layer_quantization(quantized_weights(), kComponent, name, wanted), wanted) << name;
-      EXPECT_EQ(format_in_file(quantized_weights(), kComponent, name, wanted), WeightFormat::plain)
+      EXPECT_EQ(layer_quantization(quantized_weights(), kNamedWeights, name, wanted), wanted)
+          << name;
+      EXPECT_EQ(format_in_file(quantized_weights(), kNamedWeights, name, wanted),
+                WeightFormat::plain)
           << name;
     }
   }
@@ -122,10 +125,10 @@ TEST(Quantization, AllElseStaysPlain) {
         "vision_tower.transformer.layers.0.attention.q_proj.weight",
         "multi_modal_projector.linear_1.weight", "decoder.mid_block.attentions.0.to_v.weight",
         ""}) {
-    EXPECT_EQ(layer_quantization(quantized_weights(), kComponent, name, Quantization::int4),
+    EXPECT_EQ(layer_quantization(quantized_weights(), kNamedWeights, name, Quantization::int4),
               Quantization::none)
         << name;
-    EXPECT_EQ(format_in_file(quantized_weights(), kComponent, name, Quantization::int4),
+    EXPECT_EQ(format_in_file(quantized_weights(), kNamedWeights, name, Quantization::int4),
               WeightFormat::plain)
         << name;
   }

@@ -1,6 +1,10 @@
 // What the client package does not show; tests/server/clients_test.py has that.
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
+#include <filesystem>
+
 #include "server/base64.h"
 #include "server/support.h"
 
@@ -21,6 +25,80 @@ TEST(A1111Api, AnswersWithInfoAsText) {
   EXPECT_EQ(info["infotexts"][1],
             "a cat\nSteps: 4, Sampler: Euler simple, CFG scale: 7, Seed: 4, Size: 64x64, "
             "Model: Paint-Turbo, Version: ernie-image 0.1.0");
+}
+
+/// A server with the LoRAs of a folder.
+class ServerWithLoras : public ::testing::Test {
+ protected:
+  ServerWithLoras() {
+    const std::string source = std::string(ERNIE_IMAGE_TEST_DATA) + "/formats/lora/";
+    std::filesystem::create_directories(folder_);
+    const auto options = std::filesystem::copy_options::overwrite_existing;
+    std::filesystem::copy_file(source + "kohya/ot_lora.safetensors", folder_ + "/style.safetensors",
+                               options);
+    std::filesystem::copy_file(source + "aitoolkit/aitk.safetensors",
+                               folder_ + "/a face.safetensors", options);
+  }
+  ~ServerWithLoras() override { std::filesystem::remove_all(folder_); }
+
+  TestServerOptions options() const {
+    TestServerOptions options;
+    options.service.limits.lora_directory = folder_;
+    return options;
+  }
+
+  std::string folder_ = ::testing::TempDir() + "/loras-" + std::to_string(::getpid());
+};
+
+TEST_F(ServerWithLoras, ListsNamesAndNoPaths) {
+  const TestServer server(options());
+  const json loras = get(server, "/sdapi/v1/loras", 200);
+  ASSERT_EQ(loras.size(), 2u);
+  EXPECT_EQ(loras[0]["name"], "a face");
+  EXPECT_EQ(loras[1]["alias"], "style");
+  EXPECT_EQ(loras[1]["path"], "style.safetensors");
+  EXPECT_EQ(loras[1]["metadata"], json::object());
+  const TestServer without;
+  EXPECT_EQ(get(without, "/sdapi/v1/loras", 200), json::array());
+}
+
+TEST_F(ServerWithLoras, TakesTagsOutOfThePromptInEveryApi) {
+  const TestServer server(options());
+  const json answer = post(
+      server, "/sdapi/v1/txt2img",
+      {{"prompt", "a cat <lora:style:0.8>"}, {"seed", 3}, {"loras", {{{"name", "a face"}}}}}, 200);
+  const json info = json::parse(answer["info"].get<std::string>());
+  EXPECT_EQ(info["prompt"], "a cat");
+  EXPECT_EQ(info["infotexts"][0].get<std::string>().find(
+                "a cat <lora:a face:1> <lora:style:0.8>\nSteps: 4"),
+            0u);
+  const json job = post(server, "/v1/jobs", {{"prompt", "x <lora:style:-2>"}}, 202);
+  EXPECT_EQ(job["request"]["prompt"], "x");
+  EXPECT_EQ(job["request"]["loras"], json({{{"name", "style"}, {"strength", -2.0}}}));
+  post(server, "/v1/images/generations",
+       {{"prompt", "x"}, {"loras", {{{"name", "style"}, {"strength", 0.5}}}}}, 200);
+}
+
+TEST_F(ServerWithLoras, KnowsNamesInItsFolderAlone) {
+  const TestServer server(options());
+  std::filesystem::copy_file(folder_ + "/style.safetensors", folder_ + "-outside.safetensors");
+  const std::string outside = folder_.substr(folder_.rfind('/') + 1) + "-outside";
+  for (const json& name : {json("none"), json("../" + outside), json(folder_ + "/style"), json(""),
+                           json("./style"), json("style/"), json(".."), json(3), json("s\0")}) {
+    const json body = {{"prompt", "x"}, {"loras", {{{"name", name}}}}};
+    const json error = post(server, "/v1/jobs", body, 400)["error"];
+    EXPECT_EQ(error["message"].get<std::string>().find(folder_), std::string::npos) << error;
+  }
+  std::filesystem::remove(folder_ + "-outside.safetensors");
+  post(server, "/v1/jobs", {{"prompt", "x <lora:../" + outside + ">"}}, 400);
+  post(server, "/v1/jobs", {{"prompt", "x"}, {"loras", "style"}}, 400);
+  post(server, "/v1/jobs", {{"prompt", "x"}, {"loras", {{{"name", "style"}, {"weight", 1}}}}}, 400);
+  post(server, "/v1/jobs", {{"prompt", "x"}, {"loras", {{{"name", "style"}, {"strength", 101}}}}},
+       400);
+  post(server, "/v1/jobs", {{"prompt", "x"}, {"loras", std::vector<json>(17, {{"name", "style"}})}},
+       400);
+  const TestServer without;
+  post(without, "/v1/jobs", {{"prompt", "x <lora:style>"}}, 400);
 }
 
 TEST(A1111Api, RefusesWhatTheModelCannotDo) {

@@ -4,9 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include <CLI/CLI.hpp>
 
 #include "commands/generate_flags.h"
+#include "io/test_files.h"
 #include "jobs/job_json.h"
 #include "server/a1111_view.h"
 #include "server/api_error.h"
@@ -17,6 +20,8 @@ namespace ernie_image {
 namespace {
 
 using nlohmann::json;
+
+constexpr const char* kLora = "peft_dora";  // of tests/data/formats/lora
 
 /// Every option has a value of its own, which is no default and can be served.
 double value_of(const RequestOption& option) {
@@ -30,6 +35,7 @@ JobRequest example() {
   request.model = "Paint-Turbo";
   request.set_prompts("a cat", "blurry");
   request.set_seeds({3, 1});
+  request.adapters = {{kLora, 0.5, -1}};
   return request;
 }
 
@@ -39,14 +45,21 @@ void expect_example_options(const Request& request) {
   }
 }
 
+void expect_example_adapters(const Request& request) {
+  ASSERT_EQ(request.adapters.size(), 1u);
+  EXPECT_EQ(request.adapters[0].path, kLora);
+  EXPECT_EQ(request.adapters[0].strength, 0.5);
+  EXPECT_EQ(request.adapters[0].prompt, -1);
+}
+
 TEST(EveryField, SurvivesJson) {
   const Request request = example();
   const Request read = read_request(JsonReader(request_json(request), "test"));
   // Does this not compile? Then Request has a new field. Is it an option? Add it to the table in
   // src/request/request.cpp, and here. Is it a list? To the table's neighbours, and here.
   const auto& [prompts, negative_prompts, height_px, width_px, num_inference_steps, guidance_scale,
-               num_images_per_prompt, seeds, latents, picture, on_progress, cancel, trace] =
-      request;
+               num_images_per_prompt, seeds, latents, picture, adapters, on_progress, cancel,
+               trace] = request;
   EXPECT_EQ(read.prompts, prompts);
   EXPECT_EQ(read.negative_prompts, negative_prompts);
   EXPECT_EQ(read.height_px, height_px);
@@ -55,9 +68,11 @@ TEST(EveryField, SurvivesJson) {
   EXPECT_EQ(read.guidance_scale, guidance_scale);
   EXPECT_EQ(read.num_images_per_prompt, num_images_per_prompt);
   EXPECT_EQ(read.seeds, seeds);
-  // Of the thirteen, four are lists and counts, and five belong to a run and not to its record,
+  EXPECT_EQ(adapters.size(), 1u);
+  expect_example_adapters(read);
+  // Of the fourteen, five are lists and counts, and five belong to a run and not to its record,
   // which has hashes of the latents and of the picture.
-  EXPECT_EQ(request_options().size(), 13u - 4 - 5);
+  EXPECT_EQ(request_options().size(), 14u - 5 - 5);
   EXPECT_TRUE(latents.empty() && picture.image.rgb.empty());
   EXPECT_TRUE(!on_progress && !cancel && trace == nullptr);
   expect_example_options(read);
@@ -66,6 +81,7 @@ TEST(EveryField, SurvivesJson) {
 TEST(EveryField, SurvivesTheQueue) {
   const JobRequest read = parse_request(request_text(example()), "test");
   expect_example_options(read);
+  expect_example_adapters(read);
   EXPECT_EQ(request_json(read), request_json(example()));
 }
 
@@ -75,6 +91,9 @@ TEST(EveryField, SplitsBatches) {
     option.set(other, option.min);
     EXPECT_NE(batch_key(other), batch_key(example())) << option.name();
   }
+  JobRequest other = example();
+  other.adapters[0].strength = 0.75;
+  EXPECT_NE(batch_key(other), batch_key(example()));
 }
 
 TEST(EveryField, IsLeftToTheModelIfOpen) {
@@ -106,6 +125,40 @@ TEST(EveryField, HasLimits) {
   }
 }
 
+TEST(Adapters, HaveLimits) {
+  Request request;
+  request.prompts = {"a cat", "a dog"};
+  for (const auto& [adapter, expected] :
+       {std::pair<Adapter, const char*>{{"x", 100.5, -1}, "-100 to 100"},
+        {{"x", std::nan(""), -1}, "-100 to 100"},
+        {{"x", 1, 2}, "prompt 2, and there are 2"},
+        {{"x", 1, -2}, "prompt -2"}}) {
+    request.adapters = {adapter};
+    test::expect_error(ErrorKind::invalid_argument, {expected}, [&] { check_request(request); });
+  }
+  request.adapters.assign(kMaxAdapters, {"x", 1, 1});
+  request.adapters.push_back({"x", 1, 0});
+  check_request(request);  // none of both has more than it may have
+  request.adapters.back().prompt = -1;
+  test::expect_error(ErrorKind::invalid_argument, {"17 adapters for one prompt"},
+                     [&] { check_request(request); });
+}
+
+TEST(Adapters, KeepTheirPromptsInJson) {
+  Request request = example();
+  request.prompts = {"a cat", "a dog"};
+  request.num_images_per_prompt = 1;
+  request.negative_prompts.clear();
+  request.adapters = {{"x", -2, 1}, {"y", 1, -1}};
+  const json object = request_json(request);
+  const Request read = read_request(JsonReader(object, "test"));
+  EXPECT_EQ(read.adapters.at(0).prompt, 1);
+  EXPECT_EQ(read.adapters.at(1).prompt, -1);
+  json wrong = object;
+  wrong["adapters"][0]["prompt"] = 2;
+  EXPECT_THROW(read_request(JsonReader(wrong, "test")), JsonError);
+}
+
 std::string flag_of(const RequestOption& option) {
   std::string flag = std::string("--") + option.name();
   std::replace(flag.begin(), flag.end(), '_', '-');
@@ -122,6 +175,7 @@ TEST(EveryField, HasAFlag) {
     arguments.push_back(option.limit(value_of(option)).dump());
     arguments.push_back(flag_of(option));
   }
+  EXPECT_NE(app.get_option_no_throw("--lora"), nullptr);
   app.parse(arguments);
   expect_example_options(flags.request);
   for (const RequestOption& option : request_options()) {
@@ -133,7 +187,7 @@ TEST(EveryField, HasAFlag) {
 }
 
 json options_body(Naming naming) {
-  json body = {{"prompt", "a cat"}};
+  json body = {{"prompt", "a cat"}, {"loras", {{{"name", kLora}, {"strength", 0.5}}}}};
   for (const RequestOption& option : request_options()) {
     body[option.name(naming)] = option.limit(value_of(option));
   }
@@ -142,13 +196,16 @@ json options_body(Naming naming) {
 
 TEST(EveryField, IsReadByTheHttpInterfaces) {
   const std::vector<WorkerInfo> workers = {PaintingWorker::info()};
+  RequestLimits limits;
+  limits.lora_directory = std::string(ERNIE_IMAGE_TEST_DATA) + "/formats/lora";
   const auto read = [&](const json& body, Naming naming) {
     const JsonReader fields(body, "body");
-    return naming == Naming::full ? picture_request(fields, workers, {})
-                                  : a1111_request(fields, "", workers, {});
+    return naming == Naming::full ? picture_request(fields, workers, limits)
+                                  : a1111_request(fields, "", workers, limits);
   };
   for (const Naming naming : {Naming::full, Naming::a1111}) {
     expect_example_options(read(options_body(naming), naming));
+    expect_example_adapters(read(options_body(naming), naming));
     for (const RequestOption& option : request_options()) {
       json body = options_body(naming);
       body[option.name(naming)] = option.limit(option.max + 1);
@@ -165,6 +222,9 @@ TEST(EveryField, IsReadByTheHttpInterfaces) {
 
 TEST(EveryField, IsDescribed) {
   const json schemas = json::parse(openapi_document()).at("components").at("schemas");
+  const json& strength = schemas.at("Lora").at("properties").at("strength");
+  EXPECT_EQ(strength.at("minimum"), -kMaxAdapterStrength);
+  EXPECT_EQ(strength.at("maximum"), kMaxAdapterStrength);
   const std::pair<const char*, Naming> requests[] = {{"JobRequest", Naming::full},
                                                      {"ImageGenerationRequest", Naming::full},
                                                      {"A1111Request", Naming::a1111}};
@@ -176,6 +236,7 @@ TEST(EveryField, IsDescribed) {
       EXPECT_EQ(property.value("minimum", json()), option.limit(option.min)) << option.name();
       EXPECT_EQ(property.value("maximum", json()), option.limit(option.max)) << option.name();
     }
+    EXPECT_EQ(schemas.at(schema).at("properties").at("loras").at("maxItems"), kMaxAdapters);
   }
 }
 
@@ -193,6 +254,7 @@ TEST(EveryField, IsOfferedToThePage) {
         capabilities["models"][0].contains(std::string("default_") + option.name(Naming::brief)));
     EXPECT_NE(settings.find(option.name()), std::string::npos) << option.name();
   }
+  EXPECT_NE(settings.find("loras"), std::string::npos);
   EXPECT_EQ(capabilities["options"]["num_inference_steps"]["max"], RequestLimits{}.max_steps);
 }
 

@@ -39,6 +39,25 @@ class Making(PageTest):
         self.assertEqual([job["status"] for job in self.server.jobs()], ["cancelled"])
         self.assertFalse(self.exists(".tile"))
 
+    def test_a_lora_is_chosen_with_its_strength_and_kept(self):
+        self.wait(lambda: self.visible("#lora-add"), "the server has some")
+        self.click("#lora-add")
+        self.assertEqual(self.find(".lora select").get_property("value"), "style")
+        self.fill(".lora input", "1000")
+        self.fill("#prompt", "a styled tree")
+        self.click("#generate")
+        self.assertIn("-100", self.text("#form-error"))
+        self.fill(".lora input", "0.5")
+        self.generate_and_wait("a styled tree")
+        [job] = self.server.jobs()
+        self.assertEqual(job["request"]["loras"], [{"name": "style", "strength": 0.5}])
+        self.browser.refresh()
+        self.wait(lambda: self.visible(".lora input"), "it is chosen still")
+        self.assertEqual(self.find(".lora input").get_property("value"), "0.5")
+        self.click(".lora button")
+        self.generate_and_wait("a plain tree")
+        self.assertEqual(self.server.jobs()[0]["request"]["loras"], [])
+
     def test_several_jobs_wait_and_a_waiting_one_can_be_cancelled(self):
         self.generate("first", **SLOW)
         self.generate("second", **SLOW)

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,21 @@ def free_port():
         return probe.getsockname()[1]
 
 
+MODEL = pathlib.Path(__file__).parents[2] / "models/emoji-tiny"
+
+
+def write_lora(path):
+    """A LoRA of the embedded model, of rank 1."""
+    width = json.loads((MODEL / "transformer/config.json").read_text())["hidden_size"]
+    name = "transformer.layers.0.self_attention.to_q.lora_"
+    size = 4 * width
+    header = json.dumps({
+        name + "A.weight": {"dtype": "F32", "shape": [1, width], "data_offsets": [0, size]},
+        name + "B.weight": {"dtype": "F32", "shape": [width, 1], "data_offsets": [size, 2 * size]}}).encode()
+    path.parent.mkdir()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + struct.pack("<f", 0.1) * (2 * width))
+
+
 class Server:
     def __init__(self, key=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ernie-image-web-"))
@@ -29,12 +45,14 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.key = key
         self.process = None
+        write_lora(self.folder / "loras/style.safetensors")
         self.start()
 
     def command(self):
         # One picture at a time, so that jobs of the same size wait for each other.
         command = [PROGRAM, "serve", "--port", str(self.port), "--jobs-db", str(self.folder / "jobs.db"),
-                   "--output-dir", str(self.folder / "pictures"), "--max-batch", "1"]
+                   "--output-dir", str(self.folder / "pictures"), "--max-batch", "1",
+                   "--lora-dir", str(self.folder / "loras")]
         if self.key:
             keys = self.folder / "keys"
             keys.write_text(f"somebody:{self.key}\n")

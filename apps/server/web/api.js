@@ -94,6 +94,7 @@ async function json(method, path, options) {
 const jobPath = (id) => `/v1/jobs/${encodeURIComponent(id)}`;
 
 export const capabilities = () => json("GET", "/v1/capabilities");
+export const loras = () => json("GET", "/sdapi/v1/loras");
 export const queue = () => json("GET", "/v1/queue");
 export const job = (id) => json("GET", jobPath(id));
 export const cancel = (id) => json("POST", `${jobPath(id)}/cancel`);

@@ -36,6 +36,7 @@ export class Connection {
       $("#key-button").hidden = !capabilities.auth_required;
       this.#settings.show(capabilities);
       this.#jobs.refresh();
+      this.#settings.showLoras((await api.loras()).map(({ name }) => name));
     } catch {
       // Gone again, which the jobs notice as well.
     }

@@ -1,6 +1,7 @@
 // The form: what is to be drawn, and how. Remembered by the browser, so that a reload changes nothing.
 import { $, $$, el } from "/dom.js";
 import { formatNumber, t } from "/i18n.js";
+import { Loras } from "/loras.js";
 import { Sizes } from "/sizes.js";
 import { load, save } from "/storage.js";
 
@@ -36,6 +37,8 @@ export function setText(area, text) {
 export class Settings {
   #capabilities = null;
   #sizes = new Sizes(() => this.#changed());
+  #loras = new Loras(() => this.#changed());
+  #wantedLoras = load("settings")?.loras ?? [];  // until the server has said which there are
 
   constructor() {
     for (const name of ["count", ...Object.values(kOptions)]) this.#pair(name);
@@ -80,6 +83,13 @@ export class Settings {
     this.#changed();
   }
 
+  showLoras(names) {
+    this.#loras.show(names);
+    if (this.#wantedLoras.length) this.#loras.value = this.#wantedLoras;
+    this.#wantedLoras = [];
+    this.#changed();
+  }
+
   #showModel(size) {
     this.#sizes.show(this.model);
     $("#steps-range").max = Math.min(this.limits.max_steps, Math.max(50, 2 * this.model.default_steps));
@@ -101,7 +111,7 @@ export class Settings {
   #setDefaults() {
     this.fill({ ...this.#modelDefaults(), negative_prompt: "", seeds: [], n: 1,
                 use_pe: this.model.has_enhancer, output_format: this.#capabilities.formats[0], output_compression: 90,
-                priority: "normal" });
+                priority: "normal", loras: [] });
   }
 
   #restore() {
@@ -128,6 +138,7 @@ export class Settings {
     set("#format", request.output_format);
     set("#quality", request.output_compression);
     set("#priority", request.priority);
+    if (request.loras) this.#loras.value = request.loras;
     $$("#composer textarea").forEach(grow);
     this.#changed();
   }
@@ -144,6 +155,7 @@ export class Settings {
     const { width, height } = this.#readSize();
     const options = eachOption((name) => this.#number(name));
     const n = this.#number("count");
+    if (this.#loras.wrong) throw new FormError(this.#loras.wrong, t("error_lora"));
     const lossy = $("#format").value !== "png";
     return {
       kind: "image", model: this.model.id, prompt: prompt.value.trim(),
@@ -151,7 +163,8 @@ export class Settings {
       ...options,
       use_pe: this.model.has_enhancer && prompt === $("#prompt") && $("#use-pe").checked,
       output_format: $("#format").value, ...(lossy && { output_compression: this.#number("quality") }),
-      priority: $("#priority").value, previews: Math.min(options.num_inference_steps, kPreviews),
+      priority: $("#priority").value, ...(this.#loras.value.length && { loras: this.#loras.value }),
+      previews: Math.min(options.num_inference_steps, kPreviews),
     };
   }
 
@@ -223,6 +236,7 @@ export class Settings {
     return { model: $("#model").value, prompt: $("#prompt").value, negative_prompt: $("#negative").value,
              ...this.#sizes.value, ...eachOption((name) => $(`#${name}`).value), n: $("#count").value, seeds,
              use_pe: $("#use-pe").checked, output_format: $("#format").value,
-             output_compression: $("#quality").value, priority: $("#priority").value };
+             output_compression: $("#quality").value, priority: $("#priority").value,
+             loras: this.#wantedLoras.length ? this.#wantedLoras : this.#loras.value };
   }
 }

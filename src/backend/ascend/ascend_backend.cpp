@@ -27,6 +27,16 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
       : CardBackend(options.device, options.offload, kForms),
         attention_(stream_,
                    card::option("--ascend-attention", options.attention, kAttentionForms)) {}
+  AscendBackend(const AscendBackend& rehearsed, const Ledger& ledger, std::uint64_t room_bytes,
+                const std::string& offload)
+      : CardBackend(rehearsed, ledger, room_bytes, offload, kForms),
+        attention_(stream_, rehearsed.attention_.form()) {
+    stream_.expect_workspace(rehearsed.stream_.workspace_bytes());
+  }
+  std::unique_ptr<Backend> rehearsal(const Ledger& ledger, std::uint64_t room_bytes,
+                                     const std::string& offload) const override {
+    return std::make_unique<AscendBackend>(*this, ledger, room_bytes, offload);
+  }
 
   void release_cache() override {
     attention_.release_masks();
@@ -120,9 +130,6 @@ const DeviceKind& ascend_device() {
                   {"ascend_attention", card::words_of(kAttentionForms),
                    "how padding reaches Ascend's attention: auto (default), lengths, mask (dense), "
                    "or composed of plain operations"}},
-      // What the fused attention asks for at least; its share beyond that, and that of
-      // convolutions, only a card can tell.
-      .habits = {.workspace_bytes = std::uint64_t{16} << 20, .widens_biased_layers = true},
       .info = ascend_info,
       .make = [](int card, const BackendOptions& options) {
         const DeviceOptions& chosen = options.device_options;

@@ -27,7 +27,7 @@ DenseMask::DenseMask(Stream& stream, const AttentionMask& mask, std::int64_t bat
     : mask_(mask) {
   const bool causal = mask.kind == AttentionMask::Kind::causal;
   Tensor host = Tensor::host(DType::boolean, {causal ? 1 : batch, 1, queries, keys});
-  for (std::int64_t row = 0; row < host.size() / keys; ++row) {
+  for (std::int64_t row = 0; row < host.size() / keys && !host.is_booked(); ++row) {
     const std::int64_t visible = causal ? row + keys - queries + 1
                                         : mask.key_lengths[static_cast<std::size_t>(row / queries)];
     std::fill(host.data<std::uint8_t>() + row * keys + visible,

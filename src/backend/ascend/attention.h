@@ -42,6 +42,7 @@ class Attention {
   Tensor operator()(const Tensor& q, const Tensor& k, const Tensor& v, AttentionMask mask,
                     float scale);
 
+  AttentionForm form() const { return form_; }
   /// Forgets the masks of earlier requests.
   void release_masks() { masks_.clear(); }
 

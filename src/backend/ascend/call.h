@@ -118,6 +118,9 @@ struct Held<Integers> : IntegersObject {
 class Stream : public card::Stream {
  public:
   explicit Stream(int device_index) : card::Stream(std::make_shared<Device>(device_index)) {}
+  /// Of a rehearsal, with the workspace that operations ask for at least.
+  explicit Stream(std::shared_ptr<const card::Device> rehearsed)
+      : card::Stream(std::move(rehearsed)), workspace_(device(), kLeastWorkspaceBytes) {}
   ~Stream() { queue().try_synchronize(); }  // the workspace may still be in use
 
   /// operation(arguments...), queued. An operation on nothing, a result without elements, must not
@@ -125,7 +128,14 @@ class Stream : public card::Stream {
   template <typename... Parameters, typename... Arguments>
   void call(const Operation<Parameters...>& operation, const Arguments&... arguments);
 
+  /// What all operations so far have asked for, and may ask for again.
+  std::size_t workspace_bytes() const { return workspace_.bytes(); }
+  void expect_workspace(std::size_t bytes) { workspace(bytes); }
+
  private:
+  /// Of the fused attention; what it and convolutions take beyond that only a card can tell.
+  static constexpr std::size_t kLeastWorkspaceBytes = std::size_t{16} << 20;
+
   void* workspace(std::uint64_t bytes);
 
   card::DeviceBlock workspace_;  // grows to the most that any operation asked for
@@ -133,6 +143,7 @@ class Stream : public card::Stream {
 
 template <typename... Parameters, typename... Arguments>
 void Stream::call(const Operation<Parameters...>& operation, const Arguments&... arguments) {
+  if (device().rehearses()) return;
   begin_call();
   const auto described = [&](const char* phase) {
     std::string text = operation.name + std::string(phase) + " of";

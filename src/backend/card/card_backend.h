@@ -4,10 +4,12 @@
 
 #include <cassert>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "backend/card/rehearsed_device.h"
 #include "backend/card/weights.h"
 #include "ernie_image/error.h"
 
@@ -23,7 +25,7 @@ class CardBackend : public Backend {
   void set_cancel_token(std::shared_ptr<const CancelToken> token) override {
     stream_.set_cancel_token(std::move(token));
   }
-  std::size_t peak_memory_bytes() const override { return stream_.memory().peak_bytes(); }
+  std::size_t peak_memory_bytes() const override { return stream_.memory().peak_held_bytes(); }
   void reset_peak_memory() override {
     stream_.memory().reset_peak();
     stream_.device().reset_peak();
@@ -35,9 +37,7 @@ class CardBackend : public Backend {
     return DeviceMemory{now.free_bytes, now.total_bytes, device.held_bytes(), device.peak_bytes()};
   }
   void release_cache() override { stream_.memory().release_cache(); }
-  void begin_stage(std::uint64_t activation_bytes) override {
-    weights_.begin_stage(activation_bytes);
-  }
+  void begin_stage(const StageRoom& room) override { weights_.begin_stage(room); }
   void end_stage() override { weights_.end_stage(); }
   std::unique_ptr<Timer> make_timer() override { return std::make_unique<QueueTimer>(stream_); }
 
@@ -139,6 +139,15 @@ class CardBackend : public Backend {
   CardBackend(int device, const std::string& offload, const WeightForms& forms)
       : stream_(device), weights_(stream_, offload_mode(offload), forms) {}
 
+  /// Of a rehearsal in the place of `rehearsed`.
+  CardBackend(const CardBackend& rehearsed, const Ledger& ledger, std::uint64_t room_bytes,
+              const std::string& offload, const WeightForms& forms)
+      : ledger_(ledger),
+        host_rehearsal_(std::in_place, *ledger_),
+        stream_(std::make_shared<RehearsedDevice>(rehearsed.stream_.device(), ledger, room_bytes)),
+        weights_(stream_, offload.empty() ? rehearsed.weights_.offload() : offload_mode(offload),
+                 forms) {}
+
   [[noreturn]] void refuse(const std::string& operation, const std::string& found,
                            const std::string& expected) const {
     throw Error(ErrorKind::unsupported,
@@ -158,6 +167,9 @@ class CardBackend : public Backend {
       refuse("conv2d_stride2", "a kernel " + to_string(filters), "one of 3 x 3");
   }
 
+  std::optional<Ledger> ledger_;  // of a rehearsal
+  /// Of this library's own host tensors: those of the program are booked by whoever rehearses.
+  std::optional<HostRehearsal> host_rehearsal_;
   typename Operations::Stream stream_;
   WeightStore weights_;
 };

@@ -30,6 +30,9 @@ class Device {
   std::string name() const { return kind_ + ":" + std::to_string(index_); }
   std::size_t spare_bytes() const { return spare_bytes_; }
 
+  /// Whether nothing is done that is asked for: there is no memory behind its addresses.
+  virtual bool rehearses() const { return false; }
+
   virtual void bind() const = 0;
   virtual bool try_bind() const noexcept = 0;
 

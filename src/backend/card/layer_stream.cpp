@@ -60,6 +60,7 @@ void LayerStream::begin_fill(Buffer& buffer, const std::shared_ptr<WeightGroup>&
     buffer.block = DeviceBlock();
     buffer.block = DeviceBlock(stream_.device(), bytes);
   }
+  if (stream_.device().rehearses()) return;
   buffer.filling = std::async(std::launch::async, [this, &buffer, layer] {
     stream_.device().bind();
     Queue& copies = buffers_->copies;

@@ -74,7 +74,6 @@ DeviceBlock MemoryPool::take(Arena& arena, std::size_t size) {
     const std::lock_guard lock(mutex_);
     std::vector<DeviceBlock>& blocks = arena.free[size];
     used_ += size;
-    peak_ = std::max(peak_, used_);
     if (!blocks.empty()) {
       DeviceBlock block = std::move(blocks.back());
       blocks.pop_back();
@@ -82,13 +81,13 @@ DeviceBlock MemoryPool::take(Arena& arena, std::size_t size) {
     }
   }
   try {
-    return {*device_, size};
+    return fresh(size);
   } catch (const Error&) {
     // Blocks of other sizes may be in the way; while recording, the queue cannot be waited for.
     if (recording_ == nullptr) release_cache();
   }
   try {
-    return {*device_, size};
+    return fresh(size);
   } catch (const Error&) {
     const std::lock_guard lock(mutex_);
     used_ -= size;
@@ -102,14 +101,36 @@ void MemoryPool::give_back(Arena& arena, DeviceBlock block) {
   arena.free[block.bytes()].push_back(std::move(block));
 }
 
-std::size_t MemoryPool::peak_bytes() const {
+/// `size` is in use already.
+DeviceBlock MemoryPool::fresh(std::size_t size) {
+  DeviceBlock block(*device_, size);
   const std::lock_guard lock(mutex_);
-  return peak_;
+  peak_held_ = std::max(peak_held_, held());
+  return block;
+}
+
+std::size_t MemoryPool::held() const {
+  std::size_t bytes = used_;
+  for (const auto& arena : {arena_, recording_}) {
+    if (arena == nullptr) continue;
+    for (const auto& [size, blocks] : arena->free) bytes += size * blocks.size();
+  }
+  return bytes;
+}
+
+std::size_t MemoryPool::held_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return held();
+}
+
+std::size_t MemoryPool::peak_held_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return peak_held_;
 }
 
 void MemoryPool::reset_peak() {
   const std::lock_guard lock(mutex_);
-  peak_ = used_;
+  peak_held_ = held();
 }
 
 void MemoryPool::release_cache() {

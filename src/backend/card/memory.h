@@ -56,7 +56,9 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   /// May outlive everything but the pool, which it keeps. Throws Error(out_of_memory).
   std::shared_ptr<std::byte> allocate(std::size_t bytes);
 
-  std::size_t peak_bytes() const;
+  /// Used and cached, and the most of it since the last reset.
+  std::size_t held_bytes() const;
+  std::size_t peak_held_bytes() const;
   void reset_peak();
   /// Waits for the queue and frees what nobody holds.
   void release_cache();
@@ -73,6 +75,8 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   };
 
   DeviceBlock take(Arena& arena, std::size_t size);
+  DeviceBlock fresh(std::size_t size);
+  std::size_t held() const;
   void give_back(Arena& arena, DeviceBlock block);
 
   std::shared_ptr<const Device> device_;
@@ -81,7 +85,7 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   std::shared_ptr<Arena> arena_;
   std::shared_ptr<Arena> recording_;
   std::size_t used_ = 0;
-  std::size_t peak_ = 0;
+  std::size_t peak_held_ = 0;
 };
 
 }  // namespace ernie_image::card

@@ -23,7 +23,7 @@ void copy_expanded(const Weight& source, std::byte* target, Staging& staging, co
 Tensor decoded_rows(std::span<const std::int32_t> ids, const Weight& source, DType dtype) {
   const std::int64_t width = source.shape[1];
   Tensor rows = Tensor::host(DType::f32, {std::ssize(ids), width});
-  for (std::size_t i = 0; i < ids.size(); ++i) {
+  for (std::size_t i = 0; i < ids.size() && !rows.is_booked(); ++i) {
     source.decoder->decode(ids[i] * width, width,
                            rows.data<float>() + static_cast<std::int64_t>(i) * width);
   }
@@ -60,6 +60,7 @@ void WeightForms::fill(const WeightGroup::Entry& entry, std::byte* target, std::
 
 void WeightForms::fill(const WeightGroup& group, std::byte* target, std::byte* scratch,
                        Staging& staging, const Queue& queue) const {
+  if (group.device->rehearses()) return;
   for (const WeightGroup::Entry& entry : group.entries)
     fill(entry, target + entry.offset, scratch, staging, queue);
 }
@@ -68,6 +69,7 @@ Tensor embedding_rows(std::span<const std::int32_t> ids, const PreparedWeight& t
   const Weight& source = as_card_weight(table).source;
   if (source.format == WeightFormat::encoded) return decoded_rows(ids, source, dtype);
   Tensor rows = Tensor::host(source.dtype, {std::ssize(ids), source.shape[1]});
+  if (rows.is_booked()) return rows.dtype() == dtype ? rows : round_to(to_float(rows), dtype);
   const std::size_t row_bytes = static_cast<std::size_t>(source.shape[1]) * size_of(source.dtype);
   for (std::size_t i = 0; i < ids.size(); ++i) {
     std::memcpy(rows.bytes() + i * row_bytes,

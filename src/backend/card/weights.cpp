@@ -16,8 +16,6 @@ constexpr Choices<Offload, 4> kOffloads = {{{"auto", Offload::automatic},
                                             {"layers", Offload::layers}}};
 
 constexpr std::size_t kAlignment = 512;
-/// Where no stage has said what it needs.
-constexpr std::size_t kActivationReserve = std::size_t{2} << 30;
 
 void require_supported(const Weight& weight, const std::string& device) {
   if (weight.dtype == DType::f32 || weight.dtype == DType::f16 || weight.dtype == DType::bf16)
@@ -45,7 +43,6 @@ WeightStore::WeightStore(const Stream& stream, Offload offload, const WeightForm
     : stream_(stream),
       offload_(offload),
       forms_(forms),
-      reserve_(std::min(kActivationReserve, stream.device().total_bytes() / 8)),
       layers_(std::make_unique<LayerStream>(stream, forms)) {}
 
 WeightStore::~WeightStore() = default;
@@ -63,7 +60,7 @@ void WeightStore::place(CardWeight& weight) {
   const Weight& source = weight.source;
   const bool continues = open_ != nullptr && source.layer >= 0 && open_->layer == source.layer &&
                          open_->network == source.network && open_->block.data() == nullptr &&
-                         !open_->chain->decided;
+                         !open_->chain->is_complete;
   if (!continues) start_group(source);
   weight.group = open_;
   weight.entry = open_->entries.size();
@@ -80,7 +77,7 @@ void WeightStore::start_group(const Weight& first) {
       std::make_shared<WeightGroup>(stream_.shared_device(), stream_.shared_queue(), first);
   if (first.layer >= 0) {
     const bool same_network = open_ != nullptr && open_->chain != nullptr &&
-                              !open_->chain->decided && open_->network == first.network;
+                              !open_->chain->is_complete && open_->network == first.network;
     group->chain = same_network ? open_->chain : std::make_shared<LayerChain>();
     group->index = group->chain->layers.size();
     group->chain->layers.push_back(group);
@@ -95,6 +92,7 @@ std::byte* WeightStore::resident(const PreparedWeight& prepared) {
   assert(weight.group != nullptr);
   open_ = nullptr;  // loading has ended
   WeightGroup& group = *weight.group;
+  if (group.chain != nullptr) group.chain->is_complete = true;
   stream_.device().bind();
   std::byte* base = nullptr;
   if (is_streamed(group)) {
@@ -115,36 +113,18 @@ Tensor WeightStore::tensor(const PreparedWeight& prepared) {
   return {dtype, weight.source.shape, resident(prepared), weight.group};
 }
 
-/// Decided for all layers of a network when the first is used in a stage.
-bool WeightStore::is_streamed(const WeightGroup& group) {
-  if (group.chain == nullptr) return false;
-  LayerChain& chain = *group.chain;
-  if (chain.decided) return chain.streamed;
-  chain.decided = true;
-  chain.streamed = offload_ == Offload::layers || (offload_ == Offload::automatic && !fits(chain));
-  return chain.streamed;
+/// As the stage's plan says.
+bool WeightStore::is_streamed(const WeightGroup& group) const {
+  return group.chain != nullptr && (offload_ == Offload::layers || room_.streams_layers);
 }
 
-/// Makes room for all layers and what the stage needs beside them. If there is not enough, those
-/// that are there from an earlier, smaller stage leave.
-bool WeightStore::fits(LayerChain& chain) {
-  std::size_t missing = reserve_, scratch = 0;
-  for (const auto& layer : chain.layers) {
-    const auto live = layer.lock();
-    if (live == nullptr) continue;
-    live->stage_done = false;
-    if (live->block.data() != nullptr) continue;
-    missing += live->bytes;
-    scratch = std::max(scratch, live->scratch_bytes);
-  }
-  missing += scratch;
-  make_room(missing);
-  if (stream_.device().free_bytes() >= missing) return true;
-  stream_.queue().synchronize();
-  for (const auto& layer : chain.layers) {
-    if (const auto live = layer.lock()) live->block = DeviceBlock();
-  }
-  return false;
+/// Of what the stage may hold, when its activations are there too.
+std::size_t WeightStore::free_bytes() const {
+  const Device& device = stream_.device();
+  const auto minus = [](std::uint64_t a, std::uint64_t b) { return a - std::min(a, b); };
+  const std::uint64_t room =
+      std::min<std::uint64_t>(device.free_bytes(), minus(room_.bytes, device.held_bytes()));
+  return minus(room, minus(room_.activation_bytes, stream_.memory().held_bytes()));
 }
 
 void WeightStore::load(WeightGroup& group) {
@@ -161,7 +141,7 @@ void WeightStore::load(WeightGroup& group) {
 }
 
 void WeightStore::make_room(std::size_t bytes) {
-  if (offload_ == Offload::none || stream_.device().free_bytes() >= bytes) return;
+  if (offload_ == Offload::none || free_bytes() >= bytes) return;
   stream_.memory().release_cache();
   evict_finished(bytes);
 }
@@ -170,7 +150,7 @@ void WeightStore::make_room(std::size_t bytes) {
 void WeightStore::evict_finished(std::size_t wanted_free) {
   stream_.queue().synchronize();
   for (const auto& group : live_groups()) {
-    if (stream_.device().free_bytes() >= wanted_free) return;
+    if (free_bytes() >= wanted_free) return;
     if (group->stage_done) group->block = DeviceBlock();
   }
 }
@@ -183,12 +163,18 @@ std::vector<std::shared_ptr<WeightGroup>> WeightStore::live_groups() {
   return live;
 }
 
-void WeightStore::begin_stage(std::uint64_t activation_bytes) {
+void WeightStore::begin_stage(const Backend::StageRoom& room) {
   open_ = nullptr;  // loading has ended
-  reserve_ = activation_bytes;
+  room_ = room;
   streams_ = false;
+  layers_->release();
+  if (room.activation_bytes > 0) make_room(1);  // beside them
+  if (!room.streams_layers) return;
+  stream_.queue().synchronize();
   for (const auto& group : live_groups()) {
-    if (group->chain != nullptr) group->chain->decided = false;
+    if (group->chain == nullptr) continue;
+    group->chain->is_complete = true;
+    group->block = DeviceBlock();
   }
 }
 
@@ -199,6 +185,7 @@ void WeightStore::end_stage() {
   stream_.device().bind();
   stream_.queue().synchronize();
   scratch_ = DeviceBlock();
+  room_ = {};
   if (offload_ == Offload::encoder || offload_ == Offload::layers)
     evict_finished(stream_.device().total_bytes());
 }

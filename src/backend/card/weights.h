@@ -47,8 +47,7 @@ struct WeightGroup;
 /// The layers of one network, in order.
 struct LayerChain {
   std::vector<std::weak_ptr<WeightGroup>> layers;
-  bool streamed = false;
-  bool decided = false;  ///< whether they are streamed, for this stage
+  bool is_complete = false;  ///< loading has ended
 };
 
 /// Weights that come and go together: those of a layer, or a single one.
@@ -129,18 +128,19 @@ class WeightStore {
   /// A weight whose form is numbers in its shape, but for the order of a filter's.
   Tensor tensor(const PreparedWeight& weight);
 
+  Offload offload() const { return offload_; }
   /// Whether layers have been streamed in this stage: where they are changes from use to use.
   bool streams() const { return streams_; }
 
-  /// As those of Backend. A stage decides anew what is streamed.
-  void begin_stage(std::uint64_t activation_bytes);
+  /// As those of Backend.
+  void begin_stage(const Backend::StageRoom& room);
   void end_stage();
 
  private:
   void place(CardWeight& weight);
   void start_group(const Weight& first);
-  bool is_streamed(const WeightGroup& group);
-  bool fits(LayerChain& chain);
+  bool is_streamed(const WeightGroup& group) const;
+  std::size_t free_bytes() const;
   void load(WeightGroup& group);
   void make_room(std::size_t bytes);
   void evict_finished(std::size_t wanted_free);
@@ -149,7 +149,7 @@ class WeightStore {
   const Stream& stream_;
   Offload offload_;
   const WeightForms& forms_;
-  std::size_t reserve_;  // for activations, when it is decided whether all layers can be there
+  Backend::StageRoom room_;
   std::unique_ptr<LayerStream> layers_;
   std::vector<std::weak_ptr<WeightGroup>> groups_;
   std::shared_ptr<WeightGroup> open_;  // the last one, while weights are added to it

@@ -2,6 +2,7 @@
 #include "backend/cpu/cpu_backend.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <optional>
 #include <string>
@@ -10,11 +11,13 @@
 #include "backend/cpu/convolution.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/linear.h"
+#include "backend/cpu/measuring.h"
 #include "backend/cpu/memory_pool.h"
 #include "backend/cpu/packed_linear.h"
 #include "backend/cpu/prepared_weight.h"
 #include "backend/cpu/stride2.h"
 #include "backend/registry.h"
+#include "core/ledger.h"
 #include "core/quantization.h"
 #include "core/thread_pool.h"
 #include "ernie_image/error.h"
@@ -42,6 +45,9 @@ const float* vector_data(const PreparedWeight* weight) {
   return weight == nullptr ? nullptr : vector_data(*weight);
 }
 
+/// What the system maps where one row of a table is read.
+constexpr std::size_t kPagesAroundRow = std::size_t{64} << 10;
+
 Shape with_last(Shape shape, std::int64_t extent) {
   shape.back() = extent;
   return shape;
@@ -50,7 +56,24 @@ Shape with_last(Shape shape, std::int64_t extent) {
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(const CpuOptions& options)
-      : kernels_(choose_kernels(options.kernels)), pool_(options.num_threads) {}
+      : kernels_(choose_kernels(options.kernels == kNoKernels ? "auto" : options.kernels)),
+        pool_(
+            options.kernels == kNoKernels
+                ? ThreadPool::idle(options.num_threads > 0 ? options.num_threads : available_cpus())
+                : ThreadPool(options.num_threads)) {
+    only_touches = options.kernels == kNoKernels;
+  }
+
+  CpuBackend(const CpuBackend& rehearsed, const Ledger& ledger)
+      : kernels_(rehearsed.kernels_),
+        pool_(ThreadPool::idle(rehearsed.pool_.num_threads())),
+        memory_(&ledger),
+        ledger_(ledger) {}
+
+  std::unique_ptr<Backend> rehearsal(const Ledger& ledger, std::uint64_t /*room_bytes*/,
+                                     const std::string& /*offload*/) const override {
+    return std::make_unique<CpuBackend>(*this, ledger);
+  }
 
   std::string name() const override { return "cpu"; }
 
@@ -81,9 +104,11 @@ class CpuBackend final : public Backend {
 
   WeightHandle prepare(const Weight& weight, WeightUse use, Quantization quantization) override {
     // A weight that is packed already stays what it is.
-    if (quantization == Quantization::none || is_packed(weight.format))
-      return prepare_cpu_weight(weight, use);
+    const bool copies = quantization != Quantization::none && !is_packed(weight.format);
+    if (ledger_) ledger_->assign_layer(weight.data, copies ? -1 : weight.layer);
+    if (!copies) return prepare_cpu_weight(weight, use);
     assert(use == WeightUse::linear);
+    if (ledger_) return booked_cpu_weight(*ledger_, weight, weight_format(quantization));
     return quantize_cpu_weight(pool_, weight, weight_format(quantization));
   }
 
@@ -93,7 +118,7 @@ class CpuBackend final : public Backend {
                 const PreparedWeight* bias) override {
     Tensor y = linear_result(x, weight);
     LinearCall call;
-    call.add(weight, vector_data(bias), y);
+    call.add(used(weight), vector_data(bias), y);
     run(x, call);
     return y;
   }
@@ -104,7 +129,7 @@ class CpuBackend final : public Backend {
     std::vector<Tensor> results;
     for (const PreparedWeight* weight : weights) {
       results.push_back(linear_result(x, *weight));
-      call.add(*weight, nullptr, results.back());
+      call.add(used(*weight), nullptr, results.back());
     }
     run(x, call);
     return results;
@@ -114,6 +139,7 @@ class CpuBackend final : public Backend {
                    DType dtype) override {
     const Weight& source = as_cpu_weight(table, WeightUse::embedding).source;
     Tensor y = empty(dtype, {std::ssize(ids), source.shape[1]});
+    if (ledger_) ledger_->touch(source.data, ids.size() * kPagesAroundRow);
     require_activation("embedding", y);
     cpu::embedding(pool_, kernels_.elementwise, ids, source, y);
     return y;
@@ -223,7 +249,8 @@ class CpuBackend final : public Backend {
 
   void write_rows(Tensor& target, std::int64_t begin, const Tensor& rows) override {
     assert(target.dtype() == rows.dtype());
-    std::copy_n(rows.bytes(), rows.size_bytes(), target.slice(begin, rows.dim(0)).bytes());
+    if (!target.is_booked())
+      std::copy_n(rows.bytes(), rows.size_bytes(), target.slice(begin, rows.dim(0)).bytes());
   }
 
   Tensor transpose_rows(const Tensor& x) override {
@@ -264,7 +291,8 @@ class CpuBackend final : public Backend {
     const Shape& in = x.rows.shape();
     Tensor y = empty(x.rows.dtype(), {in[0], in[1] / 2, in[2] / 2, shape[0]});
     const std::shared_ptr<float> filters = kept_filters(x, prepared, 2, [&] {
-      return cpu::stride2_weights(pool_, memory_, kernels_.conv_gemm, prepared.source);
+      return cpu::stride2_weights(pool_, memory_, kernels_.conv_gemm,
+                                  used(prepared, WeightUse::conv2d));
     });
     cpu::conv2d_stride2(pool_, memory_, kernels_.conv_gemm,
                         {x, filters.get(), vector_data(bias), y});
@@ -303,8 +331,7 @@ class CpuBackend final : public Backend {
     std::vector<cpu::LinearLayer> encoded;
     std::vector<cpu::PackedLayer> packed;
 
-    void add(const PreparedWeight& weight, const float* bias, const Tensor& y) {
-      const Weight& source = as_cpu_weight(weight, WeightUse::linear).source;
+    void add(const Weight& source, const float* bias, const Tensor& y) {
       if (source.format == WeightFormat::plain) {
         plain.push_back({&source, bias, y});
       } else if (source.format == WeightFormat::encoded) {
@@ -314,6 +341,30 @@ class CpuBackend final : public Backend {
       }
     }
   };
+
+  /// Its pages are read.
+  const Weight& used(const PreparedWeight& weight, WeightUse use = WeightUse::linear) {
+    const Weight& source = as_cpu_weight(weight, use).source;
+    if (ledger_) ledger_->touch(source.data);
+    if (only_touches && !ledger_) touch(source);
+    return source;
+  }
+
+  static void touch(const Weight& weight) {
+    constexpr std::size_t kPage = 4096;
+    if (weight.format == WeightFormat::encoded) return touch_encoded(weight);
+    for (std::size_t i = 0; i < weight.size_bytes(); i += kPage)
+      static_cast<void>(*(static_cast<const volatile std::byte*>(weight.data) + i));
+  }
+
+  /// Only its decoder knows where it lies: a block of every page.
+  static void touch_encoded(const Weight& weight) {
+    constexpr std::int64_t kElementsOfPage = 1024, kBlock = 256;
+    std::array<float, kBlock> values;
+    const std::int64_t size = num_elements(weight.shape);
+    for (std::int64_t i = 0; i < size; i += kElementsOfPage)
+      weight.decoder->decode(i, std::min(kBlock, size - i), values.data());
+  }
 
   Tensor linear_result(const Tensor& x, const PreparedWeight& weight) {
     require_activation("linear", x);
@@ -333,7 +384,7 @@ class CpuBackend final : public Backend {
 
   /// A 1x1 convolution is a linear layer over pixels.
   Tensor pointwise(const Tensor& x, const CpuWeight& weight, const float* bias) {
-    const cpu::LinearLayer layer = {&weight.source, bias,
+    const cpu::LinearLayer layer = {&used(weight, WeightUse::conv2d), bias,
                                     empty(x.dtype(), with_last(x.shape(), weight.shape()[0]))};
     cpu::linear(pool_, memory_, kernels_.gemm, x, {&layer, 1});
     return layer.y;
@@ -347,7 +398,7 @@ class CpuBackend final : public Backend {
     assert(fusion.residual == nullptr || fusion.residual->shape() == y.shape());
     const std::shared_ptr<float> filters = kept_filters(x, weight, 1, [&] {
       return cpu::winograd_weights(pool_, memory_, kernels_.conv_gemm, kernels_.winograd,
-                                   weight.source);
+                                   used(weight, WeightUse::conv2d));
     });
     cpu::Conv3x3 job = {.x = x,
                         .norm = {},
@@ -392,6 +443,7 @@ class CpuBackend final : public Backend {
   const KernelTable& kernels_;
   ThreadPool pool_;
   CpuMemoryPool memory_;
+  std::optional<Ledger> ledger_;    // of a rehearsal
   Filters filters_of_;              // the convolution under way
   std::shared_ptr<float> filters_;  // null if its last band is done
 };
@@ -413,7 +465,6 @@ const DeviceKind& cpu_device() {
       .name = "cpu",
       .has_cards = false,
       .options = {},
-      .habits = {},
       .info = [] { return DeviceInfo(); },
       .make =
           [](int, const BackendOptions& options) {

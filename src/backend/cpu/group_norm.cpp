@@ -89,7 +89,7 @@ void measure_strip(const NormKernels::Table& kernels, const Strips& strips, cons
 }
 
 /// Joins the strips of a band to the moments [images][groups] of the bands before, top to bottom.
-void join_strips(const Strips& strips, const std::vector<Moments>& moments,
+void join_strips(const Strips& strips, std::span<const Moments> moments,
                  std::vector<Moments>& totals) {
   for (std::int64_t index = 0; index < strips.count(); ++index) {
     for (std::int64_t g = 0; g < strips.groups; ++g) {
@@ -104,17 +104,23 @@ void join_strips(const Strips& strips, const std::vector<Moments>& moments,
 Tensor group_statistics(ThreadPool& pool, const NormKernels& kernels, std::span<const Tensor> bands,
                         int groups, float eps) {
   const std::int64_t images = bands.front().dim(0);
+  Tensor values = Tensor::host(DType::f32, {images, groups, 2});
   std::vector<Moments> totals(static_cast<std::size_t>(images * groups));
   for (const Tensor& band : bands) {
     assert(band.rank() == 4 && band.dim(0) == images && band.dim(3) % groups == 0);
     const Strips strips(band, groups);
-    std::vector<Moments> moments(static_cast<std::size_t>(strips.count() * groups));
+    const std::int64_t count = strips.count() * groups;
+    const Tensor scratch =
+        Tensor::host(DType::i8, {count * static_cast<std::int64_t>(sizeof(Moments))});
+    if (scratch.is_booked()) continue;
+    const std::span<Moments> moments(reinterpret_cast<Moments*>(scratch.bytes()),
+                                     static_cast<std::size_t>(count));
     pool.parallel_for(strips.count(), [&](std::int64_t index, int) {
       measure_strip(kernels.of(band.dtype()), strips, band, index, moments.data() + index * groups);
     });
     join_strips(strips, moments, totals);
   }
-  Tensor values = Tensor::host(DType::f32, {images, groups, 2});
+  if (values.is_booked()) return values;
   float* value = values.data<float>();
   for (const Moments& total : totals) {
     *value++ = static_cast<float>(total.mean);
@@ -127,7 +133,7 @@ ChannelNorm::ChannelNorm(const Tensor& statistics, std::int64_t channels, const 
   const std::int64_t images = statistics.dim(0);
   const std::int64_t groups = statistics.dim(1);
   const float* values = statistics.data<float>();
-  for (std::int64_t i = 0; i < images * channels; ++i) {
+  for (std::int64_t i = 0; !statistics.is_booked() && i < images * channels; ++i) {
     const std::int64_t group = i / channels * groups + i % channels / (channels / groups);
     mean.push_back(values[2 * group]);
     factor.push_back(values[2 * group + 1] * weight[i % channels]);

@@ -78,7 +78,7 @@ std::shared_ptr<float> widen_rows(CpuMemoryPool& memory, const GemmKernels& kern
   const std::int64_t depth = x.dim(-1);
   const std::int64_t count = x.size() / depth;
   const std::shared_ptr<float> rows = memory.allocate_floats(count * stride);
-  for (std::int64_t row = 0; row < count; ++row) {
+  for (std::int64_t row = 0; row < count && !x.is_booked(); ++row) {
     const std::size_t offset = static_cast<std::size_t>(row * depth) * size_of(x.dtype());
     kernels.widen(x.dtype(), x.bytes() + offset, depth, rows.get() + row * stride);
   }

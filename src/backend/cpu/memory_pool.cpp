@@ -7,11 +7,15 @@
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "backend/cpu/measuring.h"
+#include "core/ledger.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image {
@@ -73,13 +77,33 @@ void system_free(std::byte* block, std::size_t bytes) {
 }  // namespace
 
 struct CpuMemoryPool::State {
+  explicit State(const Ledger* books) {
+    if (books != nullptr) ledger = *books;
+  }
+
+  std::optional<Ledger> ledger;
   std::mutex mutex;
   std::map<std::size_t, std::vector<std::byte*>> free_blocks;  // by size class
   std::size_t free_bytes = 0;                                  // in free_blocks
   std::size_t used_bytes = 0;
   std::size_t peak_bytes = 0;
+  std::size_t peak_held_bytes = 0;
 
   ~State() { release_cache(); }
+
+  std::byte* get(std::size_t bytes) {
+    if (ledger) return ledger->enter(bytes);
+    std::byte* const block = system_allocate(bytes);
+    if (only_touches && block != nullptr) std::memset(block, 0, bytes);
+    return block;
+  }
+  void put(std::byte* block, std::size_t bytes) {
+    if (ledger) {
+      ledger->leave(bytes);
+    } else {
+      system_free(block, bytes);
+    }
+  }
 
   std::byte* take(std::size_t bytes) {
     const std::lock_guard lock(mutex);
@@ -91,11 +115,12 @@ struct CpuMemoryPool::State {
       free_bytes -= bytes;
     } else {
       trim(std::max(peak_bytes, used_bytes + bytes) - used_bytes - bytes);
-      block = system_allocate(bytes);
+      block = get(bytes);
     }
     if (block == nullptr) return nullptr;
     used_bytes += bytes;
     peak_bytes = std::max(peak_bytes, used_bytes);
+    peak_held_bytes = std::max(peak_held_bytes, used_bytes + free_bytes);
     return block;
   }
 
@@ -106,7 +131,7 @@ struct CpuMemoryPool::State {
       free_blocks[bytes].push_back(block);
       free_bytes += bytes;
     } else {
-      system_free(block, bytes);
+      put(block, bytes);
     }
   }
 
@@ -117,7 +142,7 @@ struct CpuMemoryPool::State {
       auto& [bytes, blocks] = *entry;
       if (bytes < kLargeBlock) return;  // in all they are little, and often needed
       for (; free_bytes > most && !blocks.empty(); blocks.pop_back()) {
-        system_free(blocks.back(), bytes);
+        put(blocks.back(), bytes);
         free_bytes -= bytes;
       }
     }
@@ -127,16 +152,16 @@ struct CpuMemoryPool::State {
     const std::lock_guard lock(mutex);
     free_bytes = 0;
     for (const auto& [bytes, blocks] : free_blocks) {
-      for (std::byte* block : blocks) system_free(block, bytes);
+      for (std::byte* block : blocks) put(block, bytes);
     }
     free_blocks.clear();
 #if defined(__GLIBC__)
-    malloc_trim(0);  // the small blocks, which the C library would keep
+    if (!ledger) malloc_trim(0);  // the small blocks, which the C library would keep
 #endif
   }
 };
 
-CpuMemoryPool::CpuMemoryPool() : state_(std::make_shared<State>()) {}
+CpuMemoryPool::CpuMemoryPool(const Ledger* ledger) : state_(std::make_shared<State>(ledger)) {}
 
 std::shared_ptr<std::byte> CpuMemoryPool::allocate(std::size_t bytes) {
   std::byte* block = nullptr;
@@ -167,9 +192,20 @@ std::size_t CpuMemoryPool::peak_bytes() const {
   return state_->peak_bytes;
 }
 
+std::size_t CpuMemoryPool::held_bytes() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->used_bytes + state_->free_bytes;
+}
+
+std::size_t CpuMemoryPool::peak_held_bytes() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->peak_held_bytes;
+}
+
 void CpuMemoryPool::reset_peak() {
   const std::lock_guard lock(state_->mutex);
   state_->peak_bytes = state_->used_bytes;
+  state_->peak_held_bytes = state_->used_bytes + state_->free_bytes;
 }
 
 void CpuMemoryPool::release_cache() { state_->release_cache(); }

@@ -149,7 +149,7 @@ void linear_of_row(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& g
                    std::span<const PackedLayer> layers) {
   const PackedLayout& first = layers[0].layout;
   const QuantizedRows row(memory, 1, 1, first.depth);
-  quantize_row(kernels, x, first, 0, row, 0);
+  if (!x.is_booked()) quantize_row(kernels, x, first, 0, row, 0);
   const std::vector<PanelChunk> chunks = panel_chunks(layers, kRowChunkPanels);
   pool.parallel_for(std::ssize(chunks), [&](std::int64_t i, int) {
     const PanelChunk& chunk = chunks[static_cast<std::size_t>(i)];

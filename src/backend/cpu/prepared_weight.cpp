@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "backend/cpu/measuring.h"
 #include "core/packed_weight.h"
 #include "ernie_image/error.h"
 
@@ -43,6 +44,12 @@ void require_packed(const Weight& weight, WeightUse use) {
     throw_corrupt(weight, "does not begin at a multiple of 64 bytes");
 }
 
+/// `packed` holds the records of the weight.
+Weight packed_weight(const Weight& weight, WeightFormat format, const std::byte* packed,
+                     std::size_t bytes, std::shared_ptr<const void> owner) {
+  return {weight.name, DType::i8, weight.shape, packed, std::move(owner), format, bytes};
+}
+
 }  // namespace
 
 WeightHandle prepare_cpu_weight(const Weight& weight, WeightUse use) {
@@ -72,17 +79,22 @@ WeightHandle quantize_cpu_weight(ThreadPool& pool, const Weight& weight, WeightF
   if (weight.data == nullptr) return prepared;
   const PackedLayout layout(format, weight.shape);
   const Tensor packed = Tensor::host(DType::i8, {static_cast<std::int64_t>(layout.size_bytes())});
+  if (only_touches) std::memset(packed.bytes(), 0, packed.size_bytes());
   pool.parallel_for(layout.panels, [&](std::int64_t panel, int) {
     pack_panel(layout, weight, panel,
                packed.bytes() + static_cast<std::size_t>(panel) * layout.record_bytes());
   });
-  prepared->source = {weight.name,
-                      DType::i8,
-                      weight.shape,
-                      packed.bytes(),
-                      std::make_shared<Tensor>(packed),
-                      format,
-                      packed.size_bytes()};
+  prepared->source = packed_weight(weight, format, packed.bytes(), packed.size_bytes(),
+                                   std::make_shared<Tensor>(packed));
+  return prepared;
+}
+
+WeightHandle booked_cpu_weight(Ledger& ledger, const Weight& weight, WeightFormat format) {
+  require_supported(weight);
+  const auto prepared = std::make_shared<CpuWeight>();
+  const std::size_t bytes = PackedLayout(format, weight.shape).size_bytes();
+  const std::shared_ptr<std::byte> block = ledger.take(bytes, &Ledger::Held::copies);
+  prepared->source = packed_weight(weight, format, block.get(), bytes, block);
   return prepared;
 }
 

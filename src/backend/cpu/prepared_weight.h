@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "core/ledger.h"
 #include "core/thread_pool.h"
 
 namespace ernie_image {
@@ -26,6 +27,9 @@ WeightHandle prepare_cpu_weight(const Weight& weight, WeightUse use);
 
 /// A plain or encoded linear weight as a packed copy; the same errors.
 WeightHandle quantize_cpu_weight(ThreadPool& pool, const Weight& weight, WeightFormat format);
+
+/// The same in a rehearsal: the copy is entered into the books.
+WeightHandle booked_cpu_weight(Ledger& ledger, const Weight& weight, WeightFormat format);
 
 /// The handle as this backend made it; it must have data and be prepared for `use`.
 const CpuWeight& as_cpu_weight(const PreparedWeight& weight, WeightUse use);

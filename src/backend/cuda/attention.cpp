@@ -41,8 +41,8 @@ Tensor Attention::lengths_on_card(const std::vector<std::int64_t>& lengths) {
       kept_lengths_, [&](const auto& known) { return known.first == lengths; });
   if (found != kept_lengths_.end()) return found->second;
   Tensor host = Tensor::host(DType::i32, {std::ssize(lengths)});
-  std::ranges::transform(lengths, host.data<std::int32_t>(),
-                         [](std::int64_t n) { return static_cast<std::int32_t>(n); });
+  for (std::size_t i = 0; i < lengths.size() && !host.is_booked(); ++i)
+    host.data<std::int32_t>()[i] = static_cast<std::int32_t>(lengths[i]);
   kept_lengths_.emplace_back(lengths, stream_.upload(host));
   return kept_lengths_.back().second;
 }

@@ -61,6 +61,7 @@ class Attention {
 
   Tensor operator()(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& mask,
                     float scale);
+  AttentionForm form() const { return form_; }
   /// Gives up what is kept from call to call.
   void release() { kept_lengths_.clear(); }
 

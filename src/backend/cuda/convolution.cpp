@@ -43,9 +43,7 @@ Tensor Convolution::by_patches(const Tensor& x, const Tensor& filters, const Ten
     const Tensor part =
         linear(stream_, products_, patches(stream_, x, window, begin, count), matrix, bias);
     const Tensor target = y.reshaped({pixels, outputs}).slice(begin, count);
-    require(cudaMemcpyAsync(target.bytes(), part.bytes(), part.size_bytes(),
-                            cudaMemcpyDeviceToDevice, stream_.get()),
-            "conv2d: copying a part");
+    stream_.copy(target.bytes(), part.bytes(), part.size_bytes(), "conv2d: copying a part");
   }
   return y;
 }

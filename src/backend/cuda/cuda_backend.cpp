@@ -32,11 +32,22 @@ class CudaBackend : public card::CardBackend<cuda::Operations> {
                    card::option("--cuda-attention", options.attention, kAttentionForms)),
         convolution_(stream_, products_),
         recorder_(stream_) {}
+  CudaBackend(const CudaBackend& rehearsed, const Ledger& ledger, std::uint64_t room_bytes,
+              const std::string& offload)
+      : CardBackend(rehearsed, ledger, room_bytes, offload, kForms),
+        products_(stream_),
+        attention_(stream_, products_, rehearsed.attention_.form()),
+        convolution_(stream_, products_),
+        recorder_(stream_) {}
+  std::unique_ptr<Backend> rehearsal(const Ledger& ledger, std::uint64_t room_bytes,
+                                     const std::string& offload) const override {
+    return std::make_unique<CudaBackend>(*this, ledger, room_bytes, offload);
+  }
 
   /// Weights may move, of which recorded steps know the addresses.
-  void begin_stage(std::uint64_t activation_bytes) override {
+  void begin_stage(const StageRoom& room) override {
     recorder_.release();
-    CardBackend::begin_stage(activation_bytes);
+    CardBackend::begin_stage(room);
   }
   void end_stage() override {
     recorder_.release();

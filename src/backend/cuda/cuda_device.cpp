@@ -13,10 +13,6 @@ const DeviceKind& cuda_device() {
                    {"auto", "cudnn", "own"},
                    "which attention NVIDIA GPUs use: auto (default, cuDNN's where it can), cudnn, "
                    "own"}},
-      // cuBLASLt's; scores and probabilities of composed attention; patches of a convolution and
-      // their product. That of cuDNN's plans only a card can tell.
-      .habits = {.workspace_bytes = std::uint64_t{32 + 96 + 32} << 20,
-                 .widens_biased_layers = false},
       .info = cuda_info,
       .make = [](int card, const BackendOptions& options) {
         const DeviceOptions& chosen = options.device_options;

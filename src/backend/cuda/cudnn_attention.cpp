@@ -72,6 +72,8 @@ class CudnnAttention : public LibraryAttention {
   bool attend(const Stream& stream, const AttentionCall& call, std::string& why_not) override {
     why_not = refusal(call);
     if (!why_not.empty()) return false;
+    if (stream.device().rehearses())
+      return !stream.empty(DType::u8, {kRehearsedWorkspaceBytes}).empty();
     const AttentionKey key = key_of(call);
     auto found = plans_.find(key);
     if (found == plans_.end()) found = plans_.emplace(key, planned(key)).first;

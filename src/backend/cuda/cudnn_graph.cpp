@@ -76,12 +76,15 @@ cudnnDataType_t cudnn_type(DType dtype) {
 }
 
 CudnnHandle::CudnnHandle(const Stream& stream) {
+  if (stream.device().rehearses()) return;
   stream.device().bind();
   require_plan(cudnnCreate(&handle_), "cudnnCreate");
   require_plan(cudnnSetStream(handle_, stream.get()), "cudnnSetStream");
 }
 
-CudnnHandle::~CudnnHandle() { cudnnDestroy(handle_); }
+CudnnHandle::~CudnnHandle() {
+  if (handle_ != nullptr) cudnnDestroy(handle_);
+}
 
 GraphPlan::GraphPlan(const CudnnHandle& handle, std::span<const Descriptor> operations,
                      bool reduced_precision) {

@@ -67,6 +67,9 @@ Descriptor describe(const GraphTensor& tensor);
 
 cudnnDataType_t cudnn_type(DType dtype);
 
+/// What a rehearsal, which asks cuDNN for no plan, takes for the workspace of any.
+constexpr std::int64_t kRehearsedWorkspaceBytes = std::int64_t{128} << 20;
+
 class CudnnHandle {
  public:
   explicit CudnnHandle(const Stream& stream);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "backend/card/device.h"
+#include "core/tensor.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image::cuda {
@@ -59,6 +60,9 @@ class Device : public card::Device {
 
 inline cudaStream_t cuda_stream(card::Handle queue) { return static_cast<cudaStream_t>(queue); }
 inline cudaStream_t cuda_stream(const card::Queue& queue) { return cuda_stream(queue.handle()); }
+
+/// A rehearsal's queue is an address of this: kernels are not started.
+inline bool is_rehearsed(cudaStream_t stream) { return is_booked(stream); }
 
 /// 90 for 9.0
 int capability_of(int index);

@@ -74,12 +74,12 @@ Tensor StepRecorder::operator()(std::span<const Tensor> inputs, std::span<const 
   if (known->state == RecordedStep::State::not_recordable) return step(inputs);
   stream_.begin_call();
   const auto copy = [&](const Tensor& target, const Tensor& source) {
-    require(cudaMemcpyAsync(target.bytes(), source.bytes(), source.size_bytes(),
-                            cudaMemcpyDeviceToDevice, stream_.get()),
-            "copying a step's inputs or output");
+    stream_.copy(target.bytes(), source.bytes(), source.size_bytes(),
+                 "copying a step's inputs or output");
   };
   for (std::size_t i = 0; i < inputs.size(); ++i) copy(known->inputs[i], inputs[i]);
-  require(cudaGraphLaunch(known->executable, stream_.get()), "launching a recorded step");
+  if (!stream_.device().rehearses())
+    require(cudaGraphLaunch(known->executable, stream_.get()), "launching a recorded step");
   const Tensor result = stream_.empty(known->output.dtype(), known->output.shape());
   copy(result, known->output);
   return result;
@@ -95,6 +95,12 @@ void StepRecorder::record(RecordedStep& recorded, const Backend::Step& step) {
   try {
     for (const auto& [dtype, shape] : recorded.shapes)
       recorded.inputs.push_back(stream_.empty(dtype, shape));
+    if (stream_.device().rehearses()) {
+      recorded.output = step(recorded.inputs);
+      recorded.memory = stream_.memory().end_recording();
+      recorded.state = RecordedStep::State::recorded;
+      return;
+    }
     // Relaxed: memory may be had while recording.
     require(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeRelaxed),
             "beginning to record a step");

@@ -47,7 +47,7 @@ __global__ void repeat_pixels(const T* x, std::int64_t width, std::int64_t chann
 void copy_blocks(const Stream& stream, const char* what, std::byte* target,
                  std::size_t target_stride, const std::byte* source, std::size_t source_stride,
                  std::size_t bytes, std::int64_t blocks) {
-  if (bytes == 0 || blocks == 0) return;
+  if (bytes == 0 || blocks == 0 || stream.device().rehearses()) return;
   require(
       cudaMemcpy2DAsync(target, target_stride, source, source_stride, bytes,
                         static_cast<std::size_t>(blocks), cudaMemcpyDeviceToDevice, stream.get()),
@@ -83,9 +83,7 @@ Tensor slice_rows(const Stream& stream, const Tensor& x, std::int64_t begin, std
 void copy(const Stream& stream, const Tensor& from, const Tensor& to) {
   if (from.size() == 0) return;
   stream.begin_call();
-  require(cudaMemcpyAsync(to.bytes(), from.bytes(), from.size_bytes(), cudaMemcpyDeviceToDevice,
-                          stream.get()),
-          "copying " + described(from));
+  stream.copy(to.bytes(), from.bytes(), from.size_bytes(), "copying rows");
 }
 
 Tensor transpose_rows(const Stream& stream, const Tensor& x) {

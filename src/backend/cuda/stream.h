@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "backend/card/stream.h"
 #include "backend/cuda/device.h"
@@ -13,6 +14,15 @@ using card::described;
 class Stream : public card::Stream {
  public:
   explicit Stream(int device_index) : card::Stream(std::make_shared<Device>(device_index)) {}
+
+  explicit Stream(std::shared_ptr<const card::Device> rehearsed)
+      : card::Stream(std::move(rehearsed)) {}
+
+  /// From one place on the card to another, in the order of the queue.
+  void copy(std::byte* target, const std::byte* source, std::size_t bytes, const char* what) const {
+    if (device().rehearses()) return;
+    require(cudaMemcpyAsync(target, source, bytes, cudaMemcpyDeviceToDevice, get()), what);
+  }
 
   cudaStream_t get() const { return cuda_stream(queue()); }
 };

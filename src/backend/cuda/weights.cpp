@@ -13,6 +13,12 @@ namespace {
 /// A packed weight that is quantised here; a copy in the host's memory, since it takes long.
 Weight packed_copy(const Weight& weight, WeightFormat format) {
   const PackedLayout layout(format, weight.shape);
+  Weight packed = weight;
+  packed.decoder = nullptr;
+  packed.dtype = DType::i8;
+  packed.format = format;
+  packed.packed_bytes = layout.size_bytes();
+  if (is_booked(weight.data)) return packed;
   const auto records = std::make_shared<Tensor>(
       Tensor::host(DType::i8, {static_cast<std::int64_t>(layout.size_bytes())}));
   const auto threads = std::max<std::int64_t>(1, std::thread::hardware_concurrency());
@@ -26,13 +32,8 @@ Weight packed_copy(const Weight& weight, WeightFormat format) {
     }));
   }
   for (std::future<void>& part : parts) part.get();
-  Weight packed = weight;
-  packed.decoder = nullptr;
-  packed.dtype = DType::i8;
   packed.data = records->bytes();
   packed.owner = records;
-  packed.format = format;
-  packed.packed_bytes = layout.size_bytes();
   return packed;
 }
 

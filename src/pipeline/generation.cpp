@@ -1,0 +1,197 @@
+// Reference: diffusers pipeline_ernie_image.py, ErnieImagePipeline.__call__.
+#include "pipeline/generation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "core/trace.h"
+#include "models/vae_encoder.h"
+#include "pipeline/stopwatch.h"
+#include "sampling/guidance.h"
+#include "sampling/random.h"
+
+namespace ernie_image {
+namespace {
+
+void record(Trace* trace, const std::string& name, const Tensor& host) {
+  if (trace != nullptr && trace->wants(name)) trace->record(name, host);
+}
+
+Tensor float_tensor(const std::vector<float>& values) {
+  return Tensor::copy_of<float>(DType::f32, {static_cast<std::int64_t>(values.size())}, values);
+}
+
+/// Host [B, H, W, C] to [B, C, H, W].
+Tensor channels_first(const Tensor& images) {
+  const std::int64_t pixels = images.dim(1) * images.dim(2), channels = images.dim(3);
+  Tensor planes =
+      Tensor::host(images.dtype(), {images.dim(0), channels, images.dim(1), images.dim(2)});
+  const std::size_t size = size_of(images.dtype());
+  for (std::int64_t b = 0; b < images.dim(0); ++b) {
+    for (std::int64_t i = 0; i < pixels * channels; ++i) {
+      const std::byte* source =
+          images.bytes() + static_cast<std::size_t>(b * pixels * channels + i) * size;
+      std::copy_n(source, size,
+                  planes.bytes() + static_cast<std::size_t>((b * channels + i % channels) * pixels +
+                                                            i / channels) *
+                                       size);
+    }
+  }
+  return planes;
+}
+
+void record_channels_first(Trace* trace, const std::string& name, const Tensor& images) {
+  if (trace != nullptr && trace->wants(name)) trace->record(name, channels_first(images));
+}
+
+void require_finite(const Tensor& picture, const std::string& model) {
+  const Tensor values = to_float(picture);
+  if (values.is_booked() ||
+      std::ranges::all_of(values.span<float>(), [](float value) { return std::isfinite(value); }))
+    return;
+  throw Error(ErrorKind::corrupt_file,
+              "the decoded picture has values that are not finite: the weights of " + model +
+                  " are damaged, or too large for this precision; try --dtype fp32");
+}
+
+/// What a picture's bytes take, in a rehearsal; else the picture.
+Image to_image(const Tensor& pixels) {
+  Image image{static_cast<int>(pixels.dim(2)), static_cast<int>(pixels.dim(1)), {}};
+  if (!pixels.is_booked()) {
+    const auto rgb = pixels.span<std::uint8_t>();
+    image.rgb.assign(rgb.begin(), rgb.end());
+  }
+  return image;
+}
+
+}  // namespace
+
+std::int64_t decoded_at_once(const Request& request, const GenerationPlan& plan) {
+  const bool together = request.trace != nullptr &&
+                        (request.trace->wants("vae.output") || request.trace->wants("image.uint8"));
+  return together ? plan.images : 1;
+}
+
+Tensor initial_noise(const ModelConfigs& configs, const Request& request,
+                     const GenerationPlan& plan, Precision precision) {
+  Tensor latents = Tensor::host(DType::f32, {plan.images, configs.transformer.in_channels,
+                                             plan.latent_height, plan.latent_width});
+  if (!latents.is_booked() && !request.latents.empty()) {
+    std::ranges::copy(request.latents, latents.data<float>());
+  } else if (!latents.is_booked()) {
+    const std::size_t draws = request.seeds.size();
+    const std::span<float> values = latents.span<float>();
+    for (std::size_t i = 0; i < draws; ++i) {
+      TorchGenerator generator(request.seeds[i]);
+      generator.randn(values.subspan(i * (values.size() / draws), values.size() / draws),
+                      precision);
+    }
+  }
+  return round_to(latents, dtype_of(precision));
+}
+
+void Generation::encode_picture(std::size_t band_bytes) {
+  Trace* const trace = request_.trace;
+  const VaeEncoder encoder(networks_.ops, networks_.vae_weights, networks_.configs.vae);
+  networks_.vae_weights.require_complete();
+  const Tensor pixels = Tensor::copy_of<std::uint8_t>(
+      DType::u8, {1, plan_.height_px, plan_.width_px, 3}, request_.picture.image.rgb);
+  picture_ =
+      encoder.pack(encoder.encode(from_uint8(pixels, dtype_of(precision_)), band_bytes, trace));
+  record(trace, "latents.picture", picture_);
+}
+
+void Generation::encode(TextCache& cache) {
+  const Stopwatch watch;
+  text_ = {}, latents_ = {};  // of an earlier round, in a rehearsal
+  text_ = encode_text(networks_.ops, networks_.text_encoder, plan_, request_.num_images_per_prompt,
+                      dtype_of(precision_), request_.trace, cache, [&](int done, int total) {
+                        if (request_.on_progress)
+                          request_.on_progress({Stage::text_encoder, done, total, watch.seconds()});
+                      });
+}
+
+void Generation::prepare() {
+  context_ = networks_.transformer.prepare(text_.text_bth, text_.text_lens, plan_.latent_height,
+                                           plan_.latent_width, request_.trace);
+}
+
+/// Model output for the latents, guidance applied, on the host.
+Tensor Generation::predict_velocity(float timestep, const std::string& step, Trace* trace) const {
+  Backend& ops = networks_.ops;
+  const std::int64_t rows = plan_.images * (plan_.guided ? 2 : 1);
+  const std::vector<float> timesteps(static_cast<std::size_t>(rows), timestep);
+  Tensor input = ops.upload(latents_);
+  if (plan_.guided) {
+    const Tensor flat = input.reshaped({1, plan_.images, latents_.size() / plan_.images});
+    Shape doubled = latents_.shape();
+    doubled[0] = rows;
+    input = ops.concat_rows(flat, flat).reshaped(doubled);
+  }
+  Trace* const first_call =
+      step == "step0." ? trace : nullptr;  // the blocks are recorded for the first call only
+  const Tensor output =
+      ops.download(networks_.transformer.forward(input, timesteps, context_, first_call));
+  record(trace, step + "dit_output", output);
+  if (!plan_.guided) return output;
+  return apply_guidance(output.slice(0, plan_.images), output.slice(plan_.images, plan_.images),
+                        plan_.guidance_scale);
+}
+
+void Generation::denoise(Timings& timings) {
+  Trace* const trace = request_.trace;
+  const FlowMatchEulerScheduler scheduler(networks_.configs.scheduler, plan_.sigmas);
+  latents_ = initial_noise(networks_.configs, request_, plan_, precision_);
+  if (!picture_.empty()) latents_ = scheduler.noised(picture_, latents_);
+  record(trace, "latents.initial", latents_);
+  const Tensor scheduled = float_tensor(scheduler.timesteps());
+  record(trace, "scheduler.sigmas", float_tensor(scheduler.sigmas()));
+  record(trace, "scheduler.timesteps", scheduled);
+  const Tensor fed = round_to(scheduled, dtype_of(precision_));
+  record(trace, "scheduler.timestep_fed", fed);
+  const Tensor timesteps = to_float(fed);
+  const Stopwatch stage_watch;
+  const auto steps = static_cast<int>(scheduler.timesteps().size());
+  for (int i = 0; i < steps; ++i) {
+    const Stopwatch watch;
+    const std::string step = "step" + std::to_string(i) + ".";
+    const float timestep = timesteps.is_booked() ? 0.0f : timesteps.data<float>()[i];
+    const Tensor velocity = predict_velocity(timestep, step, trace);
+    latents_ = scheduler.step(i, velocity, latents_);
+    record(trace, step + "latents", latents_);
+    timings.step_seconds.push_back(watch.seconds());
+    if (request_.on_progress)
+      request_.on_progress({Stage::transformer, i + 1, steps, stage_watch.seconds()});
+  }
+  record(trace, "latents.final", latents_);
+  context_ = {};
+}
+
+std::vector<Image> decode_latents(const Networks& networks, const Request& request,
+                                  const Tensor& latents, std::int64_t at_once,
+                                  const DecodeBands& bands) {
+  const Stopwatch watch;
+  const std::int64_t count = latents.dim(0);
+  const Tensor z = networks.vae.unpack(latents);
+  record_channels_first(request.trace, "vae.input", z);
+  std::vector<Image> images;
+  std::vector<Tensor> kept;  // stands for the images' bytes, in a rehearsal
+  for (std::int64_t i = 0; i < count; i += at_once) {
+    const Tensor decoded =
+        networks.vae.decode(networks.ops.upload(z.slice(i, at_once)), bands, request.trace);
+    networks.ops.release_cache();
+    record_channels_first(request.trace, "vae.output", decoded);
+    require_finite(decoded, networks.model_name);
+    const Tensor pixels = to_uint8(decoded);
+    record(request.trace, "image.uint8", pixels);
+    for (std::int64_t k = 0; k < at_once; ++k) images.push_back(to_image(pixels.slice(k, 1)));
+    if (pixels.is_booked()) kept.push_back(Tensor::host(pixels.dtype(), pixels.shape()));
+    if (request.on_progress)
+      request.on_progress({Stage::vae_decoder, static_cast<int>(i + at_once),
+                           static_cast<int>(count), watch.seconds()});
+  }
+  return images;
+}
+
+}  // namespace ernie_image

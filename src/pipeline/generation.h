@@ -1,0 +1,71 @@
+// The stages of one generation, in order: what a run does, and what a rehearsal does without data.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "checkpoint/model.h"
+#include "ernie_image/pipeline.h"
+#include "pipeline/plan.h"
+#include "pipeline/text_batch.h"
+
+namespace ernie_image {
+
+/// A model's networks on one backend.
+struct Networks {
+  Backend& ops;
+  const ModelConfigs& configs;
+  const TextEncoder& text_encoder;
+  const Transformer& transformer;
+  const VaeDecoder& vae;
+  WeightSource& vae_weights;  ///< of the encoder, which is there for as long as it is used
+  std::string model_name;     ///< for errors
+};
+
+/// Pictures are decoded one at a time, but for a trace that looks at the decoder: every block is to
+/// be recorded under its name once.
+std::int64_t decoded_at_once(const Request& request, const GenerationPlan& plan);
+
+/// Given latents, or noise: one draw for the whole batch from a single seed, one an image from a
+/// list. Host [images, C, h, w].
+Tensor initial_noise(const ModelConfigs& configs, const Request& request,
+                     const GenerationPlan& plan, Precision precision);
+
+/// Host latents [images, C, h, w] to pictures, `at_once` at a time: the decoder is what needs most
+/// memory for one of them. Throws Error(corrupt_file) if one is not finite.
+std::vector<Image> decode_latents(const Networks& networks, const Request& request,
+                                  const Tensor& latents, std::int64_t at_once,
+                                  const DecodeBands& bands);
+
+class Generation {
+ public:
+  /// All must outlive it.
+  Generation(const Networks& networks, const Request& request, const GenerationPlan& plan,
+             Precision precision)
+      : networks_(networks), request_(request), plan_(plan), precision_(precision) {}
+
+  /// The request's picture, of which something is left under the noise (`plan.uses_picture`), in
+  /// bands of at most `band_bytes`.
+  void encode_picture(std::size_t band_bytes);
+  void encode(TextCache& cache);
+  void prepare();
+  void denoise(Timings& timings);
+  std::vector<Image> decode(std::int64_t at_once, const DecodeBands& bands) const {
+    return decode_latents(networks_, request_, latents_, at_once, bands);
+  }
+
+ private:
+  Tensor predict_velocity(float timestep, const std::string& step, Trace* trace) const;
+
+  Networks networks_;
+  const Request& request_;
+  const GenerationPlan& plan_;
+  Precision precision_;
+  Tensor picture_;  ///< host [1, C, h, w], or empty
+  TextBatch text_;
+  TransformerContext context_;
+  Tensor latents_;
+};
+
+}  // namespace ernie_image
