@@ -36,6 +36,7 @@ struct RerunFlags {
   std::string device;  ///< empty: the recorded one
   std::string latents;
   std::string image;
+  std::string mask;
   std::vector<std::string> loras;  ///< files or folders
   std::string lora_directory;
   std::string output;
@@ -205,10 +206,21 @@ void add_picture(const RerunFlags& flags, const ImageRecord& record, const Model
     throw Error(ErrorKind::not_found,
                 flags.file + " was made from another picture; pass that with --image");
   }
-  read_picture_into(request, {.file = flags.image, .fit = record.picture_fit}, info);
+  if (!record.mask_sha256.empty() && flags.mask.empty()) {
+    throw Error(ErrorKind::not_found, flags.file + " was made with a mask; pass that with --mask");
+  }
+  PictureFlags picture;
+  picture.file = flags.image;
+  if (!record.mask_sha256.empty()) picture.mask = flags.mask;
+  picture.handling = record.picture_handling;
+  read_picture_into(request, picture, info);
   if (picture_hash(request.picture.image) != record.picture_sha256) {
     throw Error(ErrorKind::not_found,
                 "--image: " + flags.image + " is not what " + flags.file + " was made from");
+  }
+  if (!record.mask_sha256.empty() && mask_hash(request.picture) != record.mask_sha256) {
+    throw Error(ErrorKind::not_found,
+                "--mask: " + flags.mask + " is not what " + flags.file + " was made with");
   }
 }
 
@@ -260,7 +272,7 @@ Image make_again(const RerunFlags& flags, const ImageRecord& record, const LoadO
     ImageRecord again = make_image_record(pipeline.info(), load, request);
     again.image_index = record.image_index;
     again.original_prompts = record.original_prompts;
-    again.picture_fit = record.picture_fit;
+    again.picture_handling = record.picture_handling;
     again.adapters = result.adapters;
     write_image(flags.output, image, ImageEncoding{}.quality, image_metadata(again));
   }
@@ -337,6 +349,8 @@ Command add_rerun_command(CLI::App& program) {
   app->add_option("--latents", flags->latents, "the initial latents, if they were given")
       ->type_name("FILE.safetensors");
   app->add_option("--image", flags->image, "the picture that it was made from, if there was one")
+      ->type_name("FILE");
+  app->add_option("--mask", flags->mask, "the mask that it was made with, if there was one")
       ->type_name("FILE");
   app->add_option("--lora", flags->loras,
                   "a LoRA that the picture was made with; repeat it for more")

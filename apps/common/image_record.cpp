@@ -9,7 +9,6 @@
 #include "backend/registry.h"
 #include "common/flags.h"
 #include "common/latents_file.h"
-#include "common/picture_input.h"
 #include "core/enum_names.h"
 #include "io/json_reader.h"
 #include "request/request.h"
@@ -66,7 +65,12 @@ json to_json(const ImageRecord& record) {
     result["image"] = {{"sha256", record.picture_sha256},
                        {"strength", record.request.picture.strength},
                        {"strength_mode", name_of(record.request.picture.strength_mode)},
-                       {"resize", name_of(record.picture_fit)}};
+                       {"resize", name_of(record.picture_handling.fit)}};
+  }
+  if (!record.mask_sha256.empty()) {
+    result["image"]["mask"] = {{"sha256", record.mask_sha256},
+                               {"blur", record.picture_handling.mask_blur_px},
+                               {"inverted", record.picture_handling.invert_mask}};
   }
   if (!record.latents_sha256.empty()) result["latents_sha256"] = record.latents_sha256;
   return result;
@@ -127,7 +131,13 @@ void read_picture_of(const JsonReader& reader, ImageRecord& record) {
   record.picture_sha256 = picture->text("sha256");
   record.request.picture.strength = picture->number("strength", 0, 1);
   record.request.picture.strength_mode = picture->choice<StrengthMode>("strength_mode");
-  record.picture_fit = picture->choice<Fit>("resize");
+  PictureHandling& handling = record.picture_handling;
+  handling.fit = picture->choice<Fit>("resize");
+  if (!picture->has("mask")) return;
+  const JsonReader mask = picture->required_object("mask");
+  record.mask_sha256 = mask.text("sha256");
+  handling.mask_blur_px = mask.number("blur", 0, kMaxBlurPx);
+  handling.invert_mask = mask.boolean("inverted");
 }
 
 /// Their hashes, and names in place of paths: no name is a path.
@@ -194,6 +204,7 @@ ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
   record.request = request;
   if (!request.picture.image.rgb.empty())
     record.picture_sha256 = picture_hash(request.picture.image);
+  if (!request.picture.mask.empty()) record.mask_sha256 = mask_hash(request.picture);
   if (!request.latents.empty()) record.latents_sha256 = latents_hash(request.latents);
   return record;
 }

@@ -26,12 +26,14 @@ std::vector<char> read_stdin() {
   return bytes;
 }
 
-Image read_image(const std::string& file) {
+/// What `read` makes of a file, or of standard input.
+template <typename Read>
+auto read_given(const std::string& file, Read read) {
   if (file == "-") {
     const std::vector<char> bytes = read_stdin();
-    return read_picture(std::as_bytes(std::span(bytes)), "standard input");
+    return read(std::as_bytes(std::span(bytes)), "standard input");
   }
-  return read_picture(open_file(file).bytes, file);
+  return read(open_file(file).bytes, file);
 }
 
 int to_multiple(double side, int multiple) {
@@ -69,6 +71,32 @@ void check_size(const Request& request, const ModelInfo& info) {
   }
 }
 
+/// But for the rounding of one side.
+void check_proportions(const Mask& mask, const Image& image) {
+  const auto product = [](int a, int b) { return std::int64_t{a} * b; };
+  const std::int64_t difference =
+      product(mask.width_px, image.height_px) - product(mask.height_px, image.width_px);
+  if (std::abs(difference) <= std::max(image.width_px, image.height_px)) return;
+  throw Error(ErrorKind::invalid_argument,
+              "the mask has " + std::to_string(mask.width_px) + "x" +
+                  std::to_string(mask.height_px) + " pixels, the picture " +
+                  std::to_string(image.width_px) + "x" + std::to_string(image.height_px) +
+                  "; it must have the same proportions");
+}
+
+Mask prepared(const Mask& mask, const Request& request, const PictureHandling& handling) {
+  Mask result = resized(mask, request.width_px, request.height_px, handling.fit);
+  if (handling.invert_mask) invert(result);
+  return blurred(result, handling.mask_blur_px);
+}
+
+std::string hash_of_pixels(const Image& image, std::span<const std::uint8_t> values) {
+  std::string content =
+      std::to_string(image.width_px) + "x" + std::to_string(image.height_px) + ":";
+  content.append(values.begin(), values.end());
+  return sha256_hex(content);
+}
+
 /// A flag whose values are the names of Enum, and which needs a picture.
 template <Named Enum>
 void add_choice(CLI::App& app, const std::string& name, Enum& target, PictureFlags& flags,
@@ -97,28 +125,60 @@ void add_picture_flags(CLI::App& app, Request& request, PictureFlags& flags) {
   add_choice(app, "--strength-mode", request.picture.strength_mode, flags,
              "whose way of counting steps; exact begins at noise of just that strength; default "
              "diffusers");
-  add_choice(app, "--resize", flags.fit, flags,
+  add_choice(app, "--resize", flags.handling.fit, flags,
              "a picture of other proportions: change them, cut off (default), or repeat its edge");
+  app.add_option(
+         "--mask", flags.mask,
+         "what of the picture is drawn anew: white in this picture of the same proportions, "
+         "or transparent; the rest stays as it is to the byte")
+      ->type_name("FILE");
+  add_number_flag(
+      app, "--mask-blur",
+      [&](double blur) {
+        flags.handling.mask_blur_px = blur;
+        flags.needs_mask = true;
+      },
+      0, kMaxBlurPx, "soft edges of the mask, as a standard deviation in pixels; default 0");
+  app.add_flag_function(
+      "--invert-mask",
+      [&](std::int64_t) {
+        flags.handling.invert_mask = true;
+        flags.needs_mask = true;
+      },
+      "draw anew what is black or opaque in the mask");
 }
 
 void check_picture_flags(const PictureFlags& flags) {
   if (flags.needs_picture && flags.file.empty())
     usage_error("--strength, --strength-mode and --resize need --image FILE");
+  if (!flags.mask.empty() && flags.file.empty()) usage_error("--mask needs --image FILE");
+  if (flags.needs_mask && flags.mask.empty())
+    usage_error("--mask-blur and --invert-mask need --mask FILE");
+  if (flags.mask == "-" && flags.file == "-")
+    usage_error("only one of --image and --mask can be standard input");
+}
+
+void put_picture_into(Request& request, const Image& image, const std::optional<Mask>& mask,
+                      const PictureHandling& handling, const ModelInfo& info) {
+  if (mask) check_proportions(*mask, image);
+  choose_size(request, image, info);
+  check_size(request, info);
+  request.picture.image = resized(image, request.width_px, request.height_px, handling.fit);
+  if (mask) request.picture.mask = prepared(*mask, request, handling).values;
 }
 
 void read_picture_into(Request& request, const PictureFlags& flags, const ModelInfo& info) {
   if (flags.file.empty()) return;
-  const Image image = read_image(flags.file);
-  choose_size(request, image, info);
-  check_size(request, info);
-  request.picture.image = resized(image, request.width_px, request.height_px, flags.fit);
+  const Image image = read_given(flags.file, read_picture);
+  std::optional<Mask> mask;
+  if (!flags.mask.empty()) mask = read_given(flags.mask, read_mask);
+  put_picture_into(request, image, mask, flags.handling, info);
 }
 
-std::string picture_hash(const Image& image) {
-  std::string content =
-      std::to_string(image.width_px) + "x" + std::to_string(image.height_px) + ":";
-  content.append(image.rgb.begin(), image.rgb.end());
-  return sha256_hex(content);
+std::string picture_hash(const Image& image) { return hash_of_pixels(image, image.rgb); }
+
+std::string mask_hash(const PictureInput& picture) {
+  return hash_of_pixels(picture.image, picture.mask);
 }
 
 }  // namespace ernie_image

@@ -55,6 +55,9 @@ struct PictureInput {
   /// Of the noise that covers the picture, above 0 and at most 1, which leaves nothing of it.
   double strength = 0.6;
   StrengthMode strength_mode = StrengthMode::diffusers;
+  /// Where it is drawn anew, a byte a pixel: 0 keeps the pixel as it is, 255 takes the new one, and
+  /// between them they are mixed. Empty: everywhere.
+  std::vector<std::uint8_t> mask{};
 };
 
 /// A LoRA or one of its kin, which changes the model for one request.

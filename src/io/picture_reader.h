@@ -7,6 +7,7 @@
 #include <string>
 
 #include "ernie_image/image.h"
+#include "io/mask.h"
 
 namespace ernie_image {
 
@@ -19,5 +20,9 @@ inline constexpr std::size_t kMaxPicturePixels = std::size_t{64} << 20;
 /// none of the three, Error(unsupported) for one that is too large, moves, or is CMYK; `name` is
 /// how the message calls it.
 Image read_picture(std::span<const std::byte> bytes, const std::string& name);
+
+/// A picture that says where another is drawn anew, with the same limits and errors: what is
+/// transparent, if anything is; else what is white.
+Mask read_mask(std::span<const std::byte> bytes, const std::string& name);
 
 }  // namespace ernie_image

@@ -72,7 +72,7 @@ class PngReader {
     if (!read_pixels(rgba.data(), row_bytes)) throw_error();
     return {over_white(rgba, static_cast<int>(png_get_image_width(png_, info_)),
                        static_cast<int>(png_get_image_height(png_, info_))),
-            orientation()};
+            orientation(), alpha_of(rgba)};
   }
 
   /// What comes before the pixels.

@@ -37,7 +37,7 @@ DecodedPicture decode_webp(std::span<const std::byte> bytes, const std::string& 
   if (WebPDecodeRGBAInto(file.bytes, file.size, rgba.data(), rgba.size(), 4 * features.width) ==
       nullptr)
     throw Error(ErrorKind::corrupt_file, name + ": the WebP file is damaged or cut short");
-  return {over_white(rgba, features.width, features.height), orientation_of(file)};
+  return {over_white(rgba, features.width, features.height), orientation_of(file), alpha_of(rgba)};
 }
 
 }  // namespace ernie_image

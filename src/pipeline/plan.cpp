@@ -1,5 +1,7 @@
 #include "pipeline/plan.h"
 
+#include <algorithm>
+
 #include "request/request.h"
 #include "sampling/strength.h"
 
@@ -83,7 +85,8 @@ GenerationPlan plan_generation(const Request& asked, const Model& model) {
   if (has_picture) check_picture(picture.image, plan, model);
   plan.sigmas = strength_sigmas(configs.scheduler, plan.num_inference_steps,
                                 has_picture ? picture.strength : 1.0, picture.strength_mode);
-  plan.uses_picture = plan.sigmas.front() < flow_sigma(configs.scheduler, 0, 1);
+  plan.uses_mask = std::ranges::any_of(picture.mask, [](int value) { return value != 255; });
+  plan.uses_picture = plan.uses_mask || plan.sigmas.front() < flow_sigma(configs.scheduler, 0, 1);
   for (const std::string& prompt : request.prompts)
     plan.prompt_ids.push_back(model.tokenizer.encode(prompt));
   if (plan.guided) plan.negative_ids = negative_ids(request, model.tokenizer);

@@ -100,6 +100,11 @@ std::string problem_of_picture(const PictureInput& picture) {
            std::to_string(image.height_px) + " pixels has " + std::to_string(image.rgb.size()) +
            " bytes; 3 a pixel are needed";
   }
+  if (!picture.mask.empty() && picture.mask.size() != image.rgb.size() / 3) {
+    return "the mask has " + std::to_string(picture.mask.size()) +
+           " bytes; one a pixel of the picture is needed, which is " +
+           std::to_string(image.width_px) + "x" + std::to_string(image.height_px);
+  }
   if (!(picture.strength > 0.0 && picture.strength <= 1.0)) {
     return "the strength is " + std::to_string(picture.strength) +
            "; it must be above 0 and at most 1, which makes a picture from text alone";
