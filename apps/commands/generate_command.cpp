@@ -97,7 +97,7 @@ int run_generate(GenerateFlags& flags) {
 
   ImageRecord record = make_image_record(pipeline.info(), flags.load, request);
   record.original_prompts = original_prompts;
-  record.picture_handling = flags.picture.handling;
+  record.picture.handling = flags.picture.handling;
   record.adapters = result.adapters;
   if (!flags.quiet) note_unused_keys(result);
   write_pictures(flags, paths, record, result, interrupt);

@@ -16,7 +16,7 @@
 #include "common/latents_file.h"
 #include "common/lora.h"
 #include "common/output_paths.h"
-#include "common/picture_input.h"
+#include "common/picture_flags.h"
 #include "io/image_file.h"
 #include "io/json.h"
 #include "io/model_folder.h"
@@ -201,26 +201,29 @@ void add_latents(const RerunFlags& flags, const ImageRecord& record, const Model
 
 void add_picture(const RerunFlags& flags, const ImageRecord& record, const ModelInfo& info,
                  Request& request) {
-  if (record.picture_sha256.empty()) return;
+  if (record.picture.sha256.empty()) return;
   if (flags.image.empty()) {
     throw Error(ErrorKind::not_found,
                 flags.file + " was made from another picture; pass that with --image");
   }
-  if (!record.mask_sha256.empty() && flags.mask.empty()) {
+  const bool has_mask = !record.picture.mask_sha256.empty();
+  // That of a picture which was only extended is made again.
+  if (has_mask && flags.mask.empty() && !record.picture.handling.outpaint.any()) {
     throw Error(ErrorKind::not_found, flags.file + " was made with a mask; pass that with --mask");
   }
   PictureFlags picture;
   picture.file = flags.image;
-  if (!record.mask_sha256.empty()) picture.mask = flags.mask;
-  picture.handling = record.picture_handling;
+  if (has_mask) picture.mask = flags.mask;
+  picture.handling = record.picture.handling;
   read_picture_into(request, picture, info);
-  if (picture_hash(request.picture.image) != record.picture_sha256) {
+  if (picture_hash(request.picture.image) != record.picture.sha256) {
     throw Error(ErrorKind::not_found,
                 "--image: " + flags.image + " is not what " + flags.file + " was made from");
   }
-  if (!record.mask_sha256.empty() && mask_hash(request.picture) != record.mask_sha256) {
-    throw Error(ErrorKind::not_found,
-                "--mask: " + flags.mask + " is not what " + flags.file + " was made with");
+  if (!record.picture.mask_sha256.empty() &&
+      mask_hash(request.picture) != record.picture.mask_sha256) {
+    throw Error(ErrorKind::not_found, (flags.mask.empty() ? "no mask" : "--mask: " + flags.mask) +
+                                          " is not what " + flags.file + " was made with");
   }
 }
 
@@ -272,7 +275,7 @@ Image make_again(const RerunFlags& flags, const ImageRecord& record, const LoadO
     ImageRecord again = make_image_record(pipeline.info(), load, request);
     again.image_index = record.image_index;
     again.original_prompts = record.original_prompts;
-    again.picture_handling = record.picture_handling;
+    again.picture.handling = record.picture.handling;
     again.adapters = result.adapters;
     write_image(flags.output, image, ImageEncoding{}.quality, image_metadata(again));
   }
@@ -325,7 +328,7 @@ int compare_with_rerun(const RerunFlags& flags) {
   }
   const ImageFile file = read_recorded_picture(flags.file);
   const ImageRecord record = parse_image_record(flags.file, file.metadata.at(kRecordChunk));
-  check_size(flags.file, file.image, record.request);
+  if (!record.picture.handling.area_padding_px) check_size(flags.file, file.image, record.request);
   const LoadOptions load = load_options(flags, record);
   const Image again = make_again_or_say_why(flags, record, load);
   const Comparison comparison = compare(file.image, again);

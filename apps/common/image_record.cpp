@@ -61,17 +61,8 @@ json to_json(const ImageRecord& record) {
     result["files"] = files;
   }
   if (!record.original_prompts.empty()) result["original_prompts"] = record.original_prompts;
-  if (!record.picture_sha256.empty()) {
-    result["image"] = {{"sha256", record.picture_sha256},
-                       {"strength", record.request.picture.strength},
-                       {"strength_mode", name_of(record.request.picture.strength_mode)},
-                       {"resize", name_of(record.picture_handling.fit)}};
-  }
-  if (!record.mask_sha256.empty()) {
-    result["image"]["mask"] = {{"sha256", record.mask_sha256},
-                               {"blur", record.picture_handling.mask_blur_px},
-                               {"inverted", record.picture_handling.invert_mask}};
-  }
+  if (!record.picture.sha256.empty())
+    result["image"] = picture_use_json(record.picture, record.request.picture);
   if (!record.latents_sha256.empty()) result["latents_sha256"] = record.latents_sha256;
   return result;
 }
@@ -84,7 +75,7 @@ std::string nine_digits(double value) {
 
 /// As A1111 writes it; empty without a picture.
 std::string denoising_strength(const ImageRecord& record) {
-  if (record.picture_sha256.empty()) return "";
+  if (record.picture.sha256.empty()) return "";
   return ", Denoising strength: " + nine_digits(record.request.picture.strength);
 }
 
@@ -122,22 +113,6 @@ DeviceOptions read_device_options(const JsonReader& reader, const std::string& d
   for (const auto& member : given.value().items())
     options[member.key()] = given.limited_text(member.key(), kMaxOptionBytes);
   return options;
-}
-
-/// What of the picture it was made from is in the record: not its pixels.
-void read_picture_of(const JsonReader& reader, ImageRecord& record) {
-  const std::optional<JsonReader> picture = reader.object("image");
-  if (!picture) return;
-  record.picture_sha256 = picture->text("sha256");
-  record.request.picture.strength = picture->number("strength", 0, 1);
-  record.request.picture.strength_mode = picture->choice<StrengthMode>("strength_mode");
-  PictureHandling& handling = record.picture_handling;
-  handling.fit = picture->choice<Fit>("resize");
-  if (!picture->has("mask")) return;
-  const JsonReader mask = picture->required_object("mask");
-  record.mask_sha256 = mask.text("sha256");
-  handling.mask_blur_px = mask.number("blur", 0, kMaxBlurPx);
-  handling.invert_mask = mask.boolean("inverted");
 }
 
 /// Their hashes, and names in place of paths: no name is a path.
@@ -182,7 +157,8 @@ ImageRecord read_record(const JsonReader& reader) {
       reader.fail("original_prompts", "one for each prompt");
     }
   }
-  read_picture_of(reader, record);
+  if (const std::optional<JsonReader> picture = reader.object("image"))
+    record.picture = read_picture_use(*picture, record.request.picture);
   read_adapter_hashes(reader, record);
   record.latents_sha256 = reader.text("latents_sha256", "");
   return record;
@@ -203,8 +179,8 @@ ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
   record.load.device_options = options_of_device(load.device, load.device_options);
   record.request = request;
   if (!request.picture.image.rgb.empty())
-    record.picture_sha256 = picture_hash(request.picture.image);
-  if (!request.picture.mask.empty()) record.mask_sha256 = mask_hash(request.picture);
+    record.picture.sha256 = picture_hash(request.picture.image);
+  if (!request.picture.mask.empty()) record.picture.mask_sha256 = mask_hash(request.picture);
   if (!request.latents.empty()) record.latents_sha256 = latents_hash(request.latents);
   return record;
 }

@@ -31,11 +31,7 @@ struct ImageRecord {
   /// Those of `request.adapters`, in their order: found again by their hashes.
   std::vector<AdapterUse> adapters;
   std::string latents_sha256;  ///< of given latents (`latents_hash`), which are not kept; or empty
-  /// Of the request's picture (`picture_hash`) and mask, which are not kept, or empty; and how they
-  /// came to be.
-  std::string picture_sha256;
-  std::string mask_sha256;
-  PictureHandling picture_handling;
+  PictureUse picture;          ///< of the request's
 };
 
 /// The record of the first image; `request` must have every default filled in.

@@ -58,6 +58,12 @@ struct PictureInput {
   /// Where it is drawn anew, a byte a pixel: 0 keeps the pixel as it is, 255 takes the new one, and
   /// between them they are mixed. Empty: everywhere.
   std::vector<std::uint8_t> mask{};
+  /// Draw only the masked part and so many pixels of the picture around it, at the size that the
+  /// request asks for, and put that back scaled: the result then has the picture's size, which may
+  /// be any. Absent: draw all of the picture, which must have the request's size.
+  std::optional<int> area_padding_px{};
+  /// False: the drawn picture as it is, also where the mask keeps the given one.
+  bool puts_back = true;
 };
 
 /// A LoRA or one of its kin, which changes the model for one request.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <tuple>
 #include <utility>
 
 namespace ernie_image {
@@ -55,6 +56,45 @@ Image as_image(const Mask& mask) {
 }
 
 }  // namespace
+
+PixelBox masked_box(std::span<const std::uint8_t> mask, int width_px, int height_px, int padding) {
+  int left = width_px, top = height_px, right = 0, bottom = 0;
+  for (std::size_t i = 0; i < mask.size(); ++i) {
+    if (mask[i] == 0) continue;
+    const int x = static_cast<int>(i % static_cast<std::size_t>(width_px));
+    const int y = static_cast<int>(i / static_cast<std::size_t>(width_px));
+    left = std::min(left, x);
+    right = std::max(right, x + 1);
+    top = std::min(top, y);
+    bottom = std::max(bottom, y + 1);
+  }
+  if (right <= left) return {};
+  left = std::max(0, left - padding);
+  top = std::max(0, top - padding);
+  return {left, top, std::min(width_px, right + padding) - left,
+          std::min(height_px, bottom + padding) - top};
+}
+
+namespace {
+
+/// A range made `wanted` long around its middle, as far as there is room in `length`.
+std::pair<int, int> grown(int begin, int size, double wanted, int length) {
+  const int result = std::clamp(static_cast<int>(std::lround(wanted)), size, length);
+  return {std::clamp(begin - (result - size) / 2, 0, length - result), result};
+}
+
+}  // namespace
+
+PixelBox with_proportions(const PixelBox& box, int width_px, int height_px, int width, int height) {
+  PixelBox result = box;
+  const double aspect = static_cast<double>(width) / height;
+  if (box.width < aspect * box.height) {
+    std::tie(result.left, result.width) = grown(box.left, box.width, aspect * box.height, width_px);
+  } else {
+    std::tie(result.top, result.height) = grown(box.top, box.height, box.width / aspect, height_px);
+  }
+  return result;
+}
 
 void invert(Mask& mask) {
   for (std::uint8_t& value : mask.values) value = static_cast<std::uint8_t>(255 - value);

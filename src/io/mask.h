@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "io/resize_image.h"
@@ -13,6 +14,16 @@ struct Mask {
   int height_px = 0;
   std::vector<std::uint8_t> values;  ///< row-major; 0 keeps, 255 draws anew, between them is both
 };
+
+struct PixelBox {
+  int left = 0, top = 0, width = 0, height = 0;
+};
+
+/// What of a mask is not 0, and `padding` pixels around it; without a width if all is 0.
+PixelBox masked_box(std::span<const std::uint8_t> mask, int width_px, int height_px, int padding);
+
+/// The box grown within the picture towards the proportions of `width` x `height`.
+PixelBox with_proportions(const PixelBox& box, int width_px, int height_px, int width, int height);
 
 void invert(Mask& mask);
 

@@ -15,10 +15,12 @@ bool has_at(std::span<const std::byte> bytes, std::size_t offset, std::string_vi
          std::memcmp(bytes.data() + offset, text.data(), text.size()) == 0;
 }
 
-DecodedPicture decode(std::span<const std::byte> bytes, const std::string& name) {
-  if (has_at(bytes, 0, "\x89PNG\r\n\x1a\n")) return decode_png(bytes, name);
-  if (has_at(bytes, 0, "\xff\xd8\xff")) return decode_jpeg(bytes, name);
-  if (has_at(bytes, 0, "RIFF") && has_at(bytes, 8, "WEBP")) return decode_webp(bytes, name);
+DecodedPicture decode(std::span<const std::byte> bytes, const std::string& name,
+                      std::size_t max_pixels) {
+  if (has_at(bytes, 0, "\x89PNG\r\n\x1a\n")) return decode_png(bytes, name, max_pixels);
+  if (has_at(bytes, 0, "\xff\xd8\xff")) return decode_jpeg(bytes, name, max_pixels);
+  if (has_at(bytes, 0, "RIFF") && has_at(bytes, 8, "WEBP"))
+    return decode_webp(bytes, name, max_pixels);
   throw Error(ErrorKind::corrupt_file, name + ": not a PNG, JPEG or WebP picture");
 }
 
@@ -64,13 +66,14 @@ std::vector<std::uint8_t> upright(std::vector<std::uint8_t> stored, std::size_t 
   return result;
 }
 
-DecodedPicture decode_checked(std::span<const std::byte> bytes, const std::string& name) {
+DecodedPicture decode_checked(std::span<const std::byte> bytes, const std::string& name,
+                              std::size_t max_pixels) {
   if (bytes.size() > kMaxPictureBytes) {
     throw Error(ErrorKind::unsupported,
                 name + ": " + std::to_string(bytes.size()) + " bytes; pictures of up to " +
                     std::to_string(kMaxPictureBytes >> 20) + " MiB are read");
   }
-  return decode(bytes, name);
+  return decode(bytes, name, std::min(max_pixels, kMaxPicturePixels));
 }
 
 /// ITU-R BT.601, in 1/65536, as PIL has it.
@@ -86,12 +89,13 @@ std::vector<std::uint8_t> grey_of(const Image& image) {
 
 }  // namespace
 
-void check_picture_size(std::uint64_t width_px, std::uint64_t height_px, const std::string& name) {
+void check_picture_size(std::uint64_t width_px, std::uint64_t height_px, std::size_t max_pixels,
+                        const std::string& name) {
   // Each side by itself first: the product of two 32-bit numbers fits 64 bits.
-  if (width_px != 0 && height_px != 0 && width_px * height_px <= kMaxPicturePixels) return;
+  if (width_px != 0 && height_px != 0 && width_px * height_px <= max_pixels) return;
   throw Error(ErrorKind::unsupported, name + ": " + std::to_string(width_px) + "x" +
                                           std::to_string(height_px) + " pixels; 1 to " +
-                                          std::to_string(kMaxPicturePixels >> 20) +
+                                          std::to_string(max_pixels >> 20) +
                                           " million (x 1048576) are read");
 }
 
@@ -119,16 +123,17 @@ std::vector<std::uint8_t> alpha_of(std::span<const std::uint8_t> rgba) {
   return alpha;
 }
 
-Image read_picture(std::span<const std::byte> bytes, const std::string& name) {
-  DecodedPicture decoded = decode_checked(bytes, name);
+Image read_picture(std::span<const std::byte> bytes, const std::string& name,
+                   std::size_t max_pixels) {
+  DecodedPicture decoded = decode_checked(bytes, name, max_pixels);
   Image image = std::move(decoded.image);
   image.rgb =
       upright(std::move(image.rgb), 3, decoded.orientation, image.width_px, image.height_px);
   return image;
 }
 
-Mask read_mask(std::span<const std::byte> bytes, const std::string& name) {
-  DecodedPicture decoded = decode_checked(bytes, name);
+Mask read_mask(std::span<const std::byte> bytes, const std::string& name, std::size_t max_pixels) {
+  DecodedPicture decoded = decode_checked(bytes, name, max_pixels);
   Mask mask{decoded.image.width_px, decoded.image.height_px, std::move(decoded.alpha)};
   if (mask.values.empty()) {
     mask.values = grey_of(decoded.image);

@@ -178,7 +178,7 @@ void Generation::denoise(Timings& timings) {
 
 std::vector<Image> Generation::decode(std::int64_t at_once, const DecodeBands& bands) const {
   std::vector<Image> images = decode_latents(networks_, request_, latents_, at_once, bands);
-  if (!plan_.uses_mask || latents_.is_booked()) return images;
+  if (!plan_.uses_mask || !request_.picture.puts_back || latents_.is_booked()) return images;
   for (Image& image : images) put_back(image, request_.picture.image, request_.picture.mask);
   return images;
 }

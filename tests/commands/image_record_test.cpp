@@ -63,15 +63,15 @@ TEST(ImageRecord, KeepsWhatAPictureWasMadeFrom) {
   Request request = example().request;
   request.picture = {{1, 1, {1, 2, 3}}, 0.25, StrengthMode::exact};
   ImageRecord record = make_image_record({}, {}, request);
-  record.picture_handling = {Fit::pad, 2.5, true};
+  record.picture.handling = {Fit::pad, 2.5, true};
   const std::string text = image_metadata(record).at(kRecordChunk);
   EXPECT_EQ(json::parse(text)["image"]["resize"], "fit");
   const ImageRecord read = parse_image_record("a.png", text);
-  EXPECT_EQ(read.picture_sha256, picture_hash(request.picture.image));
+  EXPECT_EQ(read.picture.sha256, picture_hash(request.picture.image));
   EXPECT_EQ(read.request.picture.strength, 0.25);
   EXPECT_EQ(read.request.picture.strength_mode, StrengthMode::exact);
-  EXPECT_EQ(read.picture_handling.fit, Fit::pad);
-  EXPECT_EQ(read.mask_sha256, "");
+  EXPECT_EQ(read.picture.handling.fit, Fit::pad);
+  EXPECT_EQ(read.picture.mask_sha256, "");
   EXPECT_TRUE(read.request.picture.image.rgb.empty());
 }
 
@@ -79,12 +79,12 @@ TEST(ImageRecord, KeepsWhatAMaskWas) {
   Request request = example().request;
   request.picture = {{1, 1, {1, 2, 3}}, 0.25, StrengthMode::exact, {200}};
   ImageRecord record = make_image_record({}, {}, request);
-  record.picture_handling = {Fit::stretch, 2.5, true};
+  record.picture.handling = {Fit::stretch, 2.5, true};
   const ImageRecord read = parse_image_record("a.png", image_metadata(record).at(kRecordChunk));
-  EXPECT_EQ(read.mask_sha256, mask_hash(request.picture));
-  EXPECT_NE(read.mask_sha256, read.picture_sha256);
-  EXPECT_EQ(read.picture_handling.mask_blur_px, 2.5);
-  EXPECT_TRUE(read.picture_handling.invert_mask);
+  EXPECT_EQ(read.picture.mask_sha256, mask_hash(request.picture));
+  EXPECT_NE(read.picture.mask_sha256, read.picture.sha256);
+  EXPECT_EQ(read.picture.handling.mask_blur_px, 2.5);
+  EXPECT_TRUE(read.picture.handling.invert_mask);
 }
 
 /// What a record of a picture made on that device says of the device, read back.
@@ -181,7 +181,7 @@ json& image_of(json& record) {
 TEST(ImageRecord, OfAPictureIsReadIfItIsSound) {
   json object = example_json();
   image_of(object);
-  EXPECT_EQ(parse_image_record("a.png", object.dump()).picture_sha256, "feed");
+  EXPECT_EQ(parse_image_record("a.png", object.dump()).picture.sha256, "feed");
 }
 
 class HostileImageRecord : public testing::TestWithParam<Damage> {};

@@ -187,6 +187,50 @@ TEST_F(MaskInput, MayBeSmallerAndSoft) {
   EXPECT_EQ(mask["sha256"].get<std::string>().size(), 64u);
 }
 
+TEST_F(MaskInput, MayBeOfWhatIsAddedToAPicture) {
+  const Names flags = {"--image",   folder_ / "in.png", "--outpaint",
+                       "0,16,32,0", "--fill",           "mirror"};
+  const Image image = made("a.png", flags);
+  ASSERT_EQ(image.width_px, 112);
+  ASSERT_EQ(image.height_px, 64);
+  const Image before = picture(80, 48);
+  int changed = 0;
+  for (int y = 0; y < 64; ++y) {
+    for (int x = 0; x < 64; ++x) {  // what is not next to what is new
+      const auto at = static_cast<std::size_t>(3 * (y * 112 + x));
+      const auto from = static_cast<std::size_t>(3 * ((y - 16) * 80 + x));
+      if (y >= 32) {
+        EXPECT_EQ(image.rgb[at], before.rgb[from]) << x << " " << y;
+      }
+      changed += y < 16 && image.rgb[at] != before.rgb[static_cast<std::size_t>(3 * x)];
+    }
+  }
+  EXPECT_GT(changed, 64 * 16 / 2);
+  const Names rerun = {"rerun",   folder_ / "a.png", "-m", model_, "--quiet",
+                       "--image", folder_ / "in.png"};
+  const Outcome equal = run_program(rerun);
+  EXPECT_EQ(equal.exit_code, 0) << equal.out << equal.err;
+  for (const std::string wrong : {"1,2,3", "1,2,3,4,5", "a,0,0,0", "-1,0,0,0", "0,0,0,99999"}) {
+    EXPECT_EQ(generate("b.png", {"--image", folder_ / "in.png", "--outpaint", wrong}).exit_code, 2);
+  }
+}
+
+TEST_F(MaskInput, MayBeDrawnByItself) {
+  Names flags = with_mask_;
+  flags.insert(flags.end(), {"--inpaint-area", "masked", "--padding", "4", "-W", "48", "-H", "48"});
+  const Image image = made("a.png", flags);
+  EXPECT_EQ(image.width_px, 80);  // of the picture
+  const auto [left, right] = changed(image);
+  EXPECT_EQ(left, 0);
+  EXPECT_GT(right, 40 * 48 / 2);
+  EXPECT_EQ(record_of(folder_ / "a.png")["image"]["mask"]["area_padding"], 4);
+  const Outcome equal = run_program({"rerun", folder_ / "a.png", "-m", model_, "--quiet", "--image",
+                                     folder_ / "in.png", "--mask", folder_ / "mask.png"});
+  EXPECT_EQ(equal.exit_code, 0) << equal.out << equal.err;
+  EXPECT_EQ(
+      generate("b.png", {"--image", folder_ / "in.png", "--inpaint-area", "masked"}).exit_code, 2);
+}
+
 TEST_F(MaskInput, ThatDoesNotFitIsAnError) {
   write_bytes(folder_ / "high.png", bytes_of(right_half(48, 80), ImageFormat::png));
   const Outcome high =

@@ -259,6 +259,41 @@ TEST_F(Img2Img, WhatAMaskKeepsStaysAsItIs) {
   }
 }
 
+TEST_F(Img2Img, APartIsDrawnAtTheSizeAskedForAndPutBack) {
+  Request part = request();  // of 48 x 32
+  part.picture.image = picture(70, 50);
+  part.picture.strength = 1.0;
+  part.picture.mask.assign(70 * 50, 0);
+  for (int y = 30; y < 40; ++y) {
+    for (int x = 20; x < 41; ++x) part.picture.mask[static_cast<std::size_t>(y * 70 + x)] = 255;
+  }
+  part.picture.area_padding_px = 3;
+  TensorMap seen;
+  part.trace = &seen;
+  const Image image = pipeline_.generate(part).images[0];
+  EXPECT_EQ(seen.tensors.at("latents.final").shape(), (Shape{1, 128, 2, 3}));
+  ASSERT_EQ(image.width_px, 70);
+  ASSERT_EQ(image.height_px, 50);
+  int changed = 0;
+  for (std::size_t i = 0; i < image.rgb.size(); ++i) {
+    const bool is_same = image.rgb[i] == part.picture.image.rgb[i];
+    if (part.picture.mask[i / 3] == 0) {
+      EXPECT_TRUE(is_same) << i;
+    }
+    changed += !is_same;
+  }
+  EXPECT_GT(changed, 10 * 21 * 3 / 2);
+
+  part.trace = nullptr;
+  part.picture.mask.assign(70 * 50, 0);  // nothing is to be drawn
+  EXPECT_EQ(pipeline_.generate(part).images[0].rgb, part.picture.image.rgb);
+  part.picture.mask.clear();
+  expect_refused(part, "mask");
+  part.picture.mask.assign(70 * 50, 255);
+  part.picture.area_padding_px = -1;
+  expect_refused(part, "padding");
+}
+
 /// From one pixel to the next across the edge of a mask, at most.
 int largest_jump(const Image& image, int from, int to) {
   int largest = 0;
