@@ -9,6 +9,7 @@ import { eachOption, setText } from "/settings.js";
 // The server's names of what it may refuse, where they are in the form.
 const kFields = { prompt: "#prompt", negative_prompt: "#negative", width: "#width", height: "#height", n: "#count",
                   seed: "#seed", output_compression: "#quality", output_format: "#format", model: "#model",
+                  image: "#picture-choose", strength: "#strength",
                   ...eachOption((name) => `#${name}`) };
 
 export class Composer {
@@ -48,6 +49,12 @@ export class Composer {
     this.#clearError();
     $("#prompt").focus();
     announce(t("announce_settings"));
+  }
+
+  /// Takes a picture to begin with.
+  async beginWith(blob) {
+    await this.#settings.picture.choose(blob);
+    $("#prompt").focus();
   }
 
   /// The written-out text, which then is what is drawn; null: draw the prompt itself.

@@ -2,6 +2,7 @@
 import { $, $$, el } from "/dom.js";
 import { formatNumber, t } from "/i18n.js";
 import { Loras } from "/loras.js";
+import { Picture, stepsOf } from "/picture.js";
 import { Sizes } from "/sizes.js";
 import { load, save } from "/storage.js";
 
@@ -39,9 +40,10 @@ export class Settings {
   #sizes = new Sizes(() => this.#changed());
   #loras = new Loras(() => this.#changed());
   #wantedLoras = load("settings")?.loras ?? [];  // until the server has said which there are
+  picture = new Picture((chosen) => this.#pictureChanged(chosen));
 
   constructor() {
-    for (const name of ["count", ...Object.values(kOptions)]) this.#pair(name);
+    for (const name of ["count", "strength", ...Object.values(kOptions)]) this.#pair(name);
     for (const area of $$("#composer textarea")) area.addEventListener("input", () => grow(area));
     addEventListener("resize", () => $$("#composer textarea").forEach(grow));
     $("#composer").addEventListener("input", () => this.#changed());
@@ -133,6 +135,7 @@ export class Settings {
     if (request.width && request.height) this.#sizes.value = request;
     for (const [option, name] of Object.entries(kOptions)) set(`#${name}`, request[option]);
     set("#count", request.n);
+    set("#strength", request.image?.strength);
     if (request.seeds) this.#setSeeds(request.seeds);
     if (request.use_pe !== undefined) $("#use-pe").checked = request.use_pe;
     set("#format", request.output_format);
@@ -161,7 +164,9 @@ export class Settings {
       kind: "image", model: this.model.id, prompt: prompt.value.trim(),
       negative_prompt: options.guidance_scale > 1 ? $("#negative").value.trim() : "", width, height, n, seed: this.#readSeeds(n),
       ...options,
-      use_pe: this.model.has_enhancer && prompt === $("#prompt") && $("#use-pe").checked,
+      // The enhancer knows nothing of the picture.
+      use_pe: this.model.has_enhancer && prompt === $("#prompt") && $("#use-pe").checked && !this.picture.url,
+      ...(this.picture.url && { image: this.picture.url, strength: this.#number("strength") }),
       output_format: $("#format").value, ...(lossy && { output_compression: this.#number("quality") }),
       priority: $("#priority").value, ...(this.#loras.value.length && { loras: this.#loras.value }),
       previews: Math.min(options.num_inference_steps, kPreviews),
@@ -201,6 +206,18 @@ export class Settings {
     return seeds.map((seed) => BigInt(seed).toString());  // JSON knows no leading zeros
   }
 
+  /// A result of the picture's proportions, as large as the model's own at most.
+  #pictureChanged(chosen) {
+    if (chosen && this.ready) {
+      const { width, height } = this.picture.size;
+      const { size_multiple: multiple, default_width, default_height } = this.model;
+      const scale = Math.min(1, Math.sqrt(default_width * default_height / (width * height)));
+      const side = (px) => multiple * Math.max(1, Math.round(px * scale / multiple));
+      this.#sizes.value = { width: side(width), height: side(height) };
+    }
+    this.#changed();
+  }
+
   #number(name) {
     const input = $(`#${name}`);
     const { valueAsNumber: value } = input;
@@ -219,7 +236,7 @@ export class Settings {
   }
 
   #changed() {
-    for (const name of ["count", ...Object.values(kOptions)]) {
+    for (const name of ["count", "strength", ...Object.values(kOptions)]) {
       const range = $(`#${name}-range`);
       range.value = $(`#${name}`).value;
       const share = (range.value - range.min) / (range.max - range.min || 1);
@@ -228,6 +245,9 @@ export class Settings {
     $("#negative-field").hidden = !(Number($("#guidance").value) > 1);
     $("#seed-field").hidden = $("[name=seed-mode]:checked").value === "random";
     $("#quality-field").hidden = $("#format").value === "png";
+    const steps = Number($("#steps").value);
+    $("#strength-hint").textContent =
+      t("strength_hint", { count: stepsOf(steps, Number($("#strength").value)), steps });
     if (this.ready) save("settings", this.#snapshot());
   }
 

@@ -14,6 +14,7 @@ export function factsOf({ job, image }) {
                 [t("guidance"), formatNumber(request.guidance_scale)],
                 [t("seed"), image.seed],
                 [t("model"), request.model]];
+  if (request.image) rows.push([t("strength"), formatNumber(request.image.strength)]);
   if (request.negative_prompt) rows.push([t("negative"), request.negative_prompt]);
   return rows;
 }
@@ -38,6 +39,7 @@ export class Viewer {
     on("previous", () => this.#step(-1));
     on("next", () => this.#step(1));
     on("use", () => this.#use());
+    on("begin", () => this.#attempt(() => this.#begin()));
     on("download", () => this.#attempt(() => this.#download()));
     on("copy", () => this.#attempt(() => this.#copy()));
     on("compare", () => this.#pick());
@@ -105,6 +107,12 @@ export class Viewer {
     const { job, image } = this.#current;
     $("#viewer").close();
     this.#composer.use(job, image);
+  }
+
+  async #begin() {
+    const blob = await api.pictureFile(this.#current.image.url);
+    $("#viewer").close();
+    await this.#composer.beginWith(blob);
   }
 
   async #download() {
