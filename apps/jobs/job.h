@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/picture_input.h"
 #include "core/enum_names.h"
 #include "ernie_image/request.h"
 
@@ -43,6 +44,8 @@ struct JobRequest : Request {
   int previews = 0;                  ///< how many unfinished pictures are wanted; 0: none
   bool chrome_trace = false;         ///< record one of the run
   JobPriority priority = JobPriority::normal;
+  // Of `picture` no pixels are here: they are files of the job (JobInputs).
+  PictureUse picture_use;
   // Of `adapters` the paths are names in the folder of whichever worker runs the job.
 
   /// An empty `negative` is none.

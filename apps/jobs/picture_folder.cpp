@@ -72,6 +72,11 @@ std::string PictureFolder::trace_name(const std::string& id) {
   return id + "_trace.json";
 }
 
+std::string PictureFolder::input_name(const std::string& id, const std::string& what) {
+  require_job_id(id);
+  return id + "_" + what + ".png";
+}
+
 void PictureFolder::write(const std::string& name, std::string_view bytes) const {
   write_file_atomically(join_path(directory_, name), std::as_bytes(std::span(bytes)));
 }

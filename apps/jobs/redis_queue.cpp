@@ -158,19 +158,22 @@ std::vector<WorkerInfo> RedisQueue::workers() {
 // --- coming and going
 
 Job RedisQueue::submit(const JobRequest& request, const std::string& owner,
-                       const std::string& idempotency_key) {
+                       const std::string& idempotency_key, const JobInputs& inputs) {
   check_job_request(request);
+  const std::string new_id = new_job_id();
+  for (const JobFile& file : files_of(new_id, inputs)) write_file(file.name, file.bytes);
   // The length keeps an owner and a key that look alike together apart.
   const std::string key_hash =
       idempotency_key.empty()
           ? ""
           : sha256_hex(std::to_string(owner.size()) + ":" + owner + idempotency_key);
   const RedisReply reply =
-      run(scripts::kSubmit, new_job_id(),
+      run(scripts::kSubmit, new_id,
           {owner, sha256_hex(owner), key_hash, request_text(request), sha256_hex(request.model),
            std::to_string(static_cast<int>(request.priority)), batch_key(request),
            std::to_string(options_.max_queued)});
   const std::string id = reply.list.empty() ? "" : reply.list.front().text;
+  if (id != new_id && !inputs.image.empty()) remove_inputs(new_id);
   if (id == "full") throw_full(reply);
   const std::optional<Job> job = find(id);
   if (!job) throw Error(ErrorKind::device, "Redis has forgotten a job that it had just accepted");
@@ -179,7 +182,9 @@ Job RedisQueue::submit(const JobRequest& request, const std::string& owner,
 
 bool RedisQueue::cancel(const std::string& id) {
   if (!is_job_id(id)) return false;
-  return run(scripts::kCancel, id, {text_of(options_.result_expiry)}).integer == 1;
+  const bool is_known = run(scripts::kCancel, id, {text_of(options_.result_expiry)}).integer == 1;
+  if (is_known) forget_inputs(id);
+  return is_known;
 }
 
 bool RedisQueue::remove(const std::string& id) {
@@ -190,6 +195,22 @@ bool RedisQueue::remove(const std::string& id) {
 }
 
 // --- results
+
+JobInputs RedisQueue::inputs(const std::string& id) {
+  if (!is_job_id(id)) return {};
+  const auto [image, mask] = input_names_of(id);
+  return {read_file(image).value_or(""), read_file(mask).value_or("")};
+}
+
+void RedisQueue::remove_inputs(const std::string& id) {
+  for (const std::string& name : input_names_of(id)) {
+    if (folder_) {
+      folder_->remove(name);
+    } else {
+      command({"DEL", file_key(name)});
+    }
+  }
+}
 
 void RedisQueue::write_file(const std::string& name, std::string_view bytes) {
   if (folder_) return folder_->write(name, bytes);
@@ -213,12 +234,19 @@ void RedisQueue::remove_files(const std::string& id, const std::vector<JobImage>
   }
 }
 
+/// Of a job that is final by now.
+void RedisQueue::forget_inputs(const std::string& id) {
+  const std::optional<Job> job = find(id);
+  if (job && is_final(job->state) && !job->request.picture_use.sha256.empty()) remove_inputs(id);
+}
+
 RedisReply RedisQueue::finish(const std::string& id, const std::string& worker, JobState state,
                               const std::string& outcome, const JobFailure& failure) {
   RedisReply ended = run(scripts::kFinish, id,
                          {worker, name_of(state), outcome, failure.kind, failure.message,
                           text_of(options_.result_expiry), std::to_string(options_.max_finished)});
   remove_surplus(ended);
+  forget_inputs(id);
   return ended;
 }
 

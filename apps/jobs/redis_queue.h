@@ -25,7 +25,7 @@ class RedisQueue final : public JobQueue {
   ~RedisQueue() override;
 
   Job submit(const JobRequest& request, const std::string& owner,
-             const std::string& idempotency_key) override;
+             const std::string& idempotency_key, const JobInputs& inputs) override;
   std::optional<Job> find(const std::string& id) override;
   std::vector<Job> list(const JobFilter& filter) override;
   std::optional<Job> wait(const std::string& id, std::int64_t version,
@@ -41,6 +41,7 @@ class RedisQueue final : public JobQueue {
   void announce(const WorkerInfo& worker) override;
   std::vector<Job> claim(const WorkerInfo& worker, int max_jobs,
                          std::chrono::milliseconds timeout) override;
+  JobInputs inputs(const std::string& id) override;
   bool report(const std::string& id, const std::string& worker, const JobProgress& progress,
               const Bytes& preview) override;
   void complete(const std::string& id, const std::string& worker, const JobResult& result) override;
@@ -63,6 +64,8 @@ class RedisQueue final : public JobQueue {
   std::optional<Bytes> read_file(const std::string& name);
   void remove_files(const std::string& id, const std::vector<JobImage>& images);
   void remove_surplus(const RedisReply& ended);
+  void remove_inputs(const std::string& id);
+  void forget_inputs(const std::string& id);
 
   const QueueOptions options_;
   RedisClient client_;

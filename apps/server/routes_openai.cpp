@@ -37,7 +37,7 @@ class OpenAiStream {
     const JobNews news = follower_.next();
     is_over_ = news.is_over;
     if (news.job && news.preview) {
-      sink.send("image_generation.partial_image",
+      sink.send(openai_event(request_, "partial_image"),
                 openai_partial_image(request_, *news.job, *news.preview, partial_index_++));
     }
     if (news.job && is_over_) send_result(*news.job, sink);
@@ -48,7 +48,7 @@ class OpenAiStream {
   void send_result(const Job& job, EventSink& sink) {
     require_completed(job);
     for (std::size_t i = 0; i < job.images.size(); ++i) {
-      sink.send("image_generation.completed",
+      sink.send(openai_event(request_, "completed"),
                 openai_completed_image(service_, request_, job, static_cast<int>(i)));
     }
   }
@@ -61,9 +61,10 @@ class OpenAiStream {
   bool is_over_ = false;
 };
 
-void generate(Service& service, Exchange& exchange, httplib::Response& response) {
-  const OpenAiRequest request = parse_openai_request(fields_of(exchange), service);
-  const Job job = service.submit(exchange, request.job);
+void answer(Service& service, Exchange& exchange, httplib::Response& response,
+            OpenAiRequest request) {
+  const Job job = service.submit(exchange, std::move(request.job));
+  request.job = job.request;  // without the pixels
   if (request.wants_stream) {
     const auto stream = std::make_shared<OpenAiStream>(service, request, job);
     send_events(exchange, response, [stream](EventSink& sink) { return stream->next(sink); });
@@ -71,6 +72,22 @@ void generate(Service& service, Exchange& exchange, httplib::Response& response)
   }
   const Job finished = service.wait_until_final(exchange, job);
   send_json(response, openai_response(service, exchange, request, finished));
+}
+
+void generate(Service& service, Exchange& exchange, httplib::Response& response) {
+  answer(service, exchange, response, parse_openai_request(fields_of(exchange), service));
+}
+
+void edit(Service& service, Exchange& exchange, httplib::Response& response) {
+  const auto [fields, upload] = upload_request(exchange);
+  answer(service, exchange, response,
+         parse_openai_request(fields, service, OpenAiKind::edit, upload));
+}
+
+void vary(Service& service, Exchange& exchange, httplib::Response& response) {
+  const auto [fields, upload] = upload_request(exchange);
+  answer(service, exchange, response,
+         parse_openai_request(fields, service, OpenAiKind::variation, upload));
 }
 
 json model_object(const std::string& model) {
@@ -112,6 +129,8 @@ void show_file(Service& service, const Exchange& exchange, httplib::Response& re
 void add_openai_routes(Router& router, Service& service) {
   RouteGroup routes(router, std::ref(service));
   routes.add("POST", "/v1/images/generations", generate);
+  routes.add("POST", "/v1/images/edits", edit, Access::with_key, kMaxUploadBytes, true);
+  routes.add("POST", "/v1/images/variations", vary, Access::with_key, kMaxUploadBytes, true);
   routes.add("GET", "/v1/models", list_models);
   routes.add("GET", "/v1/models/{model}", show_model);
   routes.add("GET", "/v1/files/{id}/{index}/{expires}/{signature}", show_file, Access::open);

@@ -52,11 +52,12 @@ std::vector<WorkerInfo> Service::workers() {
   return workers_;
 }
 
-Job Service::submit(const Exchange& exchange, const JobRequest& request) {
+Job Service::submit(const Exchange& exchange, JobRequest request) {
   if (is_draining_) throw unavailable("the server is about to stop and takes no new jobs");
   const std::string idempotency = idempotency_key(exchange.head);
   if (exchange.key != nullptr) quotas_.take(*exchange.key, pixels_of(request), Clock::now());
-  Job job = queue_.submit(request, exchange.owner(), idempotency);
+  const JobInputs inputs = taken_inputs(request);
+  Job job = queue_.submit(request, exchange.owner(), idempotency, inputs);
   if (!idempotency.empty() && !asks_for_the_same(job.request, request)) {
     throw ApiError(409, "this Idempotency-Key came with another request before", "Idempotency-Key",
                    "idempotency_conflict");

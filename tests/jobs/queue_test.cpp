@@ -58,6 +58,28 @@ class QueueTest : public TemporaryFolder, public ::testing::WithParamInterface<K
   std::unique_ptr<JobQueue> queue_;
 };
 
+TEST_P(QueueTest, KeepsWhatAJobBeginsWithUntilItsEnd) {
+  JobRequest request = small_request();
+  request.picture_use.sha256 = "feed";
+  const JobInputs inputs = {std::string("picture\0", 8), "mask"};
+  const Job job = queue_->submit(request, "ann", "key", inputs);
+  const Job same = queue_->submit(request, "ann", "key", {"other", ""});
+  EXPECT_EQ(same.id, job.id);
+  EXPECT_EQ(claim_one().id, job.id);
+  const JobInputs kept = queue_->inputs(job.id);
+  EXPECT_EQ(kept.image, inputs.image);
+  EXPECT_EQ(kept.mask, inputs.mask);
+  queue_->complete(job.id, "w1", result_of("png"));
+  EXPECT_TRUE(queue_->inputs(job.id).image.empty());
+  EXPECT_TRUE(queue_->inputs(job.id).mask.empty());
+  EXPECT_TRUE(queue_->inputs("../x").image.empty());
+
+  const std::string without_mask = queue_->submit(request, "ann", "", {"picture", ""}).id;
+  EXPECT_TRUE(queue_->inputs(without_mask).mask.empty());
+  queue_->cancel(without_mask);
+  EXPECT_TRUE(queue_->inputs(without_mask).image.empty());
+}
+
 TEST_P(QueueTest, KeepsWhatWasAsked) {
   JobRequest request = small_request("一只猫 \"quoted\"\n");
   request.negative_prompts = {"blurry"};
