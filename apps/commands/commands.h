@@ -5,6 +5,7 @@
 
 namespace ernie_image {
 
+Command add_convert_command(CLI::App& program);   ///< a model as other programs read it
 Command add_devices_command(CLI::App& program);   ///< what this build can compute on here
 Command add_diff_command(CLI::App& program);      ///< where two ways to run a model part
 Command add_enhance_command(CLI::App& program);   ///< prompts written out by the enhancer

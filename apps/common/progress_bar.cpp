@@ -68,7 +68,7 @@ std::string progress_line(const QuantizeProgress& progress) {
   const auto done = static_cast<double>(progress.bytes);
   const auto all = static_cast<double>(progress.all_bytes);
   char text[160];
-  std::snprintf(text, sizeof(text), "quantize  [%s] %zu/%zu  %.1f/%.1f GB",
+  std::snprintf(text, sizeof(text), "%s  [%s] %zu/%zu  %.1f/%.1f GB", progress.work,
                 bar(share_of(done, all)).c_str(), progress.tensors, progress.all_tensors,
                 1e-9 * done, 1e-9 * all);
   return text + speed_text(progress);

@@ -40,6 +40,14 @@ std::vector<NamedComponent> find_components(const std::vector<std::string>& name
 std::optional<std::string> canonical_name(const NamedComponent& found, std::string_view name,
                                           int levels);
 
+/// The reverse, for writing: what llama.cpp calls a weight of a language model, whose name here is
+/// given without the prefix of its model ("layers.0.mlp.up_proj.weight"); nothing for what it does
+/// not have.
+std::optional<std::string> llama_name(std::string_view name);
+
+/// And what a VAE's makers call the weight of that diffusers name.
+std::string black_forest_name(std::string_view name, int levels);
+
 /// Of a VAE in black_forest names.
 int count_levels(const NamedComponent& found, const std::vector<std::string>& names);
 

@@ -367,7 +367,7 @@ Weight WeightFiles::get(const std::string& name, const Shape& expected_shape) {
     problems_.push_back(name + ": missing, expected shape " + to_string(expected_shape));
     return absent;
   }
-  used_.insert(name);
+  asked_.insert_or_assign(name, expected_shape);
   if (!fits(*stored, expected_shape)) {
     problems_.push_back(name + ": shape " + to_string(stored->shape) + ", expected " +
                         to_string(expected_shape));
@@ -391,7 +391,7 @@ void WeightFiles::require_complete() const {
 std::vector<std::string> WeightFiles::unused() const {
   std::vector<std::string> names = unknown_;
   for (const auto& [name, tensor] : weights_) {
-    if (!used_.contains(name)) names.push_back(name);
+    if (!asked_.contains(name)) names.push_back(name);
   }
   return names;
 }
@@ -425,6 +425,16 @@ std::vector<FilePart> WeightFiles::parts(std::string_view prefix) const {
     }
   }
   return joined;
+}
+
+std::vector<Weight> WeightFiles::all_as_asked() const {
+  std::vector<Weight> weights;
+  for (const auto& [name, tensor] : weights_) {
+    const auto asked = asked_.find(name);
+    const bool as_stored = asked == asked_.end() || !fits(tensor.weight, asked->second);
+    weights.push_back(as_stored ? tensor.weight : shaped(tensor.weight, asked->second));
+  }
+  return weights;
 }
 
 std::vector<Weight> WeightFiles::all() const {

@@ -41,6 +41,9 @@ class WeightFiles : public WeightSource {
 
   /// Every weight, sorted by name; for listing (see TensorFile::stored).
   std::vector<Weight> all() const;
+  /// The same in the shapes in which a model has asked for them (`get`); as stored what nobody
+  /// asked for. For writing them again.
+  std::vector<Weight> all_as_asked() const;
   /// Null if there is none of that name.
   const Weight* find(std::string_view name) const;
   /// Where the tensors lie whose names begin with `prefix`; neighbours in a file joined. Nothing of
@@ -66,7 +69,7 @@ class WeightFiles : public WeightSource {
   std::optional<NamedComponent> component_;
   FileTensors weights_;
   std::vector<std::string> unknown_;  // of the component's files, but no weight of it
-  std::set<std::string, std::less<>> used_;
+  std::map<std::string, Shape, std::less<>> asked_;  // for these shapes
   std::vector<std::string> problems_;
 };
 
