@@ -18,6 +18,7 @@ import sys
 
 from side_by_side import FEED_FORWARD, HEAD_DIM, HEADS, HIDDEN, TOKENS, add_flags, cpu_name, keep, output_of, run_ours, seconds
 
+PICTURES = ("vae_decode", "vae_encode")  # measured in both memory formats
 LLM = dict(hidden=3072, ffn=9216, q=4096, kv=1024, layers=2, vocabulary=131072, context=256)
 
 
@@ -68,6 +69,13 @@ class Torch:
         decoder, z = decoder.to(memory_format=layout), z.contiguous(memory_format=layout)
         return {("vae_decode", (size, size), "f32"): lambda: decoder(z)}
 
+    def vae_encode(self, size):
+        encoder = make_encoder(self.torch)
+        picture = self.torch.rand(1, 3, size, size) * 2 - 1
+        layout = getattr(self.torch, self.layout)
+        encoder, picture = encoder.to(memory_format=layout), picture.contiguous(memory_format=layout)
+        return {("vae_encode", (size, size), "f32"): lambda: encoder(picture)}
+
     def llm_decode(self, _size):
         layers = make_llm(self.torch)
         x = self.torch.randn(1, LLM["hidden"]).bfloat16()
@@ -110,6 +118,14 @@ def make_decoder(torch):
         return torch.nn.Sequential(vae.post_quant_conv, vae.decoder)
     except ImportError:
         return PlainDecoder.build(torch)
+
+
+def make_encoder(torch):
+    """The encoder of diffusers, which has to be installed."""
+    from diffusers import AutoencoderKLFlux2
+
+    vae = AutoencoderKLFlux2().eval()
+    return torch.nn.Sequential(vae.encoder, vae.quant_conv)
 
 
 class PlainDecoder:
@@ -187,7 +203,7 @@ def measure_torch(op, size, threads, layout):
     results = []
     with torch.inference_mode():
         for (name, shape, dtype), run in getattr(Torch(torch, layout), op)(size).items():
-            if op != "vae_decode":
+            if op not in PICTURES:
                 run()  # maps memory
             best = seconds(run)
             results.append({"op": name, "shape": list(shape), "type": dtype, "seconds": best})
@@ -196,7 +212,7 @@ def measure_torch(op, size, threads, layout):
 
 def run_torch(op, size, args):
     """The results of one round; pictures in both memory formats."""
-    layouts = ("contiguous_format", "channels_last") if op == "vae_decode" else ("contiguous_format",)
+    layouts = ("contiguous_format", "channels_last") if op in PICTURES else ("contiguous_format",)
     runs = [output_of(args.under.split() + [sys.executable, __file__, "--measure-torch", op, "--sizes", str(size),
                        "--threads", str(args.threads), "--layout", layout]) for layout in layouts]
     return {"torch": runs[0]["torch"], "results": [result for run in runs for result in run["results"]]}
@@ -240,7 +256,7 @@ def print_table(best):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_flags(parser, ops="linear,attention,block,vae_decode,llm_decode", sizes="256,512,1024")
+    add_flags(parser, ops="linear,attention,block,vae_decode,vae_encode,llm_decode", sizes="256,512,1024")
     parser.add_argument("--json", help="write the rows to this file")
     parser.add_argument("--measure-torch", help=argparse.SUPPRESS)
     parser.add_argument("--layout", default="contiguous_format", help=argparse.SUPPRESS)

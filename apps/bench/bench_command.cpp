@@ -26,9 +26,9 @@ constexpr const char* kBenchExamples =
     "  ernie-image bench --device cuda --op linear,attention,block\n"
     "  ernie-image bench --quick --threads 1 --cpu-kernels avx2 --json";
 
-const std::vector<std::string> kBenchOps = {"linear",     "attention",  "elementwise",
-                                            "conv2d",     "block",      "text_encoder",
-                                            "vae_decode", "llm_decode", "step"};
+const std::vector<std::string> kBenchOps = {
+    "linear",       "attention",  "elementwise", "conv2d",     "block",
+    "text_encoder", "vae_decode", "vae_encode",  "llm_decode", "step"};
 
 BackendOptions backend_options(const BenchOptions& options) {
   BackendOptions backend;
@@ -67,6 +67,7 @@ class Bench {
           record(step_sample(*ops_, weights_, models, side, quantization));
       }
       if (options_.wants("vae_decode")) record(picture_sample(*ops_, weights_, models, side));
+      if (options_.wants("vae_encode")) record(encoding_sample(*ops_, weights_, models, side));
     }
     if (!options_.wants("llm_decode")) return;
     for (const Quantization quantization : kQuantizations)

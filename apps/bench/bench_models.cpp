@@ -7,6 +7,7 @@
 #include "bench/random_weights.h"
 #include "core/packed_weight.h"
 #include "models/language_model.h"
+#include "models/vae_encoder.h"
 
 namespace ernie_image {
 namespace {
@@ -42,6 +43,24 @@ std::int64_t vae_products(const VaeConfig& config, std::int64_t pixels) {
     inputs = outputs;
   }
   return products + convolution_products(pixels, inputs, config.out_channels);
+}
+
+/// The same of the encoder, for so many pixels of the picture.
+std::int64_t vae_encoder_products(const VaeConfig& config, std::int64_t pixels) {
+  const auto& widths = config.encoder_block_out_channels;
+  std::int64_t inputs = widths.front();
+  std::int64_t products = convolution_products(pixels, config.in_channels, inputs);
+  for (std::size_t level = 0; level < widths.size(); ++level) {
+    products +=
+        residual_products(pixels, inputs, widths[level]) +
+        (config.layers_per_block - 1) * residual_products(pixels, widths[level], widths[level]);
+    inputs = widths[level];
+    if (level + 1 < widths.size()) products += convolution_products(pixels /= 4, inputs, inputs);
+  }
+  const std::int64_t moments = 2 * config.latent_channels;
+  return products + 2 * residual_products(pixels, inputs, inputs) + 4 * pixels * inputs * inputs +
+         2 * pixels * pixels * inputs + convolution_products(pixels, inputs, moments) +
+         pixels * moments * moments;
 }
 
 /// What one token reads of a model of so many layers: theirs and those of the output layer.
@@ -113,6 +132,20 @@ BenchSample picture_sample(Backend& ops, WeightSource& weights, const BenchModel
     const Tensor z =
         ops.upload(latents_like(models.dtype, {1, side, side, models.vae.latent_channels}));
     return [decoder, z] { decoder->decode(z, {}, nullptr); };
+  };
+  return sample;
+}
+
+BenchSample encoding_sample(Backend& ops, WeightSource& weights, const BenchModels& models,
+                            std::int64_t side_px) {
+  BenchSample sample{.op = "vae_encode", .shape = {side_px, side_px}};
+  sample.products = vae_encoder_products(models.vae, side_px * side_px);
+  sample.watches_memory = true;
+  sample.prepare = [&ops, &weights, models, side_px] {
+    const auto encoder = std::make_shared<VaeEncoder>(ops, weights, models.vae);
+    const Tensor picture =
+        latents_like(models.dtype, {1, side_px, side_px, models.vae.in_channels});
+    return [encoder, picture] { encoder->encode(picture, kBandBytes, nullptr); };
   };
   return sample;
 }

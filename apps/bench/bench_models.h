@@ -1,5 +1,5 @@
-// Whole models with random weights: a step of the transformer, the decoder of pictures, and a token
-// of the prompt enhancer's language model.
+// Whole models with random weights: a step of the transformer, the decoder and encoder of pictures,
+// and a token of the prompt enhancer's language model.
 #pragma once
 
 #include <array>
@@ -57,6 +57,10 @@ BenchSample step_sample(Backend& ops, WeightSource& weights, const BenchModels& 
 /// The whole decoder in one piece.
 BenchSample picture_sample(Backend& ops, WeightSource& weights, const BenchModels& models,
                            std::int64_t side_px);
+
+/// The whole encoder.
+BenchSample encoding_sample(Backend& ops, WeightSource& weights, const BenchModels& models,
+                            std::int64_t side_px);
 
 /// One token after others, through the layers and the output layer, whose weights no cache holds.
 BenchSample token_sample(Backend& ops, WeightSource& weights, const BenchModels& models,

@@ -73,6 +73,7 @@ int run_generate(GenerateFlags& flags) {
   Pipeline pipeline = Pipeline::load(flags.load);
   if (!flags.quiet) note_model(flags.load, pipeline.info());
 
+  read_picture_into(flags.request, flags.picture, pipeline.info());
   Request request = with_defaults(flags.request, pipeline.info().defaults);
   if (!flags.quiet) note_unused_negative_prompt(request);
   if (!flags.latents.empty()) {
@@ -82,6 +83,8 @@ int run_generate(GenerateFlags& flags) {
   if (!flags.save_tensors.empty()) request.trace = &tensors;
   std::vector<std::string> original_prompts;
   std::vector<StageMemory> enhancing;
+  // The enhancer knows nothing of the picture and would write another one.
+  if (!flags.picture.file.empty() && !flags.enhance.enabled) flags.enhance.enabled = false;
   if (should_enhance(flags.enhance, pipeline.info())) {
     original_prompts = request.prompts;
     const Enhancer enhancer(pipeline, flags.load, flags.enhance, interrupt.token());
@@ -94,6 +97,7 @@ int run_generate(GenerateFlags& flags) {
 
   ImageRecord record = make_image_record(pipeline.info(), flags.load, request);
   record.original_prompts = original_prompts;
+  record.picture_fit = flags.picture.fit;
   record.adapters = result.adapters;
   if (!flags.quiet) note_unused_keys(result);
   write_pictures(flags, paths, record, result, interrupt);

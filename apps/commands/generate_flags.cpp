@@ -23,6 +23,8 @@ constexpr const char* kGenerateExamples =
     "  ernie-image generate -p \"a red apple on a blue background\" -o apple.png\n"
     "  ernie-image generate -m baidu/ERNIE-Image-Turbo -p \"a lighthouse at dusk\" -W 1264 -H 848 "
     "-o lighthouse.webp\n"
+    "  ernie-image generate -p \"the same in winter\" --image summer.jpg --strength 0.6 -o "
+    "winter.png\n"
     "  ernie-image generate --prompt-file prompts.txt --seed 1,2,3 -o picture-%03d.png --json\n"
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C or SIGTERM.";
 
@@ -129,7 +131,8 @@ void add_generate_flags(CLI::App& app, GenerateFlags& flags) {
   add_load_flags(app, flags.load);
   add_lora_flags(app, flags.lora);
   add_sampling_flags(app, flags);
-  add_enhance_switch(app, flags.enhance, "default: if it has one");
+  add_picture_flags(app, flags.request, flags.picture);
+  add_enhance_switch(app, flags.enhance, "default: if it has one and no --image is given");
   add_enhancer_flags(app, flags.enhance);
   add_output_flags(app, flags);
   app.footer(kGenerateExamples);
@@ -140,6 +143,7 @@ GeneratePaths complete_flags(GenerateFlags& flags) {
   add_loras(flags.lora, flags.request);
   check_prompts(flags.request);
   complete_enhance_flags(flags.enhance);
+  check_picture_flags(flags.picture);
   if (flags.trace_blocks && flags.save_tensors.empty()) {
     usage_error("--trace blocks needs --save-tensors FILE.safetensors");
   }

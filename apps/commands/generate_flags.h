@@ -7,6 +7,7 @@
 #include "common/enhance_flags.h"
 #include "common/flags.h"
 #include "common/lora.h"
+#include "common/picture_input.h"
 
 namespace ernie_image {
 
@@ -14,6 +15,7 @@ struct GenerateFlags {
   LoadOptions load;
   /// What the flags say; everything left open is for the model to fill in.
   Request request;
+  PictureFlags picture;
   EnhanceFlags enhance;
   LoraFlags lora;
   std::string prompt_file;

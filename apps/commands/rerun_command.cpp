@@ -16,6 +16,7 @@
 #include "common/latents_file.h"
 #include "common/lora.h"
 #include "common/output_paths.h"
+#include "common/picture_input.h"
 #include "io/image_file.h"
 #include "io/json.h"
 #include "io/model_folder.h"
@@ -34,6 +35,7 @@ struct RerunFlags {
   LoadOptions load;
   std::string device;  ///< empty: the recorded one
   std::string latents;
+  std::string image;
   std::vector<std::string> loras;  ///< files or folders
   std::string lora_directory;
   std::string output;
@@ -196,6 +198,20 @@ void add_latents(const RerunFlags& flags, const ImageRecord& record, const Model
   }
 }
 
+void add_picture(const RerunFlags& flags, const ImageRecord& record, const ModelInfo& info,
+                 Request& request) {
+  if (record.picture_sha256.empty()) return;
+  if (flags.image.empty()) {
+    throw Error(ErrorKind::not_found,
+                flags.file + " was made from another picture; pass that with --image");
+  }
+  read_picture_into(request, {.file = flags.image, .fit = record.picture_fit}, info);
+  if (picture_hash(request.picture.image) != record.picture_sha256) {
+    throw Error(ErrorKind::not_found,
+                "--image: " + flags.image + " is not what " + flags.file + " was made from");
+  }
+}
+
 std::string adapter_hash(const std::string& path) { return AdapterFile::open(path).content_hash(); }
 
 /// The adapter of that hash among the files of --lora and those of --lora-dir.
@@ -236,6 +252,7 @@ Image make_again(const RerunFlags& flags, const ImageRecord& record, const LoadO
   Pipeline pipeline = Pipeline::load(load);
   Request request = record.request;
   add_latents(flags, record, pipeline.info(), request);
+  add_picture(flags, record, pipeline.info(), request);
   add_adapters(flags, record, request);
   Result result = generate_with_progress(pipeline, request, interrupt, !flags.quiet);
   Image image = std::move(result.images[static_cast<std::size_t>(record.image_index)]);
@@ -243,6 +260,7 @@ Image make_again(const RerunFlags& flags, const ImageRecord& record, const LoadO
     ImageRecord again = make_image_record(pipeline.info(), load, request);
     again.image_index = record.image_index;
     again.original_prompts = record.original_prompts;
+    again.picture_fit = record.picture_fit;
     again.adapters = result.adapters;
     write_image(flags.output, image, ImageEncoding{}.quality, image_metadata(again));
   }
@@ -318,6 +336,8 @@ Command add_rerun_command(CLI::App& program) {
   add_threads_flag(*app, flags->load);
   app->add_option("--latents", flags->latents, "the initial latents, if they were given")
       ->type_name("FILE.safetensors");
+  app->add_option("--image", flags->image, "the picture that it was made from, if there was one")
+      ->type_name("FILE");
   app->add_option("--lora", flags->loras,
                   "a LoRA that the picture was made with; repeat it for more")
       ->allow_extra_args(false)

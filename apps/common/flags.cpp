@@ -119,29 +119,35 @@ void add_threads_flag(CLI::App& app, LoadOptions& load) {
                    "CPU threads; default: every CPU this process may use");
 }
 
+CLI::Option* add_choice_flag(CLI::App& app, const std::string& name,
+                             const std::vector<std::string>& values,
+                             std::function<void(const std::string&)> set, const std::string& help) {
+  return app.add_option_function<std::string>(name, std::move(set), help)
+      ->check(CLI::IsMember(values).description(""))
+      ->type_name(alternatives(values));
+}
+
 namespace {
 
 /// `name` with the names of Enum as its values.
 template <Named Enum>
-void add_choice_flag(CLI::App& app, const std::string& name, Enum& target,
-                     const std::string& help) {
+void add_enum_flag(CLI::App& app, const std::string& name, Enum& target, const std::string& help) {
   const auto names = names_of(Enum{});
-  app.add_option_function<std::string>(
-         name, [&target](const std::string& text) { target = from_name<Enum>(text).value(); }, help)
-      ->check(CLI::IsMember(std::vector<std::string>(names.begin(), names.end())).description(""))
-      ->type_name(all_names<Enum>("|"));
+  add_choice_flag(
+      app, name, {names.begin(), names.end()},
+      [&target](const std::string& text) { target = from_name<Enum>(text).value(); }, help);
 }
 
 }  // namespace
 
 void add_dtype_flag(CLI::App& app, LoadOptions& load) {
-  add_choice_flag(app, "--dtype", load.precision,
-                  "what tensors between operations are rounded to: fp32 (default) or bf16");
+  add_enum_flag(app, "--dtype", load.precision,
+                "what tensors between operations are rounded to: fp32 (default) or bf16");
 }
 
 void add_quantization_flag(CLI::App& app, const std::string& name, Quantization& quantization,
                            const std::string& help) {
-  add_choice_flag(app, name, quantization, help);
+  add_enum_flag(app, name, quantization, help);
 }
 
 void add_quant_flag(CLI::App& app, LoadOptions& load) {
@@ -187,9 +193,7 @@ void add_device_option_flags(CLI::App& app, std::map<std::string, std::string>& 
     const auto set = [&options, name = option.name](const std::string& value) {
       options[name] = value;
     };
-    app.add_option_function<std::string>(flag_of_option(option.name), set, option.help)
-        ->check(CLI::IsMember(option.values).description(""))
-        ->type_name(alternatives(option.values));
+    add_choice_flag(app, flag_of_option(option.name), option.values, set, option.help);
   }
 }
 

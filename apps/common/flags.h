@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "ernie_image/pipeline.h"
 
@@ -28,6 +29,11 @@ CLI::Option* add_integer_flag(CLI::App& app, const std::string& names, int& targ
 CLI::Option* add_number_flag(CLI::App& app, const std::string& names,
                              std::function<void(double)> set, double min, double max,
                              const std::string& help);
+
+/// A flag that has one of `values`.
+CLI::Option* add_choice_flag(CLI::App& app, const std::string& name,
+                             const std::vector<std::string>& values,
+                             std::function<void(const std::string&)> set, const std::string& help);
 
 /// The flag of the option that records call `option`, "--height" for "height"; `help` instead of
 /// its usual one if it is not empty.

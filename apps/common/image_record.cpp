@@ -1,6 +1,7 @@
 #include "common/image_record.h"
 
 #include <cstdio>
+#include <optional>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -8,6 +9,7 @@
 #include "backend/registry.h"
 #include "common/flags.h"
 #include "common/latents_file.h"
+#include "common/picture_input.h"
 #include "core/enum_names.h"
 #include "io/json_reader.h"
 #include "request/request.h"
@@ -60,6 +62,12 @@ json to_json(const ImageRecord& record) {
     result["files"] = files;
   }
   if (!record.original_prompts.empty()) result["original_prompts"] = record.original_prompts;
+  if (!record.picture_sha256.empty()) {
+    result["image"] = {{"sha256", record.picture_sha256},
+                       {"strength", record.request.picture.strength},
+                       {"strength_mode", name_of(record.request.picture.strength_mode)},
+                       {"resize", name_of(record.picture_fit)}};
+  }
   if (!record.latents_sha256.empty()) result["latents_sha256"] = record.latents_sha256;
   return result;
 }
@@ -68,6 +76,12 @@ std::string nine_digits(double value) {
   char text[32];
   std::snprintf(text, sizeof(text), "%.9g", value);
   return text;
+}
+
+/// As A1111 writes it; empty without a picture.
+std::string denoising_strength(const ImageRecord& record) {
+  if (record.picture_sha256.empty()) return "";
+  return ", Denoising strength: " + nine_digits(record.request.picture.strength);
 }
 
 std::string a1111_parameters(const ImageRecord& record) {
@@ -86,7 +100,8 @@ std::string a1111_parameters(const ImageRecord& record) {
          ", Sampler: Euler, CFG scale: " + nine_digits(request.guidance_scale.value()) +
          ", Seed: " + std::to_string(seed_of(request, record.image_index)) +
          ", Size: " + std::to_string(request.width_px) + "x" + std::to_string(request.height_px) +
-         ", Model: " + record.model_name + ", Version: ernie-image " + record.version;
+         denoising_strength(record) + ", Model: " + record.model_name + ", Version: ernie-image " +
+         record.version;
 }
 
 /// Of any build: whether a device has such options, and such values of them, is asked when it is
@@ -103,6 +118,16 @@ DeviceOptions read_device_options(const JsonReader& reader, const std::string& d
   for (const auto& member : given.value().items())
     options[member.key()] = given.limited_text(member.key(), kMaxOptionBytes);
   return options;
+}
+
+/// What of the picture it was made from is in the record: not its pixels.
+void read_picture_of(const JsonReader& reader, ImageRecord& record) {
+  const std::optional<JsonReader> picture = reader.object("image");
+  if (!picture) return;
+  record.picture_sha256 = picture->text("sha256");
+  record.request.picture.strength = picture->number("strength", 0, 1);
+  record.request.picture.strength_mode = picture->choice<StrengthMode>("strength_mode");
+  record.picture_fit = picture->choice<Fit>("resize");
 }
 
 /// Their hashes, and names in place of paths: no name is a path.
@@ -147,6 +172,7 @@ ImageRecord read_record(const JsonReader& reader) {
       reader.fail("original_prompts", "one for each prompt");
     }
   }
+  read_picture_of(reader, record);
   read_adapter_hashes(reader, record);
   record.latents_sha256 = reader.text("latents_sha256", "");
   return record;
@@ -166,6 +192,8 @@ ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
   record.load.cpu_kernels = kernels_used(load);
   record.load.device_options = options_of_device(load.device, load.device_options);
   record.request = request;
+  if (!request.picture.image.rgb.empty())
+    record.picture_sha256 = picture_hash(request.picture.image);
   if (!request.latents.empty()) record.latents_sha256 = latents_hash(request.latents);
   return record;
 }

@@ -12,16 +12,16 @@ bool is_step_tensor(std::string_view name) {
 }
 
 bool is_stage_tensor(std::string_view name) {
-  constexpr std::array<std::string_view, 9> kNames = {
-      "dit.text_bth",  "dit.text_lens",    "latents.initial",
-      "latents.final", "scheduler.sigmas", "scheduler.timesteps",
-      "vae.input",     "vae.output",       "image.uint8"};
+  constexpr std::array<std::string_view, 10> kNames = {
+      "latents.picture", "dit.text_bth",     "dit.text_lens",       "latents.initial",
+      "latents.final",   "scheduler.sigmas", "scheduler.timesteps", "vae.input",
+      "vae.output",      "image.uint8"};
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end() || is_step_tensor(name) ||
          name.starts_with("token_ids.") || name.starts_with("text_hidden.");
 }
 
 bool is_block_tensor(std::string_view name) {
-  return name.starts_with("dit.") || name.starts_with("vae.");
+  return name.starts_with("dit.") || name.starts_with("vae.") || name.starts_with("vae_encoder.");
 }
 
 }  // namespace

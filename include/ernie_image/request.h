@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "ernie_image/image.h"
+
 namespace ernie_image {
 
 class CancelToken;  // cancel.h
@@ -38,6 +40,23 @@ struct Progress {
   double stage_seconds;
 };
 
+/// How the strength of a picture becomes steps, by the program whose counting is meant; `exact`
+/// begins at sigma = strength. docs/img2img.md has the formulae.
+enum class StrengthMode { diffusers, sdcpp, comfyui, a1111, exact };
+
+/// In the order of the enumerators.
+constexpr std::array<std::string_view, 5> names_of(StrengthMode) {
+  return {"diffusers", "sdcpp", "comfyui", "a1111", "exact"};
+}
+
+/// A picture to begin with in place of pure noise.
+struct PictureInput {
+  Image image{};  ///< without pixels for none; a size that is asked for must be its own
+  /// Of the noise that covers the picture, above 0 and at most 1, which leaves nothing of it.
+  double strength = 0.6;
+  StrengthMode strength_mode = StrengthMode::diffusers;
+};
+
 /// A LoRA or one of its kin, which changes the model for one request.
 struct Adapter {
   /// A safetensors file, or a folder of PEFT's or diffusers' with one.
@@ -52,7 +71,7 @@ struct Request {
   std::vector<std::string> prompts{};
   /// Used when guidance_scale > 1: none (""), one for all, or one a prompt.
   std::vector<std::string> negative_prompts{};
-  int height_px = 0;  ///< 0: the model's default
+  int height_px = 0;  ///< 0: the picture's if there is one, else the model's default
   int width_px = 0;
   int num_inference_steps = 0;             ///< 0: the model's default
   std::optional<double> guidance_scale{};  ///< absent: the model's default
@@ -63,6 +82,7 @@ struct Request {
   std::vector<std::uint64_t> seeds = {42};
   /// Initial latents [images, C, h, w] instead of noise from the seeds; empty for none.
   std::vector<float> latents{};
+  PictureInput picture{};
   /// Changes add up. Files are opened once and kept for later requests.
   std::vector<Adapter> adapters{};
   std::function<void(const Progress&)> on_progress{};

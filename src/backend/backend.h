@@ -280,6 +280,13 @@ class Backend {
 
   virtual Tensor upsample_nearest2x(const Tensor& x) = 0;
 
+  /// 3x3 kernel, stride 2, zeros only to the right and below, so that y[i, j] sums x[2i .. 2i + 2,
+  /// 2j .. 2j + 2]: [B, H, W, C] to [B, H / 2, W / 2, C_out], both rounded down; bias [C_out];
+  /// rounded once. For a backend that takes bands x may be one: of an even number of rows, but for
+  /// the last.
+  virtual Tensor conv2d_stride2(const ImageBand& x, const PreparedWeight& weight,
+                                const PreparedWeight& bias) = 0;
+
   // ---- images in bands of rows -------------------------------------------------------------
   // A picture whose tensors would be too large is cut into bands, which one by one are made and
   // freed. A backend that prefers whole pictures need not do anything: what is here composes the

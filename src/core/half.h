@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/dtype.h"
+
 namespace ernie_image {
 
 inline float bf16_to_float(std::uint16_t bits) {
@@ -20,6 +22,11 @@ inline std::uint16_t float_to_bf16(float value) {
 
 /// The float that `value` becomes after a trip through bf16.
 inline float round_to_bf16(float value) { return bf16_to_float(float_to_bf16(value)); }
+
+/// To bf16 if that is `dtype`, else the value itself.
+inline float rounded(float value, DType dtype) {
+  return dtype == DType::bf16 ? round_to_bf16(value) : value;
+}
 
 inline float f16_to_float(std::uint16_t bits) {
   const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;

@@ -12,8 +12,13 @@
 namespace ernie_image {
 namespace {
 
-enum Tag : std::uint16_t { kExifIfd = 0x8769, kExifVersion = 0x9000, kUserComment = 0x9286 };
-enum Type : std::uint16_t { kLong = 4, kUndefined = 7 };
+enum Tag : std::uint16_t {
+  kOrientation = 0x0112,
+  kExifIfd = 0x8769,
+  kExifVersion = 0x9000,
+  kUserComment = 0x9286
+};
+enum Type : std::uint16_t { kShort = 3, kLong = 4, kUndefined = 7 };
 
 constexpr std::uint32_t kIfd0Offset = 8;
 constexpr std::uint32_t kExifIfdOffset = kIfd0Offset + 2 + 12 + 4;
@@ -37,7 +42,46 @@ void append_entry(std::string& text, Tag tag, Type type, std::uint32_t count, st
   append32(text, value);
 }
 
+/// Numbers of either byte order; 0 beyond the end.
+class TiffNumbers {
+ public:
+  TiffNumbers(std::span<const std::byte> bytes, bool big_endian)
+      : bytes_(bytes), big_endian_(big_endian) {}
+
+  std::uint32_t at16(std::size_t offset) const {
+    const std::uint32_t first = byte(offset), second = byte(offset + 1);
+    return big_endian_ ? first << 8 | second : second << 8 | first;
+  }
+  std::uint32_t at32(std::size_t offset) const {
+    const std::uint32_t first = at16(offset), second = at16(offset + 2);
+    return big_endian_ ? first << 16 | second : second << 16 | first;
+  }
+
+ private:
+  std::uint32_t byte(std::size_t offset) const {
+    return offset < bytes_.size() ? static_cast<std::uint32_t>(bytes_[offset]) : 0;
+  }
+
+  std::span<const std::byte> bytes_;
+  bool big_endian_;
+};
+
 }  // namespace
+
+int exif_orientation(std::span<const std::byte> tiff) {
+  constexpr std::size_t kEntryBytes = 12;
+  const TiffNumbers numbers(tiff, !tiff.empty() && tiff[0] == std::byte{'M'});
+  if (numbers.at16(2) != 42) return 1;
+  const std::size_t directory = numbers.at32(4);
+  const std::size_t entries = numbers.at16(directory);
+  for (std::size_t i = 0; i < entries; ++i) {
+    const std::size_t entry = directory + 2 + i * kEntryBytes;
+    if (numbers.at16(entry) != kOrientation || numbers.at16(entry + 2) != kShort) continue;
+    const std::uint32_t value = numbers.at16(entry + 8);
+    return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
+  }
+  return 1;
+}
 
 std::string exif_with_user_comment(std::string_view comment) {
   const auto points = decode_utf8(comment);

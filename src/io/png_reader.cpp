@@ -9,8 +9,10 @@
 #include <cstring>
 
 #include "ernie_image/error.h"
+#include "io/exif.h"
 #include "io/file_view.h"
 #include "io/image_file.h"
+#include "io/picture_decoders.h"
 #include "io/placeholder.h"
 #include "io/text_encoding.h"
 
@@ -58,6 +60,21 @@ class PngReader {
     return {std::move(image), read_metadata()};
   }
 
+  /// With its transparency over white, and its orientation.
+  DecodedPicture read_decoded() {
+    if (!read_header()) throw_error();
+    check_picture_size(png_get_image_width(png_, info_), png_get_image_height(png_, info_),
+                       file_.path);
+    check_size();
+    const std::size_t row_bytes = std::size_t{4} * png_get_image_width(png_, info_);
+    std::vector<std::uint8_t> rgba(row_bytes * png_get_image_height(png_, info_));
+    alpha_ = Alpha::keep;
+    if (!read_pixels(rgba.data(), row_bytes)) throw_error();
+    return {over_white(rgba, static_cast<int>(png_get_image_width(png_, info_)),
+                       static_cast<int>(png_get_image_height(png_, info_))),
+            orientation()};
+  }
+
   /// What comes before the pixels.
   ImageMetadata read_leading_metadata() {
     if (!read_header()) throw_error();
@@ -102,7 +119,11 @@ class PngReader {
     png_set_expand(png_);
     png_set_scale_16(png_);
     png_set_gray_to_rgb(png_);
-    png_set_strip_alpha(png_);
+    if (alpha_ == Alpha::strip) {
+      png_set_strip_alpha(png_);
+    } else {
+      png_set_add_alpha(png_, 0xff, PNG_FILLER_AFTER);
+    }
     const int passes = png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
     if (png_get_rowbytes(png_, info_) != row_bytes) png_error(png_, "unexpected row size");
@@ -112,6 +133,13 @@ class PngReader {
     }
     png_read_end(png_, info_);
     return true;
+  }
+
+  int orientation() {
+    png_bytep exif = nullptr;
+    png_uint_32 size = 0;
+    if (png_get_eXIf_1(png_, info_, &size, &exif) == 0) return 1;
+    return exif_orientation(std::as_bytes(std::span(exif, size)));
   }
 
   /// Before any memory is taken for the pixels.
@@ -164,6 +192,8 @@ class PngReader {
     return metadata;
   }
 
+  enum class Alpha { strip, keep };
+
   const FileView& file_;
   std::span<const std::byte> left_;
   std::size_t max_text_bytes_;
@@ -171,6 +201,7 @@ class PngReader {
   png_structp png_ = nullptr;
   png_infop info_ = nullptr;
   bool too_much_text_ = false;
+  Alpha alpha_ = Alpha::strip;
   char message_[256] = "";
 };
 
@@ -180,6 +211,12 @@ ImageFile read_png(const std::string& path) {
   const FileView file = open_file(path);
   reject_placeholder(file);
   return PngReader(file).read();
+}
+
+DecodedPicture decode_png(std::span<const std::byte> bytes, const std::string& name) {
+  constexpr std::size_t kMaxUnusedTextBytes = std::size_t{16} << 20;
+  const FileView file{name, bytes, nullptr, -1};
+  return PngReader(file, kMaxUnusedTextBytes).read_decoded();
 }
 
 ImageMetadata read_png_metadata(const FileView& file, std::size_t max_text_bytes) {

@@ -18,14 +18,14 @@ namespace ernie_image {
 
 /// One stage, on the host or in a device's own memory.
 struct StagePlan {
-  std::string name;                ///< "pe", "text_encoder", "transformer", "vae"
+  std::string name;                ///< "pe", "vae_encoder", "text_encoder", "transformer", "vae"
   Ledger::Held peak;               ///< when it holds most
   std::uint64_t weight_bytes = 0;  ///< of all its weights, were they there at once; without copies
   std::uint64_t total_bytes = 0;   ///< of the peak, the program included
   /// The same with the fewest layers at a time, the smallest bands; of a stage that fits, as it is.
   std::uint64_t least_bytes = 0;
   ResidencyPlan residency;
-  DecodeBands bands;  ///< of the decoder
+  DecodeBands bands;  ///< of the VAE
   bool fits = true;
 
   bool streams() const { return residency.resident_layers < residency.layers; }

@@ -80,6 +80,24 @@ Tensor VaeAttention::forward(Backend& ops, const Tensor& x) const {
   return ops.add(attended.reshaped(x.shape()), x);
 }
 
+MidBlock::MidBlock(const WeightLoader& loader, std::int64_t channels, int groups, bool attention) {
+  for (int i = 0; i < 2; ++i)
+    resnets_.emplace_back(loader.at("resnets." + std::to_string(i)), channels, channels, groups);
+  if (attention) attention_.emplace(loader.at("attentions.0"), channels, groups);
+}
+
+Tensor MidBlock::forward(Backend& ops, Tensor x, const Tap& tap) const {
+  x = resnets_[0].forward(ops, {std::move(x)}).front();
+  tap.channels_first("mid.resnet0", x);
+  if (attention_) {
+    x = attention_->forward(ops, x);
+    tap.channels_first("mid.attention", x);
+  }
+  x = resnets_[1].forward(ops, {std::move(x)}).front();
+  tap.channels_first("mid_block", x);
+  return x;
+}
+
 UpBlock::UpBlock(const WeightLoader& loader, const UpBlockConfig& config) {
   for (std::int64_t i = 0; i < config.resnets; ++i) {
     resnets_.emplace_back(loader.at("resnets." + std::to_string(i)),
@@ -96,6 +114,24 @@ Picture UpBlock::forward(Backend& ops, Picture x, std::size_t band_bytes) const 
   return by_bands(ops, std::move(x), [&](const ImageBand& band, std::size_t) {
     return ops.conv2d_band(band, *upsampler_->weight, *upsampler_->bias, {.upsample = true});
   });
+}
+
+DownBlock::DownBlock(const WeightLoader& loader, const DownBlockConfig& config) {
+  for (std::int64_t i = 0; i < config.resnets; ++i) {
+    resnets_.emplace_back(loader.at("resnets." + std::to_string(i)),
+                          i == 0 ? config.inputs : config.outputs, config.outputs, config.groups);
+  }
+  if (config.downsample)
+    downsampler_ = load_conv2d(loader, "downsamplers.0.conv", config.outputs, config.outputs, 3);
+}
+
+Picture DownBlock::forward(Backend& ops, Picture x, std::size_t band_bytes) const {
+  for (const ResnetBlock& resnet : resnets_) x = resnet.forward(ops, std::move(x));
+  if (!downsampler_) return x;
+  x = by_bands(ops, std::move(x), [&](const ImageBand& band, std::size_t) {
+    return ops.conv2d_stride2(band, *downsampler_->weight, *downsampler_->bias);
+  });
+  return merged(ops, std::move(x), band_bytes);
 }
 
 }  // namespace ernie_image

@@ -1,4 +1,4 @@
-// The blocks that the VAE decoder is made of.
+// The blocks that the VAE is made of.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +10,7 @@
 #include "backend/backend.h"
 #include "models/vae_picture.h"
 #include "nn/linear.h"
+#include "nn/tap.h"
 
 namespace ernie_image {
 
@@ -65,6 +66,18 @@ class VaeAttention {
   Linear to_q_, to_k_, to_v_, to_out_;
 };
 
+/// Residual block, attention (if there is any), residual block, on a whole picture.
+class MidBlock {
+ public:
+  MidBlock() = default;
+  MidBlock(const WeightLoader& loader, std::int64_t channels, int groups, bool attention);
+  Tensor forward(Backend& ops, Tensor x, const Tap& tap) const;
+
+ private:
+  std::vector<ResnetBlock> resnets_;  // two
+  std::optional<VaeAttention> attention_;
+};
+
 struct UpBlockConfig {
   std::int64_t inputs;
   std::int64_t outputs;
@@ -83,6 +96,27 @@ class UpBlock {
  private:
   std::vector<ResnetBlock> resnets_;
   std::optional<Conv2d> upsampler_;
+};
+
+struct DownBlockConfig {
+  std::int64_t inputs;
+  std::int64_t outputs;
+  std::int64_t resnets;  ///< at least one
+  int groups;
+  bool downsample;
+};
+
+/// Residual blocks, then a convolution of stride 2, except in the last block.
+class DownBlock {
+ public:
+  DownBlock(const WeightLoader& loader, const DownBlockConfig& config);
+  /// All bands but the last of an even number of rows, before and after. `band_bytes`: of the bands
+  /// that are left after halving.
+  Picture forward(Backend& ops, Picture x, std::size_t band_bytes) const;
+
+ private:
+  std::vector<ResnetBlock> resnets_;
+  std::optional<Conv2d> downsampler_;
 };
 
 }  // namespace ernie_image

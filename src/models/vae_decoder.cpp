@@ -11,32 +11,12 @@
 namespace ernie_image {
 namespace {
 
-/// The pipeline's constant; it does not read the config's batch_norm_eps.
-constexpr float kBatchNormEps = 1e-5f;
 constexpr std::int64_t kMaxChannels = 1 << 16;
 
 /// The convolutions of the last blocks see some 13 rows of their input to either side: bands that
 /// overlap by 32 and fade over them agree but for the group norms' statistics, which are those of
 /// the band.
 constexpr std::int64_t kOverlap = 32;
-
-/// A 1-D weight as host floats.
-Tensor host_vector(WeightSource& source, const std::string& name, std::int64_t size) {
-  const Weight weight = source.get(name, {size});
-  Tensor values = Tensor::host(DType::f32, {size});
-  if (weight.data == nullptr || values.is_booked()) return values;
-  if (weight.dtype != DType::f32 && weight.dtype != DType::bf16 && weight.dtype != DType::f16) {
-    throw Error(ErrorKind::unsupported, name + ": type " + std::string(dtype_name(weight.dtype)) +
-                                            " is not supported; F32, BF16 and F16 are");
-  }
-  Tensor stored = Tensor::host(weight.dtype, {size});
-  std::copy_n(weight.data, weight.size_bytes(), stored.bytes());
-  return to_float(stored);
-}
-
-float rounded(float value, DType dtype) {
-  return dtype == DType::bf16 ? round_to_bf16(value) : value;
-}
 
 /// Adds `band` [B, rows, W, C], which begins at row `top`, to `image` [B, H, W, C]. Over the first
 /// `fade` rows, which the band above covers too, its weight rises linearly while the other's falls.
@@ -60,14 +40,17 @@ VaeConfig VaeConfig::read(const JsonReader& reader) {
   VaeConfig config;
   config.latent_channels =
       reader.integer("latent_channels", config.latent_channels, 1, kMaxChannels);
+  config.in_channels = reader.integer("in_channels", config.in_channels, 1, kMaxChannels);
   config.out_channels = reader.integer("out_channels", config.out_channels, 1, kMaxChannels);
   const auto widths =
       reader.integers("block_out_channels", config.block_out_channels, 1, kMaxChannels);
+  config.encoder_block_out_channels = widths;
   config.block_out_channels =
       reader.integers("decoder_block_out_channels", widths, 1, kMaxChannels);
   config.layers_per_block = reader.integer("layers_per_block", config.layers_per_block, 0, 64);
   config.norm_num_groups =
       reader.integer("norm_num_groups", config.norm_num_groups, 1, kMaxChannels);
+  config.use_quant_conv = reader.boolean("use_quant_conv", config.use_quant_conv);
   config.use_post_quant_conv = reader.boolean("use_post_quant_conv", config.use_post_quant_conv);
   config.mid_block_add_attention =
       reader.boolean("mid_block_add_attention", config.mid_block_add_attention);
@@ -101,25 +84,18 @@ VaeConfig VaeConfig::read(const JsonReader& reader) {
 }
 
 VaeDecoder::VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& config)
-    : ops_(ops), config_(config) {
+    : ops_(ops), config_(config), norm_(source, config.packed_channels()) {
   const WeightLoader root(ops, source);
   const WeightLoader decoder = root.at("decoder");
   const auto& widths = config.block_out_channels;
   const int groups = static_cast<int>(config.norm_num_groups);
-  bn_mean_ = host_vector(source, "bn.running_mean", config.packed_channels());
-  bn_var_ = host_vector(source, "bn.running_var", config.packed_channels());
   if (config.use_post_quant_conv) {
     post_quant_conv_ =
         load_conv2d(root, "post_quant_conv", config.latent_channels, config.latent_channels, 1);
   }
   std::int64_t inputs = widths.back();
   conv_in_ = load_conv2d(decoder, "conv_in", inputs, config.latent_channels, 3);
-  for (int i = 0; i < 2; ++i) {
-    mid_resnets_.emplace_back(decoder.at("mid_block.resnets." + std::to_string(i)), inputs, inputs,
-                              groups);
-  }
-  if (config.mid_block_add_attention)
-    mid_attention_.emplace(decoder.at("mid_block.attentions.0"), inputs, groups);
+  mid_block_ = MidBlock(decoder.at("mid_block"), inputs, groups, config.mid_block_add_attention);
   for (std::size_t i = 0; i < widths.size(); ++i) {
     const std::int64_t outputs = widths[widths.size() - 1 - i];
     up_blocks_.emplace_back(decoder.at("up_blocks." + std::to_string(i)),
@@ -134,31 +110,6 @@ VaeDecoder::VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& conf
   conv_out_ = load_conv2d(decoder, "conv_out", config.out_channels, inputs, 3);
 }
 
-Tensor VaeDecoder::unpack(const Tensor& latents) const {
-  const DType dtype = latents.dtype();
-  const std::int64_t batch = latents.dim(0), packed = latents.dim(1), h = latents.dim(2),
-                     w = latents.dim(3);
-  const Tensor values = to_float(latents);
-  Tensor z = Tensor::host(DType::f32, {batch, 2 * h, 2 * w, packed / 4});
-  if (z.is_booked()) return round_to(z, dtype);
-  const float* in = values.data<float>();
-  for (std::int64_t b = 0; b < batch; ++b) {
-    for (std::int64_t c = 0; c < packed; ++c) {
-      const float variance = rounded(bn_var_.data<float>()[c], dtype);
-      const float std = rounded(std::sqrt(rounded(variance + kBatchNormEps, dtype)), dtype);
-      const float mean = rounded(bn_mean_.data<float>()[c], dtype);
-      const std::int64_t channel = c / 4, dy = c / 2 % 2, dx = c % 2;  // c = 4 channel + 2 dy + dx
-      for (std::int64_t y = 0; y < h; ++y) {
-        float* out =
-            z.data<float>() + ((b * 2 * h + 2 * y + dy) * 2 * w + dx) * (packed / 4) + channel;
-        for (std::int64_t x = 0; x < w; ++x, out += 2 * (packed / 4))
-          *out = rounded(rounded(*in++ * std, dtype) + mean, dtype);
-      }
-    }
-  }
-  return round_to(z, dtype);
-}
-
 Picture VaeDecoder::head(const Tensor& z, const Tap& tap) const {
   Tensor x = z;
   if (post_quant_conv_) {
@@ -167,15 +118,7 @@ Picture VaeDecoder::head(const Tensor& z, const Tap& tap) const {
   }
   x = conv_in_(ops_, x);
   tap.channels_first("conv_in", x);
-  x = mid_resnets_[0].forward(ops_, {std::move(x)}).front();
-  tap.channels_first("mid.resnet0", x);
-  if (mid_attention_) {
-    x = mid_attention_->forward(ops_, x);
-    tap.channels_first("mid.attention", x);
-  }
-  x = mid_resnets_[1].forward(ops_, {std::move(x)}).front();
-  tap.channels_first("mid_block", x);
-  return {std::move(x)};
+  return {mid_block_.forward(ops_, std::move(x), tap)};
 }
 
 Picture VaeDecoder::up_blocks(Picture x, std::size_t first, std::size_t last,

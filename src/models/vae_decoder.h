@@ -10,6 +10,7 @@
 #include "backend/backend.h"
 #include "core/trace.h"
 #include "io/json_reader.h"
+#include "models/latent_norm.h"
 #include "models/vae_blocks.h"
 #include "nn/linear.h"
 #include "nn/tap.h"
@@ -19,15 +20,19 @@ namespace ernie_image {
 /// vae/config.json; the initial values are the class defaults of the reference.
 struct VaeConfig {
   std::int64_t latent_channels = 32;
+  std::int64_t in_channels = 3;
   std::int64_t out_channels = 3;
   /// Widths from the image's end to the latents' end: decoder_block_out_channels, or
   /// block_out_channels.
   std::vector<std::int64_t> block_out_channels = {128, 256, 512, 512};
+  /// Likewise of the encoder: block_out_channels.
+  std::vector<std::int64_t> encoder_block_out_channels = {128, 256, 512, 512};
   /// Pixels a side of the image for one packed latent: 2^(number of block_out_channels).
   std::int64_t spatial_factor = 16;
   std::int64_t layers_per_block = 2;
   std::int64_t norm_num_groups = 32;
   bool use_post_quant_conv = true;
+  bool use_quant_conv = true;
   bool mid_block_add_attention = true;
 
   /// Channels of a packed latent: 2 x 2 pixels of latent_channels.
@@ -45,7 +50,7 @@ class VaeDecoder {
 
   /// Undoes the batch norm, z * sqrt(var + 1e-5) + mean, and the 2 x 2 packing:
   /// host latents [B, 4 C, h, w] to host [B, 2h, 2w, C], rounding in bf16 where the reference does.
-  Tensor unpack(const Tensor& latents) const;
+  Tensor unpack(const Tensor& latents) const { return norm_.unpack(latents); }
 
   /// z: [B, 2h, 2w, C] from `unpack`, on the backend. Result: host [B, H, W, 3], nominally in [-1,
   /// 1].
@@ -65,11 +70,10 @@ class VaeDecoder {
 
   Backend& ops_;
   VaeConfig config_;
-  Tensor bn_mean_, bn_var_;  // host f32 [4 C]
+  LatentNorm norm_;
   std::optional<Conv2d> post_quant_conv_;
   Conv2d conv_in_;
-  std::vector<ResnetBlock> mid_resnets_;  // two
-  std::optional<VaeAttention> mid_attention_;
+  MidBlock mid_block_;
   std::vector<UpBlock> up_blocks_;
   GroupNorm conv_norm_out_;
   Conv2d conv_out_;

@@ -41,6 +41,35 @@ Tensor joined(Backend& ops, const Picture& picture) {
   return whole.reshaped({band.dim(0), whole.dim(1), band.dim(2), band.dim(3)});
 }
 
+Picture cut_for_channels(Backend& ops, const Tensor& x, std::int64_t channels,
+                         std::size_t band_bytes) {
+  const std::int64_t height = x.dim(1);
+  const std::size_t pixel_bytes = static_cast<std::size_t>(channels) * size_of(x.dtype());
+  const std::size_t row_bytes = static_cast<std::size_t>(x.dim(0) * x.dim(2)) * pixel_bytes;
+  const std::int64_t rows = rows_of_band(band_bytes, row_bytes);
+  if (!ops.takes_bands() || rows >= height) return {x};
+  Picture bands;
+  for (std::int64_t top = 0; top < height; top += rows)
+    bands.push_back(crop_rows(ops, x, top, std::min(rows, height - top)));
+  return bands;
+}
+
+Picture merged(Backend& ops, Picture x, std::size_t band_bytes) {
+  Picture result;
+  for (Tensor& band : x) {
+    if (band.dim(1) == 0) continue;  // half of a last row
+    const bool joins =
+        !result.empty() && (result.back().dim(1) % 2 != 0 ||
+                            result.back().size_bytes() + band.size_bytes() <= band_bytes);
+    if (joins) {
+      result.back() = joined(ops, {std::exchange(result.back(), {}), std::exchange(band, {})});
+    } else {
+      result.push_back(std::exchange(band, {}));
+    }
+  }
+  return result;
+}
+
 Picture cut_for_upsampling(Backend& ops, Picture x, std::size_t band_bytes) {
   if (!ops.takes_bands()) return x;
   Picture bands;

@@ -13,11 +13,13 @@ namespace ernie_image {
 /// Bands of rows, top to bottom, each [B, rows, W, C]. A small picture is a single band.
 using Picture = std::vector<Tensor>;
 
+/// Of a band: large enough that the rows it needs of its neighbours hardly count. The result does
+/// not depend on it but for the order of some sums.
+constexpr std::size_t kBandBytes = std::size_t{64} << 20;
+
 /// How a picture is cut while it is decoded, so that it takes less memory.
 struct DecodeBands {
-  /// Of a band: large enough that the rows it needs of its neighbours hardly count. The result does
-  /// not depend on it but for the order of some sums.
-  std::size_t band_bytes = std::size_t{64} << 20;
+  std::size_t band_bytes = kBandBytes;
   /// The blocks from this one on see overlapping bands of the picture, which are blended: their
   /// norms are those of a band.
   std::size_t whole_blocks = SIZE_MAX;
@@ -42,6 +44,14 @@ Tensor joined(Backend& ops, const Picture& picture);
 /// Cuts the bands so far that doubling each pixel both ways gives bands of at most `band_bytes`.
 /// Nothing is cut for a backend that takes whole pictures only.
 Picture cut_for_upsampling(Backend& ops, Picture x, std::size_t band_bytes);
+
+/// A picture in bands each of which has at most `band_bytes` once it has `channels` channels.
+Picture cut_for_channels(Backend& ops, const Tensor& x, std::int64_t channels,
+                         std::size_t band_bytes);
+
+/// Neighbours put together as long as they have at most `band_bytes`, and further until every band
+/// but the last has an even number of rows; none is without rows.
+Picture merged(Backend& ops, Picture x, std::size_t band_bytes);
 
 /// `convolve(band, index)` of one band after another; those of x are freed as soon as no later one
 /// borders on them.

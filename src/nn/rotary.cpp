@@ -23,10 +23,6 @@ float ramp(double low, double high, std::int64_t j) {
   return std::clamp(position, 0.0f, 1.0f);
 }
 
-float rounded(float value, DType dtype) {
-  return dtype == DType::bf16 ? round_to_bf16(value) : value;
-}
-
 }  // namespace
 
 Tensor axes_rope_angles(std::span<const std::vector<Position3>> positions, float theta,

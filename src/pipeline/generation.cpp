@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/trace.h"
+#include "models/vae_encoder.h"
 #include "pipeline/stopwatch.h"
 #include "sampling/guidance.h"
 #include "sampling/random.h"
@@ -72,8 +73,8 @@ std::int64_t decoded_at_once(const Request& request, const GenerationPlan& plan)
   return together ? plan.images : 1;
 }
 
-Tensor initial_latents(const ModelConfigs& configs, const Request& request,
-                       const GenerationPlan& plan, Precision precision) {
+Tensor initial_noise(const ModelConfigs& configs, const Request& request,
+                     const GenerationPlan& plan, Precision precision) {
   Tensor latents = Tensor::host(DType::f32, {plan.images, configs.transformer.in_channels,
                                              plan.latent_height, plan.latent_width});
   if (!latents.is_booked() && !request.latents.empty()) {
@@ -87,13 +88,23 @@ Tensor initial_latents(const ModelConfigs& configs, const Request& request,
                       precision);
     }
   }
-  latents = round_to(latents, dtype_of(precision));
-  record(request.trace, "latents.initial", latents);
-  return latents;
+  return round_to(latents, dtype_of(precision));
+}
+
+void Generation::encode_picture(std::size_t band_bytes) {
+  Trace* const trace = request_.trace;
+  const VaeEncoder encoder(networks_.ops, networks_.vae_weights, networks_.configs.vae);
+  networks_.vae_weights.require_complete();
+  const Tensor pixels = Tensor::copy_of<std::uint8_t>(
+      DType::u8, {1, plan_.height_px, plan_.width_px, 3}, request_.picture.image.rgb);
+  picture_ =
+      encoder.pack(encoder.encode(from_uint8(pixels, dtype_of(precision_)), band_bytes, trace));
+  record(trace, "latents.picture", picture_);
 }
 
 void Generation::encode(TextCache& cache) {
   const Stopwatch watch;
+  text_ = {}, latents_ = {};  // of an earlier round, in a rehearsal
   text_ = encode_text(networks_.ops, networks_.text_encoder, plan_, request_.num_images_per_prompt,
                       dtype_of(precision_), request_.trace, cache, [&](int done, int total) {
                         if (request_.on_progress)
@@ -130,8 +141,10 @@ Tensor Generation::predict_velocity(float timestep, const std::string& step, Tra
 
 void Generation::denoise(Timings& timings) {
   Trace* const trace = request_.trace;
-  latents_ = initial_latents(networks_.configs, request_, plan_, precision_);
-  const FlowMatchEulerScheduler scheduler(networks_.configs.scheduler, plan_.num_inference_steps);
+  const FlowMatchEulerScheduler scheduler(networks_.configs.scheduler, plan_.sigmas);
+  latents_ = initial_noise(networks_.configs, request_, plan_, precision_);
+  if (!picture_.empty()) latents_ = scheduler.noised(picture_, latents_);
+  record(trace, "latents.initial", latents_);
   const Tensor scheduled = float_tensor(scheduler.timesteps());
   record(trace, "scheduler.sigmas", float_tensor(scheduler.sigmas()));
   record(trace, "scheduler.timesteps", scheduled);
@@ -139,7 +152,8 @@ void Generation::denoise(Timings& timings) {
   record(trace, "scheduler.timestep_fed", fed);
   const Tensor timesteps = to_float(fed);
   const Stopwatch stage_watch;
-  for (int i = 0; i < plan_.num_inference_steps; ++i) {
+  const auto steps = static_cast<int>(scheduler.timesteps().size());
+  for (int i = 0; i < steps; ++i) {
     const Stopwatch watch;
     const std::string step = "step" + std::to_string(i) + ".";
     const float timestep = timesteps.is_booked() ? 0.0f : timesteps.data<float>()[i];
@@ -148,8 +162,7 @@ void Generation::denoise(Timings& timings) {
     record(trace, step + "latents", latents_);
     timings.step_seconds.push_back(watch.seconds());
     if (request_.on_progress)
-      request_.on_progress(
-          {Stage::transformer, i + 1, plan_.num_inference_steps, stage_watch.seconds()});
+      request_.on_progress({Stage::transformer, i + 1, steps, stage_watch.seconds()});
   }
   record(trace, "latents.final", latents_);
   context_ = {};

@@ -19,7 +19,8 @@ struct Networks {
   const TextEncoder& text_encoder;
   const Transformer& transformer;
   const VaeDecoder& vae;
-  std::string model_name;  ///< for errors
+  WeightSource& vae_weights;  ///< of the encoder, which is there for as long as it is used
+  std::string model_name;     ///< for errors
 };
 
 /// Pictures are decoded one at a time, but for a trace that looks at the decoder: every block is to
@@ -28,8 +29,8 @@ std::int64_t decoded_at_once(const Request& request, const GenerationPlan& plan)
 
 /// Given latents, or noise: one draw for the whole batch from a single seed, one an image from a
 /// list. Host [images, C, h, w].
-Tensor initial_latents(const ModelConfigs& configs, const Request& request,
-                       const GenerationPlan& plan, Precision precision);
+Tensor initial_noise(const ModelConfigs& configs, const Request& request,
+                     const GenerationPlan& plan, Precision precision);
 
 /// Host latents [images, C, h, w] to pictures, `at_once` at a time: the decoder is what needs most
 /// memory for one of them. Throws Error(corrupt_file) if one is not finite.
@@ -44,6 +45,9 @@ class Generation {
              Precision precision)
       : networks_(networks), request_(request), plan_(plan), precision_(precision) {}
 
+  /// The request's picture, of which something is left under the noise (`plan.uses_picture`), in
+  /// bands of at most `band_bytes`.
+  void encode_picture(std::size_t band_bytes);
   void encode(TextCache& cache);
   void prepare();
   void denoise(Timings& timings);
@@ -58,6 +62,7 @@ class Generation {
   const Request& request_;
   const GenerationPlan& plan_;
   Precision precision_;
+  Tensor picture_;  ///< host [1, C, h, w], or empty
   TextBatch text_;
   TransformerContext context_;
   Tensor latents_;

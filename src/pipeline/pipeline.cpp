@@ -128,7 +128,7 @@ struct Pipeline::State {
 
   std::vector<ActiveAdapter> open_adapters(const Request& request);
   void attach(const std::vector<ActiveAdapter>& active);
-  Networks networks() const;
+  Networks networks();
   CheckedPlan checked_plan(const Request& request, const std::vector<ActiveAdapter>& active) const;
   MemoryPlan plan_memory(const GenerationPlan& generation, std::int64_t decoded_at_once,
                          std::uint64_t adapter_bytes) const;
@@ -209,14 +209,14 @@ bool Pipeline::State::is_split(const Request& request) const {
 
 std::vector<Request> Pipeline::State::parts_of(const Request& request) const {
   const Tensor latents =
-      to_float(initial_latents(model.configs, request, plan_generation(request, model), precision));
+      to_float(initial_noise(model.configs, request, plan_generation(request, model), precision));
   return split_request(request, latents.span<float>(), replicas.size() + 1);
 }
 
 /// One for each run of prompts with the same adapters.
 std::vector<Request> Pipeline::State::parts_by_adapters(const Request& request) const {
   const Tensor latents =
-      to_float(initial_latents(model.configs, request, plan_generation(request, model), precision));
+      to_float(initial_noise(model.configs, request, plan_generation(request, model), precision));
   std::vector<Request> parts = split_by_adapters(request, latents.span<float>());
   if (parts.size() > 1 && request.trace != nullptr) {
     throw Error(ErrorKind::invalid_argument,
@@ -280,6 +280,12 @@ Result Pipeline::State::run(const Request& request) {
   StageRecorder recorder(ops, checked, result.memory);
   Generation generation(networks(), request, checked.generation, precision);
 
+  if (checked.generation.uses_picture) {
+    recorder.begin("vae_encoder");
+    generation.encode_picture(checked.memory.stage("vae_encoder").bands.band_bytes);
+    recorder.finish("vae_encoder");
+    model.weights.vae.release_pages();
+  }
   recorder.begin("text_encoder");
   const Stopwatch text_watch;
   {
@@ -351,9 +357,9 @@ std::vector<Image> Pipeline::decode(const std::vector<float>& latents, int heigh
   return images;
 }
 
-Networks Pipeline::State::networks() const {
-  return {*backend,          model.configs, model.text_encoder,
-          model.transformer, model.vae,     model.folder.name};
+Networks Pipeline::State::networks() {
+  return {*backend,  model.configs,     model.text_encoder, model.transformer,
+          model.vae, model.weights.vae, model.folder.name};
 }
 
 /// Of the host, or of a device with memory of its own: what this program holds there and what is

@@ -1,6 +1,7 @@
 #include "pipeline/plan.h"
 
 #include "request/request.h"
+#include "sampling/strength.h"
 
 namespace ernie_image {
 namespace {
@@ -34,6 +35,19 @@ void check_latents(const Request& request, const GenerationPlan& plan,
   }
 }
 
+void check_picture(const Image& image, const GenerationPlan& plan, const Model& model) {
+  if (image.width_px != plan.width_px || image.height_px != plan.height_px) {
+    refuse("the picture has " + std::to_string(image.width_px) + "x" +
+           std::to_string(image.height_px) + " pixels, " + std::to_string(plan.width_px) + "x" +
+           std::to_string(plan.height_px) + " are asked for; scale it first");
+  }
+  if (!model.weights.vae.contains("encoder.conv_in.weight")) {
+    refuse(model.folder.name +
+           ": its VAE has no encoder, so it cannot begin with a picture; take a model folder with "
+           "encoder.* in vae/");
+  }
+}
+
 std::vector<std::vector<std::int32_t>> negative_ids(const Request& request,
                                                     const Tokenizer& tokenizer) {
   std::vector<std::vector<std::int32_t>> ids;
@@ -64,6 +78,12 @@ GenerationPlan plan_generation(const Request& asked, const Model& model) {
   plan.guidance_scale = request.guidance_scale.value();
   plan.guided = plan.guidance_scale > 1.0;
   check_latents(request, plan, configs.transformer.in_channels);
+  const PictureInput& picture = request.picture;
+  const bool has_picture = !picture.image.rgb.empty();
+  if (has_picture) check_picture(picture.image, plan, model);
+  plan.sigmas = strength_sigmas(configs.scheduler, plan.num_inference_steps,
+                                has_picture ? picture.strength : 1.0, picture.strength_mode);
+  plan.uses_picture = plan.sigmas.front() < flow_sigma(configs.scheduler, 0, 1);
   for (const std::string& prompt : request.prompts)
     plan.prompt_ids.push_back(model.tokenizer.encode(prompt));
   if (plan.guided) plan.negative_ids = negative_ids(request, model.tokenizer);

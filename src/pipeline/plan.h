@@ -15,8 +15,10 @@ struct GenerationPlan {
   int width_px = 0;
   std::int64_t latent_height = 0;
   std::int64_t latent_width = 0;
-  std::int64_t images = 0;  ///< prompts x images a prompt
-  int num_inference_steps = 0;
+  std::int64_t images = 0;      ///< prompts x images a prompt
+  int num_inference_steps = 0;  ///< asked for; fewer may run if there is a picture
+  std::vector<float> sigmas;    ///< of the steps that run, and a final 0
+  bool uses_picture = false;    ///< something of the request's picture is left under the noise
   double guidance_scale = 1.0;
   bool guided = false;  ///< guidance_scale > 1: two rows an image, negatives first
   std::vector<std::vector<std::int32_t>> prompt_ids;

@@ -1,11 +1,11 @@
 #include "pipeline/rehearsal.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "memory/memory_limit.h"
 #include "memory/rehearsal.h"
 #include "pipeline/generation.h"
+#include "sampling/strength.h"
 
 namespace ernie_image {
 namespace {
@@ -19,7 +19,9 @@ enum Network { kTextEncoder, kTransformer, kVae };
 
 /// With the pictures, as many prompts and steps as make a difference.
 GenerationPlan shortened(GenerationPlan plan) {
-  plan.num_inference_steps = std::min(plan.num_inference_steps, 3);  // a device records the second
+  constexpr std::size_t kSteps = 3;  // a device records the second
+  if (plan.sigmas.size() > kSteps + 1)
+    plan.sigmas.erase(plan.sigmas.begin(), plan.sigmas.end() - kSteps - 1);
   return plan;
 }
 
@@ -41,6 +43,9 @@ GenerationPlan generation_of(const PlanRequest& request, const ModelConfigs& con
   plan.latent_width = request.width_px / configs.vae.spatial_factor;
   plan.images = request.images;
   plan.num_inference_steps = configs.defaults.num_inference_steps;
+  plan.sigmas =
+      strength_sigmas(configs.scheduler, plan.num_inference_steps, 1.0, StrengthMode::diffusers);
+  plan.uses_picture = request.begins_with_picture;
   plan.guided = request.guided;
   plan.prompt_ids.assign(
       1, std::vector<std::int32_t>(static_cast<std::size_t>(request.text_tokens), 0));
@@ -67,21 +72,27 @@ class GenerationRehearsal::Run {
         plan_(shortened(of.generation_)),
         request_(request_of(plan_)),
         configs_(of.configs_),
-        precision_(of.precision_) {}
+        precision_(of.precision_),
+        generation_(Networks{*ops_, configs_, text_encoder_, transformer_, vae_, vae_weights_, ""},
+                    request_, plan_, precision_) {}
 
   Backend& ops() { return *ops_; }
   Ledger& ledger() { return ledger_; }
   const VaeDecoder& vae() const { return vae_; }
 
   /// Each gives what was held at most.
+  Ledger::Held encode_picture(const DecodeBands& bands, const Backend::StageRoom& room = {}) {
+    return stage(room, [&] {
+      generation_.encode_picture(bands.band_bytes);
+      ledger_.release_network(kVae);
+    });
+  }
   Ledger::Held encode(const ResidencyPlan& residency, const Backend::StageRoom& room = {}) {
-    generation_.emplace(Networks{*ops_, configs_, text_encoder_, transformer_, vae_, ""}, request_,
-                        plan_, precision_);
     return stage(room, [&] {
       BookedResidency pages(ledger_, kTextEncoder, residency);
       const ListeningScope listening(text_encoder_, pages);
       TextCache cache;
-      generation_->encode(cache);
+      generation_.encode(cache);
     });
   }
   Ledger::Held denoise(const ResidencyPlan& residency, const Backend::StageRoom& room = {}) {
@@ -89,13 +100,13 @@ class GenerationRehearsal::Run {
       BookedResidency pages(ledger_, kTransformer, residency);
       const ListeningScope listening(transformer_, pages);
       Timings timings;
-      generation_->prepare();
-      generation_->denoise(timings);
+      generation_.prepare();
+      generation_.denoise(timings);
     });
   }
   Ledger::Held decode(const DecodeBands& bands, const Backend::StageRoom& room = {}) {
     return stage(room, [&] {
-      generation_->decode(decoded_at_once_, bands);
+      generation_.decode(decoded_at_once_, bands);
       ledger_.release_network(kVae);
     });
   }
@@ -128,7 +139,7 @@ class GenerationRehearsal::Run {
   Request request_;
   const ModelConfigs& configs_;
   Precision precision_;
-  std::optional<Generation> generation_;
+  Generation generation_;
 };
 
 GenerationRehearsal::GenerationRehearsal(const Backend& ops, const ModelConfigs& configs,
@@ -155,6 +166,9 @@ BandChoices band_choices(const VaeDecoder& vae, const GenerationPlan& plan) {
   return {vae.num_blocks(), VaeDecoder::least_band_rows(), 2 * plan.latent_height};
 }
 
+/// The encoder knows none that are blended.
+constexpr BandChoices kExactBands = {};
+
 }  // namespace
 
 // ---- the host's memory -------------------------------------------------------------------------
@@ -170,6 +184,12 @@ MemoryPlan GenerationRehearsal::on_host(std::uint64_t limit_bytes,
   // Layers that have been copied are not streamed.
   const bool copied = run.ledger().held().copies > 0;
 
+  if (generation_.uses_picture) {
+    StagePlan& picture = plan.stages.emplace_back(named("vae_encoder"));
+    fit_bands(picture, kExactBands, plan.program_bytes, plan.limit_bytes,
+              [&](const DecodeBands& bands) { return run.encode_picture(bands); });
+    picture.weight_bytes = picture.peak.weights;
+  }
   StagePlan encoder = named("text_encoder"), transformer = named("transformer"), vae = named("vae");
   fit_layers(encoder, encoder_layers, plan.program_bytes, plan.limit_bytes,
              [&](const ResidencyPlan& residency) { return run.encode(residency); });
@@ -179,7 +199,7 @@ MemoryPlan GenerationRehearsal::on_host(std::uint64_t limit_bytes,
   fit_bands(vae, band_choices(run.vae(), generation_), plan.program_bytes, plan.limit_bytes,
             [&](const DecodeBands& bands) { return run.decode(bands); });
   vae.weight_bytes = vae.peak.weights;
-  plan.stages = {std::move(encoder), std::move(transformer), std::move(vae)};
+  for (StagePlan* stage : {&encoder, &transformer, &vae}) plan.stages.push_back(std::move(*stage));
   drop_what_cannot_stay(plan);
   return plan;
 }
@@ -201,12 +221,16 @@ MemoryPlan GenerationRehearsal::keeping_all(std::uint64_t limit_bytes) const {
   run.encode({});
   run.denoise({});
   run.decode({});
+  if (generation_.uses_picture) {
+    fit_bands(plan.stages.emplace_back(named("vae_encoder")), kExactBands, 0, limit_bytes,
+              [&](const DecodeBands& bands) { return run.encode_picture(bands); });
+  }
   StagePlan encoder = named("text_encoder"), transformer = named("transformer"), vae = named("vae");
   fit_layers(encoder, 0, 0, limit_bytes, [&](const ResidencyPlan&) { return run.encode({}); });
   fit_layers(transformer, 0, 0, limit_bytes, [&](const ResidencyPlan&) { return run.denoise({}); });
   fit_bands(vae, band_choices(run.vae(), generation_), 0, limit_bytes,
             [&](const DecodeBands& bands) { return run.decode(bands); });
-  plan.stages = {std::move(encoder), std::move(transformer), std::move(vae)};
+  for (StagePlan* stage : {&encoder, &transformer, &vae}) plan.stages.push_back(std::move(*stage));
   return plan;
 }
 
@@ -229,6 +253,15 @@ MemoryPlan GenerationRehearsal::in_turn(const std::string& offload,
     stage.total_bytes = stage.peak.total();
     stage.fits = stage.total_bytes <= limit_bytes;
   };
+  const auto own_weights = [&](const StagePlan& stage) {
+    return stage.peak.weights - std::min(stage.peak.weights, plan.program_bytes);
+  };
+  if (generation_.uses_picture) {
+    StagePlan& picture = plan.stages.emplace_back(named("vae_encoder"));
+    fit_bands(picture, kExactBands, 0, limit_bytes,
+              [&](const DecodeBands& bands) { return run.encode_picture(bands); });
+    picture.weight_bytes = own_weights(picture);
+  }
   StagePlan encoder = named("text_encoder"), transformer = named("transformer"), vae = named("vae");
   fit(encoder, TextEncoder::layers_used(configs_.text_encoder), [&](bool streams) {
     return run.encode({}, {.bytes = kUnlimited, .streams_layers = streams});
@@ -238,8 +271,8 @@ MemoryPlan GenerationRehearsal::in_turn(const std::string& offload,
   });
   fit_bands(vae, band_choices(run.vae(), generation_), 0, limit_bytes,
             [&](const DecodeBands& bands) { return run.decode(bands); });
-  vae.weight_bytes = vae.peak.weights - std::min(vae.peak.weights, plan.program_bytes);
-  plan.stages = {std::move(encoder), std::move(transformer), std::move(vae)};
+  vae.weight_bytes = own_weights(vae);
+  for (StagePlan* stage : {&encoder, &transformer, &vae}) plan.stages.push_back(std::move(*stage));
   return plan;
 }
 
@@ -261,7 +294,9 @@ MemoryPlan GenerationRehearsal::on_device(const std::string& offload,
       const Backend::StageRoom room = stage_room(plan, stage);
       const Ledger::Held held = stage.name == "text_encoder"  ? run.encode({}, room)
                                 : stage.name == "transformer" ? run.denoise({}, room)
-                                                              : run.decode(stage.bands, room);
+                                : stage.name == "vae_encoder"
+                                    ? run.encode_picture(stage.bands, room)
+                                    : run.decode(stage.bands, room);
       if (round == 1) {
         stage.peak = held;
         stage.total_bytes = held.total();

@@ -16,7 +16,8 @@ struct PlanRequest {
   int height_px = 0;
   int width_px = 0;
   std::int64_t images = 1;
-  bool guided = false;            ///< two rows an image
+  bool guided = false;  ///< two rows an image
+  bool begins_with_picture = false;
   std::int64_t text_tokens = 64;  ///< of every prompt
   DType dtype = DType::f32;
   /// Of everything the process may hold, weights included; 0: what the system has.

@@ -91,6 +91,22 @@ std::string problem_of_counts(const Request& request) {
   return problem_of_adapters(request);
 }
 
+/// The same of the picture to begin with.
+std::string problem_of_picture(const PictureInput& picture) {
+  const auto pixels = [](int side) { return static_cast<std::size_t>(std::max(side, 0)); };
+  const Image& image = picture.image;
+  if (image.rgb.size() != 3 * pixels(image.width_px) * pixels(image.height_px)) {
+    return "the picture of " + std::to_string(image.width_px) + "x" +
+           std::to_string(image.height_px) + " pixels has " + std::to_string(image.rgb.size()) +
+           " bytes; 3 a pixel are needed";
+  }
+  if (!(picture.strength > 0.0 && picture.strength <= 1.0)) {
+    return "the strength is " + std::to_string(picture.strength) +
+           "; it must be above 0 and at most 1, which makes a picture from text alone";
+  }
+  return {};
+}
+
 }  // namespace
 
 json RequestOption::limit(double bound) const {
@@ -189,6 +205,11 @@ Request read_request(const JsonReader& reader) {
 }
 
 Request with_defaults(Request request, const Request& defaults) {
+  const Image& image = request.picture.image;
+  if (!image.rgb.empty()) {
+    if (request.width_px == 0) request.width_px = image.width_px;
+    if (request.height_px == 0) request.height_px = image.height_px;
+  }
   for (const RequestOption& option : kOptions) {
     if (!option.is_open(request)) continue;
     std::visit([&](auto field) { request.*field = defaults.*field; }, option.member);
@@ -201,8 +222,10 @@ void check_request(const Request& request, ErrorKind kind, const std::string& wh
     const std::string problem = problem_of(option, request);
     if (!problem.empty()) throw Error(kind, where + problem);
   }
-  const std::string problem = problem_of_counts(request);
-  if (!problem.empty()) throw Error(kind, where + problem);
+  for (const std::string& problem :
+       {problem_of_counts(request), problem_of_picture(request.picture)}) {
+    if (!problem.empty()) throw Error(kind, where + problem);
+  }
 }
 
 int image_count(const Request& request) {

@@ -59,17 +59,20 @@ nlohmann::json options_json(const Request& request, Naming naming = Naming::full
 /// option stays as it is.
 void read_options(const JsonReader& reader, Naming naming, bool may_be_open, Request& request);
 
-/// The whole request but for what is no part of a picture's record: latents, callbacks, traces.
-/// The options must not be open.
+/// The whole request but for what is no part of a picture's record, latents, callbacks, traces, and
+/// for the picture to begin with, of which a record has a hash (common/image_record.h). The options
+/// must not be open.
 nlohmann::json request_json(const Request& request);
 /// The reverse. Hostile input: throws Error(corrupt_file).
 Request read_request(const JsonReader& reader);
 
-/// `request` with what `defaults` says in place of every option left open.
+/// `request` with what `defaults` says in place of every option left open; an open side is its
+/// picture's, if it has one.
 Request with_defaults(Request request, const Request& defaults);
 
 /// Throws Error(`kind`), its message after `where`, unless options are open or within their limits,
-/// there is a prompt, and the numbers of pictures, seeds and negative prompts fit together.
+/// there is a prompt, the numbers of pictures, seeds and negative prompts fit together, and the
+/// picture to begin with has its pixels and a possible strength.
 void check_request(const Request& request, ErrorKind kind = ErrorKind::invalid_argument,
                    const std::string& where = "");
 

@@ -3,6 +3,7 @@
 #include <cassert>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "core/half.h"
 #include "ernie_image/error.h"
@@ -63,6 +64,13 @@ SchedulerConfig SchedulerConfig::read(const JsonReader& config) {
   return result;
 }
 
+float flow_sigma(const SchedulerConfig& config, int k, int steps) {
+  const auto shift = static_cast<float>(config.shift);
+  const auto shift_minus_one = static_cast<float>(config.shift - 1.0);
+  const float base = base_sigma(k, steps);
+  return shift * base / (1.0f + shift_minus_one * base);
+}
+
 FlowMatchEulerScheduler::FlowMatchEulerScheduler(const SchedulerConfig& config,
                                                  int num_inference_steps) {
   if (num_inference_steps < 1 || num_inference_steps > kMaxInferenceSteps) {
@@ -70,15 +78,36 @@ FlowMatchEulerScheduler::FlowMatchEulerScheduler(const SchedulerConfig& config,
                 "num_inference_steps is " + std::to_string(num_inference_steps) +
                     ", expected 1 to " + std::to_string(kMaxInferenceSteps));
   }
-  const auto shift = static_cast<float>(config.shift);
-  const auto shift_minus_one = static_cast<float>(config.shift - 1.0);
-  for (int k = 0; k < num_inference_steps; ++k) {
-    const float base = base_sigma(k, num_inference_steps);
-    const float sigma = shift * base / (1.0f + shift_minus_one * base);
-    sigmas_.push_back(sigma);
-    timesteps_.push_back(sigma * static_cast<float>(config.num_train_timesteps));
-  }
+  for (int k = 0; k < num_inference_steps; ++k)
+    sigmas_.push_back(flow_sigma(config, k, num_inference_steps));
   sigmas_.push_back(0.0f);
+  set_timesteps(config);
+}
+
+FlowMatchEulerScheduler::FlowMatchEulerScheduler(const SchedulerConfig& config,
+                                                 std::vector<float> sigmas)
+    : sigmas_(std::move(sigmas)) {
+  assert(sigmas_.size() >= 2 && sigmas_.back() == 0.0f);
+  set_timesteps(config);
+}
+
+void FlowMatchEulerScheduler::set_timesteps(const SchedulerConfig& config) {
+  for (std::size_t i = 0; i + 1 < sigmas_.size(); ++i)
+    timesteps_.push_back(sigmas_[i] * static_cast<float>(config.num_train_timesteps));
+}
+
+Tensor FlowMatchEulerScheduler::noised(const Tensor& picture, const Tensor& noise) const {
+  assert(picture.dtype() == noise.dtype() && noise.size() % picture.size() == 0);
+  const DType dtype = noise.dtype();
+  const float sigma = rounded(sigmas_.front(), dtype);
+  const float rest = rounded(1.0f - sigma, dtype);
+  const Tensor clean = to_float(picture), random = to_float(noise);
+  Tensor result = Tensor::host(DType::f32, noise.shape());
+  for (std::int64_t i = 0; i < noise.size() && !result.is_booked(); ++i) {
+    const float kept = rounded(rest * clean.data<float>()[i % picture.size()], dtype);
+    result.data<float>()[i] = rounded(sigma * random.data<float>()[i], dtype) + kept;
+  }
+  return round_to(result, dtype);
 }
 
 Tensor FlowMatchEulerScheduler::step(int step, const Tensor& velocity,

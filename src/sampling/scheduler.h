@@ -20,10 +20,16 @@ struct SchedulerConfig {
   static SchedulerConfig read(const JsonReader& config);
 };
 
+/// Sigma number k of a schedule of `steps`, from 1 for k = 0.
+float flow_sigma(const SchedulerConfig& config, int k, int steps);
+
 class FlowMatchEulerScheduler {
  public:
   /// Throws Error(invalid_argument) unless num_inference_steps is 1 to kMaxInferenceSteps.
   FlowMatchEulerScheduler(const SchedulerConfig& config, int num_inference_steps);
+
+  /// Of given sigmas, falling to a final 0: a part of a schedule (strength.h).
+  FlowMatchEulerScheduler(const SchedulerConfig& config, std::vector<float> sigmas);
 
   /// [steps + 1], from 1 (pure noise) down to a final 0.
   const std::vector<float>& sigmas() const { return sigmas_; }
@@ -34,7 +40,15 @@ class FlowMatchEulerScheduler {
   /// or bf16. In bf16 the step size and the product are rounded before the sum is.
   Tensor step(int step, const Tensor& velocity, const Tensor& latents) const;
 
+  /// What the first step begins with: the latents of a picture and noise, sigma * noise + (1 -
+  /// sigma) * picture, as the reference's scale_noise. Host tensors of one type and [images, ...];
+  /// one picture stands for all images. In bf16 sigma, 1 - sigma, both products and the sum are
+  /// rounded.
+  Tensor noised(const Tensor& picture, const Tensor& noise) const;
+
  private:
+  void set_timesteps(const SchedulerConfig& config);
+
   std::vector<float> sigmas_;
   std::vector<float> timesteps_;
 };

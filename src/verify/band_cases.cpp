@@ -147,6 +147,44 @@ void bands_of_two_convolutions_may_alternate(Verifier& v) {
   }
 }
 
+/// A band ends before an even row, or with the picture.
+void stride2_matches_the_whole_picture_wherever_it_is_cut(Verifier& v) {
+  const Layer layer(v);
+  const WeightHandle weight = v.prepare(layer.weight, WeightUse::conv2d),
+                     bias = v.prepare(layer.bias);
+  const Tensor expected = oracle::conv2d_stride2(layer.x, layer.weight, layer.bias);
+  std::vector<std::vector<std::int64_t>> cuts = {{21}};
+  if (v.ops().takes_bands()) cuts.insert(cuts.end(), {{8, 8, 5}, {2, 2, 17}, {18, 3}, {20, 1}});
+  for (const std::vector<std::int64_t>& heights : cuts) {
+    std::vector<std::int64_t> halved = heights;
+    for (std::int64_t& height : halved) height /= 2;
+    const std::vector<Tensor> bands = on_device(v, cut(layer.x, heights)),
+                              parts = cut(expected, halved);
+    for (std::size_t i = 0; i < bands.size(); ++i) {
+      const ImageBand band = {bands[i], i > 0 ? &bands[i - 1] : nullptr,
+                              i + 1 < bands.size() ? &bands[i + 1] : nullptr};
+      v.expect_close(v.ops().conv2d_stride2(band, *weight, *bias), parts[i], kFused);
+    }
+  }
+}
+
+/// What a backend keeps of a filter from band to band is of one of the two.
+void stride1_and_stride2_of_one_filter_may_alternate(Verifier& v) {
+  if (!v.ops().takes_bands()) return stride2_matches_the_whole_picture_wherever_it_is_cut(v);
+  const Layer layer(v);
+  const std::vector<Tensor> bands = on_device(v, cut(layer.x, {8, 13}));
+  const WeightHandle weight = v.prepare(layer.weight, WeightUse::conv2d),
+                     bias = v.prepare(layer.bias);
+  const std::vector<Tensor> whole = cut(oracle::conv2d(layer.x, layer.weight, layer.bias), {8, 13}),
+                            halved = cut(oracle::conv2d_stride2(layer.x, layer.weight, layer.bias),
+                                         {4, 6});
+  const ImageBand parts[] = {{bands[0], nullptr, &bands[1]}, {bands[1], &bands[0], nullptr}};
+  for (std::size_t i = 0; i < 2; ++i) {
+    v.expect_close(v.ops().conv2d_stride2(parts[i], *weight, *bias), halved[i], kFused);
+    v.expect_close(v.ops().conv2d_band(parts[i], *weight, *bias, {}), whole[i], kFused);
+  }
+}
+
 constexpr std::array kCases = {
     ConformanceCase{"conv2d_band", "MatchesTheOperationsOneByOne",
                     matches_the_operations_one_by_one},
@@ -157,6 +195,10 @@ constexpr std::array kCases = {
     ConformanceCase{"conv2d_band", "TakesKernelsOfOneToo", takes_kernels_of_one_too},
     ConformanceCase{"conv2d_band", "BandsOfTwoConvolutionsMayAlternate",
                     bands_of_two_convolutions_may_alternate},
+    ConformanceCase{"conv2d_stride2", "MatchesTheWholePictureWhereverItIsCut",
+                    stride2_matches_the_whole_picture_wherever_it_is_cut},
+    ConformanceCase{"conv2d_stride2", "MayAlternateWithStrideOneOfTheSameFilter",
+                    stride1_and_stride2_of_one_filter_may_alternate},
 };
 
 }  // namespace

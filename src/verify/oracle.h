@@ -45,5 +45,7 @@ Tensor upsample_nearest2x(const Tensor& x);
 
 /// x [B, H, W, C_in], weight [C_out, C_in, k, k], bias [C_out].
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias);
+/// weight [C_out, C_in, 3, 3]; the result is [B, H / 2, W / 2, C_out].
+Tensor conv2d_stride2(const Tensor& x, const Tensor& weight, const Tensor& bias);
 
 }  // namespace ernie_image::oracle

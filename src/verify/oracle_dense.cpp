@@ -33,6 +33,27 @@ double convolve_at(const Tensor& x, const Tensor& weight, std::int64_t b, std::i
   return sum;
 }
 
+/// At pixels stride - 1, 2 stride - 1... each way.
+Tensor convolve(const Tensor& input, const Tensor& weight, const Tensor& bias,
+                std::int64_t stride) {
+  const Tensor x = to_float(input);
+  const Tensor kernels = to_float(weight);
+  Tensor y =
+      Tensor::host(DType::f32, {x.dim(0), x.dim(1) / stride, x.dim(2) / stride, weight.dim(0)});
+  std::int64_t i = 0;
+  for (std::int64_t b = 0; b < y.dim(0); ++b) {
+    for (std::int64_t oy = stride - 1; oy < x.dim(1); oy += stride) {
+      for (std::int64_t ox = stride - 1; ox < x.dim(2); ox += stride) {
+        for (std::int64_t o = 0; o < weight.dim(0); ++o, ++i) {
+          const double offset = bias.data<float>()[o];
+          y.data<float>()[i] = static_cast<float>(convolve_at(x, kernels, b, oy, ox, o) + offset);
+        }
+      }
+    }
+  }
+  return round_to(y, input.dtype());
+}
+
 }  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
@@ -53,22 +74,13 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   return round_to(y, x.dtype());
 }
 
-Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias) {
-  const Tensor x = to_float(input);
-  const Tensor kernels = to_float(weight);
-  Tensor y = Tensor::host(DType::f32, {x.dim(0), x.dim(1), x.dim(2), weight.dim(0)});
-  std::int64_t i = 0;
-  for (std::int64_t b = 0; b < x.dim(0); ++b) {
-    for (std::int64_t oy = 0; oy < x.dim(1); ++oy) {
-      for (std::int64_t ox = 0; ox < x.dim(2); ++ox) {
-        for (std::int64_t o = 0; o < weight.dim(0); ++o, ++i) {
-          const double offset = bias.data<float>()[o];
-          y.data<float>()[i] = static_cast<float>(convolve_at(x, kernels, b, oy, ox, o) + offset);
-        }
-      }
-    }
-  }
-  return round_to(y, input.dtype());
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return convolve(x, weight, bias, 1);
+}
+
+Tensor conv2d_stride2(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  // With zeros on one side only, the windows begin at pixels 0, 2...: around 1, 3...
+  return convolve(x, weight, bias, 2);
 }
 
 }  // namespace ernie_image::oracle

@@ -6,18 +6,43 @@ using namespace standin;
 
 namespace {
 
-/// Rows of patches of one picture [C, H, W]: [H * W, C * k * k].
+/// How the windows of a convolution lie on the picture.
+struct Windows {
+  std::int64_t stride[2];
+  std::int64_t above, below, left, right;  // zeros
+
+  std::int64_t rows(std::int64_t height, std::int64_t kernel) const {
+    return (height + above + below - kernel) / stride[0] + 1;
+  }
+  std::int64_t columns(std::int64_t width, std::int64_t kernel) const {
+    return (width + left + right - kernel) / stride[1] + 1;
+  }
+};
+
+/// Two numbers are of both sides, four of each.
+Windows windows_of(const std::vector<std::int64_t>& stride,
+                   const std::vector<std::int64_t>& padding) {
+  const bool each = padding.size() == 4;
+  return {{stride[0], stride[1]},
+          padding[0],
+          padding[each ? 1 : 0],
+          padding[each ? 2 : 1],
+          padding[each ? 3 : 1]};
+}
+
+/// Rows of patches of one picture [C, H, W]: [outputs' H * W, C * k * k].
 Values patches_of(const float* picture, std::int64_t channels, std::int64_t height,
-                  std::int64_t width, std::int64_t kernel) {
+                  std::int64_t width, std::int64_t kernel, const Windows& windows) {
   const std::int64_t depth = channels * kernel * kernel;
-  Values patches(static_cast<std::size_t>(height * width * depth), 0.0f);
-  for (std::int64_t y = 0; y < height; ++y) {
-    for (std::int64_t x = 0; x < width; ++x) {
-      float* patch = patches.data() + (y * width + x) * depth;
+  const std::int64_t rows = windows.rows(height, kernel), columns = windows.columns(width, kernel);
+  Values patches(static_cast<std::size_t>(rows * columns * depth), 0.0f);
+  for (std::int64_t y = 0; y < rows; ++y) {
+    for (std::int64_t x = 0; x < columns; ++x) {
+      float* patch = patches.data() + (y * columns + x) * depth;
       for (std::int64_t c = 0; c < channels; ++c) {
         for (std::int64_t tap = 0; tap < kernel * kernel; ++tap, ++patch) {
-          const std::int64_t row = y + tap / kernel - kernel / 2;
-          const std::int64_t column = x + tap % kernel - kernel / 2;
+          const std::int64_t row = y * windows.stride[0] + tap / kernel - windows.above;
+          const std::int64_t column = x * windows.stride[1] + tap % kernel - windows.left;
           if (row < 0 || row >= height || column < 0 || column >= width) continue;
           *patch = picture[(c * height + row) * width + column];
         }
@@ -28,17 +53,17 @@ Values patches_of(const float* picture, std::int64_t channels, std::int64_t heig
 }
 
 void convolve(const aclTensor& input, const aclTensor& weight, const aclTensor& bias,
-              const aclTensor& out) {
+              const Windows& windows, const aclTensor& out) {
   const Values pictures = read(input);
   const Values kernels = read(weight);
   const Values offsets = read(bias);
   const std::int64_t channels = input.dims[1], height = input.dims[2], width = input.dims[3];
-  const std::int64_t outputs = weight.dims[0], pixels = height * width;
+  const std::int64_t outputs = weight.dims[0], pixels = out.dims[2] * out.dims[3];
   const std::int64_t depth = channels * weight.dims[2] * weight.dims[3];
   Values result(static_cast<std::size_t>(element_count(out)));
   for (std::int64_t b = 0; b < input.dims[0]; ++b) {
-    const Values patches = patches_of(pictures.data() + b * channels * pixels, channels, height,
-                                      width, weight.dims[2]);
+    const Values patches = patches_of(pictures.data() + b * channels * height * width, channels,
+                                      height, width, weight.dims[2], windows);
     float* const planes = result.data() + b * outputs * pixels;
     multiply_transposed(kernels.data(), patches.data(), planes, outputs, depth, pixels);
     for (std::int64_t i = 0; i < outputs * pixels; ++i)
@@ -66,20 +91,29 @@ STANDIN_OPERATION(Convolution, const aclTensor* x, const aclTensor* weight, cons
                    x->dtype == out->dtype,
                "input, weight, bias and output must have one dtype");
   plan.require(x->dtype != ACL_BF16 || cube_math_type != 2, "cubeMathType 2 is refused for BF16");
-  plan.require(!transposed && groups == 1 && stride->values == std::vector<std::int64_t>{1, 1} &&
-                   dilation->values == std::vector<std::int64_t>{1, 1},
+  plan.require(!transposed && groups == 1 && dilation->values == std::vector<std::int64_t>{1, 1},
                "the stand-in has plain convolutions only");
+  plan.require(stride->values.size() == 2 && std::ranges::min(stride->values) >= 1,
+               "stride must be 2 numbers from 1 on");
+  const std::size_t sides = padding->values.size();
+  plan.require((sides == 2 || sides == 4) && std::ranges::min(padding->values) >= 0 &&
+                   std::ranges::max(padding->values) <= 255,
+               "padding must be 2 or 4 numbers from 0 to 255");
   if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
-  plan.require(
-      padding->values == std::vector<std::int64_t>{weight->dims[2] / 2, weight->dims[3] / 2} &&
-          weight->dims[2] == weight->dims[3],
-      "the stand-in has padding that keeps the size only");
+  plan.require(weight->dims[2] == weight->dims[3], "the stand-in has square kernels only");
+  const Windows windows = windows_of(stride->values, padding->values);
+  plan.require(x->dims[2] + windows.above + windows.below >= weight->dims[2] &&
+                   x->dims[3] + windows.left + windows.right >= weight->dims[3],
+               "the kernel is larger than the padded picture");
   plan.require(weight->dims[1] == x->dims[1] && out->dims[1] == weight->dims[0] &&
-                   out->dims[0] == x->dims[0] && out->dims[2] == x->dims[2] &&
-                   out->dims[3] == x->dims[3] && bias->dims == std::vector{weight->dims[0]},
+                   out->dims[0] == x->dims[0] &&
+                   out->dims[2] == windows.rows(x->dims[2], weight->dims[2]) &&
+                   out->dims[3] == windows.columns(x->dims[3], weight->dims[3]) &&
+                   bias->dims == std::vector{weight->dims[0]},
                "shapes do not fit");
-  return plan.finish(workspace_bytes, executor,
-                     [a = *x, w = *weight, b = *bias, y = *out] { convolve(a, w, b, y); });
+  return plan.finish(
+      workspace_bytes, executor,
+      [a = *x, w = *weight, b = *bias, windows, y = *out] { convolve(a, w, b, windows, y); });
 }
 
 STANDIN_OPERATION(UpsampleNearest2d, const aclTensor* x, const aclIntArray* size, aclTensor* out) {

@@ -71,6 +71,10 @@ class ComposedBackend : public Backend {
                 const PreparedWeight& bias) override {
     return device_->conv2d(x, weight, bias);
   }
+  Tensor conv2d_stride2(const ImageBand& x, const PreparedWeight& weight,
+                        const PreparedWeight& bias) override {
+    return device_->conv2d_stride2(x, weight, bias);
+  }
   Tensor group_norm(const Tensor& x, const PreparedWeight& weight, const PreparedWeight& bias,
                     int groups, float eps, Activation activation) override {
     return device_->group_norm(x, weight, bias, groups, eps, activation);

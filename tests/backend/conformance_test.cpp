@@ -199,6 +199,7 @@ TEST(ConformanceSuite, CoversEveryOperation) {
                                       "write_rows",
                                       "transpose_rows",
                                       "conv2d",
+                                      "conv2d_stride2",
                                       "group_norm",
                                       "upsample_nearest2x"}) {
     EXPECT_NE(covered.find(operation + " "), std::string::npos) << operation;

@@ -38,6 +38,7 @@ BenchModels small_models() {
   models.text_tokens = 3;
   models.vae.latent_channels = 8;
   models.vae.block_out_channels = {16, 16};
+  models.vae.encoder_block_out_channels = {16, 24};
   models.vae.spatial_factor = 4;
   models.vae.norm_num_groups = 8;
   models.language.vocab_size = 40;
@@ -78,6 +79,18 @@ TEST(BenchModels, APictureIsMeasured) {
   const BenchSample picture = picture_sample(*ops, weights, small_models(), 16);
   EXPECT_GT(measured(*ops, picture).peak_bytes, 16u * 16 * 3);
   EXPECT_GT(picture.products, 16 * 16 * 9 * 16 * 16);
+}
+
+TEST(BenchModels, APictureIsEncodedAndItsProductsCounted) {
+  const auto ops = make_test_backend();
+  ConstantWeights weights;
+  const BenchSample encoding = encoding_sample(*ops, weights, small_models(), 16);
+  measured(*ops, encoding);
+  const std::int64_t full = 256 * (9 * 3 * 16 + 2 * 2 * 9 * 16 * 16),
+                     half = 64 * (9 * 16 * 16 + 9 * 16 * 24 + 16 * 24 + 7 * 9 * 24 * 24),
+                     attention = 64 * (4 * 24 * 24 + 2 * 64 * 24),
+                     moments = 64 * (9 * 24 * 16 + 16 * 16);
+  EXPECT_EQ(encoding.products, full + half + attention + moments);
 }
 
 TEST(BenchModels, ATokenIsMeasuredByWhatItReads) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "backend/registry.h"
+#include "common/picture_input.h"
 
 namespace ernie_image {
 namespace {
@@ -56,6 +57,21 @@ TEST(ImageRecord, SurvivesTheTripThroughItsChunk) {
   EXPECT_EQ(read.request.seeds, record.request.seeds);
   EXPECT_EQ(read.image_index, 3);
   EXPECT_EQ(read.latents_sha256, "feed");
+}
+
+TEST(ImageRecord, KeepsWhatAPictureWasMadeFrom) {
+  Request request = example().request;
+  request.picture = {{1, 1, {1, 2, 3}}, 0.25, StrengthMode::exact};
+  ImageRecord record = make_image_record({}, {}, request);
+  record.picture_fit = Fit::pad;
+  const std::string text = image_metadata(record).at(kRecordChunk);
+  EXPECT_EQ(json::parse(text)["image"]["resize"], "fit");
+  const ImageRecord read = parse_image_record("a.png", text);
+  EXPECT_EQ(read.picture_sha256, picture_hash(request.picture.image));
+  EXPECT_EQ(read.request.picture.strength, 0.25);
+  EXPECT_EQ(read.request.picture.strength_mode, StrengthMode::exact);
+  EXPECT_EQ(read.picture_fit, Fit::pad);
+  EXPECT_TRUE(read.request.picture.image.rgb.empty());
 }
 
 /// What a record of a picture made on that device says of the device, read back.
@@ -142,6 +158,19 @@ struct Damage {
 
 void PrintTo(const Damage& damage, std::ostream* out) { *out << damage.name; }
 
+/// The record's picture to begin with, sound as it is.
+json& image_of(json& record) {
+  json& image = record["image"];
+  image = {{"sha256", "feed"}, {"strength", 0.5}, {"strength_mode", "exact"}, {"resize", "crop"}};
+  return image;
+}
+
+TEST(ImageRecord, OfAPictureIsReadIfItIsSound) {
+  json object = example_json();
+  image_of(object);
+  EXPECT_EQ(parse_image_record("a.png", object.dump()).picture_sha256, "feed");
+}
+
 class HostileImageRecord : public testing::TestWithParam<Damage> {};
 
 TEST_P(HostileImageRecord, IsRefusedByName) {
@@ -208,6 +237,13 @@ INSTANTIATE_TEST_SUITE_P(
                              for (int i = 0; i < 33; ++i)
                                j["device_options"][std::to_string(i)] = "auto";
                            }},
+                    Damage{"ImageIsText", [](json& j) { j["image"] = "a.png"; }},
+                    Damage{"ImageWithoutHash", [](json& j) { image_of(j).erase("sha256"); }},
+                    Damage{"StrengthIsHuge", [](json& j) { image_of(j)["strength"] = 1.5; }},
+                    Damage{"StrengthIsText", [](json& j) { image_of(j)["strength"] = "0.5"; }},
+                    Damage{"UnknownStrengthMode",
+                           [](json& j) { image_of(j)["strength_mode"] = "other"; }},
+                    Damage{"UnknownResize", [](json& j) { image_of(j)["resize"] = "other"; }},
                     Damage{"LatentsHashIsNumber", [](json& j) { j["latents_sha256"] = 7; }}),
     [](const auto& test) { return test.param.name; });
 

@@ -9,6 +9,7 @@
 #include "models/ministral.h"
 #include "models/transformer.h"
 #include "models/vae_decoder.h"
+#include "models/vae_encoder.h"
 #include "support/formula_weights.h"
 #include "support/golden.h"
 
@@ -187,6 +188,27 @@ TEST_P(RealWidth, VaeDecoder) {
     expect_stored(golden_case, name, seen.tensors.at("vae." + name), 997);
   }
   expect_stored(golden_case, "output", seen.tensors.at("vae.output"), 1);
+}
+
+TEST_P(RealWidth, VaeEncoder) {
+  const Case golden_case(folder_of("vae_encoder_512"));
+  FormulaWeights weights(golden_case.json["weight_table"]);
+  const VaeEncoder vae(*ops, weights, VaeConfig::read(config_of("vae_encoder_512")));
+  const Tensor pixels = golden_case.tensors.tensor("input.pixels");
+
+  TensorMap seen;
+  const Tensor mean = vae.encode(from_uint8(pixels, DType::f32), kBandBytes, &seen);
+  for (const std::string name :
+       {"conv_in", "down_block0", "down_block1", "down_block2", "down_block3", "mid.resnet0",
+        "mid.attention", "mid_block", "conv_out"}) {
+    expect_stored(golden_case, name, seen.tensors.at("vae_encoder." + name), 1009);
+  }
+  expect_stored(golden_case, "moments", seen.tensors.at("vae_encoder.moments"), 1);
+  expect_stored(golden_case, "latents", vae.pack(mean), 1);
+
+  // The reference's own bf16 run is 1.6e-4 from fp32.
+  expect_stored(golden_case, "latents",
+                vae.pack(vae.encode(from_uint8(pixels, DType::bf16), kBandBytes, nullptr)), 1);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, RealWidth, ::testing::ValuesIn(cpu_kernel_names()),

@@ -67,14 +67,27 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
                 const PreparedWeight& bias) override {
     require_activation("conv2d", x);
     require_square(weight.shape());
-    Tensor offsets = weights_.tensor(bias);
-    // A bias that the file has in bf16 is the same number in bf16: no reason to compute in fp32.
-    if (card::as_card_weight(bias).source.dtype == x.dtype())
-      offsets = ascend::cast(stream_, offsets, x.dtype());
+    const Tensor offsets = conv_bias(bias, x.dtype());
     return ascend::conv2d(stream_, x, weights_.tensor(weight), offsets);
+  }
+  Tensor conv2d_stride2(const ImageBand& x, const PreparedWeight& weight,
+                        const PreparedWeight& bias) override {
+    require_activation("conv2d_stride2", x.rows);
+    require_three(weight.shape());
+    assert(x.above == nullptr && x.below == nullptr);
+    const Tensor offsets = conv_bias(bias, x.rows.dtype());
+    return ascend::conv2d(stream_, x.rows, weights_.tensor(weight), offsets, 2);
   }
 
  private:
+  /// f32; but a bias that the file has in bf16 is the same number in bf16, which is no reason to
+  /// compute in fp32.
+  Tensor conv_bias(const PreparedWeight& bias, DType dtype) {
+    const Tensor offsets = weights_.tensor(bias);
+    const bool same = card::as_card_weight(bias).source.dtype == dtype;
+    return same ? ascend::cast(stream_, offsets, dtype) : offsets;
+  }
+
   ascend::Attention attention_;
 };
 

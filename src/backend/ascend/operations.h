@@ -60,8 +60,9 @@ Tensor channels_last(Stream& stream, const Tensor& x);
 
 // ---- convolution.cpp -------------------------------------------------------------------------
 
-/// weight: [C_out, C_in, k, k] of any float type; bias f32 [C_out].
-Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias);
+/// weight: [C_out, C_in, k, k] of any float type; bias f32 [C_out]. `stride` 2: conv2d_stride2.
+Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
+              std::int64_t stride = 1);
 
 // ---- group_norm.cpp --------------------------------------------------------------------------
 

@@ -162,6 +162,10 @@ class CardBackend : public Backend {
     if (filters[2] != filters[3] || (filters[2] != 1 && filters[2] != 3))
       refuse("conv2d", "a kernel " + to_string(filters), "a square one of 1 or 3");
   }
+  void require_three(const Shape& filters) const {
+    if (filters[2] != 3 || filters[3] != 3)
+      refuse("conv2d_stride2", "a kernel " + to_string(filters), "one of 3 x 3");
+  }
 
   std::optional<Ledger> ledger_;  // of a rehearsal
   /// Of this library's own host tensors: those of the program are booked by whoever rehearses.

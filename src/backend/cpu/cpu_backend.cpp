@@ -15,6 +15,7 @@
 #include "backend/cpu/memory_pool.h"
 #include "backend/cpu/packed_linear.h"
 #include "backend/cpu/prepared_weight.h"
+#include "backend/cpu/stride2.h"
 #include "backend/registry.h"
 #include "core/ledger.h"
 #include "core/quantization.h"
@@ -279,6 +280,25 @@ class CpuBackend final : public Backend {
     return pointwise(x.rows, prepared, vector_data(bias));
   }
 
+  Tensor conv2d_stride2(const ImageBand& x, const PreparedWeight& weight,
+                        const PreparedWeight& bias) override {
+    require_activation("conv2d_stride2", x.rows);
+    const Shape& shape = weight.shape();  // [C_out, C_in, kh, kw]
+    const CpuWeight& prepared = as_cpu_weight(weight, WeightUse::conv2d);
+    if (shape[2] != 3 || shape[3] != 3)
+      refuse("conv2d_stride2", prepared.source.dtype, shape, "a kernel of 3 x 3");
+    assert(x.below == nullptr || x.rows.dim(1) % 2 == 0);
+    const Shape& in = x.rows.shape();
+    Tensor y = empty(x.rows.dtype(), {in[0], in[1] / 2, in[2] / 2, shape[0]});
+    const std::shared_ptr<float> filters = kept_filters(x, prepared, 2, [&] {
+      return cpu::stride2_weights(pool_, memory_, kernels_.conv_gemm,
+                                  used(prepared, WeightUse::conv2d));
+    });
+    cpu::conv2d_stride2(pool_, memory_, kernels_.conv_gemm,
+                        {x, filters.get(), vector_data(bias), y});
+    return y;
+  }
+
   bool takes_bands() const override { return true; }
 
   GroupStatistics group_statistics(std::span<const Tensor> bands, int groups, float eps) override {
@@ -376,7 +396,10 @@ class CpuBackend final : public Backend {
     const Shape& in = x.rows.shape();
     Tensor y = empty(x.rows.dtype(), {in[0], scale * in[1], scale * in[2], weight.shape()[0]});
     assert(fusion.residual == nullptr || fusion.residual->shape() == y.shape());
-    const std::shared_ptr<float> filters = transformed_filters(x, weight);
+    const std::shared_ptr<float> filters = kept_filters(x, weight, 1, [&] {
+      return cpu::winograd_weights(pool_, memory_, kernels_.conv_gemm, kernels_.winograd,
+                                   used(weight, WeightUse::conv2d));
+    });
     cpu::Conv3x3 job = {.x = x,
                         .norm = {},
                         .upsample = fusion.upsample,
@@ -393,27 +416,36 @@ class CpuBackend final : public Backend {
     return y;
   }
 
-  /// Kept from one band of a picture to the next; bands come from top to bottom.
-  std::shared_ptr<float> transformed_filters(const ImageBand& x, const CpuWeight& weight) {
+  /// What `make` gives for the filters, kept from one band of a picture to the next; bands come
+  /// from top to bottom.
+  template <class Make>
+  std::shared_ptr<float> kept_filters(const ImageBand& x, const CpuWeight& weight, int stride,
+                                      Make make) {
+    const Filters wanted = {&weight, stride};
     std::shared_ptr<float> filters;
-    if (x.above != nullptr && filters_ != nullptr && filters_of_ == &weight) {
+    if (x.above != nullptr && filters_ != nullptr && filters_of_ == wanted) {
       filters = filters_;
     } else {
       filters_.reset();
-      filters = cpu::winograd_weights(pool_, memory_, kernels_.conv_gemm, kernels_.winograd,
-                                      used(weight, WeightUse::conv2d));
+      filters = make();
     }
-    filters_of_ = &weight;
+    filters_of_ = wanted;
     filters_ = x.below == nullptr ? nullptr : filters;
     return filters;
   }
 
+  struct Filters {
+    const CpuWeight* weight = nullptr;
+    int stride = 1;
+    bool operator==(const Filters&) const = default;
+  };
+
   const KernelTable& kernels_;
   ThreadPool pool_;
   CpuMemoryPool memory_;
-  std::optional<Ledger> ledger_;           // of a rehearsal
-  const CpuWeight* filters_of_ = nullptr;  // the convolution under way
-  std::shared_ptr<float> filters_;         // null if its last band is done
+  std::optional<Ledger> ledger_;    // of a rehearsal
+  Filters filters_of_;              // the convolution under way
+  std::shared_ptr<float> filters_;  // null if its last band is done
 };
 
 }  // namespace

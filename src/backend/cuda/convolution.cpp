@@ -14,8 +14,8 @@ constexpr std::int64_t kPatchBytes = std::int64_t{16} << 20;
 }  // namespace
 
 Tensor Convolution::operator()(const Tensor& x, const Tensor& filters, const Tensor& bias,
-                               std::int64_t kernel) const {
-  const Shape shape = {x.dim(0), x.dim(1), x.dim(2), filters.dim(0)};
+                               Window window) const {
+  const Shape shape = window.result(x, filters.dim(0));
   if (num_elements(shape) == 0) return stream_.empty(x.dtype(), shape);
   stream_.begin_call();
   // A wider filter keeps its digits: the sum is then in float as a whole.
@@ -23,24 +23,25 @@ Tensor Convolution::operator()(const Tensor& x, const Tensor& filters, const Ten
   const DType dtype = wider ? DType::f32 : x.dtype();
   const Tensor picture = cast(stream_, x, dtype), weights = cast(stream_, filters, dtype);
   const Tensor y = stream_.empty(dtype, shape);
-  if (library_ != nullptr && library_->convolve(stream_, picture, weights, bias, kernel, y))
+  if (library_ != nullptr && library_->convolve(stream_, picture, weights, bias, window, y))
     return cast(stream_, y, x.dtype());
-  return cast(stream_, by_patches(picture, weights, bias, kernel), x.dtype());
+  return cast(stream_, by_patches(picture, weights, bias, window), x.dtype());
 }
 
 Tensor Convolution::by_patches(const Tensor& x, const Tensor& filters, const Tensor& bias,
-                               std::int64_t kernel) const {
-  const std::int64_t pixels = x.dim(0) * x.dim(1) * x.dim(2), outputs = filters.dim(0);
-  const std::int64_t depth = kernel * kernel * x.dim(3);
+                               Window window) const {
+  const std::int64_t outputs = filters.dim(0);
+  const std::int64_t depth = window.kernel * window.kernel * x.dim(3);
   const Tensor matrix = filters.reshaped({outputs, depth});
-  if (kernel == 1) return linear(stream_, products_, x, matrix, bias);
-  Tensor y = stream_.empty(x.dtype(), {x.dim(0), x.dim(1), x.dim(2), outputs});
+  if (window.kernel == 1) return linear(stream_, products_, x, matrix, bias);
+  Tensor y = stream_.empty(x.dtype(), window.result(x, outputs));
+  const std::int64_t pixels = y.size() / outputs;
   const std::int64_t row_bytes = depth * static_cast<std::int64_t>(size_of(x.dtype()));
   const std::int64_t step = std::max<std::int64_t>(64, kPatchBytes / row_bytes);
   for (std::int64_t begin = 0; begin < pixels; begin += step) {
     const std::int64_t count = std::min(step, pixels - begin);
     const Tensor part =
-        linear(stream_, products_, patches(stream_, x, kernel, begin, count), matrix, bias);
+        linear(stream_, products_, patches(stream_, x, window, begin, count), matrix, bias);
     const Tensor target = y.reshaped({pixels, outputs}).slice(begin, count);
     stream_.copy(target.bytes(), part.bytes(), part.size_bytes(), "conv2d: copying a part");
   }

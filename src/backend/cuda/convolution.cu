@@ -9,7 +9,9 @@ constexpr int kThreads = 256;
 
 struct PatchShape {
   std::int64_t height, width, channels;
-  int kernel;
+  std::int64_t result_height, result_width;
+  int kernel, stride;
+  int before;  ///< zeros above and to the left
 };
 
 /// Bound: bytes written, k * k numbers each pixel and channel; the picture is read from the caches,
@@ -22,13 +24,15 @@ __global__ void gather_patches(const T* x, PatchShape shape, std::int64_t begin,
   const std::int64_t depth = shape.kernel * shape.kernel * shape.channels;
   const std::int64_t pixel = begin + i / depth;
   const int tap = static_cast<int>(i % depth / shape.channels);
+  const std::int64_t line = pixel / shape.result_width;
   const std::int64_t row =
-      pixel / shape.width % shape.height + tap / shape.kernel - shape.kernel / 2;
-  const std::int64_t column = pixel % shape.width + tap % shape.kernel - shape.kernel / 2;
+      line % shape.result_height * shape.stride + tap / shape.kernel - shape.before;
+  const std::int64_t column =
+      pixel % shape.result_width * shape.stride + tap % shape.kernel - shape.before;
   Vec<T, N> values;
   for (int j = 0; j < N; ++j) values.v[j] = from_float<T>(0.0f);
   if (row >= 0 && row < shape.height && column >= 0 && column < shape.width) {
-    const std::int64_t image = pixel / (shape.width * shape.height);
+    const std::int64_t image = line / shape.result_height;
     const std::int64_t at = (image * shape.height + row) * shape.width + column;
     values = load<N>(x + at * shape.channels + i % shape.channels);
   }
@@ -37,12 +41,20 @@ __global__ void gather_patches(const T* x, PatchShape shape, std::int64_t begin,
 
 }  // namespace
 
-Tensor patches(const Stream& stream, const Tensor& x, std::int64_t kernel, std::int64_t begin,
+Tensor patches(const Stream& stream, const Tensor& x, Window window, std::int64_t begin,
                std::int64_t count) {
-  Tensor y = stream.empty(x.dtype(), {count, kernel * kernel * x.dim(3)});
+  Tensor y = stream.empty(x.dtype(), {count, window.kernel * window.kernel * x.dim(3)});
   if (y.size() == 0) return y;
   stream.begin_call();
-  const PatchShape shape{x.dim(1), x.dim(2), x.dim(3), static_cast<int>(kernel)};
+  const Shape result = window.result(x, 1);
+  const PatchShape shape{x.dim(1),
+                         x.dim(2),
+                         x.dim(3),
+                         result[1],
+                         result[2],
+                         static_cast<int>(window.kernel),
+                         static_cast<int>(window.stride),
+                         static_cast<int>(window.before())};
   with_activation(x.dtype(), [&](auto type) {
     using T = decltype(type);
     with_width<T>(takes_vectors<T>(x.dim(3), x.bytes(), y.bytes()), [&](auto vector) {

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "backend/cuda/operations.h"
 #include "backend/cuda/products.h"
 
 namespace ernie_image::cuda {
@@ -15,7 +16,7 @@ class LibraryConvolution {
   /// Queues y = conv(x, filters) + bias, rounded once, or says that it has nothing for it. x,
   /// filters and y of one type, bias f32.
   virtual bool convolve(const Stream& stream, const Tensor& x, const Tensor& filters,
-                        const Tensor& bias, std::int64_t kernel, const Tensor& y) = 0;
+                        const Tensor& bias, Window window, const Tensor& y) = 0;
 };
 std::unique_ptr<LibraryConvolution> make_library_convolution(const Stream& stream);
 
@@ -24,13 +25,13 @@ class Convolution {
   Convolution(const Stream& stream, const Products& products)
       : stream_(stream), products_(products), library_(make_library_convolution(stream)) {}
 
-  /// `kernel` 1 or 3; filters in the type of the file.
+  /// A kernel of 1 or 3; filters in the type of the file.
   Tensor operator()(const Tensor& x, const Tensor& filters, const Tensor& bias,
-                    std::int64_t kernel) const;
+                    Window window) const;
 
  private:
   Tensor by_patches(const Tensor& x, const Tensor& filters, const Tensor& bias,
-                    std::int64_t kernel) const;
+                    Window window) const;
 
   const Stream& stream_;
   const Products& products_;

@@ -89,7 +89,15 @@ class CudaBackend : public card::CardBackend<cuda::Operations> {
     require_activation("conv2d", x);
     require_square(weight.shape());
     const Tensor offsets = weights_.tensor(bias);
-    return convolution_(x, weights_.tensor(weight), offsets, weight.shape()[2]);
+    return convolution_(x, weights_.tensor(weight), offsets, {weight.shape()[2]});
+  }
+  Tensor conv2d_stride2(const ImageBand& x, const PreparedWeight& weight,
+                        const PreparedWeight& bias) override {
+    require_activation("conv2d_stride2", x.rows);
+    require_three(weight.shape());
+    assert(x.above == nullptr && x.below == nullptr);
+    const Tensor offsets = weights_.tensor(bias);
+    return convolution_(x.rows, weights_.tensor(weight), offsets, {.kernel = 3, .stride = 2});
   }
 
  private:

@@ -12,7 +12,7 @@ namespace {
 enum Id : std::int64_t { kPicture = 1, kFilters, kSums, kBias, kResult };
 
 struct ConvolutionKey {
-  std::int64_t batch, height, width, channels, outputs, kernel;
+  std::int64_t batch, height, width, channels, outputs, kernel, stride;
   DType dtype;
   auto operator<=>(const ConvolutionKey&) const = default;
 };
@@ -28,9 +28,10 @@ GraphTensor picture_tensor(std::int64_t id, cudnnDataType_t dtype, std::int64_t 
           kind};
 }
 
-Descriptor convolution_descriptor(std::int64_t kernel) {
-  const std::int64_t ones[2] = {1, 1};
-  const std::int64_t padding[2] = {kernel / 2, kernel / 2};
+Descriptor convolution_descriptor(Window window) {
+  const std::int64_t ones[2] = {1, 1}, strides[2] = {window.stride, window.stride};
+  const std::int64_t before[2] = {window.before(), window.before()};
+  const std::int64_t after[2] = {window.after(), window.after()};
   Descriptor result(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
   result.set(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, std::int64_t{2});
   result.set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT);
@@ -40,9 +41,9 @@ Descriptor convolution_descriptor(std::int64_t kernel) {
     result.set_all(name, CUDNN_TYPE_INT64, std::span<const std::int64_t>(values));
   };
   set(CUDNN_ATTR_CONVOLUTION_DILATIONS, ones);
-  set(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, ones);
-  set(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, padding);
-  set(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, padding);
+  set(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, strides);
+  set(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, before);
+  set(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, after);
   result.finalize("a cuDNN convolution");
   return result;
 }
@@ -57,17 +58,17 @@ Descriptor addition_descriptor() {
 
 GraphPlan make_plan(const CudnnHandle& handle, const ConvolutionKey& key) {
   const cudnnDataType_t dtype = cudnn_type(key.dtype);
+  const std::int64_t height = key.height / key.stride, width = key.width / key.stride;
   const Descriptor x =
       describe(picture_tensor(kPicture, dtype, key.batch, key.channels, key.height, key.width));
   const Descriptor filters =
       describe(picture_tensor(kFilters, dtype, key.outputs, key.channels, key.kernel, key.kernel));
-  const Descriptor sums =
-      describe(picture_tensor(kSums, CUDNN_DATA_FLOAT, key.batch, key.outputs, key.height,
-                              key.width, GraphTensor::Kind::intermediate));
+  const Descriptor sums = describe(picture_tensor(kSums, CUDNN_DATA_FLOAT, key.batch, key.outputs,
+                                                  height, width, GraphTensor::Kind::intermediate));
   const Descriptor bias = describe(picture_tensor(kBias, CUDNN_DATA_FLOAT, 1, key.outputs, 1, 1));
   const Descriptor result =
-      describe(picture_tensor(kResult, dtype, key.batch, key.outputs, key.height, key.width));
-  const Descriptor convolution = convolution_descriptor(key.kernel);
+      describe(picture_tensor(kResult, dtype, key.batch, key.outputs, height, width));
+  const Descriptor convolution = convolution_descriptor({key.kernel, key.stride});
   const Descriptor addition = addition_descriptor();
   std::vector<Descriptor> operations;
   Descriptor& first =
@@ -93,11 +94,11 @@ class CudnnConvolution : public LibraryConvolution {
   explicit CudnnConvolution(const Stream& stream) : handle_(stream) {}
 
   bool convolve(const Stream& stream, const Tensor& x, const Tensor& filters, const Tensor& bias,
-                std::int64_t kernel, const Tensor& y) override {
+                Window window, const Tensor& y) override {
     if (stream.device().rehearses())
       return !stream.empty(DType::u8, {kRehearsedWorkspaceBytes}).empty();
-    const ConvolutionKey key{x.dim(0),       x.dim(1), x.dim(2), x.dim(3),
-                             filters.dim(0), kernel,   x.dtype()};
+    const ConvolutionKey key{x.dim(0),       x.dim(1),      x.dim(2),      x.dim(3),
+                             filters.dim(0), window.kernel, window.stride, x.dtype()};
     auto found = plans_.find(key);
     if (found == plans_.end()) found = plans_.emplace(key, planned(key)).first;
     if (!found->second) return false;

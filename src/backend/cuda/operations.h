@@ -36,9 +36,23 @@ Tensor group_norm(const Stream& stream, const Tensor& x, const Tensor& weight, c
                   int groups, float eps, Activation activation);
 
 // ---- convolution.cu
+/// Of a convolution: stride 1 with zeros all around, so that the size stays; or stride 2 with zeros
+/// to the right and below only.
+struct Window {
+  std::int64_t kernel;
+  std::int64_t stride = 1;
+
+  /// Zeros to the left and above, and to the right and below.
+  std::int64_t before() const { return stride == 1 ? kernel / 2 : 0; }
+  std::int64_t after() const { return kernel / 2; }
+  Shape result(const Tensor& x, std::int64_t outputs) const {
+    return {x.dim(0), x.dim(1) / stride, x.dim(2) / stride, outputs};
+  }
+};
+
 /// Rows [begin, begin + count) of the matrix whose product with filters [O, k, k, C] is the
-/// convolution: [count, k * k * C], a row for each pixel of x [B, H, W, C].
-Tensor patches(const Stream& stream, const Tensor& x, std::int64_t kernel, std::int64_t begin,
+/// convolution: [count, k * k * C], a row for each pixel of its result.
+Tensor patches(const Stream& stream, const Tensor& x, Window window, std::int64_t begin,
                std::int64_t count);
 
 // ---- layout.cu

@@ -1,0 +1,29 @@
+// One decoder a format, for `read_picture`.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ernie_image/image.h"
+
+namespace ernie_image {
+
+/// As the file has it, before the orientation is applied.
+struct DecodedPicture {
+  Image image;
+  int orientation = 1;  ///< EXIF's, 1 to 8
+};
+
+/// Throws Error(unsupported) above the limits of picture_reader.h.
+void check_picture_size(std::uint64_t width_px, std::uint64_t height_px, const std::string& name);
+
+/// [width * height] RGBA over white.
+Image over_white(std::span<const std::uint8_t> rgba, int width_px, int height_px);
+
+DecodedPicture decode_png(std::span<const std::byte> bytes, const std::string& name);
+DecodedPicture decode_jpeg(std::span<const std::byte> bytes, const std::string& name);
+DecodedPicture decode_webp(std::span<const std::byte> bytes, const std::string& name);
+
+}  // namespace ernie_image

@@ -1,0 +1,136 @@
+// Pictures as input of `ernie-image generate` and `rerun`.
+#include <gtest/gtest.h>
+
+#include "io/image_file.h"
+#include "program.h"
+
+namespace ernie_image::cli_test {
+namespace {
+
+using Names = std::vector<std::string>;
+
+std::string bytes_of(const Image& image, ImageFormat format) {
+  const std::vector<std::uint8_t> bytes = encode_image(image, {format, 100}, {});
+  return {bytes.begin(), bytes.end()};
+}
+
+/// Slopes of colour, with a dark half.
+Image picture(int width, int height) {
+  Image image{width, height, {}};
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      image.rgb.push_back(static_cast<std::uint8_t>(255 * x / width));
+      image.rgb.push_back(static_cast<std::uint8_t>(255 * y / height));
+      image.rgb.push_back(x < width / 2 ? 20 : 200);
+    }
+  }
+  return image;
+}
+
+class PictureInput : public ::testing::Test {
+ protected:
+  PictureInput() { write_bytes(folder_ / "in.png", bytes_of(picture(80, 48), ImageFormat::png)); }
+
+  Outcome generate(const std::string& output, const Names& more, const std::string& input = {}) {
+    Names arguments = {"generate", "-p", "a cat",   "-m", model_,
+                       "--steps",  "4",  "--quiet", "-o", folder_ / output};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program(arguments, {.input = input});
+  }
+  Image made(const std::string& output, const Names& more, const std::string& input = {}) {
+    const Outcome outcome = generate(output, more, input);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return outcome.exit_code == 0 ? read_png(folder_ / output).image : Image{};
+  }
+
+  const TemporaryFolder folder_;
+  const std::string model_ = std::string(ERNIE_IMAGE_TEST_DATA) + "/reference/models/tiny_a";
+};
+
+TEST_F(PictureInput, KeepsTheSizeOfThePictureAndRecordsWhatWasDone) {
+  const Image image = made(
+      "a.png", {"--image", folder_ / "in.png", "--strength", "0.5", "--strength-mode", "sdcpp"});
+  EXPECT_EQ(image.width_px, 80);
+  EXPECT_EQ(image.height_px, 48);
+  const nlohmann::json record = record_of(folder_ / "a.png");
+  EXPECT_EQ(record["image"]["strength"], 0.5);
+  EXPECT_EQ(record["image"]["strength_mode"], "sdcpp");
+  EXPECT_EQ(record["image"]["resize"], "crop");
+  EXPECT_EQ(record["image"]["sha256"].get<std::string>().size(), 64u);
+  EXPECT_NE(read_png(folder_ / "a.png").metadata.at("parameters").find("Denoising strength: 0.5"),
+            std::string::npos);
+}
+
+TEST_F(PictureInput, OfStrengthOneChangesNothing) {
+  const Image with = made("a.png", {"--image", folder_ / "in.png", "--strength", "1"});
+  const Image without = made("b.png", {"-W", "80", "-H", "48", "--no-enhance"});
+  EXPECT_EQ(with.rgb, without.rgb);
+}
+
+TEST_F(PictureInput, ComesFromStandardInputToo) {
+  const Image from_file = made("a.png", {"--image", folder_ / "in.png"});
+  const Image from_input =
+      made("b.png", {"--image", "-"}, bytes_of(picture(80, 48), ImageFormat::png));
+  EXPECT_EQ(from_file.rgb, from_input.rgb);
+  const Image of_webp =
+      made("c.png", {"--image", "-"}, bytes_of(picture(80, 48), ImageFormat::webp));
+  EXPECT_EQ(from_file.rgb, of_webp.rgb);
+}
+
+TEST_F(PictureInput, IsScaledToTheSizeAskedFor) {
+  std::vector<std::vector<std::uint8_t>> results;
+  for (const std::string fit : {"stretch", "crop", "fit"}) {
+    const Image image = made("a.png", {"-i", folder_ / "in.png", "-W", "32", "-H", "64", "--resize",
+                                       fit, "--strength", "0.3"});
+    EXPECT_EQ(image.width_px, 32) << fit;
+    EXPECT_EQ(image.height_px, 64) << fit;
+    for (const auto& other : results) EXPECT_NE(image.rgb, other) << fit;
+    results.push_back(image.rgb);
+  }
+  const Image narrow = made("a.png", {"-i", folder_ / "in.png", "-W", "32"});
+  EXPECT_EQ(narrow.height_px, 16);  // 19.2 in proportion
+}
+
+TEST_F(PictureInput, ThatCannotBeReadIsAnErrorBeforeAnyWork) {
+  write_bytes(folder_ / "text.png", "no picture");
+  const Outcome wrong = generate("a.png", {"--image", folder_ / "text.png"});
+  EXPECT_EQ(wrong.exit_code, 1);
+  EXPECT_NE(wrong.err.find("text.png: not a PNG, JPEG or WebP"), std::string::npos) << wrong.err;
+  EXPECT_EQ(generate("a.png", {"--image", folder_ / "none.png"}).exit_code, 1);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "a.png"));
+}
+
+TEST_F(PictureInput, FlagsOfAPictureNeedOne) {
+  for (const Names& flags :
+       {Names{"--strength", "0.5"}, Names{"--strength-mode", "exact"}, Names{"--resize", "fit"}}) {
+    const Outcome outcome = generate("a.png", flags);
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_NE(outcome.err.find("--image"), std::string::npos) << outcome.err;
+  }
+  const std::string image = folder_ / "in.png";
+  EXPECT_EQ(generate("a.png", {"--image", image, "--strength", "1.5"}).exit_code, 2);
+  EXPECT_EQ(generate("a.png", {"--image", image, "--strength-mode", "all"}).exit_code, 2);
+  EXPECT_EQ(generate("a.png", {"--image", image, "--strength", "0"}).exit_code, 2);
+}
+
+TEST_F(PictureInput, RerunWantsTheSamePicture) {
+  made("a.png", {"--image", folder_ / "in.png", "-W", "32", "-H", "32", "--resize", "fit"});
+  const Names rerun = {"rerun", folder_ / "a.png", "-m", model_, "--quiet"};
+  const auto with_image = [&](const std::string& image) {
+    Names arguments = rerun;
+    arguments.insert(arguments.end(), {"--image", image});
+    return run_program(arguments);
+  };
+  const Outcome without = run_program(rerun);
+  EXPECT_EQ(without.exit_code, 1);
+  EXPECT_NE(without.err.find("--image"), std::string::npos) << without.err;
+  const Outcome equal = with_image(folder_ / "in.png");
+  EXPECT_EQ(equal.exit_code, 0) << equal.out << equal.err;
+  write_bytes(folder_ / "other.png", bytes_of(picture(81, 48), ImageFormat::png));
+  const Outcome other = with_image(folder_ / "other.png");
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_NE(other.err.find("is not what"), std::string::npos) << other.err;
+}
+
+}  // namespace
+}  // namespace ernie_image::cli_test
