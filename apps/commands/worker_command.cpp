@@ -10,6 +10,7 @@
 #include "common/exit_code.h"
 #include "common/interrupt.h"
 #include "common/lora.h"
+#include "jobs/job_json.h"
 #include "jobs/queue_options.h"
 #include "jobs/worker.h"
 
@@ -25,7 +26,14 @@ struct WorkerFlags {
   int drain_seconds = 30;
 };
 
+/// Before a model is loaded for a name that nobody could read.
+void check_names(const WorkerOptions& worker) {
+  if (!worker.name.empty()) check_worker_name(worker.name, "--name");
+  if (!worker.model.empty()) check_worker_name(worker.model, "--model-name");
+}
+
 int run_worker(WorkerFlags& flags) {
+  check_names(flags.worker);
   complete_enhance_flags(flags.worker.runner.enhance);
   const std::string& loras = flags.worker.runner.lora_directory;
   if (!loras.empty()) list_loras(loras);  // throws if it is not there

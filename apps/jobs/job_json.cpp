@@ -1,5 +1,6 @@
 #include "jobs/job_json.h"
 
+#include <algorithm>
 #include <limits>
 
 #include <nlohmann/json.hpp>
@@ -186,6 +187,27 @@ WorkerInfo parse_worker(std::string_view text, const std::string& where) {
   worker.last_seen_ms = fields.integer("last_seen_ms", 0, kMaxMilliseconds);
   worker.seconds_per_step = fields.number("seconds_per_step");
   return worker;
+}
+
+void check_worker_name(const std::string& name, const std::string& where) {
+  const bool has_control = std::ranges::any_of(
+      name, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  if (!name.empty() && name.size() <= kMaxNameBytes && !has_control) return;
+  throw Error(ErrorKind::invalid_argument,
+              where + ": a name of " + std::to_string(name.size()) + " bytes" +
+                  (has_control ? " with control characters" : "") + ", expected 1 to " +
+                  std::to_string(kMaxNameBytes) + " printable ones");
+}
+
+void check_worker(const WorkerInfo& worker) {
+  check_worker_name(worker.name, "worker");
+  check_worker_name(worker.model, "the worker's model");
+  check_worker_name(worker.device, "the worker's device");
+  try {
+    parse_worker(worker_text(worker), "worker " + worker.name);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::invalid_argument, error.what());
+  }
 }
 
 std::string batch_key(const JobRequest& request) {

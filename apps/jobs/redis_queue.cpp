@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "core/log.h"
 #include "io/sha256.h"
 #include "jobs/clock.h"
 #include "jobs/job_files.h"
@@ -22,6 +23,7 @@ using Milliseconds = std::chrono::milliseconds;
 // How often a worker looks for jobs of others that have fallen silent.
 constexpr Milliseconds kReclaimPeriod{1000};
 constexpr int kPage = 64;  // ids read at a time for a list
+constexpr std::size_t kMaxTold = 1000;  // warnings that are told once
 constexpr std::string_view kPreviewKept_ms = "600000";
 
 std::string text_of(std::chrono::seconds duration) { return std::to_string(duration.count()); }
@@ -150,9 +152,22 @@ std::vector<WorkerInfo> RedisQueue::workers() {
   std::vector<WorkerInfo> workers;
   for (const RedisReply& name : command({"ZRANGE", key("workers"), "0", "-1"}).list) {
     const RedisReply text = command({"GET", key("worker:" + name.text)});
-    if (!text.is_nothing()) workers.push_back(parse_worker(text.text, "Redis: worker"));
+    if (!text.is_nothing()) add_worker(name.text, text.text, workers);
   }
   return workers;
+}
+
+/// One that nobody can read is told of once, and is no reason to do without the others.
+void RedisQueue::add_worker(const std::string& name, const std::string& text,
+                            std::vector<WorkerInfo>& workers) {
+  try {
+    workers.push_back(parse_worker(text, "Redis: announcement " + key("worker:" + name)));
+  } catch (const Error& error) {
+    const std::lock_guard lock(told_mutex_);
+    if (told_.size() < kMaxTold && told_.insert(sha256_hex(text)).second) {
+      log_message(LogLevel::warning, std::string(error.what()) + "; this worker is left out");
+    }
+  }
 }
 
 // --- coming and going

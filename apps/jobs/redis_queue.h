@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -63,12 +64,16 @@ class RedisQueue final : public JobQueue {
   std::optional<Bytes> read_file(const std::string& name);
   void remove_files(const std::string& id, const std::vector<JobImage>& images);
   void remove_surplus(const RedisReply& ended);
+  void add_worker(const std::string& name, const std::string& text,
+                  std::vector<WorkerInfo>& workers);
 
   const QueueOptions options_;
   RedisClient client_;
   RedisNews job_news_;   // ids of jobs that have changed
   RedisNews work_news_;  // hashes of models that there is work for
   std::optional<PictureFolder> folder_;
+  std::mutex told_mutex_;
+  std::set<std::string> told_;  // what was warned of already
   std::mutex reclaim_mutex_;
   std::map<std::string, std::chrono::steady_clock::time_point> next_reclaim_;  // by hash of a model
 };

@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "jobs/job_json.h"
+
 namespace ernie_image {
 namespace {
 
@@ -25,6 +27,7 @@ WorkerInfo describe(const ModelInfo& model, const WorkerOptions& options) {
   info.has_enhancer = model.has_prompt_enhancer || options.runner.enhance.endpoint.has_value();
   info.defaults = model.defaults;
   info.size_multiple_px = model.size_multiple_px;
+  check_worker(info);
   return info;
 }
 

@@ -21,7 +21,8 @@ struct WorkerOptions {
 /// One thread runs the pipeline, one tells the queue.
 class Worker {
  public:
-  /// Begins at once. `queue` must outlive it.
+  /// Begins at once. `queue` must outlive it. Throws Error(invalid_argument) for names that others
+  /// could not read.
   Worker(JobQueue& queue, Pipeline pipeline, const WorkerOptions& options);
   /// Gives back what is not done.
   ~Worker();

@@ -9,6 +9,7 @@
 #include <future>
 #include <thread>
 
+#include "ernie_image/log.h"
 #include "jobs/redis_server.h"
 #include "jobs/support.h"
 #include "program.h"
@@ -157,9 +158,26 @@ TEST_F(RedisQueueTest, DoesNotBelieveWhatItReads) {
   redis({"HSET", key, "request", good});
   EXPECT_EQ(queue.find(id)->state, JobState::failed);
   EXPECT_EQ(queue.find(id)->failure->kind, "corrupt_file");
+}
+
+TEST_F(RedisQueueTest, ABadAnnouncementHidesNoOtherWorker) {
+  std::vector<std::string> warnings;
+  set_log_sink([&](LogLevel, const std::string& message) { warnings.push_back(message); });
+  RedisQueue queue(options());
+  queue.announce(worker_named("good"));
+  queue.announce(worker_named(std::string(2000, 'x')));
   redis({"SET", "ernie-image:worker:x", "nonsense"});
   redis({"ZADD", "ernie-image:workers", "99999999999999", "x"});
-  EXPECT_THROW(queue.workers(), Error);
+  for (int i = 0; i < 2; ++i) {
+    const std::vector<WorkerInfo> workers = queue.workers();
+    ASSERT_EQ(workers.size(), 1u);
+    EXPECT_EQ(workers[0].name, "good");
+  }
+  set_log_sink({});
+  ASSERT_EQ(warnings.size(), 2u);  // each once
+  for (const std::string& warning : warnings) {
+    EXPECT_NE(warning.find("left out"), std::string::npos) << warning;
+  }
 }
 
 TEST_F(RedisQueueTest, ForgetsWhatIsOver) {
@@ -280,6 +298,17 @@ class FleetTest : public RedisQueueTest {
     return request;
   }
 };
+
+TEST_F(FleetTest, AWorkerWhoseNamesNobodyCouldReadIsRefused) {
+  for (const char* flag : {"--name", "--model-name"}) {
+    for (const std::string& name : {std::string(2000, 'x'), std::string("a\nb")}) {
+      std::vector<std::string> arguments = {"worker", "--queue", server_.url(), flag, name};
+      const cli_test::Outcome outcome = cli_test::run_program(arguments);
+      EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
+      EXPECT_NE(outcome.err.find(flag), std::string::npos) << outcome.err;
+    }
+  }
+}
 
 TEST_F(FleetTest, AKilledWorkersJobIsFinishedByAnother) {
   QueueOptions impatient = options();
