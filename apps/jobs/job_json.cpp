@@ -16,7 +16,6 @@ using nlohmann::json;
 constexpr std::size_t kMaxPromptBytes = 1 << 20;
 constexpr std::size_t kMaxNameBytes = 1024;
 constexpr int kMaxPreviews = 1000;
-constexpr std::int64_t kMaxMilliseconds = std::int64_t{1} << 52;
 
 /// Paths in messages need not be UTF-8.
 std::string dump(const json& object) {
@@ -169,7 +168,6 @@ std::string worker_text(const WorkerInfo& worker) {
                  {"has_enhancer", worker.has_enhancer},
                  {"size_multiple", worker.size_multiple_px},
                  {"current_job", worker.current_job},
-                 {"last_seen_ms", worker.last_seen_ms},
                  {"seconds_per_step", worker.seconds_per_step}});
   return dump(object);
 }
@@ -184,7 +182,6 @@ WorkerInfo parse_worker(std::string_view text, const std::string& where) {
   read_options(fields, Naming::brief, true, worker.defaults);
   worker.size_multiple_px = fields.small("size_multiple", 1, kMaxSidePx);
   worker.current_job = fields.limited_text("current_job", kMaxNameBytes);
-  worker.last_seen_ms = fields.integer("last_seen_ms", 0, kMaxMilliseconds);
   worker.seconds_per_step = fields.number("seconds_per_step");
   return worker;
 }

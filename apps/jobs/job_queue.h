@@ -49,7 +49,7 @@ struct WorkerInfo {
   Request defaults{.guidance_scale = 1.0};  ///< options of requests that leave them open
   int size_multiple_px = 16;
   std::string current_job;        ///< empty: idle
-  std::int64_t last_seen_ms = 0;  ///< since 1970
+  std::int64_t last_seen_ms = 0;  ///< since 1970, by the store's clock, which sets it
   double seconds_per_step = 0;    ///< of the last job; 0: none yet
 };
 

@@ -6,7 +6,6 @@
 
 #include "core/log.h"
 #include "io/sha256.h"
-#include "jobs/clock.h"
 #include "jobs/job_files.h"
 #include "jobs/job_id.h"
 #include "jobs/job_json.h"
@@ -66,8 +65,7 @@ RedisQueue::~RedisQueue() = default;
 RedisReply RedisQueue::run(std::string_view script, std::string_view subject,
                            const std::vector<std::string>& arguments) {
   const std::string text = std::string(scripts::kPrelude) + std::string(script);
-  const std::string now = std::to_string(now_ms());
-  std::vector<std::string_view> words = {"EVAL", text, "0", options_.key_prefix, subject, now};
+  std::vector<std::string_view> words = {"EVAL", text, "0", options_.key_prefix, subject};
   words.insert(words.end(), arguments.begin(), arguments.end());
   return command(words);
 }
@@ -147,26 +145,28 @@ QueueCounts RedisQueue::counts() {
 
 std::vector<WorkerInfo> RedisQueue::workers() {
   const auto silent_ms = std::chrono::milliseconds(kClaimExpiry).count();
-  const std::string oldest = std::to_string(now_ms() - silent_ms);
-  command({"ZREMRANGEBYSCORE", key("workers"), "-inf", oldest});
+  const RedisReply found = run(scripts::kWorkers, "", {std::to_string(silent_ms)});
   std::vector<WorkerInfo> workers;
-  for (const RedisReply& name : command({"ZRANGE", key("workers"), "0", "-1"}).list) {
-    const RedisReply text = command({"GET", key("worker:" + name.text)});
-    if (!text.is_nothing()) add_worker(name.text, text.text, workers);
+  for (std::size_t i = 0; i + 2 < found.list.size(); i += 3) {
+    auto worker = read_worker(found.list[i].text, found.list[i + 2].text);
+    if (!worker) continue;
+    worker->last_seen_ms = static_cast<std::int64_t>(number_of(found.list[i + 1].text));
+    workers.push_back(*std::move(worker));
   }
   return workers;
 }
 
 /// One that nobody can read is told of once, and is no reason to do without the others.
-void RedisQueue::add_worker(const std::string& name, const std::string& text,
-                            std::vector<WorkerInfo>& workers) {
+std::optional<WorkerInfo> RedisQueue::read_worker(const std::string& name,
+                                                  const std::string& text) {
   try {
-    workers.push_back(parse_worker(text, "Redis: announcement " + key("worker:" + name)));
+    return parse_worker(text, "Redis: announcement " + key("worker:" + name));
   } catch (const Error& error) {
     const std::lock_guard lock(told_mutex_);
     if (told_.size() < kMaxTold && told_.insert(sha256_hex(text)).second) {
       log_message(LogLevel::warning, std::string(error.what()) + "; this worker is left out");
     }
+    return std::nullopt;
   }
 }
 
@@ -258,11 +258,7 @@ void RedisQueue::complete(const std::string& id, const std::string& /*worker*/,
 // --- workers
 
 void RedisQueue::announce(const WorkerInfo& worker) {
-  WorkerInfo told = worker;
-  told.last_seen_ms = now_ms();
-  const std::string name = sha256_hex(worker.name), now = std::to_string(told.last_seen_ms);
-  command({"SET", key("worker:" + name), worker_text(told), "EX", text_of(kClaimExpiry)});
-  command({"ZADD", key("workers"), now, name});
+  run(scripts::kAnnounce, sha256_hex(worker.name), {worker_text(worker), text_of(kClaimExpiry)});
 }
 
 std::vector<Job> RedisQueue::take(const WorkerInfo& worker, int max_jobs) {

@@ -50,7 +50,7 @@ class RedisQueue final : public JobQueue {
 
  private:
   RedisReply command(const std::vector<std::string_view>& words) { return client_.command(words); }
-  /// ARGV is the prefix, `subject`, the time, then `arguments`.
+  /// ARGV is the prefix, `subject`, then `arguments`.
   RedisReply run(std::string_view script, std::string_view subject,
                  const std::vector<std::string>& arguments);
   RedisReply finish(const std::string& id, const std::string& worker, JobState state,
@@ -64,8 +64,7 @@ class RedisQueue final : public JobQueue {
   std::optional<Bytes> read_file(const std::string& name);
   void remove_files(const std::string& id, const std::vector<JobImage>& images);
   void remove_surplus(const RedisReply& ended);
-  void add_worker(const std::string& name, const std::string& text,
-                  std::vector<WorkerInfo>& workers);
+  std::optional<WorkerInfo> read_worker(const std::string& name, const std::string& text);
 
   const QueueOptions options_;
   RedisClient client_;

@@ -3,7 +3,10 @@
 namespace ernie_image::redis_scripts {
 
 const std::string_view kPrelude = R"lua(
-local P, subject, now = ARGV[1], ARGV[2], ARGV[3]
+local P, subject = ARGV[1], ARGV[2]
+-- Of Redis, for everybody: clocks of gateways and workers may differ, and jump.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local function job_key(id) return P .. ':job:' .. id end
 local function get(id, field) return redis.call('HGET', job_key(id), field) end
 -- A user who may not publish is no reason to fail: those who wait look for themselves then.
@@ -83,8 +86,8 @@ end
 )lua";
 
 const std::string_view kSubmit = R"lua(
-local owner, owner_hash, key, request = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local model, priority, batch, most = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])
+local owner, owner_hash, key, request = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local model, priority, batch, most = ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10])
 if redis.call('EXISTS', job_key(subject)) == 1 then return {subject} end
 if key ~= '' then
   local known = redis.call('GET', P .. ':key:' .. key)
@@ -135,7 +138,7 @@ const std::string_view kCancel = R"lua(
 local state = get(subject, 'state')
 if state == 'queued' then
   set(subject, 'cancel', 1)
-  finish(subject, 'cancelled', '', '', '', ARGV[4])
+  finish(subject, 'cancelled', '', '', '', ARGV[3])
   return 1
 end
 if state ~= 'running' then return 0 end
@@ -157,7 +160,7 @@ return 1
 )lua";
 
 const std::string_view kClaim = R"lua(
-local worker, most = ARGV[4], tonumber(ARGV[5])
+local worker, most = ARGV[3], tonumber(ARGV[4])
 local function next_job()
   for priority = 2, 0, -1 do
     local turns = lane(priority, subject)
@@ -192,7 +195,7 @@ return ids
 )lua";
 
 const std::string_view kReclaim = R"lua(
-local idle, most, seconds = ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local idle, most, seconds = ARGV[3], tonumber(ARGV[4]), ARGV[5]
 for priority = 0, 2 do
   local work = stream(priority, subject)
   if redis.call('EXISTS', work) == 1 then
@@ -212,7 +215,7 @@ return 0
 )lua";
 
 const std::string_view kReport = R"lua(
-local worker, progress, preview, kept = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local worker, progress, preview, kept = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local f = redis.call('HMGET', job_key(subject), 'state', 'worker', 'cancel', 'priority', 'model_hash',
                      'entry')
 if f[1] ~= 'running' or f[2] ~= worker then return 0 end
@@ -223,8 +226,8 @@ return f[3] == '1' and 0 or 1
 )lua";
 
 const std::string_view kFinish = R"lua(
-local worker, state, outcome, kind, message = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local seconds, most = ARGV[9], tonumber(ARGV[10])
+local worker, state, outcome, kind, message = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local seconds, most = ARGV[8], tonumber(ARGV[9])
 local f = redis.call('HMGET', job_key(subject), 'state', 'worker', 'cancel', 'started_ms')
 if f[1] ~= 'running' and f[1] ~= 'queued' then return {f[1] or ''} end
 if worker ~= '' and (f[1] ~= 'running' or f[2] ~= worker) then return {''} end
@@ -242,10 +245,29 @@ end
 return ended
 )lua";
 
+const std::string_view kAnnounce = R"lua(
+redis.call('SET', P .. ':worker:' .. subject, ARGV[3], 'EX', ARGV[4])
+redis.call('ZADD', P .. ':workers', now, subject)
+return 0
+)lua";
+
+const std::string_view kWorkers = R"lua(
+redis.call('ZREMRANGEBYSCORE', P .. ':workers', '-inf', now - ARGV[3])
+local found = {}
+local names = redis.call('ZRANGE', P .. ':workers', 0, -1, 'WITHSCORES')
+for i = 1, #names, 2 do
+  local text = redis.call('GET', P .. ':worker:' .. names[i])
+  if text then
+    for _, value in ipairs({names[i], names[i + 1], text}) do found[#found + 1] = value end
+  end
+end
+return found
+)lua";
+
 const std::string_view kRelease = R"lua(
 local f = redis.call('HMGET', job_key(subject), 'state', 'worker', 'attempts')
-if f[1] ~= 'running' or f[2] ~= ARGV[4] then return 0 end
-requeue(subject, tonumber(f[3]) - 1, 1000, ARGV[5])
+if f[1] ~= 'running' or f[2] ~= ARGV[3] then return 0 end
+requeue(subject, tonumber(f[3]) - 1, 1000, ARGV[4])
 return 1
 )lua";
 

@@ -23,7 +23,8 @@ namespace ernie_image::redis_scripts {
 /// Goes before each of the others.
 extern const std::string_view kPrelude;
 
-// ARGV[1] is P, ARGV[2] the id or the model, ARGV[3] the time in ms; the rest is said here.
+// ARGV[1] is P, ARGV[2] the id, the model or the worker; the rest is said here. The time is that of
+// Redis.
 
 /// owner, owner's hash, key's hash or "", request, model's hash, priority, batch, most jobs that
 /// may wait. The id; or "full", mean ms of a job, workers.
@@ -45,5 +46,10 @@ extern const std::string_view kReport;
 extern const std::string_view kFinish;
 /// worker
 extern const std::string_view kRelease;
+/// what the worker says, seconds kept.
+extern const std::string_view kAnnounce;
+/// ms after which a worker is silent. Of each that is not: name, when it was heard (ms), what it
+/// said.
+extern const std::string_view kWorkers;
 
 }  // namespace ernie_image::redis_scripts

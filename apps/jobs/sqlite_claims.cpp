@@ -44,7 +44,7 @@ void SqliteQueue::begin(const Live& live, const std::string& worker) {
   ++changed.attempts;
   change(*live, std::move(changed));
   live->worker = worker;
-  live->heard = Clock::now();
+  live->begun = live->heard = Clock::now();
 }
 
 /// A running job has no worker any more, and has been begun `attempts` times so far.
@@ -74,7 +74,7 @@ void SqliteQueue::finish(const Live& live, Job changed) {
   if (changed.state == JobState::completed) {
     changed.progress.fraction = 1;
     changed.progress.seconds_left = 0;
-    const double seconds = static_cast<double>(changed.finished_ms - changed.started_ms) / 1000;
+    const double seconds = std::chrono::duration<double>(Clock::now() - live->begun).count();
     mean_job_seconds_ = mean_job_seconds_ == 0 ? seconds : 0.8 * mean_job_seconds_ + 0.2 * seconds;
   }
   change(*live, std::move(changed));
@@ -87,8 +87,7 @@ void SqliteQueue::finish(const Live& live, Job changed) {
 
 void SqliteQueue::announce(const WorkerInfo& worker) {
   const Lock lock(mutex_);
-  workers_[worker.name] = worker;
-  workers_[worker.name].last_seen_ms = now_ms();
+  workers_[worker.name] = {worker, Clock::now()};
 }
 
 void SqliteQueue::reclaim_expired() {

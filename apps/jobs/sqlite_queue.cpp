@@ -106,10 +106,15 @@ QueueCounts SqliteQueue::counts() {
 
 std::vector<WorkerInfo> SqliteQueue::workers() {
   const Lock lock(mutex_);
-  const std::int64_t oldest = now_ms() - std::chrono::milliseconds(kClaimExpiry).count();
-  std::erase_if(workers_, [&](const auto& entry) { return entry.second.last_seen_ms < oldest; });
+  const auto now = Clock::now();
+  std::erase_if(workers_,
+                [&](const auto& entry) { return now - entry.second.heard > kClaimExpiry; });
   std::vector<WorkerInfo> workers;
-  for (const auto& [name, worker] : workers_) workers.push_back(worker);
+  for (const auto& [name, worker] : workers_) {
+    const auto silent = std::chrono::duration_cast<std::chrono::milliseconds>(now - worker.heard);
+    workers.push_back(worker.info);
+    workers.back().last_seen_ms = now_ms() - silent.count();
+  }
   return workers;
 }
 

@@ -52,11 +52,17 @@ class SqliteQueue final : public JobQueue {
   struct LiveJob {
     Job job;
     std::string worker;       // who has claimed it
-    Clock::time_point heard;  // from that worker
+    Clock::time_point begun;  // by that worker
+    Clock::time_point heard;  // from it
     Bytes preview;
     std::condition_variable changed;
   };
   using Live = std::shared_ptr<LiveJob>;
+
+  struct LiveWorker {
+    WorkerInfo info;
+    Clock::time_point heard;
+  };
 
   // All of these are called with the mutex held. A change is on the disk before it is seen: where
   // the store throws, nothing has changed.
@@ -86,7 +92,7 @@ class SqliteQueue final : public JobQueue {
   SqliteStore store_;
   std::unordered_map<std::string, Live> live_;
   std::map<std::string, FairQueue> waiting_;  // by model
-  std::map<std::string, WorkerInfo> workers_;
+  std::map<std::string, LiveWorker> workers_;  // by name
   std::condition_variable work_;
   double mean_job_seconds_ = 0;  // of the last jobs, 0: none yet
 };

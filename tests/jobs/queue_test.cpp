@@ -8,7 +8,9 @@
 #include <set>
 #include <thread>
 
+#include "jobs/clock.h"
 #include "jobs/support.h"
+#include "jobs/wall_clock.h"
 
 namespace ernie_image {
 namespace {
@@ -411,6 +413,52 @@ TEST_P(QueueTest, KnowsItsWorkers) {
   EXPECT_EQ(workers[0].seconds_per_step, 0.25);
   EXPECT_EQ(workers[0].current_job, "busy");
   EXPECT_GT(workers[0].last_seen_ms, 0);
+}
+
+TEST_P(QueueTest, AWorkerWhoseClockIsWrongIsSeen) {
+  for (const int seconds : {-31, -3600, 3600}) {
+    {
+      const WallClockShift shift{std::chrono::seconds(seconds)};
+      queue_->announce(worker_named("w1"));
+    }
+    EXPECT_EQ(queue_->workers().size(), 1u) << seconds;
+    const std::int64_t age_ms = now_ms() - queue_->workers().at(0).last_seen_ms;
+    EXPECT_LT(std::abs(age_ms), 30000) << seconds;
+  }
+}
+
+TEST_P(QueueTest, AWallClockThatJumpsChangesNothing) {
+  queue_->announce(worker_named("w1"));
+  const std::string id = submit("a");
+  claim_one("w1");
+  for (const int seconds : {3600, -3600}) {
+    const WallClockShift shift{std::chrono::seconds(seconds)};
+    EXPECT_EQ(queue_->workers().size(), 1u);
+    EXPECT_TRUE(claim(1, "w2").empty());
+    EXPECT_TRUE(queue_->report(id, "w1", {}));
+  }
+  const std::int64_t version = queue_->find(id)->version;
+  queue_->complete(id, "w1", result_of("bytes"));
+  EXPECT_GT(queue_->find(id)->version, version);
+}
+
+TEST_P(QueueTest, AClockThatJumpsDoesNotChangeHowLongJobsTake) {
+  QueueOptions options;
+  options.max_queued = 1;
+  open(options);
+  const std::string id = submit("a");
+  claim_one();
+  {
+    const WallClockShift shift{std::chrono::seconds(3600)};
+    queue_->complete(id, "w1", result_of("bytes"));
+  }
+  submit("b");
+  try {
+    submit("c");
+    FAIL() << "was accepted";
+  } catch (const QueueFull& full) {
+    EXPECT_LE(full.retry_after(), std::chrono::seconds(60));
+  }
 }
 
 TEST_P(QueueTest, ManyWorkersEndEachJobOnce) {
