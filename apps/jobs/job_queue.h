@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ernie_image/error.h"
@@ -21,7 +22,7 @@ namespace ernie_image {
 using Bytes = std::string;
 
 struct JobFilter {
-  std::optional<std::string> owner;
+  std::optional<std::string> owner;  ///< nothing: everybody's, waiting and running ones alone
   std::optional<JobState> state;
   std::string before;  ///< an id: only jobs older than that one
   int limit = 50;
@@ -70,8 +71,23 @@ class QueueFull : public Error {
   std::chrono::seconds retry_after_;
 };
 
+/// What is thrown for a job whose record cannot be read. It has been moved aside: no list has it,
+/// no worker gets it, and it can be removed. The message names no file.
+class DamagedJob : public Error {
+ public:
+  DamagedJob(const std::string& id, std::string owner)
+      : Error(ErrorKind::corrupt_file,
+              "the record of job " + id + " is damaged; it can be deleted"),
+        owner_(std::move(owner)) {}
+  /// As far as it could be read.
+  const std::string& owner() const noexcept { return owner_; }
+
+ private:
+  std::string owner_;
+};
+
 /// Safe to call from any thread. Every function throws Error(ErrorKind::device) if the store cannot
-/// be reached.
+/// be reached, and what takes an id or finds a job by its key DamagedJob.
 class JobQueue {
  public:
   virtual ~JobQueue() = default;
@@ -86,8 +102,16 @@ class JobQueue {
                      const std::string& idempotency_key = {}) = 0;
 
   virtual std::optional<Job> find(const std::string& id) = 0;
+  /// The same, and nothing for a damaged one: for those who only look around.
+  std::optional<Job> find_readable(const std::string& id) {
+    try {
+      return find(id);
+    } catch (const DamagedJob&) {
+      return std::nullopt;
+    }
+  }
 
-  /// Newest first.
+  /// Newest first, without damaged ones.
   virtual std::vector<Job> list(const JobFilter& filter) = 0;
 
   /// Returns the job as soon as its version is above `version`, or as it is after `timeout`;
@@ -99,7 +123,7 @@ class JobQueue {
   /// or is unknown.
   virtual bool cancel(const std::string& id) = 0;
 
-  /// Forgets a final job and its pictures. False if it is unknown or not final.
+  /// Forgets a final or damaged job and its pictures. False if it is unknown or not final.
   virtual bool remove(const std::string& id) = 0;
 
   /// Bytes of a finished picture's file; nothing if there is none.

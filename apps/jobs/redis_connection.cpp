@@ -151,6 +151,7 @@ RedisReply RedisConnection::command(const std::vector<std::string_view>& words) 
   if (reply->type != REDIS_REPLY_ERROR) return value_of(*reply);
   const std::string message(reply->str, reply->len);
   if (is_temporary(message)) throw RedisUnavailable("Redis at " + where_ + ": " + message);
+  if (message.starts_with("NOSCRIPT")) throw RedisNoScript("Redis at " + where_ + ": " + message);
   throw Error(ErrorKind::device, "Redis at " + where_ + ": " + message);
 }
 

@@ -45,6 +45,12 @@ class RedisUnavailable : public Error {
   explicit RedisUnavailable(const std::string& message) : Error(ErrorKind::device, message) {}
 };
 
+/// The server does not know the script that EVALSHA names.
+class RedisNoScript : public Error {
+ public:
+  explicit RedisNoScript(const std::string& message) : Error(ErrorKind::device, message) {}
+};
+
 /// One thread at a time. The process must ignore SIGPIPE.
 class RedisConnection {
  public:

@@ -11,6 +11,7 @@
 #include "jobs/job_json.h"
 #include "jobs/redis_job.h"
 #include "jobs/redis_scripts.h"
+#include "jobs/short_json.h"
 
 namespace ernie_image {
 namespace {
@@ -21,7 +22,8 @@ using Milliseconds = std::chrono::milliseconds;
 
 // How often a worker looks for jobs of others that have fallen silent.
 constexpr Milliseconds kReclaimPeriod{1000};
-constexpr int kPage = 64;  // ids read at a time for a list
+// Of what the keys hold: programs that write another one do not see each other's jobs.
+constexpr std::string_view kFormat = ":2";
 constexpr std::size_t kMaxTold = 1000;  // warnings that are told once
 constexpr std::string_view kPreviewKept_ms = "600000";
 
@@ -54,6 +56,7 @@ double number_of(const std::string& text) {
 
 RedisQueue::RedisQueue(const QueueOptions& options)
     : options_(options),
+      prefix_(options.key_prefix + std::string(kFormat)),
       client_(parse_redis_url(options.url)),
       job_news_(client_.address(), key("changed")),
       work_news_(client_.address(), key("work")) {
@@ -64,48 +67,73 @@ RedisQueue::~RedisQueue() = default;
 
 RedisReply RedisQueue::run(std::string_view script, std::string_view subject,
                            const std::vector<std::string>& arguments) {
-  const std::string text = std::string(scripts::kPrelude) + std::string(script);
-  std::vector<std::string_view> words = {"EVAL", text, "0", options_.key_prefix, subject};
+  std::string hash;
+  {
+    const std::lock_guard lock(hashes_mutex_);
+    hash = hashes_[script];
+  }
+  const std::string text =
+      hash.empty() ? std::string(scripts::kPrelude) + std::string(script) : std::string();
+  if (hash.empty()) {
+    hash = command({"SCRIPT", "LOAD", text}).text;
+    const std::lock_guard lock(hashes_mutex_);
+    hashes_[script] = hash;
+  }
+  std::vector<std::string_view> words = {"EVALSHA", hash, "0", prefix_, subject};
   words.insert(words.end(), arguments.begin(), arguments.end());
-  return command(words);
+  try {
+    return command(words);
+  } catch (const RedisNoScript&) {
+    // It was restarted, or is another one.
+    const std::string again = std::string(scripts::kPrelude) + std::string(script);
+    words[0] = "EVAL";
+    words[1] = again;
+    return command(words);
+  }
 }
 
 // --- looking
 
 std::optional<Job> RedisQueue::find(const std::string& id) {
   if (!is_job_id(id)) return std::nullopt;
-  const RedisReply fields = run(scripts::kFind, id, {});
+  RedisReply fields = run(scripts::kFind, id, {});
   if (fields.list.empty()) return std::nullopt;
-  return job_of(id, fields);
+  if (std::optional<Job> job = read_job(id, fields)) return job;
+  fields = run(scripts::kFind, id, {});
+  throw DamagedJob(id, owner_set_aside(fields));
+}
+
+/// Nothing for one that cannot be read, which is moved aside then.
+std::optional<Job> RedisQueue::read_job(const std::string& id, const RedisReply& fields) {
+  if (is_set_aside(fields)) return std::nullopt;
+  try {
+    return job_of(id, fields);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::corrupt_file) throw;
+    run(scripts::kSetAside, id, {text_of(options_.result_expiry)});
+    log_message(LogLevel::error,
+                std::string(error.what()) + "; moved aside to " + key("damaged:" + id));
+    return std::nullopt;
+  }
 }
 
 std::vector<Job> RedisQueue::list(const JobFilter& filter) {
-  const std::string set = filter.owner ? key("owned:" + sha256_hex(*filter.owner)) : key("jobs");
-  std::string newest = "+inf";
-  if (!filter.before.empty()) {
-    const RedisReply score = command({"ZSCORE", set, filter.before});
-    if (score.is_nothing()) return {};
-    newest = "(" + score.text;
-  }
+  constexpr int kRounds = 10;  // each moves damaged ones aside
+  const std::string state = filter.state ? name_of(*filter.state) : "";
+  const std::string limit = std::to_string(std::max(filter.limit, 0));
+  if (!filter.before.empty() && !is_job_id(filter.before)) return {};
   std::vector<Job> jobs;
-  const std::string page = std::to_string(kPage);
-  for (int offset = 0;;) {
-    const std::string skipped = std::to_string(offset);
-    const RedisReply ids =
-        command({"ZREVRANGEBYSCORE", set, newest, "-inf", "LIMIT", skipped, page});
-    for (const RedisReply& id : ids.list) {
-      if (std::ssize(jobs) >= filter.limit) return jobs;
-      ++offset;
-      auto job = find(id.text);
-      if (!job) {
-        command({"ZREM", set, id.text});  // its time is over
-        --offset;
-      } else if (!filter.state || job->state == *filter.state) {
-        jobs.push_back(std::move(*job));
-      }
+  for (int round = 0; round < kRounds; ++round) {
+    const RedisReply found = run(scripts::kList, filter.owner ? "owned" : "all",
+                                 {filter.owner.value_or(""), state, filter.before, limit});
+    jobs.clear();
+    for (const RedisReply& fields : found.list) {
+      if (fields.list.empty()) continue;
+      if (auto job = read_job(fields.list.back().text, fields)) jobs.push_back(*std::move(job));
     }
-    if (ids.list.empty()) return jobs;
+    if (jobs.size() == found.list.size()) break;
   }
+  return jobs;
 }
 
 std::optional<Job> RedisQueue::wait(const std::string& id, std::int64_t version,
@@ -138,7 +166,7 @@ std::optional<Bytes> RedisQueue::preview(const std::string& id) {
 
 QueueCounts RedisQueue::counts() {
   const auto count = [&](const char* set) {
-    return static_cast<int>(command({"SCARD", key(set)}).integer);
+    return static_cast<int>(command({"ZCARD", key(set)}).integer);
   };
   return {count("waiting"), count("running")};
 }
@@ -179,10 +207,10 @@ Job RedisQueue::submit(const JobRequest& request, const std::string& owner,
   const std::string key_hash =
       idempotency_key.empty()
           ? ""
-          : sha256_hex(std::to_string(owner.size()) + ":" + owner + idempotency_key);
+          : sha256_hex(std::to_string(owner.size()) + ":" + owner + idempotency_key).substr(0, 32);
   const RedisReply reply =
       run(scripts::kSubmit, new_job_id(),
-          {owner, sha256_hex(owner), key_hash, request_text(request), sha256_hex(request.model),
+          {owner, key_hash, shortened_json(request_text(request)), sha256_hex(request.model),
            std::to_string(static_cast<int>(request.priority)), batch_key(request),
            std::to_string(options_.max_queued)});
   const std::string id = reply.list.empty() ? "" : reply.list.front().text;
@@ -198,9 +226,14 @@ bool RedisQueue::cancel(const std::string& id) {
 }
 
 bool RedisQueue::remove(const std::string& id) {
-  const std::optional<Job> job = find(id);
-  if (!job || !is_final(job->state)) return false;
-  remove_files(id, job->images);
+  if (!is_job_id(id)) return false;
+  try {
+    const std::optional<Job> job = find(id);
+    if (!job || !is_final(job->state)) return false;
+    remove_files(id, job->images);
+  } catch (const DamagedJob&) {
+    if (folder_) folder_->remove_all_of(id);
+  }
   return run(scripts::kRemove, id, {}).integer == 1;
 }
 
@@ -238,10 +271,7 @@ RedisReply RedisQueue::finish(const std::string& id, const std::string& worker, 
 }
 
 void RedisQueue::remove_surplus(const RedisReply& ended) {
-  for (const std::string& id : ids_of(ended)) {
-    // A job whose time is over has left its id behind.
-    if (!remove(id)) command({"ZREM", key("finished"), id});
-  }
+  for (const std::string& id : ids_of(ended)) remove(id);
 }
 
 void RedisQueue::complete(const std::string& id, const std::string& /*worker*/,
@@ -250,7 +280,8 @@ void RedisQueue::complete(const std::string& id, const std::string& /*worker*/,
   for (const JobFile& file : files_of(id, result)) write_file(file.name, file.bytes);
   const JobOutcome outcome = outcome_of(result);
   // Whoever is first may hand in: even the worker that was thought lost made the same pictures.
-  const RedisReply ended = finish(id, "", JobState::completed, outcome_text(outcome), {});
+  const RedisReply ended =
+      finish(id, "", JobState::completed, shortened_json(outcome_text(outcome)), {});
   const std::string state = ended.list.empty() ? "" : ended.list.front().text;
   if (state != name_of(JobState::completed)) remove_files(id, outcome.images);
 }
@@ -263,14 +294,14 @@ void RedisQueue::announce(const WorkerInfo& worker) {
 
 std::vector<Job> RedisQueue::take(const WorkerInfo& worker, int max_jobs) {
   const RedisReply claimed =
-      run(scripts::kClaim, sha256_hex(worker.model), {worker.name, std::to_string(max_jobs)});
+      run(scripts::kClaim, sha256_hex(worker.model),
+          {worker.name, std::to_string(max_jobs), text_of(options_.result_expiry)});
   std::vector<Job> jobs;
   for (const std::string& id : ids_of(claimed)) {
     try {
       if (auto job = find(id)) jobs.push_back(std::move(*job));
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::corrupt_file) throw;
-      fail(id, worker.name, {"corrupt_file", error.what()});
+    } catch (const DamagedJob&) {
+      // It has been told of, and is nobody's work.
     }
   }
   return jobs;

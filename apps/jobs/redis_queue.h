@@ -56,7 +56,7 @@ class RedisQueue final : public JobQueue {
   RedisReply finish(const std::string& id, const std::string& worker, JobState state,
                     const std::string& outcome, const JobFailure& failure);
 
-  std::string key(const std::string& rest) const { return options_.key_prefix + ":" + rest; }
+  std::string key(const std::string& rest) const { return prefix_ + ":" + rest; }
   std::string file_key(const std::string& name) const { return key("file:" + name); }
   std::chrono::steady_clock::time_point reclaim_if_due(const std::string& model_hash);
   std::vector<Job> take(const WorkerInfo& worker, int max_jobs);
@@ -64,13 +64,17 @@ class RedisQueue final : public JobQueue {
   std::optional<Bytes> read_file(const std::string& name);
   void remove_files(const std::string& id, const std::vector<JobImage>& images);
   void remove_surplus(const RedisReply& ended);
+  std::optional<Job> read_job(const std::string& id, const RedisReply& fields);
   std::optional<WorkerInfo> read_worker(const std::string& name, const std::string& text);
 
   const QueueOptions options_;
+  const std::string prefix_;  // of all keys, before client_ and its channels
   RedisClient client_;
   RedisNews job_news_;   // ids of jobs that have changed
   RedisNews work_news_;  // hashes of models that there is work for
   std::optional<PictureFolder> folder_;
+  std::mutex hashes_mutex_;
+  std::map<std::string_view, std::string> hashes_;  // of scripts, as Redis knows them
   std::mutex told_mutex_;
   std::set<std::string> told_;  // what was warned of already
   std::mutex reclaim_mutex_;

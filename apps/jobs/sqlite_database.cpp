@@ -25,8 +25,6 @@ constexpr int kMaxValueBytes = 256 << 20;  // no picture or trace is as large
       throw Error(ErrorKind::device, where + ": another process uses this jobs database");
     case SQLITE_NOMEM:
       throw Error(ErrorKind::out_of_memory, where + ": " + reason);
-    case SQLITE_TOOBIG:
-      throw Error(ErrorKind::invalid_argument, where + ": " + reason);
     default:
       throw Error(ErrorKind::io, where + ": " + reason);
   }

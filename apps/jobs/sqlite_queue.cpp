@@ -169,9 +169,15 @@ bool SqliteQueue::cancel(const std::string& id) {
 bool SqliteQueue::remove(const std::string& id) {
   const Lock lock(mutex_);
   if (find_live(id) != nullptr) return false;
-  const std::optional<Job> job = store_.find(id);
-  if (job) remove_final(*job);
-  return job.has_value();
+  try {
+    const std::optional<Job> job = store_.find(id);
+    if (job) remove_final(*job);
+    return job.has_value();
+  } catch (const DamagedJob&) {
+    if (folder_) folder_->remove_all_of(id);
+    store_.remove(id);
+    return true;
+  }
 }
 
 /// Files first: a file without a job would stay for ever.

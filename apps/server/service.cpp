@@ -65,9 +65,13 @@ Job Service::submit(const Exchange& exchange, const JobRequest& request) {
 }
 
 Job Service::own_job(const Exchange& exchange, const std::string& id) {
-  std::optional<Job> job = is_job_id(id) ? queue_.find(id) : std::nullopt;
-  if (!job || job->owner != exchange.owner()) throw not_found("job");
-  return *std::move(job);
+  try {
+    std::optional<Job> job = is_job_id(id) ? queue_.find(id) : std::nullopt;
+    if (job && job->owner == exchange.owner()) return *std::move(job);
+  } catch (const DamagedJob& damaged) {
+    if (damaged.owner() == exchange.owner()) throw;
+  }
+  throw not_found("job");
 }
 
 Job Service::wait_until_final(const Exchange& exchange, Job job) {
@@ -91,7 +95,11 @@ std::string Service::base_url(const Exchange& exchange) const {
 }
 
 JsonReader fields_of(const Exchange& exchange) {
-  return JsonReader::parse(exchange.request->body, "the request's body");
+  try {
+    return JsonReader::parse(exchange.request->body, "the request's body");
+  } catch (const Error& error) {
+    throw ApiError(400, error.what());
+  }
 }
 
 void send_image(Service& service, const std::string& id, const std::string& index_text,

@@ -41,7 +41,7 @@ class Service {
   /// key that came with another request.
   Job submit(const Exchange& exchange, const JobRequest& request);
 
-  /// The job of that id if it is the asker's own. Throws ApiError(404).
+  /// The job of that id if it is the asker's own. Throws ApiError(404), DamagedJob.
   Job own_job(const Exchange& exchange, const std::string& id);
 
   /// Waits until the job is final. A client that goes away meanwhile has it cancelled, and
@@ -73,7 +73,7 @@ class Service {
   std::chrono::steady_clock::time_point workers_time_;
 };
 
-/// The JSON object that the request sends. Throws Error(corrupt_file).
+/// The JSON object that the request sends. Throws ApiError(400).
 JsonReader fields_of(const Exchange& exchange);
 
 /// Sends a finished picture, whoever asks. Throws ApiError(404).

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "jobs/short_json.h"
 #include "jobs/support.h"
 #include "request/request.h"
 
@@ -36,6 +37,20 @@ TEST(JobJson, KeepsItsFormat) {
       R"("model":"m","name":"w","seconds_per_step":0.5,"size_multiple":16,)"
       R"("steps":8,"width":96})";
   EXPECT_EQ(worker_text(parse_worker(worker, "test")), worker);
+}
+
+TEST(ShortJson, GivesBackWhatItWasGiven) {
+  JobRequest request = small_request("a \"quoted\" \x01 一只猫 ,\"width\":");
+  request.adapters = {{"style", 0.5}};
+  JobResult result = result_of("bytes");
+  result.enhanced_prompt = "much longer";
+  for (const std::string& json :
+       {request_text(request), request_text(small_request()), outcome_text(outcome_of(result)),
+        outcome_text(outcome_of(result_of("b")))}) {
+    EXPECT_EQ(restored_json(shortened_json(json)), json);
+    EXPECT_LT(shortened_json(json).size(), json.size() * 2 / 3);
+  }
+  EXPECT_EQ(restored_json("plain"), "plain");
 }
 
 TEST(JobJson, ReplacesWhatIsNoText) {

@@ -348,7 +348,7 @@ TEST_P(QueueTest, ListsNewestFirstInPages) {
   };
   using Ids = std::vector<std::string>;
   JobFilter filter;
-  EXPECT_EQ(listed(filter), Ids(ids.rbegin(), ids.rend()));
+  EXPECT_EQ(listed(filter), Ids(ids.rbegin(), ids.rend()));  // all of them wait
   filter.limit = 2;
   EXPECT_EQ(listed(filter), (Ids{ids[4], ids[3]}));
   filter.before = ids[3];
@@ -365,6 +365,17 @@ TEST_P(QueueTest, ListsNewestFirstInPages) {
   filter.state = JobState::queued;
   filter.owner = "ann";
   EXPECT_EQ(listed(filter), (Ids{ids[4], ids[2]}));
+  queue_->complete(ids[0], "w1", result_of("bytes"));
+  EXPECT_TRUE(queue_->cancel(ids[2]));
+  filter.state = std::nullopt;
+  EXPECT_EQ(listed(filter), (Ids{ids[4], ids[2], ids[0]}));
+  filter.before = ids[2];
+  EXPECT_EQ(listed(filter), Ids{ids[0]});
+  filter = {};
+  EXPECT_EQ(listed(filter), (Ids{ids[4], ids[3], ids[1]}));  // everybody's that are not over
+  filter.owner = "ann";
+  filter.state = JobState::completed;
+  EXPECT_EQ(listed(filter), Ids{ids[0]});
 }
 
 TEST_P(QueueTest, ForgetsFinalJobsOnly) {
@@ -377,7 +388,7 @@ TEST_P(QueueTest, ForgetsFinalJobsOnly) {
   EXPECT_FALSE(queue_->find(id));
   EXPECT_FALSE(queue_->image(id, 0));
   EXPECT_FALSE(queue_->remove(id));
-  EXPECT_TRUE(queue_->list({}).empty());
+  EXPECT_TRUE(queue_->list({.owner = "ann"}).empty());
 }
 
 TEST_P(QueueTest, ForgetsTheOldestBeyondItsLimit) {

@@ -2,6 +2,8 @@
 
 #include <set>
 
+#include "io/test_files.h"
+#include "jobs/sqlite_database.h"
 #include "server/support.h"
 
 namespace ernie_image {
@@ -88,6 +90,38 @@ TEST(JobsApi, CancelsAndForgets) {
   ASSERT_TRUE(deleted);
   EXPECT_EQ(deleted->status, 204);
   get(server, path, 404);
+}
+
+class DamagedJobsApi : public test::TemporaryFolder {};
+
+TEST_F(DamagedJobsApi, OneDamagedJobIsReportedAloneAndCanBeDeleted) {
+  TestServerOptions options = with_keys();
+  options.queue.jobs_db = path("jobs.db");
+  std::string damaged, good;
+  {
+    TestServer server(options);
+    damaged = post(server, "/v1/jobs", {{"prompt", "a"}}, 202, kAlice)["id"];
+    good = post(server, "/v1/jobs", {{"prompt", "a"}}, 202, kAlice)["id"];
+    while (server.queue().counts().queued + server.queue().counts().running > 0) {
+      std::this_thread::yield();
+    }
+  }
+  SqliteDatabase(path("jobs.db"))
+      .execute_script("UPDATE jobs SET request = '[]' WHERE id = '" + damaged + "'");
+  TestServer server(options);
+  for (const char* more : {"", "/images/0", "/events", "/trace"}) {
+    const json error = get(server, "/v1/jobs/" + damaged + more, 500, kAlice)["error"];
+    EXPECT_EQ(error["code"], "job_is_damaged");
+    EXPECT_EQ(error["message"].get<std::string>().find(path("")), std::string::npos) << error;
+  }
+  get(server, "/v1/jobs/" + damaged, 404, kBob);
+  const json list = get(server, "/v1/jobs?limit=1", 200, kAlice);
+  ASSERT_EQ(list["data"].size(), 1u);
+  EXPECT_EQ(list["data"][0]["id"], good);
+  EXPECT_EQ(list["has_more"], false);
+  EXPECT_EQ(server.client().Delete("/v1/jobs/" + damaged, kBob)->status, 404);
+  EXPECT_EQ(server.client().Delete("/v1/jobs/" + damaged, kAlice)->status, 204);
+  get(server, "/v1/jobs/" + damaged, 404, kAlice);
 }
 
 TEST(JobsApi, ListsByPages) {
