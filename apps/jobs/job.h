@@ -56,7 +56,7 @@ struct JobProgress {
   int step = 0;       ///< finished steps of the stage
   int steps = 0;
   double fraction = 0;                 ///< of the whole job, 0..1
-  std::optional<double> seconds_left;  ///< once it can be told
+  std::optional<double> seconds_left = {};  ///< once it can be told
   int preview_index = -1;              ///< number of the newest preview; -1: none yet
 };
 

@@ -22,9 +22,9 @@ namespace ernie_image {
 using Bytes = std::string;
 
 struct JobFilter {
-  std::optional<std::string> owner;  ///< nothing: everybody's, waiting and running ones alone
-  std::optional<JobState> state;
-  std::string before;  ///< an id: only jobs older than that one
+  std::optional<std::string> owner = {};  ///< nothing: everybody's, waiting and running ones alone
+  std::optional<JobState> state = {};
+  std::string before = {};  ///< an id: only jobs older than that one
   int limit = 50;
 };
 
@@ -69,6 +69,18 @@ class QueueFull : public Error {
 
  private:
   std::chrono::seconds retry_after_;
+};
+
+/// The store cannot be reached, or is not ready: worth another try.
+class StoreUnavailable : public Error {
+ public:
+  explicit StoreUnavailable(const std::string& message) : Error(ErrorKind::device, message) {}
+};
+
+/// The store does not let us in, and will not as long as nobody changes something.
+class StoreRefused : public Error {
+ public:
+  explicit StoreRefused(const std::string& message) : Error(ErrorKind::device, message) {}
 };
 
 /// What is thrown for a job whose record cannot be read. It has been moved aside: no list has it,

@@ -22,6 +22,7 @@ using Milliseconds = std::chrono::milliseconds;
 
 // How often a worker looks for jobs of others that have fallen silent.
 constexpr Milliseconds kReclaimPeriod{1000};
+constexpr Milliseconds kOrphanPeriod{10000};
 // Of what the keys hold: programs that write another one do not see each other's jobs.
 constexpr std::string_view kFormat = ":2";
 constexpr std::size_t kMaxTold = 1000;  // warnings that are told once
@@ -44,6 +45,12 @@ double number_of(const std::string& text) {
   return std::isfinite(value) ? value : 0;
 }
 
+RedisAddress address_of(const QueueOptions& options) {
+  RedisAddress address = parse_redis_url(options.url);
+  if (address.password.empty()) address.password = options.password;
+  return address;
+}
+
 [[noreturn]] void throw_full(const RedisReply& reply) {
   const double mean_ms = reply.list.size() > 1 ? number_of(reply.list[1].text) : 0;
   const double workers = reply.list.size() > 2 ? number_of(reply.list[2].text) : 0;
@@ -57,10 +64,12 @@ double number_of(const std::string& text) {
 RedisQueue::RedisQueue(const QueueOptions& options)
     : options_(options),
       prefix_(options.key_prefix + std::string(kFormat)),
-      client_(parse_redis_url(options.url)),
+      client_(address_of(options), options.patience),
       job_news_(client_.address(), key("changed")),
       work_news_(client_.address(), key("work")) {
   if (!options.output_directory.empty()) folder_.emplace(options.output_directory);
+  // Whoever may not do this may do nothing: said now rather than at the first job.
+  run(scripts::kFind, "", {});
 }
 
 RedisQueue::~RedisQueue() = default;
@@ -140,6 +149,7 @@ std::optional<Job> RedisQueue::wait(const std::string& id, std::int64_t version,
                                     std::chrono::milliseconds timeout) {
   const auto deadline = Clock::now() + timeout;
   RedisNews::Watch watch(job_news_, id);
+  fail_orphans_if_due();
   while (true) {
     std::optional<Job> job = find(id);
     if (!job || job->version > version || is_final(job->state)) return job;
@@ -171,7 +181,21 @@ QueueCounts RedisQueue::counts() {
   return {count("waiting"), count("running")};
 }
 
+/// Whoever asks something, once in a while, whether there are workers or not.
+void RedisQueue::fail_orphans_if_due() {
+  if (options_.orphan_timeout.count() == 0) return;
+  const auto now = Clock::now();
+  {
+    const std::lock_guard lock(reclaim_mutex_);
+    if (now < next_orphans_) return;
+    next_orphans_ = now + std::min<Milliseconds>(options_.orphan_timeout / 4, kOrphanPeriod);
+  }
+  run(scripts::kFailOrphans, "",
+      {std::to_string(options_.orphan_timeout.count()), text_of(options_.result_expiry)});
+}
+
 std::vector<WorkerInfo> RedisQueue::workers() {
+  fail_orphans_if_due();
   const auto silent_ms = std::chrono::milliseconds(kClaimExpiry).count();
   const RedisReply found = run(scripts::kWorkers, "", {std::to_string(silent_ms)});
   std::vector<WorkerInfo> workers;
@@ -289,7 +313,8 @@ void RedisQueue::complete(const std::string& id, const std::string& /*worker*/,
 // --- workers
 
 void RedisQueue::announce(const WorkerInfo& worker) {
-  run(scripts::kAnnounce, sha256_hex(worker.name), {worker_text(worker), text_of(kClaimExpiry)});
+  run(scripts::kAnnounce, sha256_hex(worker.name),
+      {worker_text(worker), text_of(kClaimExpiry), sha256_hex(worker.model)});
 }
 
 std::vector<Job> RedisQueue::take(const WorkerInfo& worker, int max_jobs) {
@@ -330,6 +355,7 @@ std::vector<Job> RedisQueue::claim(const WorkerInfo& worker, int max_jobs,
   RedisNews::Watch watch(work_news_, model_hash);
   while (true) {
     const auto next_reclaim = reclaim_if_due(model_hash);
+    fail_orphans_if_due();
     std::vector<Job> jobs = take(worker, max_jobs);
     if (!jobs.empty()) return jobs;
     const bool has_news = watch.wait_until(std::min(deadline, next_reclaim));

@@ -59,6 +59,7 @@ class RedisQueue final : public JobQueue {
   std::string key(const std::string& rest) const { return prefix_ + ":" + rest; }
   std::string file_key(const std::string& name) const { return key("file:" + name); }
   std::chrono::steady_clock::time_point reclaim_if_due(const std::string& model_hash);
+  void fail_orphans_if_due();
   std::vector<Job> take(const WorkerInfo& worker, int max_jobs);
   void write_file(const std::string& name, std::string_view bytes);
   std::optional<Bytes> read_file(const std::string& name);
@@ -79,6 +80,7 @@ class RedisQueue final : public JobQueue {
   std::set<std::string> told_;  // what was warned of already
   std::mutex reclaim_mutex_;
   std::map<std::string, std::chrono::steady_clock::time_point> next_reclaim_;  // by hash of a model
+  std::chrono::steady_clock::time_point next_orphans_;
 };
 
 }  // namespace ernie_image

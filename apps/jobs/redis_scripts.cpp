@@ -277,6 +277,7 @@ redis.call('HSET', job_key(subject), 'owner', owner, 'owner_hash', redis.sha1hex
            'created_ms', now, 'attempts', 0, 'sequence', redis.call('INCR', P .. ':sequence'))
 set_state(subject, 'queued')
 if key ~= '' then redis.call('HSET', P .. ':keys', raw(key), raw(subject)) end
+redis.call('HSETNX', P .. ':served', model, now)
 enqueue(subject, false)
 return {subject}
 )lua";
@@ -474,8 +475,10 @@ return ended
 )lua";
 
 const std::string_view kAnnounce = R"lua(
-redis.call('SET', P .. ':worker:' .. subject, ARGV[3], 'EX', ARGV[4])
+local text, kept, model = ARGV[3], ARGV[4], ARGV[5]
+redis.call('SET', P .. ':worker:' .. subject, text, 'EX', kept)
 redis.call('ZADD', P .. ':workers', now, subject)
+redis.call('HSET', P .. ':served', model, now)
 return 0
 )lua";
 
@@ -490,6 +493,36 @@ for i = 1, #names, 2 do
   end
 end
 return found
+)lua";
+
+const std::string_view kFailOrphans = R"lua(
+local patience, seconds = tonumber(ARGV[3]), ARGV[4]
+local message = 'no worker has had the model of this job for ' .. math.floor(patience / 1000) .. ' s'
+local served = redis.call('HGETALL', P .. ':served')
+local function fail_first(turns)
+  local owner = redis.call('ZRANGE', turns, 0, 0)[1]
+  if not owner then return false end
+  local id = redis.call('ZRANGE', turns .. ':' .. owner, 0, 0)[1]
+  if id and not pcall(finish, id, 'failed', '', 'no_worker', message, seconds) then
+    set_aside(id, seconds)
+  end
+  -- Whatever was found there, it is gone.
+  if id then redis.call('ZREM', turns .. ':' .. owner, id) end
+  if redis.call('ZCARD', turns .. ':' .. owner) == 0 then redis.call('ZREM', turns, owner) end
+  return true
+end
+local left = 100
+for i = 1, #served, 2 do
+  if now - tonumber(served[i + 1]) > patience then
+    local is_empty = true
+    for priority = 2, 0, -1 do
+      while left > 0 and fail_first(lane(priority, served[i])) do left = left - 1 end
+      if redis.call('EXISTS', lane(priority, served[i])) == 1 then is_empty = false end
+    end
+    if is_empty then redis.call('HDEL', P .. ':served', served[i]) end
+  end
+end
+return 0
 )lua";
 
 const std::string_view kRelease = R"lua(

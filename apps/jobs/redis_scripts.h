@@ -18,6 +18,7 @@ namespace ernie_image::redis_scripts {
 //   P:dead                    stream of jobs that no worker survived
 //   P:damaged:<id>            a job that could not be read, as it was found
 //   P:keys                    hash: bytes of an idempotency key's hash to <raw>
+//   P:served                  hash: model to when a worker of it, or its first job, was heard of
 //   P:workers, P:worker:<name>          workers by when they were heard, and what they said
 // and channels:
 //   P:changed                 id of each job whose version grew
@@ -56,8 +57,11 @@ extern const std::string_view kReport;
 extern const std::string_view kFinish;
 /// worker, seconds kept.
 extern const std::string_view kRelease;
-/// what the worker says, seconds kept.
+/// what the worker says, seconds kept, model's hash.
 extern const std::string_view kAnnounce;
+/// ms that a waiting job's model may be without workers, seconds kept. Fails those beyond, 100 at
+/// most.
+extern const std::string_view kFailOrphans;
 /// ms after which a worker is silent. Of each that is not: name, when it was heard (ms), what it
 /// said.
 extern const std::string_view kWorkers;

@@ -28,6 +28,7 @@ void SqliteQueue::change(LiveJob& live, Job changed) {
 void SqliteQueue::enqueue(const Live& live, bool first) {
   const Job& job = live->job;
   FairQueue& queue = waiting_[job.request.model];
+  served_.try_emplace(job.request.model, Clock::now());
   FairQueue::Entry entry{job.id, batch_key(job.request)};
   if (first) {
     queue.push_front(job.request.priority, job.owner, std::move(entry));
@@ -88,6 +89,7 @@ void SqliteQueue::finish(const Live& live, Job changed) {
 void SqliteQueue::announce(const WorkerInfo& worker) {
   const Lock lock(mutex_);
   workers_[worker.name] = {worker, Clock::now()};
+  served_[worker.model] = Clock::now();
 }
 
 void SqliteQueue::reclaim_expired() {
@@ -98,6 +100,29 @@ void SqliteQueue::reclaim_expired() {
     if (is_running && now - live->heard > options_.claim_expiry) expired.push_back(live);
   }
   for (const Live& live : expired) requeue(live, live->job.attempts);
+}
+
+/// Of models that have had no worker for too long.
+void SqliteQueue::fail_orphans() {
+  if (options_.orphan_timeout.count() == 0) return;
+  const auto oldest = Clock::now() - options_.orphan_timeout;
+  for (auto& [model, queue] : waiting_) {
+    const auto served = served_.find(model);
+    if (served == served_.end() || served->second > oldest) continue;
+    while (queue.next() != nullptr) {
+      const Live live = live_.at(queue.next()->id);
+      Job changed = live->job;
+      changed.state = JobState::failed;
+      changed.failure = JobFailure{
+          "no_worker", "no worker has had the model of this job for " +
+                           std::to_string(std::chrono::duration_cast<std::chrono::seconds>(
+                                              options_.orphan_timeout)
+                                              .count()) +
+                           " s"};
+      finish(live, std::move(changed));
+    }
+    served_.erase(served);
+  }
 }
 
 std::vector<Job> SqliteQueue::take(const WorkerInfo& worker, int max_jobs) {
@@ -127,6 +152,7 @@ std::vector<Job> SqliteQueue::claim(const WorkerInfo& worker, int max_jobs,
   Lock lock(mutex_);
   while (true) {
     reclaim_expired();
+    fail_orphans();
     std::vector<Job> jobs = take(worker, max_jobs);
     const auto now = Clock::now();
     if (!jobs.empty() || now >= deadline) return jobs;

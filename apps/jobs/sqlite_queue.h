@@ -75,6 +75,7 @@ class SqliteQueue final : public JobQueue {
   void requeue(const Live& live, int attempts);
   void finish(const Live& live, Job changed);
   void reclaim_expired();
+  void fail_orphans();
   std::vector<Job> take(const WorkerInfo& worker, int max_jobs);
   void require_room() const;
   void forget_surplus();
@@ -92,6 +93,8 @@ class SqliteQueue final : public JobQueue {
   SqliteStore store_;
   std::unordered_map<std::string, Live> live_;
   std::map<std::string, FairQueue> waiting_;  // by model
+  /// When a worker of the model was last heard, or a job first waited for one
+  std::map<std::string, Clock::time_point> served_;
   std::map<std::string, LiveWorker> workers_;  // by name
   std::condition_variable work_;
   double mean_job_seconds_ = 0;  // of the last jobs, 0: none yet

@@ -1,16 +1,19 @@
 #include "jobs/sqlite_store.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
 #include <limits>
 
 #include "core/log.h"
+#include "io/file_view.h"
 #include "jobs/job_id.h"
 #include "jobs/job_json.h"
 
 namespace ernie_image {
 namespace {
 
+constexpr const char* kInMemory = ":memory:";
 constexpr int kSchemaVersion = 2;
 constexpr int kApplicationId = 0x65696a71;  // "eijq"
 
@@ -97,11 +100,11 @@ void require_sound(SqliteDatabase& database, const std::string& where) {
 }
 
 void open_schema(SqliteDatabase& database, const std::string& where) {
-  // One process at a time, which also spares the shared memory beside the file; the first read
-  // takes the lock.
+  // The write-ahead log lets others read meanwhile, for a backup.
   database.execute_script(
-      "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA "
-      "cell_size_check=ON; BEGIN EXCLUSIVE; COMMIT");
+      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cell_size_check=ON; BEGIN "
+      "IMMEDIATE; "
+      "COMMIT");
   if (pragma(database, "schema_version") == 0) {
     create_tables(database);
   } else {
@@ -145,8 +148,23 @@ Job job_of(const SqliteRows& row, const std::string& file) {
 
 }  // namespace
 
+void back_up_jobs(const std::string& jobs_db, const std::string& target) {
+  if (!file_exists(jobs_db)) {
+    throw Error(ErrorKind::not_found, jobs_db + ": there is no jobs database");
+  }
+  std::error_code error;
+  if (std::filesystem::equivalent(jobs_db, target, error)) {
+    throw Error(ErrorKind::invalid_argument, target + ": this is the jobs database itself");
+  }
+  SqliteDatabase database(jobs_db);
+  require_our_schema(database, jobs_db);
+  database.copy_to(target);
+}
+
 SqliteStore::SqliteStore(const std::string& path)
-    : where_(path == ":memory:" ? "jobs database" : path), database_(path) {
+    : where_(path == kInMemory ? "jobs database" : path),
+      lock_(path == kInMemory ? nullptr : std::make_unique<FileLock>(path)),
+      database_(path) {
   open_schema(database_, where_);
 }
 

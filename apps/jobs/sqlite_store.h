@@ -1,10 +1,12 @@
 // Jobs in a SQLite file: what of them must outlive the process.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "jobs/file_lock.h"
 #include "jobs/job_queue.h"
 #include "jobs/sqlite_database.h"
 
@@ -39,7 +41,12 @@ class SqliteStore {
   std::vector<Job> read(SqliteRows rows, bool* has_damaged = nullptr);
 
   std::string where_;
+  std::unique_ptr<FileLock> lock_;
   SqliteDatabase database_;
 };
+
+/// Copies all jobs, and pictures that are among them, as they are at one moment; a process that
+/// uses them goes on. `target` is replaced once the copy is whole. Throws what SqliteStore throws.
+void back_up_jobs(const std::string& jobs_db, const std::string& target);
 
 }  // namespace ernie_image

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "core/log.h"
 #include "jobs/job_json.h"
 
 namespace ernie_image {
@@ -55,18 +56,44 @@ void Worker::drain(std::chrono::milliseconds deadline) {
   ended_.wait(lock, [this] { return has_ended_; });
 }
 
+void Worker::throw_if_refused() {
+  const std::lock_guard lock(mutex_);
+  if (refusal_ != nullptr) std::rethrow_exception(refusal_);
+}
+
 void Worker::run() {
+  std::exception_ptr refusal;
+  try {
+    claim_until_drained();
+  } catch (const StoreRefused& error) {
+    refusal = std::current_exception();
+    log_message(LogLevel::error, "worker " + info_.name + " ends: " + error.what());
+  }
+  const std::lock_guard lock(mutex_);
+  refusal_ = refusal;
+  has_ended_ = true;
+  ended_.notify_all();
+}
+
+void Worker::claim_until_drained() {
+  std::string told;  // a trouble is told of once
   while (!draining_) {
     try {
       run_once();
-    } catch (const std::exception&) {
-      // The queue cannot be reached. Jobs that were being done are claimed again by somebody.
+      if (!told.empty()) log_message(LogLevel::warning, "worker " + info_.name + " goes on");
+      told.clear();
+    } catch (const StoreRefused&) {
+      throw;
+    } catch (const std::exception& error) {
+      // Jobs that were being done are claimed again by somebody.
+      if (told != error.what()) {
+        told = error.what();
+        log_message(LogLevel::warning,
+                    "worker " + info_.name + " has no queue and tries again: " + told);
+      }
       std::this_thread::sleep_for(kRetryPause);
     }
   }
-  const std::lock_guard lock(mutex_);
-  has_ended_ = true;
-  ended_.notify_all();
 }
 
 void Worker::run_once() {

@@ -426,6 +426,29 @@ TEST_P(QueueTest, KnowsItsWorkers) {
   EXPECT_GT(workers[0].last_seen_ms, 0);
 }
 
+TEST_P(QueueTest, JobsOfAModelThatNobodyHasFail) {
+  QueueOptions options;
+  options.orphan_timeout = std::chrono::milliseconds(200);
+  open(options);
+  JobRequest request = small_request();
+  request.model = "gone";
+  const Job orphan = queue_->submit(request, "ann");
+  const std::string served = submit("a");
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (!is_final(queue_->find(orphan.id)->state) && std::chrono::steady_clock::now() < deadline) {
+    queue_->announce(worker_named("w1"));
+    for (const Job& job : queue_->claim(worker_named("w1"), 1, std::chrono::milliseconds(20))) {
+      queue_->release(job.id, "w1");
+    }
+    queue_->wait(orphan.id, orphan.version, std::chrono::milliseconds(10));
+  }
+  const Job failed = queue_->find(orphan.id).value();
+  EXPECT_EQ(failed.state, JobState::failed);
+  EXPECT_EQ(failed.failure.value().kind, "no_worker");
+  EXPECT_EQ(queue_->find(served)->state, JobState::queued);
+  EXPECT_EQ(queue_->counts().queued, 1);
+}
+
 TEST_P(QueueTest, AWorkerWhoseClockIsWrongIsSeen) {
   for (const int seconds : {-31, -3600, 3600}) {
     {

@@ -32,6 +32,10 @@ TEST(RedisUrl, IsReadInParts) {
   EXPECT_EQ(shortest.port, 6379);
   EXPECT_EQ(shortest.password, "");
   EXPECT_EQ(parse_redis_url("redis://:secret@h").password, "secret");
+  const RedisAddress encoded = parse_redis_url("redis://m%40e:p%40ss%2Fw0rd%251@h/2");
+  EXPECT_EQ(encoded.user, "m@e");
+  EXPECT_EQ(encoded.password, "p@ss/w0rd%1");
+  EXPECT_EQ(encoded.host, "h");
   EXPECT_EQ(parse_redis_url("redis://[::1]:7").host, "::1");
   EXPECT_EQ(parse_redis_url("redis://[::1]").port, 6379);
   EXPECT_EQ(parse_redis_url("unix:///run/redis.sock").socket, "/run/redis.sock");
@@ -40,7 +44,8 @@ TEST(RedisUrl, IsReadInParts) {
 TEST(RedisUrl, IsRefusedWithoutItsPassword) {
   for (const char* url :
        {"", "http://h", "redis://", "redis://h:", "redis://h:x", "redis://h:70000", "redis://h/x",
-        "redis://h/-1", "redis://secret@h", "redis://:secret@", "unix://relative"}) {
+        "redis://h/-1", "redis://secret@h", "redis://:secret@", "redis://:secret%@h",
+        "redis://:secret%zz@h", "redis://:secret%00@h", "unix://relative"}) {
     try {
       parse_redis_url(url);
       ADD_FAILURE() << url;
@@ -88,6 +93,16 @@ TEST_F(RedisQueueTest, SaysThatThereIsNobody) {
   QueueOptions nowhere;
   nowhere.url = "unix://" + path("nobody.sock");
   expect_error(ErrorKind::device, {"nobody.sock"}, [&] { RedisQueue{nowhere}; });
+}
+
+TEST_F(RedisQueueTest, RefusesToBeginWithoutItsPassword) {
+  redis({"CONFIG", "SET", "requirepass", "p@ss/w0rd%1"});
+  QueueOptions secured = options();
+  EXPECT_THROW(RedisQueue{secured}, StoreRefused);
+  secured.password = "wrong";
+  EXPECT_THROW(RedisQueue{secured}, StoreRefused);
+  secured.password = "p@ss/w0rd%1";
+  EXPECT_NO_THROW(RedisQueue{secured});
 }
 
 TEST_F(RedisQueueTest, GatewaysAndWorkersShareIt) {
@@ -388,6 +403,37 @@ TEST_F(FleetTest, AWorkerWhoseNamesNobodyCouldReadIsRefused) {
       EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
       EXPECT_NE(outcome.err.find(flag), std::string::npos) << outcome.err;
     }
+  }
+}
+
+TEST_F(FleetTest, WhoMayNotLogInSaysSoAndExits) {
+  RedisConnection admin(parse_redis_url(server_.url()));
+  admin.command({"CONFIG", "SET", "requirepass", "secret"});
+  for (const char* command : {"worker", "serve"}) {
+    std::vector<std::string> arguments = {command, "--queue", server_.url()};
+    if (std::string(command) == "serve") arguments.insert(arguments.end(), {"--port", "0"});
+    const cli_test::Outcome outcome = cli_test::run_program(arguments);
+    EXPECT_EQ(outcome.exit_code, 1) << command;
+    EXPECT_NE(outcome.err.find("NOAUTH"), std::string::npos) << outcome.err;
+  }
+  // With it, from a file or the environment, until it is changed.
+  auto arguments = worker_arguments("w");
+  arguments.insert(arguments.end(), {"--queue-password-file", write("password", "secret\n")});
+  RunningProgram first(arguments);
+  RunningProgram second(worker_arguments("v"),
+                        {.environment = {"ERNIE_IMAGE_QUEUE_PASSWORD=secret"}});
+  QueueOptions secured = options();
+  secured.password = "secret";
+  {
+    RedisQueue queue(secured);
+    ASSERT_TRUE(eventually([&] { return queue.workers().size() == 2; }));
+  }
+  admin.command({"CONFIG", "SET", "requirepass", "another"});
+  admin.command({"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"});
+  for (RunningProgram* worker : {&first, &second}) {
+    const cli_test::Outcome outcome = worker->wait();
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_NE(outcome.err.find("WRONGPASS"), std::string::npos) << outcome.err;
   }
 }
 

@@ -2,12 +2,15 @@
 #include "jobs/sqlite_queue.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <random>
+#include <thread>
 
 #include "ernie_image/log.h"
 #include "jobs/support.h"
@@ -104,6 +107,47 @@ TEST_F(SqliteQueueTest, RemovesWhatADeadProcessLeft) {
 TEST_F(SqliteQueueTest, RefusesAFileThatIsInUse) {
   const SqliteQueue queue(options());
   expect_error(ErrorKind::device, {"jobs.db", "another process"}, [&] { SqliteQueue{options()}; });
+}
+
+TEST_F(SqliteQueueTest, CanBeBackedUpWhileItIsUsed) {
+  SqliteQueue queue(options());
+  std::vector<std::string> ids;
+  for (int i = 0; i < 20; ++i) ids.push_back(queue.submit(small_request(), "ann", "").id);
+  std::atomic<bool> is_done = false;
+  std::thread client([&] {
+    while (!is_done) queue.submit(small_request(), "bob", "");
+  });
+  for (int i = 0; i < 3; ++i) back_up_jobs(path("jobs.db"), path("backup.db"));
+  is_done = true;
+  client.join();
+  QueueOptions copy = options();
+  copy.jobs_db = path("backup.db");
+  SqliteQueue restored(copy);
+  for (const std::string& id : ids) EXPECT_EQ(restored.find(id)->state, JobState::queued);
+  EXPECT_EQ(queue.claim(worker_named("w"), 1, kNoTime).at(0).id, ids[0]);
+  expect_error(ErrorKind::invalid_argument, {"itself"},
+               [&] { back_up_jobs(path("jobs.db"), path("jobs.db")); });
+  expect_error(ErrorKind::not_found, {"none.db"},
+               [&] { back_up_jobs(path("none.db"), path("x.db")); });
+  write("other.db", "no database");
+  expect_error(ErrorKind::corrupt_file, {"other.db"},
+               [&] { back_up_jobs(path("other.db"), path("x.db")); });
+  EXPECT_FALSE(fs::exists(path("x.db")));
+}
+
+TEST_F(SqliteQueueTest, WritesFilesAsTheUmaskSays) {
+  const mode_t before = umask(027);
+  const std::vector<std::string> ids = write_three_jobs();
+  SqliteQueue queue(options());
+  queue.submit(small_request(), "ann", "");
+  back_up_jobs(path("jobs.db"), path("backup.db"));
+  umask(before);
+  for (const std::string name :
+       {"jobs.db", "jobs.db-wal", "jobs.db-shm", "jobs.db-lock", "backup.db",
+        std::string("pictures/" + ids[0] + "_0.png").c_str()}) {
+    const auto mode = fs::status(path(name)).permissions();
+    EXPECT_EQ(mode & fs::perms::mask, fs::perms(0640)) << name;
+  }
 }
 
 TEST_F(SqliteQueueTest, RefusesOtherFiles) {
