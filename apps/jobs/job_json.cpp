@@ -207,6 +207,25 @@ void check_worker(const WorkerInfo& worker) {
   }
 }
 
+std::string without_folders(const std::string& message) {
+  constexpr std::string_view kBefore = " '\"(=";  // what a path may come after
+  constexpr std::string_view kAfter = " '\"):;,";
+  std::string text;
+  for (std::size_t i = 0; i < message.size();) {
+    const bool begins_path =
+        message[i] == '/' && (i == 0 || kBefore.find(message[i - 1]) != kBefore.npos);
+    if (!begins_path) {
+      text += message[i++];
+      continue;
+    }
+    const std::size_t end = std::min(message.find_first_of(kAfter, i), message.size());
+    const std::string path = message.substr(i, end - i);
+    text += path.substr(path.rfind('/', path.size() - 2) + 1);
+    i = end;
+  }
+  return text;
+}
+
 std::string batch_key(const JobRequest& request) {
   json key = json::array({static_cast<int>(request.kind)});
   for (const RequestOption& option : request_options()) key.push_back(option.get(request));

@@ -40,6 +40,9 @@ void check_worker(const WorkerInfo& worker);
 /// The same for one of its names, which came from `where`: 1 to 1024 bytes, no control characters.
 void check_worker_name(const std::string& name, const std::string& where);
 
+/// The message with the folders of its absolute paths left out: clients are told the file's name.
+std::string without_folders(const std::string& message);
+
 /// Jobs with equal keys can be run as one batch.
 std::string batch_key(const JobRequest& request);
 

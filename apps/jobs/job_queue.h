@@ -170,7 +170,8 @@ class JobQueue {
   virtual bool report(const std::string& id, const std::string& worker, const JobProgress& progress,
                       const Bytes& preview = {}) = 0;
 
-  /// Stores the result, then the state. Does nothing if the job is final already.
+  /// Stores the result, then the state. Does nothing if the job is final already. Throws Error(io |
+  /// not_found) and the like if it cannot be stored, and leaves the job claimed.
   virtual void complete(const std::string& id, const std::string& worker,
                         const JobResult& result) = 0;
 

@@ -301,8 +301,15 @@ void RedisQueue::remove_surplus(const RedisReply& ended) {
 void RedisQueue::complete(const std::string& id, const std::string& /*worker*/,
                           const JobResult& result) {
   if (!is_job_id(id)) return;
-  for (const JobFile& file : files_of(id, result)) write_file(file.name, file.bytes);
   const JobOutcome outcome = outcome_of(result);
+  try {
+    for (const JobFile& file : files_of(id, result)) write_file(file.name, file.bytes);
+  } catch (const StoreUnavailable&) {
+    throw;  // it will be tried again
+  } catch (const Error&) {
+    remove_files(id, outcome.images);
+    throw;
+  }
   // Whoever is first may hand in: even the worker that was thought lost made the same pictures.
   const RedisReply ended =
       finish(id, "", JobState::completed, shortened_json(outcome_text(outcome)), {});

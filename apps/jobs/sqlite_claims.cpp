@@ -203,7 +203,12 @@ void SqliteQueue::complete(const std::string& id, const std::string& /*worker*/,
 
 void SqliteQueue::write_files(const std::string& id, const JobResult& result) const {
   if (!folder_) return;
-  for (const JobFile& file : files_of(id, result)) folder_->write(file.name, file.bytes);
+  try {
+    for (const JobFile& file : files_of(id, result)) folder_->write(file.name, file.bytes);
+  } catch (...) {
+    remove_files(id, outcome_of(result).images);
+    throw;
+  }
 }
 
 /// Without a folder the pictures go into the database. They come first: those of a job that never

@@ -129,6 +129,15 @@ TEST(JobJson, RefusesTextThatIsNoObject) {
   }
 }
 
+TEST(JobJson, ClientsAreToldNoFolders) {
+  EXPECT_EQ(without_folders("/srv/pictures/a_0.png: cannot write: No space left on device"),
+            "a_0.png: cannot write: No space left on device");
+  EXPECT_EQ(without_folders("the folder /srv/pictures does not exist"),
+            "the folder pictures does not exist");
+  EXPECT_EQ(without_folders("(/a/b/): 3/4 of x/y"), "(b/): 3/4 of x/y");
+  EXPECT_EQ(without_folders("/"), "");
+}
+
 TEST(JobJson, OnlyEqualWorkSharesABatch) {
   const JobRequest request = small_request("a");
   JobRequest other = small_request("b");

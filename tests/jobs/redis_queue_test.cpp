@@ -12,6 +12,7 @@
 #include "ernie_image/log.h"
 #include "jobs/redis_server.h"
 #include "jobs/support.h"
+#include "jobs/worker.h"
 #include "program.h"
 
 namespace ernie_image {
@@ -476,6 +477,63 @@ TEST_F(FleetTest, AStoppedWorkerGivesBackWhatTakesTooLong) {
   EXPECT_EQ(worker.wait().exit_code, 0);
   EXPECT_EQ(queue.find(id)->state, JobState::queued);
   EXPECT_EQ(queue.find(id)->attempts, 0);
+}
+
+/// A worker of this process that draws with the embedded model.
+class RedisWorkerTest : public RedisQueueTest {
+ protected:
+  static WorkerOptions worker_options() {
+    WorkerOptions options;
+    options.runner.max_batch = 1;
+    options.runner.enhance.cache = "off";
+    options.name = "w";
+    return options;
+  }
+  static Pipeline load() { return Pipeline::load({.model = "embedded:emoji-tiny"}); }
+
+  static JobRequest picture_of(int steps) {
+    JobRequest request = small_request("a cat");
+    request.width_px = request.height_px = 64;
+    request.num_inference_steps = steps;
+    return request;
+  }
+};
+
+TEST_F(RedisWorkerTest, AResultWaitsForARedisThatIsAway) {
+  QueueOptions impatient = options();
+  impatient.patience = std::chrono::milliseconds(100);
+  RedisQueue queue(impatient), other(options());
+  Worker worker(queue, load(), worker_options());
+  const std::string id = other.submit(picture_of(200), "ann", "").id;
+  ASSERT_TRUE(eventually([&] { return other.find(id)->progress.step > 150; }));
+  server_.kill();
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));  // the picture is done meanwhile
+  server_.start();
+  ASSERT_TRUE(eventually([&] { return is_final(other.find(id)->state); }));
+  EXPECT_EQ(other.find(id)->state, JobState::completed);
+  EXPECT_EQ(other.find(id)->attempts, 1);
+  const std::string next = other.submit(picture_of(2), "ann", "").id;  // it goes on by itself
+  ASSERT_TRUE(eventually([&] { return is_final(other.find(next)->state); }));
+  EXPECT_EQ(other.find(next)->state, JobState::completed);
+}
+
+TEST_F(RedisWorkerTest, AFullRedisFailsTheJobOnce) {
+  RedisQueue queue(options());
+  const std::string id = queue.submit(picture_of(30), "ann", "").id;
+  const std::string waiting = queue.submit(picture_of(2), "ann", "").id;
+  redis({"CONFIG", "SET", "maxmemory", "1mb"});
+  {
+    Worker worker(queue, load(), worker_options());
+    ASSERT_TRUE(eventually([&] { return is_final(queue.find(id)->state); }));
+  }
+  const Job job = queue.find(id).value();
+  EXPECT_EQ(job.state, JobState::failed);
+  EXPECT_EQ(job.attempts, 1);
+  EXPECT_EQ(job.failure.value().kind, "io");
+  EXPECT_NE(job.failure->message.find("maxmemory"), std::string::npos) << job.failure->message;
+  redis({"CONFIG", "SET", "maxmemory", "0"});
+  EXPECT_EQ(queue.counts().running, 0);
+  EXPECT_TRUE(queue.find(waiting));
 }
 
 TEST_F(FleetTest, AWorkerSurvivesARestartOfRedis) {

@@ -3,10 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "common/image_record.h"
+#include "ernie_image/log.h"
 #include "jobs/support.h"
 
 namespace ernie_image {
@@ -222,6 +226,38 @@ TEST_F(WorkerTest, EnhancesPrompts) {
   const Job written = end_of(text);
   EXPECT_FALSE(written.enhanced_prompt.empty());
   EXPECT_TRUE(written.images.empty());
+}
+
+/// The output folder is gone, or the disk is full: the picture is drawn once, and everybody is
+/// told.
+TEST_F(WorkerTest, AResultThatCannotBeStoredFailsTheJobOnce) {
+  QueueOptions with_folder;
+  with_folder.output_directory = path("pictures");
+  queue_ = open_queue(with_folder);
+  std::mutex mutex;
+  std::vector<std::string> told;
+  set_log_sink([&](LogLevel, const std::string& message) {
+    const std::lock_guard lock(mutex);
+    told.push_back(message);
+  });
+  Worker worker(*queue_, load(), options());
+  std::filesystem::remove_all(path("pictures"));
+  const std::string gone = submit(picture_request("a cat", {7, 8}));
+  const Job failed = end_of(gone);
+  std::filesystem::create_directory(path("pictures"));
+  const std::string next = submit(picture_request("a dog"));
+  EXPECT_EQ(end_of(next).state, JobState::completed);
+  set_log_sink({});
+  EXPECT_EQ(failed.state, JobState::failed);
+  EXPECT_EQ(failed.failure.value().kind, "io");
+  EXPECT_EQ(failed.attempts, 1);
+  EXPECT_NE(failed.failure->message.find("does not exist"), std::string::npos)
+      << failed.failure->message;
+  EXPECT_EQ(failed.failure->message.find(path("")), std::string::npos) << failed.failure->message;
+  const bool is_logged = std::ranges::any_of(told, [&](const std::string& message) {
+    return message.find(gone) != std::string::npos && message.find(path("")) != std::string::npos;
+  });
+  EXPECT_TRUE(is_logged);
 }
 
 TEST_F(WorkerTest, DrainsWhatItHasBegun) {
