@@ -131,8 +131,8 @@ class JobQueue {
   virtual std::optional<Job> wait(const std::string& id, std::int64_t version,
                                   std::chrono::milliseconds timeout) = 0;
 
-  /// A queued job is cancelled at once, a running one within a step. False if it was final already
-  /// or is unknown.
+  /// A job is cancelled at once if it waits or nothing has been done of it yet, else within a step.
+  /// False if it was final already or is unknown.
   virtual bool cancel(const std::string& id) = 0;
 
   /// Forgets a final or damaged job and its pictures. False if it is unknown or not final.

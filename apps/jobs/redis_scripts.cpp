@@ -343,6 +343,11 @@ if state == 'queued' then
 end
 if state ~= 'running' then return 0 end
 set(subject, 'cancel', 1)
+-- Nothing has been done of it: its worker hears of it when it begins, everybody else now.
+local progress = get(subject, 'progress') or ''
+if progress == '' or string.find(progress, '"stage":""', 1, true) then
+  finish(subject, 'cancelled', '', '', '', ARGV[3])
+end
 return 1
 )lua";
 

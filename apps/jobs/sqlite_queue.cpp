@@ -157,7 +157,9 @@ bool SqliteQueue::cancel(const std::string& id) {
   if (live == nullptr) return false;
   Job changed = live->job;
   changed.cancel_requested = true;
-  if (changed.state == JobState::queued) {
+  // A claimed one of which nothing has been done is over too: its worker hears of it when it
+  // begins.
+  if (changed.state == JobState::queued || changed.progress.stage.empty()) {
     changed.state = JobState::cancelled;
     finish(live, std::move(changed));
   } else {

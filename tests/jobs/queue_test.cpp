@@ -23,6 +23,8 @@ struct Kind {
   bool has_folder;
 };
 
+const JobProgress kBegun = {.stage = "transformer"};
+
 class QueueTest : public TemporaryFolder, public ::testing::WithParamInterface<Kind> {
  protected:
   void SetUp() override {
@@ -242,19 +244,34 @@ TEST_P(QueueTest, CancelsAWaitingJobAtOnce) {
 TEST_P(QueueTest, TellsTheWorkerOfACancelledJob) {
   const std::string id = submit("a");
   claim_one();
-  EXPECT_TRUE(queue_->report(id, "w1", {}));
+  EXPECT_TRUE(queue_->report(id, "w1", kBegun));
   EXPECT_TRUE(queue_->cancel(id));
   EXPECT_EQ(queue_->find(id)->state, JobState::running);
   EXPECT_TRUE(queue_->find(id)->cancel_requested);
-  EXPECT_FALSE(queue_->report(id, "w1", {}));
+  EXPECT_FALSE(queue_->report(id, "w1", kBegun));
   queue_->fail(id, "w1", {"cancelled", "cancelled"});
   EXPECT_EQ(queue_->find(id)->state, JobState::cancelled);
   EXPECT_FALSE(queue_->find(id)->failure);
 }
 
+TEST_P(QueueTest, CancelsAClaimedJobThatIsNotBegunAtOnce) {
+  const std::string id = submit("a"), other = submit("b");
+  ASSERT_EQ(claim(2).size(), 2u);
+  EXPECT_TRUE(queue_->report(id, "w1", {}));  // a sign of life
+  EXPECT_TRUE(queue_->cancel(id));
+  EXPECT_EQ(queue_->find(id)->state, JobState::cancelled);
+  EXPECT_FALSE(queue_->report(id, "w1", kBegun));
+  queue_->complete(id, "w1", result_of("bytes"));
+  EXPECT_EQ(queue_->find(id)->state, JobState::cancelled);
+  EXPECT_FALSE(queue_->image(id, 0));
+  EXPECT_EQ(queue_->find(other)->state, JobState::running);
+  EXPECT_EQ(queue_->counts().running, 1);
+}
+
 TEST_P(QueueTest, AResultAfterCancellingIsDropped) {
   const std::string id = submit("a");
   claim_one();
+  queue_->report(id, "w1", kBegun);
   queue_->cancel(id);
   queue_->complete(id, "w1", result_of("bytes"));
   EXPECT_EQ(queue_->find(id)->state, JobState::cancelled);

@@ -111,8 +111,9 @@ TEST_F(RedisQueueTest, GatewaysAndWorkersShareIt) {
   const std::string id = gateway.submit(small_request(), "ann", "key").id;
   EXPECT_EQ(other.submit(small_request(), "ann", "key").id, id);
   EXPECT_EQ(worker.claim(worker_named("w"), 1, kPatience).size(), 1u);
+  EXPECT_TRUE(worker.report(id, "w", {.stage = "transformer"}, {}));
   EXPECT_TRUE(other.cancel(id));
-  EXPECT_FALSE(worker.report(id, "w", {}, {}));
+  EXPECT_FALSE(worker.report(id, "w", {.stage = "transformer"}, {}));
 }
 
 TEST_F(RedisQueueTest, AnAcceptedJobSurvivesRedis) {
