@@ -85,6 +85,7 @@ std::string request_text(const JobRequest& request) {
                  {"previews", request.previews},
                  {"trace", request.chrome_trace},
                  {"priority", static_cast<int>(request.priority)}});
+  if (request.has_given_seeds) object["seeds_given"] = true;
   if (!request.adapters.empty()) object["loras"] = adapters_json(request.adapters);
   return dump(object);
 }
@@ -98,6 +99,7 @@ JobRequest parse_request(std::string_view text, const std::string& where) {
                       fields.limited_text("negative_prompt", kMaxPromptBytes));
   read_options(fields, Naming::brief, false, request);
   request.set_seeds(fields.seeds("seeds", kMaxImages));
+  request.has_given_seeds = fields.boolean("seeds_given", false);
   request.enhance = fields.boolean("enhance");
   request.image_format = fields.limited_text("format", kMaxNameBytes);
   request.image_quality = fields.small("quality", 0, 100);

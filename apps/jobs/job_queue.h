@@ -114,6 +114,11 @@ class JobQueue {
                      const std::string& idempotency_key = {}) = 0;
 
   virtual std::optional<Job> find(const std::string& id) = 0;
+
+  /// What was submitted with that key; nothing for an empty or new one.
+  virtual std::optional<Job> find_by_key(const std::string& owner,
+                                         const std::string& idempotency_key) = 0;
+
   /// The same, and nothing for a damaged one: for those who only look around.
   std::optional<Job> find_readable(const std::string& id) {
     try {

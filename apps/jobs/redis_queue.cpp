@@ -51,6 +51,12 @@ RedisAddress address_of(const QueueOptions& options) {
   return address;
 }
 
+/// Half a hash is enough. The length keeps an owner and a key that look alike together apart.
+std::string hash_of_key(const std::string& owner, const std::string& idempotency_key) {
+  if (idempotency_key.empty()) return {};
+  return sha256_hex(std::to_string(owner.size()) + ":" + owner + idempotency_key).substr(0, 32);
+}
+
 [[noreturn]] void throw_full(const RedisReply& reply) {
   const double mean_ms = reply.list.size() > 1 ? number_of(reply.list[1].text) : 0;
   const double workers = reply.list.size() > 2 ? number_of(reply.list[2].text) : 0;
@@ -110,6 +116,13 @@ std::optional<Job> RedisQueue::find(const std::string& id) {
   if (std::optional<Job> job = read_job(id, fields)) return job;
   fields = run(scripts::kFind, id, {});
   throw DamagedJob(id, owner_set_aside(fields));
+}
+
+std::optional<Job> RedisQueue::find_by_key(const std::string& owner,
+                                           const std::string& idempotency_key) {
+  if (idempotency_key.empty()) return std::nullopt;
+  const std::string id = run(scripts::kKnown, hash_of_key(owner, idempotency_key), {}).text;
+  return find(id);
 }
 
 /// Nothing for one that cannot be read, which is moved aside then.
@@ -227,11 +240,7 @@ std::optional<WorkerInfo> RedisQueue::read_worker(const std::string& name,
 Job RedisQueue::submit(const JobRequest& request, const std::string& owner,
                        const std::string& idempotency_key) {
   check_job_request(request);
-  // The length keeps an owner and a key that look alike together apart.
-  const std::string key_hash =
-      idempotency_key.empty()
-          ? ""
-          : sha256_hex(std::to_string(owner.size()) + ":" + owner + idempotency_key).substr(0, 32);
+  const std::string key_hash = hash_of_key(owner, idempotency_key);
   const RedisReply reply =
       run(scripts::kSubmit, new_job_id(),
           {owner, key_hash, shortened_json(request_text(request)), sha256_hex(request.model),

@@ -28,6 +28,8 @@ class RedisQueue final : public JobQueue {
   Job submit(const JobRequest& request, const std::string& owner,
              const std::string& idempotency_key) override;
   std::optional<Job> find(const std::string& id) override;
+  std::optional<Job> find_by_key(const std::string& owner,
+                                 const std::string& idempotency_key) override;
   std::vector<Job> list(const JobFilter& filter) override;
   std::optional<Job> wait(const std::string& id, std::int64_t version,
                           std::chrono::milliseconds timeout) override;

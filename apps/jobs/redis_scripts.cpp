@@ -282,6 +282,11 @@ enqueue(subject, false)
 return {subject}
 )lua";
 
+const std::string_view kKnown = R"lua(
+local known = redis.call('HGET', P .. ':keys', raw(subject))
+return known and hex(known) or ''
+)lua";
+
 const std::string_view kFind = R"lua(
 return fields_of(subject) or {}
 )lua";

@@ -34,6 +34,8 @@ extern const std::string_view kPrelude;
 /// owner, key's hash or "", request, model's hash, priority, batch, most jobs that may wait. The
 /// id, and "known" if it was known by its key; or "full", mean ms of a job, workers.
 extern const std::string_view kSubmit;
+/// ARGV[2] is a key's hash. The id that came with it, or nothing.
+extern const std::string_view kKnown;
 /// All fields and values of the job, "position" among them while it waits; "set_aside" and "owner"
 /// of one that was damaged.
 extern const std::string_view kFind;

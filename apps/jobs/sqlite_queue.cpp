@@ -55,6 +55,14 @@ std::optional<Job> SqliteQueue::find(const std::string& id) {
   return store_.find(id);
 }
 
+std::optional<Job> SqliteQueue::find_by_key(const std::string& owner,
+                                            const std::string& idempotency_key) {
+  const Lock lock(mutex_);
+  const std::optional<Job> known = store_.find_by_key(owner, idempotency_key);
+  const Live live = known ? find_live(known->id) : nullptr;
+  return live != nullptr ? snapshot(*live) : known;
+}
+
 std::vector<Job> SqliteQueue::list(const JobFilter& filter) {
   const Lock lock(mutex_);
   std::vector<Job> jobs = store_.list(filter);

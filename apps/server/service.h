@@ -37,8 +37,9 @@ class Service {
   /// Those that live, asked of the store once a second at most.
   std::vector<WorkerInfo> workers();
 
-  /// Checks quotas, then submits. Throws ApiError: 429, 503 while draining, 409 for an idempotency
-  /// key that came with another request.
+  /// Checks quotas, then submits; what is refused, or was submitted with this idempotency key
+  /// before, uses up nothing. Throws ApiError: 429, 503 while draining, 409 for an idempotency key
+  /// that came with another request.
   Job submit(const Exchange& exchange, const JobRequest& request);
 
   /// The job of that id if it is the asker's own. Throws ApiError(404), DamagedJob.

@@ -152,6 +152,46 @@ TEST(JobsApi, GivesTheSameJobForTheSameIdempotencyKey) {
             "idempotency_conflict");
 }
 
+TEST(JobsApi, AnIdempotencyKeyIsForOneRequest) {
+  TestServer server;
+  const httplib::Headers key = {{"Idempotency-Key", "once"}};
+  const json asked = {{"prompt", "a"}, {"seed", 1}};
+  const json first = post(server, "/v1/jobs", asked, 202, key);
+  EXPECT_EQ(post(server, "/v1/jobs", asked, 202, key)["id"], first["id"]);
+  const json others[] = {{{"seed", 2}},         {{"seed", -1}},    {{"output_compression", 10}},
+                         {{"priority", "low"}}, {{"previews", 1}}, {{"negative_prompt", "b"}}};
+  for (const json& other : others) {
+    json changed = asked;
+    changed.update(other);
+    EXPECT_EQ(post(server, "/v1/jobs", changed, 409, key)["error"]["code"], "idempotency_conflict")
+        << other;
+  }
+}
+
+TEST(JobsApi, RefusedAndRepeatedRequestsUseUpNoQuota) {
+  TestServerOptions options;
+  options.keys = "cat:0123456789abcdef:3:0.0123\n";  // three of 64x64
+  options.has_worker = false;
+  options.queue.max_queued = 2;
+  TestServer server(options);
+  server.queue().announce(PaintingWorker::info());
+  httplib::Headers cat = {{"Authorization", "Bearer 0123456789abcdef"}};
+  const std::string first = post(server, "/v1/jobs", {{"prompt", "a"}}, 202, cat)["id"];
+  httplib::Headers keyed = cat;
+  keyed.emplace("Idempotency-Key", "once");
+  post(server, "/v1/jobs", {{"prompt", "a"}}, 202, keyed);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(post(server, "/v1/jobs", {{"prompt", "a"}}, 429, cat)["error"]["code"], "queue_full");
+    post(server, "/v1/jobs", {{"prompt", "a"}}, 202, keyed);
+    post(server, "/v1/jobs", {{"prompt", "b"}}, 409, keyed);
+  }
+  EXPECT_TRUE(server.queue().cancel(first));
+  post(server, "/v1/jobs", {{"prompt", "a"}}, 202, cat);  // the third and last
+  EXPECT_EQ(post(server, "/v1/jobs", {{"prompt", "a"}}, 429, cat)["error"]["code"],
+            "rate_limit_exceeded");
+  post(server, "/v1/jobs", {{"prompt", "a"}}, 202, keyed);
+}
+
 TEST(JobsApi, KeepsTheJobsOfKeysApart) {
   TestServer server(with_keys());
   post(server, "/v1/jobs", {{"prompt", "a"}}, 401);
