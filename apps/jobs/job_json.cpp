@@ -170,6 +170,7 @@ std::string worker_text(const WorkerInfo& worker) {
                  {"has_enhancer", worker.has_enhancer},
                  {"size_multiple", worker.size_multiple_px},
                  {"current_job", worker.current_job},
+                 {"pixels_per_second", worker.pixels_per_second},
                  {"seconds_per_step", worker.seconds_per_step}});
   return dump(object);
 }
@@ -184,6 +185,7 @@ WorkerInfo parse_worker(std::string_view text, const std::string& where) {
   read_options(fields, Naming::brief, true, worker.defaults);
   worker.size_multiple_px = fields.small("size_multiple", 1, kMaxSidePx);
   worker.current_job = fields.limited_text("current_job", kMaxNameBytes);
+  worker.pixels_per_second = fields.number("pixels_per_second", 0);
   worker.seconds_per_step = fields.number("seconds_per_step");
   return worker;
 }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "ernie_image/error.h"
+#include "jobs/batch_limit.h"
 #include "jobs/job.h"
 
 namespace ernie_image {
@@ -52,6 +53,7 @@ struct WorkerInfo {
   std::string current_job;        ///< empty: idle
   std::int64_t last_seen_ms = 0;  ///< since 1970, by the store's clock, which sets it
   double seconds_per_step = 0;    ///< of the last job; 0: none yet
+  double pixels_per_second = 0;   ///< in a step, of the last job; 0: none yet
 };
 
 struct QueueCounts {
@@ -164,9 +166,10 @@ class JobQueue {
   virtual void announce(const WorkerInfo& worker) = 0;
 
   /// Takes the next jobs for the worker's model: highest priority first, then by turns between
-  /// owners. More than one only if all can share a batch (kind, size, steps, guidance equal). Waits
-  /// up to `timeout`; empty if there is none.
-  virtual std::vector<Job> claim(const WorkerInfo& worker, int max_jobs,
+  /// owners. More than one only if all can share a batch (kind, size, steps, guidance equal), their
+  /// pictures are within `limit` for their size, and no other worker of the model is left without
+  /// its share of what waits. Waits up to `timeout`; empty if there is none.
+  virtual std::vector<Job> claim(const WorkerInfo& worker, const BatchLimit& limit,
                                  std::chrono::milliseconds timeout) = 0;
 
   /// Tells how far a claimed job is, and keeps the claim alive: to be called at least every

@@ -73,7 +73,7 @@ void JobRunner::run(const std::vector<Job>& jobs) {
   for (JobWork& work : works) guarded({&work}, [&] { enhance(work); });
 
   const JobRequest& first = jobs.front().request;
-  const int limit = images_at_once(first.width_px, first.height_px, options_);
+  const int limit = batch_limit(options_).images(first.width_px, first.height_px);
   int images = 0;
   for (const JobWork& work : works)
     images += work.is_done ? 0 : int(std::ssize(work.job.request.seeds));
@@ -85,7 +85,7 @@ void JobRunner::run(const std::vector<Job>& jobs) {
     run_chunk_guarded(chunk, estimate);
   }
   rates_ = estimate.rates();
-  reporter_.set_seconds_per_step(rates_.step_seconds_per_pixel * first.width_px * first.height_px);
+  reporter_.set_pace(rates_.step_seconds_per_pixel, first.width_px * first.height_px);
 }
 
 void JobRunner::enhance(JobWork& work) {

@@ -30,6 +30,10 @@ constexpr std::string_view kPreviewKept_ms = "600000";
 
 std::string text_of(std::chrono::seconds duration) { return std::to_string(duration.count()); }
 
+std::string text_of(double value) {
+  return std::to_string(static_cast<std::int64_t>(std::clamp(value, 0.0, 1e15)));
+}
+
 /// Ids in a reply; what has not their form is left out.
 std::vector<std::string> ids_of(const RedisReply& reply) {
   std::vector<std::string> ids;
@@ -245,7 +249,9 @@ Job RedisQueue::submit(const JobRequest& request, const std::string& owner,
       run(scripts::kSubmit, new_job_id(),
           {owner, key_hash, shortened_json(request_text(request)), sha256_hex(request.model),
            std::to_string(static_cast<int>(request.priority)), batch_key(request),
-           std::to_string(options_.max_queued)});
+           std::to_string(options_.max_queued),
+           std::to_string(std::int64_t{request.width_px} * request.height_px),
+           std::to_string(std::max<std::size_t>(1, request.seeds.size()))});
   const std::string id = reply.list.empty() ? "" : reply.list.front().text;
   if (id == "full") throw_full(reply);
   const std::optional<Job> job = find(id);
@@ -330,13 +336,16 @@ void RedisQueue::complete(const std::string& id, const std::string& /*worker*/,
 
 void RedisQueue::announce(const WorkerInfo& worker) {
   run(scripts::kAnnounce, sha256_hex(worker.name),
-      {worker_text(worker), text_of(kClaimExpiry), sha256_hex(worker.model)});
+      {worker_text(worker), text_of(kClaimExpiry), sha256_hex(worker.model),
+       text_of(worker.pixels_per_second)});
 }
 
-std::vector<Job> RedisQueue::take(const WorkerInfo& worker, int max_jobs) {
+std::vector<Job> RedisQueue::take(const WorkerInfo& worker, const BatchLimit& limit) {
   const RedisReply claimed =
       run(scripts::kClaim, sha256_hex(worker.model),
-          {worker.name, std::to_string(max_jobs), text_of(options_.result_expiry)});
+          {worker.name, std::to_string(limit.most), std::to_string(limit.pixels),
+           std::to_string(limit.least_pixels), text_of(worker.pixels_per_second),
+           text_of(options_.result_expiry), sha256_hex(worker.name)});
   std::vector<Job> jobs;
   for (const std::string& id : ids_of(claimed)) {
     try {
@@ -364,7 +373,7 @@ Clock::time_point RedisQueue::reclaim_if_due(const std::string& model_hash) {
   return now + period;
 }
 
-std::vector<Job> RedisQueue::claim(const WorkerInfo& worker, int max_jobs,
+std::vector<Job> RedisQueue::claim(const WorkerInfo& worker, const BatchLimit& limit,
                                    std::chrono::milliseconds timeout) {
   const auto deadline = Clock::now() + timeout;
   const std::string model_hash = sha256_hex(worker.model);
@@ -372,7 +381,7 @@ std::vector<Job> RedisQueue::claim(const WorkerInfo& worker, int max_jobs,
   while (true) {
     const auto next_reclaim = reclaim_if_due(model_hash);
     fail_orphans_if_due();
-    std::vector<Job> jobs = take(worker, max_jobs);
+    std::vector<Job> jobs = take(worker, limit);
     if (!jobs.empty()) return jobs;
     const bool has_news = watch.wait_until(std::min(deadline, next_reclaim));
     if (!has_news && Clock::now() >= deadline) return jobs;

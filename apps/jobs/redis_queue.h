@@ -42,7 +42,7 @@ class RedisQueue final : public JobQueue {
   std::vector<WorkerInfo> workers() override;
 
   void announce(const WorkerInfo& worker) override;
-  std::vector<Job> claim(const WorkerInfo& worker, int max_jobs,
+  std::vector<Job> claim(const WorkerInfo& worker, const BatchLimit& limit,
                          std::chrono::milliseconds timeout) override;
   bool report(const std::string& id, const std::string& worker, const JobProgress& progress,
               const Bytes& preview) override;
@@ -62,7 +62,7 @@ class RedisQueue final : public JobQueue {
   std::string file_key(const std::string& name) const { return key("file:" + name); }
   std::chrono::steady_clock::time_point reclaim_if_due(const std::string& model_hash);
   void fail_orphans_if_due();
-  std::vector<Job> take(const WorkerInfo& worker, int max_jobs);
+  std::vector<Job> take(const WorkerInfo& worker, const BatchLimit& limit);
   void write_file(const std::string& name, std::string_view bytes);
   std::optional<Bytes> read_file(const std::string& name);
   void remove_files(const std::string& id, const std::vector<JobImage>& images);

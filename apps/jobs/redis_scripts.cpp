@@ -274,6 +274,7 @@ if redis.call('ZCARD', P .. ':waiting') >= most then
 end
 redis.call('HSET', job_key(subject), 'owner', owner, 'owner_hash', redis.sha1hex(owner), 'key', key,
            'request', request, 'model_hash', model, 'priority', priority, 'batch', batch,
+           'pixels', ARGV[10], 'images', ARGV[11],
            'created_ms', now, 'attempts', 0, 'sequence', redis.call('INCR', P .. ':sequence'))
 set_state(subject, 'queued')
 if key ~= '' then redis.call('HSET', P .. ':keys', raw(key), raw(subject)) end
@@ -371,7 +372,35 @@ return 0
 )lua";
 
 const std::string_view kClaim = R"lua(
-local worker, most, seconds = ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local worker, most, pixels, least = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local speed, seconds, name = tonumber(ARGV[7]), ARGV[8], ARGV[9]
+-- Pictures of that size that are made at once at a gain.
+local function limit_for(size)
+  if size < least then return 1 end
+  if pixels == 0 then return most end
+  return math.max(1, math.min(most, math.floor(pixels / size)))
+end
+-- Of what waits, so that no other worker is left without. More than `enough` need not be counted.
+local function share(enough)
+  local fleet = P .. ':fleet:' .. subject
+  local workers = redis.call('ZCOUNT', fleet, now - 30000, '+inf')
+  if not redis.call('ZSCORE', fleet, name) then workers = workers + 1 end
+  local part = 1 / math.max(1, workers)
+  local total = tonumber(redis.call('GET', P .. ':total:' .. subject) or 0)
+  local known = redis.call('HLEN', P .. ':pace:' .. subject)
+  if speed > 0 and total > 0 and known > 0 then
+    part = math.min(1, speed / (total * workers / known))
+  end
+  local waiting = 0
+  for priority = 2, 0, -1 do
+    local turns = lane(priority, subject)
+    for _, owner in ipairs(redis.call('ZRANGE', turns, 0, -1)) do
+      waiting = waiting + redis.call('ZCARD', turns .. ':' .. owner)
+      if waiting * part >= enough then return enough end
+    end
+  end
+  return math.max(1, math.floor(waiting * part + 0.999))
+end
 local function next_job()
   for priority = 2, 0, -1 do
     local turns = lane(priority, subject)
@@ -401,16 +430,23 @@ local function begin(id, priority)
   set(id, 'worker', worker, 'entry', entry, 'started_ms', now)
   redis.call('ZADD', P .. ':running', get(id, 'sequence'), raw(id))
 end
-local ids, batch = {}, nil
-while #ids < most do
+local ids, batch, images, fitting, jobs_most = {}, nil, 0, most, most
+while #ids < jobs_most do
   local id, turns, owner, priority = next_job()
   if not turns then break end
-  local job_batch = id and redis.pcall('HGET', job_key(id), 'batch')
-  if batch and job_batch ~= batch then break end
+  local ok, f = pcall(redis.call, 'HMGET', job_key(id or ''), 'batch', 'pixels', 'images')
+  f = ok and f or {}
+  local more = tonumber(f[3] or 1) or 1
+  if batch and (f[1] ~= batch or images + more > fitting) then break end
+  if not batch then
+    fitting = limit_for(tonumber(f[2] or 1) or 1)
+    jobs_most = fitting > 1 and share(fitting) or 1
+  end
   take(id, turns, owner)
   if id and redis.call('EXISTS', job_key(id)) == 1 then
     if pcall(begin, id, priority) then
-      batch = job_batch
+      batch = f[1]
+      images = images + more
       ids[#ids + 1] = id
     else
       set_aside(id, seconds)
@@ -489,6 +525,20 @@ local text, kept, model = ARGV[3], ARGV[4], ARGV[5]
 redis.call('SET', P .. ':worker:' .. subject, text, 'EX', kept)
 redis.call('ZADD', P .. ':workers', now, subject)
 redis.call('HSET', P .. ':served', model, now)
+-- Who works for the model, how fast each is, and all of them together.
+local fleet, pace, total = P .. ':fleet:' .. model, P .. ':pace:' .. model, P .. ':total:' .. model
+local function set_pace(name, speed)
+  local before = tonumber(redis.call('HGET', pace, name) or 0)
+  if speed == before then return end
+  redis.call('INCRBY', total, string.format('%.0f', speed - before))
+  if speed > 0 then redis.call('HSET', pace, name, speed) else redis.call('HDEL', pace, name) end
+end
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', fleet, '-inf', now - kept * 1000, 'LIMIT', 0, 10)) do
+  set_pace(name, 0)
+  redis.call('ZREM', fleet, name)
+end
+redis.call('ZADD', fleet, now, subject)
+set_pace(subject, tonumber(ARGV[6]))
 return 0
 )lua";
 

@@ -20,6 +20,8 @@ namespace ernie_image::redis_scripts {
 //   P:keys                    hash: bytes of an idempotency key's hash to <raw>
 //   P:served                  hash: model to when a worker of it, or its first job, was heard of
 //   P:workers, P:worker:<name>          workers by when they were heard, and what they said
+//   P:fleet:<model>           workers of the model by when they were heard
+//   P:pace:<model>, P:total:<model>     speed of each of them that is known, and of all together
 // and channels:
 //   P:changed                 id of each job whose version grew
 //   P:work                    hash of the model that a job began to wait for
@@ -31,8 +33,9 @@ extern const std::string_view kPrelude;
 // ARGV[1] is P, ARGV[2] the id, the model or the worker; the rest is said here. The time is that of
 // Redis.
 
-/// owner, key's hash or "", request, model's hash, priority, batch, most jobs that may wait. The
-/// id, and "known" if it was known by its key; or "full", mean ms of a job, workers.
+/// owner, key's hash or "", request, model's hash, priority, batch, most jobs that may wait,
+/// pixels of a picture, pictures. The id, and "known" if it was known by its key; or "full", mean ms
+/// of a job, workers.
 extern const std::string_view kSubmit;
 /// ARGV[2] is a key's hash. The id that came with it, or nothing.
 extern const std::string_view kKnown;
@@ -48,7 +51,8 @@ extern const std::string_view kCancel;
 extern const std::string_view kRemove;
 /// seconds kept. Takes a job that cannot be read out of everything.
 extern const std::string_view kSetAside;
-/// worker, most jobs, seconds that a damaged one is kept. Their ids.
+/// worker, the three numbers of a BatchLimit, the worker's speed, seconds that a damaged one is
+/// kept, worker's hash. Their ids.
 extern const std::string_view kClaim;
 /// idle ms, most attempts, seconds kept.
 extern const std::string_view kReclaim;
@@ -59,7 +63,7 @@ extern const std::string_view kReport;
 extern const std::string_view kFinish;
 /// worker, seconds kept.
 extern const std::string_view kRelease;
-/// what the worker says, seconds kept, model's hash.
+/// what the worker says, seconds kept, model's hash, the worker's speed.
 extern const std::string_view kAnnounce;
 /// ms that a waiting job's model may be without workers, seconds kept. Fails those beyond, 100 at
 /// most.

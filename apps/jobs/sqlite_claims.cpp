@@ -125,17 +125,24 @@ void SqliteQueue::fail_orphans() {
   }
 }
 
-std::vector<Job> SqliteQueue::take(const WorkerInfo& worker, int max_jobs) {
+std::vector<Job> SqliteQueue::take(const WorkerInfo& worker, const BatchLimit& limit) {
   std::vector<Job> jobs;
   const auto found = waiting_.find(worker.model);
   if (found == waiting_.end()) return jobs;
   FairQueue& queue = found->second;
+  const int share = share_of(worker, queue.size());
   std::string batch;
+  int most = 0, images = 0;
   // Nobody is passed over: a batch ends where the next job in line does not fit it.
-  while (std::ssize(jobs) < max_jobs && queue.next() != nullptr) {
-    if (!jobs.empty() && queue.next()->batch != batch) break;
-    batch = queue.next()->batch;
+  while (std::ssize(jobs) < share && queue.next() != nullptr) {
     const Live live = live_.at(queue.next()->id);
+    const JobRequest& request = live->job.request;
+    const int more = std::max(1, static_cast<int>(request.seeds.size()));
+    if (jobs.empty()) most = limit.images(request.width_px, request.height_px);
+    const bool fits = queue.next()->batch == batch && images + more <= most;
+    if (!jobs.empty() && !fits) break;
+    batch = queue.next()->batch;
+    images += more;
     begin(live, worker.name);
     queue.pop();
     jobs.push_back(live->job);
@@ -143,7 +150,24 @@ std::vector<Job> SqliteQueue::take(const WorkerInfo& worker, int max_jobs) {
   return jobs;
 }
 
-std::vector<Job> SqliteQueue::claim(const WorkerInfo& worker, int max_jobs,
+int SqliteQueue::share_of(const WorkerInfo& worker, int waiting) const {
+  int workers = 0, known = 0;
+  double speed = 0;
+  bool is_known = false;
+  for (const auto& [name, other] : workers_) {
+    const bool is_silent = Clock::now() - other.heard > kClaimExpiry;
+    if (is_silent || other.info.model != worker.model) continue;
+    ++workers;
+    is_known = is_known || name == worker.name;
+    known += other.info.pixels_per_second > 0 ? 1 : 0;
+    speed += other.info.pixels_per_second;
+  }
+  if (!is_known) ++workers;
+  if (known > 0) speed *= static_cast<double>(workers) / known;
+  return fair_share(waiting, workers, worker.pixels_per_second, speed);
+}
+
+std::vector<Job> SqliteQueue::claim(const WorkerInfo& worker, const BatchLimit& limit,
                                     std::chrono::milliseconds timeout) {
   const auto deadline = Clock::now() + timeout;
   // So often a silent worker's jobs are looked for.
@@ -153,7 +177,7 @@ std::vector<Job> SqliteQueue::claim(const WorkerInfo& worker, int max_jobs,
   while (true) {
     reclaim_expired();
     fail_orphans();
-    std::vector<Job> jobs = take(worker, max_jobs);
+    std::vector<Job> jobs = take(worker, limit);
     const auto now = Clock::now();
     if (!jobs.empty() || now >= deadline) return jobs;
     work_.wait_until(lock, std::min(deadline, now + period));

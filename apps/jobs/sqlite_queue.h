@@ -39,7 +39,7 @@ class SqliteQueue final : public JobQueue {
   std::vector<WorkerInfo> workers() override;
 
   void announce(const WorkerInfo& worker) override;
-  std::vector<Job> claim(const WorkerInfo& worker, int max_jobs,
+  std::vector<Job> claim(const WorkerInfo& worker, const BatchLimit& limit,
                          std::chrono::milliseconds timeout) override;
   bool report(const std::string& id, const std::string& worker, const JobProgress& progress,
               const Bytes& preview) override;
@@ -78,7 +78,8 @@ class SqliteQueue final : public JobQueue {
   void finish(const Live& live, Job changed);
   void reclaim_expired();
   void fail_orphans();
-  std::vector<Job> take(const WorkerInfo& worker, int max_jobs);
+  std::vector<Job> take(const WorkerInfo& worker, const BatchLimit& limit);
+  int share_of(const WorkerInfo& worker, int waiting) const;
   void require_room() const;
   void forget_surplus();
   void remove_final(const Job& job);

@@ -98,9 +98,8 @@ void Worker::claim_until_drained() {
 
 void Worker::run_once() {
   // More than the device does at a gain would keep them from other workers.
-  const int max_jobs =
-      images_at_once(info_.defaults.width_px, info_.defaults.height_px, options_.runner);
-  const std::vector<Job> jobs = queue_.claim(info_, max_jobs, kClaimWait);
+  const std::vector<Job> jobs =
+      queue_.claim(reporter_.worker(), batch_limit(options_.runner), kClaimWait);
   if (!jobs.empty()) runner_.run(jobs);
 }
 

@@ -22,9 +22,9 @@ bool MeasuredQueue::cancel(const std::string& id) {
   return true;
 }
 
-std::vector<Job> MeasuredQueue::claim(const WorkerInfo& worker, int max_jobs,
+std::vector<Job> MeasuredQueue::claim(const WorkerInfo& worker, const BatchLimit& limit,
                                       std::chrono::milliseconds timeout) {
-  std::vector<Job> jobs = queue_.claim(worker, max_jobs, timeout);
+  std::vector<Job> jobs = queue_.claim(worker, limit, timeout);
   const std::lock_guard lock(mutex_);
   const Time now = Clock::now();
   for (const Job& job : jobs) runs_[job.id] = {job.request.kind, now, "", now};

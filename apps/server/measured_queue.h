@@ -39,7 +39,7 @@ class MeasuredQueue final : public JobQueue {
   std::vector<WorkerInfo> workers() override { return queue_.workers(); }
 
   void announce(const WorkerInfo& worker) override { queue_.announce(worker); }
-  std::vector<Job> claim(const WorkerInfo& worker, int max_jobs,
+  std::vector<Job> claim(const WorkerInfo& worker, const BatchLimit& limit,
                          std::chrono::milliseconds timeout) override;
   bool report(const std::string& id, const std::string& worker, const JobProgress& progress,
               const Bytes& preview) override;

@@ -34,7 +34,7 @@ TEST(JobJson, KeepsItsFormat) {
   EXPECT_EQ(batch_key(read), "[0,32,32,2,1.0]");
   const std::string worker =
       R"({"current_job":"","device":"cpu","guidance":4.0,"has_enhancer":true,"height":64,)"
-      R"("model":"m","name":"w","seconds_per_step":0.5,"size_multiple":16,)"
+      R"("model":"m","name":"w","pixels_per_second":0.0,"seconds_per_step":0.5,"size_multiple":16,)"
       R"("steps":8,"width":96})";
   EXPECT_EQ(worker_text(parse_worker(worker, "test")), worker);
 }

@@ -142,6 +142,42 @@ TEST_P(QueueTest, BatchesOnlyWhatFitsTogether) {
   EXPECT_EQ(claim(4).size(), 1u);
 }
 
+/// By the jobs' own size, whatever the model's is.
+TEST_P(QueueTest, ClaimsWhatFitsTogether) {
+  const BatchLimit limit(8, 512 * 512, 64 * 64);
+  const auto submit_sized = [&](int side, int images) {
+    JobRequest request = small_request();
+    request.width_px = request.height_px = side;
+    request.set_seeds(std::vector<std::uint64_t>(static_cast<std::size_t>(images), 7));
+    queue_->submit(request, "ann");
+  };
+  const auto claimed = [&] { return queue_->claim(worker_named("w1"), limit, kNoTime).size(); };
+  for (const int side : {512, 512, 256, 256, 256, 32, 32}) submit_sized(side, 1);
+  for (const int images : {2, 1, 2, 4}) submit_sized(256, images);
+  for (const std::size_t jobs : {1u, 1u, 3u, 1u, 1u, 2u, 1u, 1u, 0u}) EXPECT_EQ(claimed(), jobs);
+}
+
+TEST_P(QueueTest, NoWorkerTakesAnothersShare) {
+  WorkerInfo fast = worker_named("fast"), slow = worker_named("slow");
+  queue_->announce(fast);
+  queue_->announce(slow);
+  for (int i = 0; i < 4; ++i) submit("a");
+  EXPECT_EQ(queue_->claim(fast, 8, kNoTime).size(), 2u);
+  EXPECT_EQ(queue_->claim(slow, 8, kNoTime).size(), 1u);
+  EXPECT_EQ(queue_->claim(slow, 8, kNoTime).size(), 1u);
+  fast.pixels_per_second = 2e6;
+  slow.pixels_per_second = 1e6;
+  queue_->announce(fast);
+  queue_->announce(slow);
+  for (int i = 0; i < 6; ++i) submit("a");
+  EXPECT_EQ(queue_->claim(fast, 8, kNoTime).size(), 4u);
+  EXPECT_EQ(queue_->claim(slow, 8, kNoTime).size(), 1u);
+  WorkerInfo other = worker_named("other");  // whose model it is not
+  other.model = "another";
+  queue_->announce(other);
+  EXPECT_EQ(queue_->claim(slow, 8, kNoTime).size(), 1u);
+}
+
 TEST_P(QueueTest, AClaimWaitsForWork) {
   std::thread late([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));

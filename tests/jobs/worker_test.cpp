@@ -292,14 +292,22 @@ TEST_F(WorkerTest, AnnouncesItself) {
   EXPECT_EQ(info.size_multiple_px, 16);
 }
 
-TEST(ImagesAtOnce, AreFewerTheLargerTheyAre) {
+TEST(BatchLimit, IsFewerTheLargerTheyAre) {
   RunnerOptions options;
   options.load.cpu_kernels = "portable";
-  EXPECT_EQ(images_at_once(1024, 1024, options), 1);
-  EXPECT_EQ(images_at_once(64, 64, options), 8);
-  EXPECT_EQ(images_at_once(32, 32, options), 1);
+  EXPECT_EQ(batch_limit(options).images(1024, 1024), 1);
+  EXPECT_EQ(batch_limit(options).images(64, 64), 8);
+  EXPECT_EQ(batch_limit(options).images(32, 32), 1);
   options.max_batch = 3;
-  EXPECT_EQ(images_at_once(1024, 1024, options), 3);
+  EXPECT_EQ(batch_limit(options).images(1024, 1024), 3);
+}
+
+TEST(FairShare, LeavesNobodyWithout) {
+  EXPECT_EQ(fair_share(4, 2, 0, 0), 2);
+  EXPECT_EQ(fair_share(5, 2, 0, 0), 3);
+  EXPECT_EQ(fair_share(1, 3, 0, 0), 1);
+  EXPECT_EQ(fair_share(9, 2, 2, 3), 6);
+  EXPECT_EQ(fair_share(9, 2, 1, 3), 3);
 }
 
 }  // namespace
