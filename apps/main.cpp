@@ -60,7 +60,8 @@ int run(int argc, char** argv) {
       add_tokenize_command(program), add_eval_command(program),     add_metrics_command(program),
       add_diff_command(program),     add_inspect_command(program),  add_devices_command(program),
       add_bench_command(program),    add_quantize_command(program), add_worker_command(program),
-      add_serve_command(program),    add_lora_command(program),     add_convert_command(program)};
+      add_serve_command(program),    add_lora_command(program),     add_convert_command(program),
+      add_jobs_command(program)};
   try {
     program.parse(reversed_arguments(argc, argv));
   } catch (const CLI::ParseError& error) {

@@ -12,6 +12,7 @@ Command add_enhance_command(CLI::App& program);   ///< prompts written out by th
 Command add_eval_command(CLI::App& program);      ///< accuracy and speed against a baseline
 Command add_generate_command(CLI::App& program);  ///< text to picture files
 Command add_inspect_command(CLI::App& program);   ///< what a model folder holds and needs
+Command add_jobs_command(CLI::App& program);      ///< a server's jobs, from outside
 Command add_lora_command(CLI::App& program);      ///< adapters looked at and rewritten
 Command add_metrics_command(CLI::App& program);   ///< how far two pictures are apart
 Command add_quantize_command(CLI::App& program);  ///< a model folder with quantised weights

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "commands/queue_flags.h"
 #include "common/exit_code.h"
 #include "common/limits.h"
 #include "common/lora.h"
@@ -25,6 +26,7 @@ constexpr const char* kServeExamples =
 
 // Sockets beyond 1023 are none that the HTTP library takes; some are files and the queue's.
 constexpr int kMaxConnections = 900;
+constexpr double kMaxOrphanSeconds = 1e9;
 
 void add_address_flags(CLI::App& app, ServeFlags& flags) {
   app.add_option("--host", flags.host,
@@ -55,9 +57,19 @@ void add_queue_flags(CLI::App& app, ServeFlags& flags) {
                  "where pictures are kept; default: with the jobs")
       ->type_name("DIR");
   app.add_option("--queue", flags.queue.url,
-                 "redis://[:password@]host[:port][/db]: share the jobs with other gateways and "
+                 "redis://[[user]:password@]host[:port][/db] or unix:///path: share the jobs with "
+                 "other gateways and "
                  "workers; default: this process alone")
       ->type_name("URL");
+  add_queue_password_flag(app, flags.queue_password_file);
+  add_number_flag(
+      app, "--orphan-timeout",
+      [&flags](double seconds) {
+        flags.queue.orphan_timeout =
+            std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+      },
+      0, kMaxOrphanSeconds,
+      "seconds after which waiting jobs fail whose model no worker has; default 86400, 0: never");
   app.add_option("--role", flags.role,
                  "all (default): make pictures too; gateway: leave that to `ernie-image worker`s")
       ->check(CLI::IsMember({"all", "gateway"}).description(""))
@@ -142,6 +154,7 @@ void check_serve_flags(ServeFlags& flags) {
   if (!loras.empty()) list_loras(loras);  // throws if it is not there
   flags.http.connection.max_body_bytes = kMaxBodyBytes;
   complete_enhance_flags(flags.enhance);
+  complete_queue_options(flags.queue, flags.queue_password_file);
 }
 
 }  // namespace ernie_image

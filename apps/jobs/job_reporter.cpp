@@ -55,9 +55,15 @@ void JobReporter::end(const std::string& id) {
   idle_.wait(lock, [&] { return reporting_ != id; });
 }
 
-void JobReporter::set_seconds_per_step(double seconds) {
+void JobReporter::set_pace(double step_seconds_per_pixel, int pixels) {
   const std::lock_guard lock(mutex_);
-  worker_.seconds_per_step = seconds;
+  worker_.seconds_per_step = step_seconds_per_pixel * pixels;
+  worker_.pixels_per_second = step_seconds_per_pixel > 0 ? 1 / step_seconds_per_pixel : 0;
+}
+
+WorkerInfo JobReporter::worker() const {
+  const std::lock_guard lock(mutex_);
+  return worker_;
 }
 
 void JobReporter::announce() {

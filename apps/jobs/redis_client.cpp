@@ -11,14 +11,14 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Milliseconds = std::chrono::milliseconds;
 
-constexpr Milliseconds kPatience{15000};  // for a Redis that is restarted
 constexpr Milliseconds kFirstPause{20};
 constexpr Milliseconds kLongestPause{1000};
 constexpr std::size_t kMaxIdle = 32;  // connections kept open
 
 }  // namespace
 
-RedisClient::RedisClient(RedisAddress address) : address_(std::move(address)) {
+RedisClient::RedisClient(RedisAddress address, Milliseconds patience)
+    : address_(std::move(address)), patience_(patience) {
   give_connection(std::make_unique<RedisConnection>(address_));
 }
 
@@ -40,7 +40,7 @@ void RedisClient::give_connection(std::unique_ptr<RedisConnection> connection) {
 }
 
 RedisReply RedisClient::command(const std::vector<std::string_view>& words) {
-  const auto deadline = Clock::now() + kPatience;
+  const auto deadline = Clock::now() + patience_;
   for (Milliseconds pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
     try {
       auto connection = take_connection();

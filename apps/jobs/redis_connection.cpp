@@ -76,6 +76,33 @@ bool is_temporary(std::string_view message) {
                              [&](std::string_view prefix) { return message.starts_with(prefix); });
 }
 
+/// Of the login, or of a user who may not do what is needed.
+bool is_refusal(std::string_view message) {
+  constexpr std::array<std::string_view, 5> kPrefixes = {"NOAUTH", "WRONGPASS", "NOPERM", "DENIED",
+                                                         "ERR AUTH"};
+  return std::ranges::any_of(kPrefixes,
+                             [&](std::string_view prefix) { return message.starts_with(prefix); });
+}
+
+std::string percent_decoded(std::string_view text) {
+  std::string decoded;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      decoded += text[i];
+      continue;
+    }
+    const std::string_view digits = text.substr(i + 1, 2);
+    unsigned value = 0;
+    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
+    if (digits.size() != 2 || parsed.ptr != digits.data() + digits.size() || value == 0) {
+      refuse_url("has a % in its user or password that begins no escape (write %25)");
+    }
+    decoded += static_cast<char>(value);
+    i += digits.size();
+  }
+  return decoded;
+}
+
 }  // namespace
 
 RedisAddress parse_redis_url(const std::string& url) {
@@ -96,8 +123,8 @@ RedisAddress parse_redis_url(const std::string& url) {
   if (login) {
     const auto [user, password] = split_front(*login, login->find(':'));
     if (!user) refuse_url("has a name but no password");
-    address.user = *user;
-    address.password = password;
+    address.user = percent_decoded(*user);
+    address.password = percent_decoded(password);
   }
   std::string_view host = place.substr(0, place.find('/'));
   const std::string_view database = place.substr(std::min(place.size(), host.size() + 1));
@@ -151,6 +178,10 @@ RedisReply RedisConnection::command(const std::vector<std::string_view>& words) 
   if (reply->type != REDIS_REPLY_ERROR) return value_of(*reply);
   const std::string message(reply->str, reply->len);
   if (is_temporary(message)) throw RedisUnavailable("Redis at " + where_ + ": " + message);
+  if (is_refusal(message)) {
+    throw StoreRefused("Redis at " + where_ + " does not let us in: " + message);
+  }
+  if (message.starts_with("NOSCRIPT")) throw RedisNoScript("Redis at " + where_ + ": " + message);
   throw Error(ErrorKind::device, "Redis at " + where_ + ": " + message);
 }
 

@@ -107,7 +107,7 @@ void A1111Api::show_progress(Exchange& exchange, httplib::Response& response) {
   const bool skips_image = exchange.request->get_param_value("skip_current_image") == "true";
   std::optional<Job> shown;
   for (const std::string& id : shown_jobs(exchange.owner())) {
-    std::optional<Job> job = service_.queue().find(id);
+    std::optional<Job> job = service_.queue().find_readable(id);
     if (!job || is_final(job->state)) continue;
     if (!shown || job->state == JobState::running) shown = std::move(job);
     if (shown->state == JobState::running) break;
@@ -119,7 +119,7 @@ void A1111Api::show_progress(Exchange& exchange, httplib::Response& response) {
 
 void A1111Api::interrupt(Exchange& exchange, httplib::Response& response) {
   for (const std::string& id : shown_jobs(exchange.owner())) {
-    const std::optional<Job> job = service_.queue().find(id);
+    const std::optional<Job> job = service_.queue().find_readable(id);
     if (job && job->state == JobState::running) service_.queue().cancel(id);
   }
   send_json(response, json::object());

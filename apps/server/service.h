@@ -37,11 +37,12 @@ class Service {
   /// Those that live, asked of the store once a second at most.
   std::vector<WorkerInfo> workers();
 
-  /// Checks quotas, then submits. Throws ApiError: 429, 503 while draining, 409 for an idempotency
-  /// key that came with another request.
+  /// Checks quotas, then submits; what is refused, or was submitted with this idempotency key
+  /// before, uses up nothing. Throws ApiError: 429, 503 while draining, 409 for an idempotency key
+  /// that came with another request.
   Job submit(const Exchange& exchange, const JobRequest& request);
 
-  /// The job of that id if it is the asker's own. Throws ApiError(404).
+  /// The job of that id if it is the asker's own. Throws ApiError(404), DamagedJob.
   Job own_job(const Exchange& exchange, const std::string& id);
 
   /// Waits until the job is final. A client that goes away meanwhile has it cancelled, and
@@ -73,7 +74,7 @@ class Service {
   std::chrono::steady_clock::time_point workers_time_;
 };
 
-/// The JSON object that the request sends. Throws Error(corrupt_file).
+/// The JSON object that the request sends. Throws ApiError(400).
 JsonReader fields_of(const Exchange& exchange);
 
 /// Sends a finished picture, whoever asks. Throws ApiError(404).
