@@ -1,11 +1,13 @@
 #include "commands/commands.h"
 
+#include <atomic>
 #include <csignal>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
@@ -51,11 +53,10 @@ class StopSignals {
   sigset_t signals_;
 };
 
-/// The HTTP server on a thread of its own.
+/// The HTTP server on a thread of its own. If it ends unasked, the process stops as by SIGTERM.
 class ServerThread {
  public:
-  explicit ServerThread(HttpServer& server)
-      : server_(server), thread_([this] { server_.serve(); }) {}
+  explicit ServerThread(HttpServer& server) : server_(server), thread_([this] { run(); }) {}
   ServerThread(const ServerThread&) = delete;
   ServerThread& operator=(const ServerThread&) = delete;
   ~ServerThread() {
@@ -63,8 +64,21 @@ class ServerThread {
     thread_.join();
   }
 
+  bool has_failed() const { return has_failed_; }
+
  private:
+  void run() {
+    try {
+      return server_.serve();
+    } catch (const std::exception& error) {
+      has_failed_ = true;
+      log_event(LogLevel::error, "the server ends", {{"reason", error.what()}});
+    }
+    ::kill(::getpid(), SIGTERM);
+  }
+
   HttpServer& server_;
+  std::atomic<bool> has_failed_ = false;
   std::thread thread_;
 };
 
@@ -142,7 +156,7 @@ int run_serve(ServeFlags& flags) {
   signals.wait();
   drain(service, server, workers, flags.drain_seconds);
   log_event(LogLevel::info, "stopped");
-  return kExitSuccess;
+  return thread.has_failed() ? kExitFailure : kExitSuccess;  // a supervisor starts it again
 }
 
 }  // namespace
