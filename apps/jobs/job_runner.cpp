@@ -8,6 +8,7 @@
 #include "common/flags.h"
 #include "common/image_record.h"
 #include "common/lora.h"
+#include "core/log.h"
 #include "jobs/chunk_listener.h"
 #include "jobs/job_json.h"
 #include "request/request.h"
@@ -221,7 +222,21 @@ void JobRunner::complete(JobWork& work) {
   if (work.job.request.chrome_trace) work.result.trace = work.trace.json();
   reporter_.end(work.job.id);
   work.is_done = true;
-  queue_.complete(work.job.id, worker_, work.result);
+  try {
+    queue_.complete(work.job.id, worker_, work.result);
+  } catch (const std::bad_alloc&) {
+    queue_.fail(work.job.id, worker_, {name_of(ErrorKind::out_of_memory), "out of memory"});
+  } catch (const std::exception& error) {
+    not_stored(work, error.what());
+  }
+}
+
+/// Drawn again, it would not be stored either: the job fails at once, with the reason.
+void JobRunner::not_stored(const JobWork& work, const std::string& reason) {
+  log_message(LogLevel::error,
+              "job " + work.job.id + " is lost, its result cannot be stored: " + reason);
+  queue_.fail(work.job.id, worker_,
+              {name_of(ErrorKind::io), "the result cannot be stored: " + reason});
 }
 
 void JobRunner::fail(JobWork& work, const std::string& kind, const std::string& message) {

@@ -44,6 +44,7 @@ class JobRunner {
   /// Those of the job with their paths on this machine.
   std::vector<Adapter> found_adapters(const JobRequest& request) const;
   void complete(JobWork& work);
+  void not_stored(const JobWork& work, const std::string& reason);
   void fail(JobWork& work, const std::string& kind, const std::string& message);
   void guarded(const std::vector<JobWork*>& works, const std::function<void()>& action);
 
