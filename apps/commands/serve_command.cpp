@@ -3,6 +3,7 @@
 #include <atomic>
 #include <csignal>
 #include <memory>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "backend/registry.h"
 #include "commands/serve_flags.h"
 #include "common/exit_code.h"
+#include "core/start_thread.h"
 #include "jobs/worker.h"
 #include "server/application.h"
 #include "server/log.h"
@@ -56,7 +58,8 @@ class StopSignals {
 /// The HTTP server on a thread of its own. If it ends unasked, the process stops as by SIGTERM.
 class ServerThread {
  public:
-  explicit ServerThread(HttpServer& server) : server_(server), thread_([this] { run(); }) {}
+  explicit ServerThread(HttpServer& server)
+      : server_(server), thread_(start_thread([this] { run(); })) {}
   ServerThread(const ServerThread&) = delete;
   ServerThread& operator=(const ServerThread&) = delete;
   ~ServerThread() {
@@ -110,8 +113,13 @@ Workers start_workers(JobQueue& queue, const ServeFlags& flags) {
 
 void drain_together(const Workers& workers, std::chrono::seconds deadline) {
   std::vector<std::jthread> threads;
+  threads.reserve(workers.size());
   for (const auto& worker : workers) {
-    threads.emplace_back([&worker, deadline] { worker->drain(deadline); });
+    try {
+      threads.emplace_back([&worker, deadline] { worker->drain(deadline); });
+    } catch (const std::system_error&) {
+      worker->drain(deadline);  // no thread can be made: one after another
+    }
   }
 }
 

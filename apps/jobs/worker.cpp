@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "core/start_thread.h"
+
 namespace ernie_image {
 namespace {
 
@@ -37,7 +39,7 @@ Worker::Worker(JobQueue& queue, Pipeline pipeline, const WorkerOptions& options)
       info_(describe(pipeline_.info(), options_)),
       reporter_(queue_, info_),
       runner_(pipeline_, queue_, reporter_, options_.runner, info_.name),
-      thread_([this] { run(); }) {}
+      thread_(start_thread([this] { run(); })) {}
 
 Worker::~Worker() {
   drain(std::chrono::milliseconds(0));

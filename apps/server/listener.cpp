@@ -300,11 +300,15 @@ void Listener::serve_on_thread(std::unique_ptr<Connection> connection, RequestHe
     served_.push_front({std::move(connection), std::move(head)});
     served = served_.begin();
   }
-  std::function<void()> task = [this, served] {
-    end_request(served, server_.serve(*served->connection, served->head));
-  };
-  if (may_be_served(*served->connection) && pool_.run(task)) return;
-  if (end_a_blocked_one(*served->connection) && pool_.run_soon(task)) return;
+  try {
+    std::function<void()> task = [this, served] {
+      end_request(served, server_.serve(*served->connection, served->head));
+    };
+    if (may_be_served(*served->connection) && pool_.run(task)) return;
+    if (end_a_blocked_one(*served->connection) && pool_.run_soon(task)) return;
+  } catch (const std::bad_alloc&) {
+    // Turned away as if all threads were busy.
+  }
   std::list<Served> refused;
   {
     const std::lock_guard lock(mutex_);

@@ -7,9 +7,13 @@ import contextlib
 import errno
 import json
 import os
+import resource
+import shutil
 import socket
+import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 from served import Server
@@ -100,6 +104,86 @@ class ThreadsTest(unittest.TestCase):
             self.assertEqual(server.get("/readyz")[0], 200)
             clients.close()
             self.assertEqual(server.terminate(), 0)
+
+
+class StoringTest(unittest.TestCase):
+    """A picture that cannot be stored is drawn once, and its job fails with the reason."""
+
+    def assert_fails_once(self, server, reason, pictures):
+        started = time.monotonic()
+        job = server.finished(server.post("/v1/jobs", {"prompt": "a fox", "seed": 1})[2]["id"])
+        self.assertLess(time.monotonic() - started, 20)
+        self.assertEqual((job["status"], job["error"]["type"]), ("failed", "io"), job)
+        self.assertIn(reason, job["error"]["message"])
+        self.assertIn(reason, server.wait_for_log("cannot be stored"))
+        self.assertEqual(len([line for line in server.log if "cannot be stored" in line]), 1)
+        self.assertEqual(os.listdir(pictures) if os.path.exists(pictures) else [], [])
+        self.assertEqual(server.get("/readyz")[0], 200)
+
+    def test_when_the_folder_is_gone(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pictures = os.path.join(folder, "pictures")
+            with Server(PROGRAM, "--output-dir", pictures) as server:
+                shutil.rmtree(pictures)
+                self.assert_fails_once(server, "does not exist", pictures)
+
+    def test_when_files_may_not_grow(self):
+        with tempfile.TemporaryDirectory() as pictures:
+            limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
+            with Server(PROGRAM, "--output-dir", pictures, preexec_fn=limit) as server:
+                self.assert_fails_once(server, os.strerror(errno.EFBIG), pictures)
+
+    def test_no_temporary_file_is_left_by_commands(self):
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        with tempfile.TemporaryDirectory() as folder:
+            for command in (("generate", "-p", "a fox", "--no-enhance", "-o", os.path.join(folder, "a.png")),
+                            ("quantize", "-o", os.path.join(folder, "q"), "--quant", "int8")):
+                run = subprocess.run([PROGRAM, *command], capture_output=True, text=True, timeout=100, preexec_fn=limit)
+                self.assertEqual(run.returncode, 1, run)
+                self.assertIn(os.strerror(errno.EFBIG), run.stderr)
+                left = {name for _, _, names in os.walk(folder) for name in names}
+                # The same command goes on with what is there.
+                self.assertLessEqual(left, {"quantization.json", "scheduler_config.json"})
+
+
+class MemoryTest(unittest.TestCase):
+    def test_failing_allocations_of_threads_end_nothing(self):
+        with Faults() as faults, Server(PROGRAM, environment=faults.environment) as server:
+            with faults.failing("new", 512):
+                for i in range(20):
+                    for path in (b"/healthz", b"/readyz", b"/v1/jobs", b"/metrics"):
+                        try:
+                            answer_to(server.port, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                        except OSError:
+                            pass  # a connection may be lost
+                    try:
+                        server.post("/v1/jobs", {"prompt": "a fox", "seed": i})
+                    except OSError:
+                        pass
+                self.assertIsNone(server.process.poll(), server.log)
+            job = server.finished(server.post("/v1/jobs", {"prompt": "a fox", "seed": 1})[2]["id"])
+            self.assertEqual(job["status"], "completed", job)
+            self.assertEqual(server.terminate(), 0)
+
+    def test_failing_allocations_of_threads_are_errors_of_commands(self):
+        with tempfile.TemporaryDirectory() as folder, Faults() as faults:
+            with faults.failing("new", 512):
+                for command in (("generate", "-p", "a fox", "--no-enhance", "-t", "3", "-o", os.path.join(folder, "a.png")),
+                                ("quantize", "-o", os.path.join(folder, "q"), "--quant", "int8")):
+                    run = subprocess.run([PROGRAM, *command], capture_output=True, text=True, timeout=100,
+                                         env={**os.environ, **faults.environment})
+                    self.assertIn(run.returncode, (0, 1), run)
+                    if run.returncode == 1:
+                        self.assertIn("memory", run.stderr)
+
+    def test_threads_that_cannot_be_made_are_an_error_of_commands(self):
+        with tempfile.TemporaryDirectory() as folder, Faults() as faults, faults.failing("pthread_create", errno.EAGAIN):
+            for command in (("generate", "-p", "a fox", "--no-enhance", "-o", os.path.join(folder, "a.png")),
+                            ("quantize", "-o", os.path.join(folder, "q"), "--quant", "int8"), ("serve", "--port", "0")):
+                run = subprocess.run([PROGRAM, *command], capture_output=True, text=True, timeout=100,
+                                     env={**os.environ, **faults.environment})
+                self.assertIn(run.returncode, (1, 2), run)
+                self.assertIn("thread", run.stderr)
 
 
 if __name__ == "__main__":
