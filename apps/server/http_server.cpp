@@ -6,11 +6,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "jobs/store_patience.h"
 #include "server/log.h"
 
 namespace ernie_image {
 namespace {
 
+constexpr std::chrono::milliseconds kStorePatience{1800};  // a client is told within two seconds
 constexpr int kBacklog = 1024;  // connections that wait to be accepted; the library's own is 5
 
 /// What the library's callbacks, which know only its own types, are about. Everything of one
@@ -138,6 +140,7 @@ bool HttpServer::is_answered_at_once(const RequestHead& head) const {
 
 AfterRequest HttpServer::serve(Connection& connection, const RequestHead& head) {
   const Counted active(active_requests_);
+  const StorePatience patience(kStorePatience);
   try {
     Exchange exchange = {connection, head, request_id(head), std::chrono::steady_clock::now()};
     return process(exchange);

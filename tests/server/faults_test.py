@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -104,6 +105,37 @@ class ThreadsTest(unittest.TestCase):
             self.assertEqual(server.get("/readyz")[0], 200)
             clients.close()
             self.assertEqual(server.terminate(), 0)
+
+
+@contextlib.contextmanager
+def redis_server():
+    program = shutil.which("redis-server")
+    if program is None:
+        raise unittest.SkipTest("no redis-server is installed")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "redis.sock")
+        with subprocess.Popen([program, "--port", "0", "--unixsocket", path, "--save", "", "--dir", folder],
+                              stdout=subprocess.DEVNULL) as process:
+            try:
+                while not os.path.exists(path):
+                    time.sleep(0.01)
+                yield process, "unix://" + path
+            finally:
+                process.kill()
+
+
+class StoreTest(unittest.TestCase):
+    def test_requests_fail_soon_while_redis_does_not_answer(self):
+        with redis_server() as (redis, url), Server(PROGRAM, "--queue", url) as server:
+            redis.send_signal(signal.SIGSTOP)
+            for method, path, body in (("GET", "/v1/jobs", None), ("GET", "/readyz", None), ("GET", "/v1/queue", None),
+                                       ("GET", "/metrics", None), ("POST", "/v1/jobs", {"prompt": "a fox"})):
+                started = time.monotonic()
+                self.assertEqual(server.request(method, path, body)[0], 503, path)
+                self.assertLess(time.monotonic() - started, 2.5, path)
+            self.assertEqual(server.get("/healthz")[0], 200)
+            redis.send_signal(signal.SIGCONT)
+            server.wait_until(lambda: server.get("/readyz")[0] == 200)
 
 
 class StoringTest(unittest.TestCase):
