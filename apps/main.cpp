@@ -101,6 +101,7 @@ int run_guarded(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the write
   ernie_image::keep_standard_streams_open();
   ernie_image::set_log_sink(ernie_image::print_warning);
   return ernie_image::run_guarded(argc, argv);

@@ -1,17 +1,21 @@
 #include "commands/commands.h"
 
+#include <atomic>
 #include <csignal>
 #include <memory>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
 #include "backend/registry.h"
 #include "commands/serve_flags.h"
 #include "common/exit_code.h"
+#include "core/start_thread.h"
 #include "jobs/worker.h"
 #include "server/application.h"
 #include "server/log.h"
@@ -51,11 +55,11 @@ class StopSignals {
   sigset_t signals_;
 };
 
-/// The HTTP server on a thread of its own.
+/// The HTTP server on a thread of its own. If it ends unasked, the process stops as by SIGTERM.
 class ServerThread {
  public:
   explicit ServerThread(HttpServer& server)
-      : server_(server), thread_([this] { server_.serve(); }) {}
+      : server_(server), thread_(start_thread([this] { run(); })) {}
   ServerThread(const ServerThread&) = delete;
   ServerThread& operator=(const ServerThread&) = delete;
   ~ServerThread() {
@@ -63,8 +67,21 @@ class ServerThread {
     thread_.join();
   }
 
+  bool has_failed() const { return has_failed_; }
+
  private:
+  void run() {
+    try {
+      return server_.serve();
+    } catch (const std::exception& error) {
+      has_failed_ = true;
+      log_event(LogLevel::error, "the server ends", {{"reason", error.what()}});
+    }
+    ::kill(::getpid(), SIGTERM);
+  }
+
   HttpServer& server_;
+  std::atomic<bool> has_failed_ = false;
   std::thread thread_;
 };
 
@@ -96,8 +113,13 @@ Workers start_workers(JobQueue& queue, const ServeFlags& flags) {
 
 void drain_together(const Workers& workers, std::chrono::seconds deadline) {
   std::vector<std::jthread> threads;
+  threads.reserve(workers.size());
   for (const auto& worker : workers) {
-    threads.emplace_back([&worker, deadline] { worker->drain(deadline); });
+    try {
+      threads.emplace_back([&worker, deadline] { worker->drain(deadline); });
+    } catch (const std::system_error&) {
+      worker->drain(deadline);  // no thread can be made: one after another
+    }
   }
 }
 
@@ -142,7 +164,7 @@ int run_serve(ServeFlags& flags) {
   signals.wait();
   drain(service, server, workers, flags.drain_seconds);
   log_event(LogLevel::info, "stopped");
-  return kExitSuccess;
+  return thread.has_failed() ? kExitFailure : kExitSuccess;  // a supervisor starts it again
 }
 
 }  // namespace

@@ -98,7 +98,7 @@ void add_limit_flags(CLI::App& app, ServeFlags& flags) {
   add_number_flag(
       app, "--max-connections",
       [&flags](double value) { flags.http.max_connections = static_cast<std::size_t>(value); }, 1,
-      kMaxConnections, "default 512");
+      kMaxConnections, "requests at a time; default 512");
   const auto add_milliseconds = [&app](const char* name, std::chrono::milliseconds& target,
                                        const char* help) {
     add_number_flag(

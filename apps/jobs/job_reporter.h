@@ -51,6 +51,8 @@ class JobReporter {
   };
 
   void run();
+  /// The lock is held before and after, and not while the queue is told.
+  void report_next(std::unique_lock<std::mutex>& lock);
   void announce();
   void report(const std::string& id, Entry entry);
   void stop(const std::string& id);

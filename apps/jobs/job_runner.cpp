@@ -231,7 +231,9 @@ void JobRunner::complete(JobWork& work) {
     throw;
   } catch (const StoreRefused&) {
     throw;
-  } catch (const Error& error) {
+  } catch (const std::bad_alloc&) {
+    return fail(work, name_of(ErrorKind::out_of_memory), "out of memory");
+  } catch (const std::exception& error) {
     // It would be the same with the next worker: the job fails, once.
     return fail(work, name_of(ErrorKind::io),
                 std::string("the result cannot be stored: ") + error.what());

@@ -5,6 +5,8 @@
 #include <thread>
 #include <utility>
 
+#include "jobs/store_patience.h"
+
 namespace ernie_image {
 namespace {
 
@@ -40,10 +42,11 @@ void RedisClient::give_connection(std::unique_ptr<RedisConnection> connection) {
 }
 
 RedisReply RedisClient::command(const std::vector<std::string_view>& words) {
-  const auto deadline = Clock::now() + patience_;
+  const auto deadline = Clock::now() + std::min(patience_, StorePatience::current());
   for (Milliseconds pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
     try {
       auto connection = take_connection();
+      connection->set_timeout(std::chrono::duration_cast<Milliseconds>(deadline - Clock::now()));
       RedisReply reply = connection->command(words);
       give_connection(std::move(connection));
       return reply;

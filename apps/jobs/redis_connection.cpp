@@ -9,11 +9,19 @@
 #include <cerrno>
 #include <charconv>
 
+#include "jobs/store_patience.h"
+
 namespace ernie_image {
 namespace {
 
-constexpr timeval kConnectTimeout = {2, 0};
-constexpr timeval kCommandTimeout = {10, 0};
+constexpr std::chrono::milliseconds kConnectTimeout{2000};
+constexpr std::chrono::milliseconds kCommandTimeout{10'000};
+
+/// No longer than the thread is willing to wait, and never for ever.
+timeval limited(std::chrono::milliseconds time) {
+  const auto limit = std::clamp(time, std::chrono::milliseconds(1), StorePatience::current());
+  return {limit.count() / 1000, (limit.count() % 1000) * 1000};
+}
 constexpr int kMaxPort = 65535;
 constexpr int kMaxDatabase = 65535;
 
@@ -146,14 +154,15 @@ void RedisConnection::Close::operator()(redisContext* context) const { redisFree
 RedisConnection::RedisConnection(const RedisAddress& address)
     : where_(address.socket.empty() ? address.host + ":" + std::to_string(address.port)
                                     : address.socket) {
+  const timeval timeout = limited(kConnectTimeout);
   context_.reset(address.socket.empty()
-                     ? redisConnectWithTimeout(address.host.c_str(), address.port, kConnectTimeout)
-                     : redisConnectUnixWithTimeout(address.socket.c_str(), kConnectTimeout));
+                     ? redisConnectWithTimeout(address.host.c_str(), address.port, timeout)
+                     : redisConnectUnixWithTimeout(address.socket.c_str(), timeout));
   if (context_ == nullptr || context_->err != 0) {
     throw RedisUnavailable("Redis at " + where_ + " cannot be reached: " +
                            (context_ == nullptr ? "out of memory" : context_->errstr));
   }
-  redisSetTimeout(context_.get(), kCommandTimeout);
+  set_timeout(kCommandTimeout);
   if (address.socket.empty()) redisEnableKeepAlive(context_.get());
   if (!address.user.empty()) {
     command({"AUTH", address.user, address.password});
@@ -164,6 +173,10 @@ RedisConnection::RedisConnection(const RedisAddress& address)
 }
 
 RedisConnection::~RedisConnection() = default;
+
+void RedisConnection::set_timeout(std::chrono::milliseconds timeout) {
+  redisSetTimeout(context_.get(), limited(std::min(timeout, kCommandTimeout)));
+}
 
 RedisReply RedisConnection::command(const std::vector<std::string_view>& words) {
   std::vector<const char*> starts;

@@ -1,6 +1,7 @@
 // Redis with RAII: an address, a connection, replies as values.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -61,6 +62,9 @@ class RedisConnection {
   ~RedisConnection();
   RedisConnection(const RedisConnection&) = delete;
   RedisConnection& operator=(const RedisConnection&) = delete;
+
+  /// For each command; the thread's StorePatience at most.
+  void set_timeout(std::chrono::milliseconds timeout);
 
   /// Sends the words and waits for the answer. Throws RedisUnavailable, after which the connection
   /// is of no use, StoreRefused without the right to the command, or Error(device) with what the

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/log.h"
+#include "core/start_thread.h"
 #include "jobs/job_json.h"
 
 namespace ernie_image {
@@ -41,7 +42,7 @@ Worker::Worker(JobQueue& queue, Pipeline pipeline, const WorkerOptions& options)
       info_(describe(pipeline_.info(), options_)),
       reporter_(queue_, info_),
       runner_(pipeline_, queue_, reporter_, options_.runner, info_.name),
-      thread_([this] { run(); }) {}
+      thread_(start_thread([this] { run(); })) {}
 
 Worker::~Worker() {
   drain(std::chrono::milliseconds(0));

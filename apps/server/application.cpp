@@ -50,6 +50,10 @@ void Application::check_key(Exchange& exchange) const {
                  "invalid_api_key");
 }
 
+bool Application::is_answered_at_once(const RequestHead& head) const {
+  return head.target == "/healthz" && (head.method == "GET" || head.method == "HEAD");
+}
+
 void Application::admit(Exchange& exchange) {
   const RequestHead& head = exchange.head;
   check_origin(head, service_.options().allowed_hosts);

@@ -71,7 +71,8 @@ class TestServer {
 /// A socket to `port` of this machine.
 class RawClient {
  public:
-  explicit RawClient(int port);
+  /// From 127.0.0.`address`.
+  explicit RawClient(int port, int address = 1);
   ~RawClient();
   RawClient(const RawClient&) = delete;
   RawClient& operator=(const RawClient&) = delete;
