@@ -128,8 +128,8 @@ end
 local function acknowledge(id)
   local f = redis.call('HMGET', job_key(id), 'priority', 'model_hash', 'entry')
   if f[3] and f[3] ~= '' then
-    redis.call('XACK', stream(f[1], f[2]), 'workers', f[3])
-    redis.call('XDEL', stream(f[1], f[2]), f[3])
+    redis.pcall('XACK', stream(f[1], f[2]), 'workers', f[3])
+    redis.pcall('XDEL', stream(f[1], f[2]), f[3])
   end
   redis.call('ZREM', P .. ':running', raw(id))
 end
@@ -191,6 +191,16 @@ local function set_aside(id, seconds)
   redis.call('ZREM', P .. ':waiting', raw(id))
   redis.call('ZREM', P .. ':running', raw(id))
   tell('changed', id)
+end
+
+-- Does something with a job, which is moved aside if that fails for what is known of it.
+local function guarded(id, seconds, action, ...)
+  local ok, problem = pcall(action, ...)
+  if ok then return true end
+  local text = type(problem) == 'table' and problem.err or tostring(problem)
+  if string.find(text, 'OOM', 1, true) or string.find(text, 'NOPERM', 1, true) then error(problem) end
+  set_aside(id, seconds)
+  return false
 end
 
 -- How many jobs each owner has in a lane, in the order of their turns; read once for many jobs.
@@ -343,8 +353,7 @@ return jobs
 const std::string_view kCancel = R"lua(
 local state = get(subject, 'state')
 if state == 'queued' then
-  set(subject, 'cancel', 1)
-  finish(subject, 'cancelled', '', '', '', ARGV[3])
+  guarded(subject, ARGV[3], finish, subject, 'cancelled', '', '', '', ARGV[3])
   return 1
 end
 if state ~= 'running' then return 0 end
@@ -352,7 +361,7 @@ set(subject, 'cancel', 1)
 -- Nothing has been done of it: its worker hears of it when it begins, everybody else now.
 local progress = get(subject, 'progress') or ''
 if progress == '' or string.find(progress, '"stage":""', 1, true) then
-  finish(subject, 'cancelled', '', '', '', ARGV[3])
+  guarded(subject, ARGV[3], finish, subject, 'cancelled', '', '', '', ARGV[3])
 end
 return 1
 )lua";
@@ -444,12 +453,10 @@ while #ids < jobs_most do
   end
   take(id, turns, owner)
   if id and redis.call('EXISTS', job_key(id)) == 1 then
-    if pcall(begin, id, priority) then
+    if guarded(id, seconds, begin, id, priority) then
       batch = f[1]
       images = images + more
       ids[#ids + 1] = id
-    else
-      set_aside(id, seconds)
     end
   end
 end
@@ -467,9 +474,7 @@ for priority = 0, 2 do
       local id = entry[2] and entry[2][2]
       local is_readable, is_current = pcall(has_entry, id, entry[1])
       if is_readable and is_current then
-        if not pcall(function() requeue(id, tonumber(get(id, 'attempts')), most, seconds) end) then
-          set_aside(id, seconds)
-        end
+        guarded(id, seconds, function() requeue(id, tonumber(get(id, 'attempts')), most, seconds) end)
       end
       redis.call('XACK', work, 'workers', entry[1])
       redis.call('XDEL', work, entry[1])
@@ -485,7 +490,7 @@ local worker, progress, preview, kept = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local f = redis.call('HMGET', job_key(subject), 'state', 'worker', 'cancel', 'priority', 'model_hash',
                      'entry')
 if f[1] ~= 'running' or f[2] ~= worker then return 0 end
-redis.call('XCLAIM', stream(f[4], f[5]), 'workers', worker, 0, f[6], 'JUSTID')
+redis.pcall('XCLAIM', stream(f[4] or '', f[5] or ''), 'workers', worker, 0, f[6] or '', 'JUSTID')
 set(subject, 'progress', progress)
 if preview ~= '' then redis.call('SET', P .. ':preview:' .. subject, preview, 'PX', kept) end
 return f[3] == '1' and 0 or 1
@@ -501,7 +506,9 @@ if f[1] ~= 'running' and f[1] ~= 'queued' then
 end
 if worker ~= '' and (f[1] ~= 'running' or f[2] ~= worker) then return {''} end
 if f[3] == '1' then state, outcome, kind, message = 'cancelled', '', '', '' end
-finish(subject, state, outcome, kind, message, seconds)
+if not guarded(subject, seconds, finish, subject, state, outcome, kind, message, seconds) then
+  return {''}
+end
 if state == 'completed' then
   local took = math.max(0, now - (f[4] or now))
   local mean = tonumber(redis.call('GET', P .. ':mean_ms') or took)
@@ -563,9 +570,7 @@ local function fail_first(turns)
   local owner = redis.call('ZRANGE', turns, 0, 0)[1]
   if not owner then return false end
   local id = redis.call('ZRANGE', turns .. ':' .. owner, 0, 0)[1]
-  if id and not pcall(finish, id, 'failed', '', 'no_worker', message, seconds) then
-    set_aside(id, seconds)
-  end
+  if id then guarded(id, seconds, finish, id, 'failed', '', 'no_worker', message, seconds) end
   -- Whatever was found there, it is gone.
   if id then redis.call('ZREM', turns .. ':' .. owner, id) end
   if redis.call('ZCARD', turns .. ':' .. owner) == 0 then redis.call('ZREM', turns, owner) end
@@ -588,7 +593,7 @@ return 0
 const std::string_view kRelease = R"lua(
 local f = redis.call('HMGET', job_key(subject), 'state', 'worker', 'attempts')
 if f[1] ~= 'running' or f[2] ~= ARGV[3] then return 0 end
-requeue(subject, tonumber(f[3]) - 1, 1000, ARGV[4])
+guarded(subject, ARGV[4], function() requeue(subject, tonumber(f[3]) - 1, 1000, ARGV[4]) end)
 return 1
 )lua";
 

@@ -160,6 +160,7 @@ TEST_F(RedisQueueTest, LeavesNoClaimBehind) {
 /// Every field of a waiting, a running and a finished job in turn: the job is fine, or it alone is
 /// moved aside.
 TEST_F(RedisQueueTest, ADamagedJobIsMovedAsideAlone) {
+  redis({"CONFIG", "SET", "appendonly", "no"});
   QueueOptions impatient = options();
   impatient.claim_expiry = std::chrono::milliseconds(1);
   RedisQueue queue(impatient);
@@ -172,7 +173,7 @@ TEST_F(RedisQueueTest, ADamagedJobIsMovedAsideAlone) {
   int damaged = 0;
   const auto expect_alone = [&](const std::string& id, const std::string& what) {
     bool is_damaged = false;
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < 2; ++i) {
       queue.claim(worker_named("w"), 1, kNoTime);
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
@@ -202,7 +203,7 @@ TEST_F(RedisQueueTest, ADamagedJobIsMovedAsideAlone) {
     queue.claim(worker_named("w"), 9, kNoTime);
     redis({"FLUSHALL"});
     for (const RedisReply& field : fields.list) {
-      for (const char* value : {"", "-1", "1e99", "\xff{"}) {
+      for (const char* value : {"-1", "\xff{"}) {
         const std::string id = in_state(state);
         redis({"HSET", "ernie-image:2:job:" + id, field.text, value});
         expect_alone(id, std::string(name_of(state)) + " " + field.text + " = " + value);

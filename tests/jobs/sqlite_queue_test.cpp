@@ -142,9 +142,10 @@ TEST_F(SqliteQueueTest, WritesFilesAsTheUmaskSays) {
   queue.submit(small_request(), "ann", "");
   back_up_jobs(path("jobs.db"), path("backup.db"));
   umask(before);
-  for (const std::string name :
-       {"jobs.db", "jobs.db-wal", "jobs.db-shm", "jobs.db-lock", "backup.db",
-        std::string("pictures/" + ids[0] + "_0.png").c_str()}) {
+  const std::vector<std::string> names = {"jobs.db",     "jobs.db-wal",
+                                          "jobs.db-shm", "jobs.db-lock",
+                                          "backup.db",   "pictures/" + ids[0] + "_0.png"};
+  for (const std::string& name : names) {
     const auto mode = fs::status(path(name)).permissions();
     EXPECT_EQ(mode & fs::perms::mask, fs::perms(0640)) << name;
   }
