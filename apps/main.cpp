@@ -55,6 +55,7 @@ int run(int argc, char** argv) {
   CLI::App program("Text to picture with ERNIE-Image and ERNIE-Image-Turbo", "ernie-image");
   program.set_version_flag("--version", std::string("ernie-image ") + version());
   program.footer(kExamples);
+  program.require_subcommand(0, 1);  // so that a prompt may be a command's name
   const Command commands[] = {
       add_generate_command(program), add_rerun_command(program),    add_enhance_command(program),
       add_tokenize_command(program), add_eval_command(program),     add_metrics_command(program),

@@ -1,12 +1,16 @@
 #include "commands/commands.h"
 
 #include <chrono>
+#include <cstring>
 #include <iostream>
+#include <optional>
+#include <set>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "adapters/adapter_match.h"
+#include "commands/generate_batch.h"
 #include "commands/generate_flags.h"
 #include "commands/picture_views.h"
 #include "commands/run_report.h"
@@ -16,6 +20,7 @@
 #include "common/generation.h"
 #include "common/image_record.h"
 #include "common/latents_file.h"
+#include "common/output_paths.h"
 #include "common/tensor_collector.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -25,13 +30,23 @@
 namespace ernie_image {
 namespace {
 
-void write_pictures(const GenerateFlags& flags, const GeneratePaths& paths, ImageRecord record,
+/// A name that nobody asked for gives way to a file that has appeared meanwhile.
+void write_picture(const GenerateFlags& flags, const GeneratePaths& paths, std::string& path,
+                   const Image& image, const ImageMetadata& metadata) {
+  if (path == kStandardOutput) return print_png(image, metadata);
+  if (!paths.give_way) return write_image(path, image, flags.quality, metadata);
+  std::set<std::string> taken(paths.images.begin(), paths.images.end());
+  const std::string stem = path.substr(0, path.size() - std::strlen(".png"));
+  while (!write_new_png(path, image, metadata)) path = free_path(stem, false, taken);
+}
+
+void write_pictures(const GenerateFlags& flags, GeneratePaths& paths, ImageRecord record,
                     const Result& result, const InterruptGuard& interrupt) {
   for (std::size_t i = 0; i < result.images.size(); ++i) {
     interrupt.token()->throw_if_requested();
     record.image_index = static_cast<int>(i);
     const Image& image = result.images[i];
-    write_image(paths.images[i], image, flags.quality, image_metadata(record));
+    write_picture(flags, paths, paths.images[i], image, image_metadata(record));
     if (!paths.previews.empty()) {
       write_image(paths.previews[i], beside_enlarged(image), flags.quality, {});
     }
@@ -58,49 +73,96 @@ void note_unused_keys(const Result& result) {
 }
 
 void report(const RunReport& run) {
-  if (run.flags.json) {
+  if (run.flags.json && !run.flags.batch.empty()) {
+    print(report_json(run).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  } else if (run.flags.json) {
     print_json(report_json(run));
   } else if (!run.flags.quiet) {
     std::cerr << report_text(run);
   }
 }
 
-int run_generate(GenerateFlags& flags) {
-  const auto start = std::chrono::steady_clock::now();
-  const GeneratePaths paths = complete_flags(flags);
-  const InterruptGuard interrupt;
-  MemorySampler memory;
-  Pipeline pipeline = Pipeline::load(flags.load);
-  if (!flags.quiet) note_model(flags.load, pipeline.info());
-
-  Request request = with_defaults(flags.request, pipeline.info().defaults);
-  if (!flags.quiet) note_unused_negative_prompt(request);
-  if (!flags.latents.empty()) {
-    request.latents = read_latents(flags.latents, request, pipeline.info());
+/// A loaded model and what draws with it.
+class Session {
+ public:
+  explicit Session(GenerateFlags& flags) : flags_(flags), pipeline_(Pipeline::load(flags.load)) {
+    if (!flags_.quiet) note_model(flags_.load, pipeline_.info());
+    if (should_enhance(flags_.enhance, pipeline_.info()))
+      enhancer_.emplace(pipeline_, flags_.load, flags_.enhance, interrupt_.token());
   }
-  TensorCollector tensors(flags.trace_blocks);
-  if (!flags.save_tensors.empty()) request.trace = &tensors;
+
+  void draw(Request request, GeneratePaths paths);
+  const ModelInfo& info() const { return pipeline_.info(); }
+  bool enhances() const { return enhancer_.has_value(); }
+
+ private:
+  std::vector<StageMemory> enhance(Request& request) const;
+
+  GenerateFlags& flags_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  InterruptGuard interrupt_;
+  MemorySampler memory_;
+  Pipeline pipeline_;
+  std::optional<Enhancer> enhancer_;
+};
+
+std::vector<StageMemory> Session::enhance(Request& request) const {
+  std::vector<StageMemory> stages;
+  for (const Enhancement& written : enhance_prompts(*enhancer_, request, flags_.quiet)) {
+    const StageMemory& stage = written.enhanced.memory;
+    if (!stage.stage.empty()) stages.push_back(stage);
+  }
+  return stages;
+}
+
+void Session::draw(Request request, GeneratePaths paths) {
+  const ModelInfo& model = info();
+  request = with_defaults(std::move(request), model.defaults);
+  if (!flags_.quiet) note_unused_negative_prompt(request);
+  if (!flags_.latents.empty()) request.latents = read_latents(flags_.latents, request, model);
+  TensorCollector tensors(flags_.trace_blocks);
+  if (!flags_.save_tensors.empty()) request.trace = &tensors;
   std::vector<std::string> original_prompts;
   std::vector<StageMemory> enhancing;
-  if (should_enhance(flags.enhance, pipeline.info())) {
+  if (enhancer_) {
     original_prompts = request.prompts;
-    const Enhancer enhancer(pipeline, flags.load, flags.enhance, interrupt.token());
-    for (const Enhancement& written : enhance_prompts(enhancer, request, flags.quiet)) {
-      const StageMemory& stage = written.enhanced.memory;
-      if (!stage.stage.empty()) enhancing.push_back(stage);
-    }
+    enhancing = enhance(request);
   }
-  const Result result = generate_with_progress(pipeline, request, interrupt, !flags.quiet);
+  const Result result = generate_with_progress(pipeline_, request, interrupt_, !flags_.quiet);
 
-  ImageRecord record = make_image_record(pipeline.info(), flags.load, request);
+  ImageRecord record = make_image_record(model, flags_.load, request);
   record.original_prompts = original_prompts;
   record.adapters = result.adapters;
-  if (!flags.quiet) note_unused_keys(result);
-  write_pictures(flags, paths, record, result, interrupt);
-  if (!flags.save_tensors.empty()) write_safetensors(flags.save_tensors, tensors.tensors());
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  report({flags, paths, pipeline.info(), request, original_prompts, result, elapsed.count(),
-          memory.peak(), enhancing});
+  if (!flags_.quiet) note_unused_keys(result);
+  write_pictures(flags_, paths, record, result, interrupt_);
+  if (!flags_.save_tensors.empty()) write_safetensors(flags_.save_tensors, tensors.tensors());
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
+  report({flags_, paths, model, request, original_prompts, result, elapsed.count(), memory_.peak(),
+          enhancing});
+}
+
+int run_batch(GenerateFlags& flags) {
+  complete_batch_flags(flags);
+  const std::vector<BatchPicture> pictures = read_batch(flags);
+  Session session(flags);
+  std::vector<const BatchPicture*> missing;
+  for (const BatchPicture& picture : pictures) {
+    if (!is_made(picture, flags, session.info(), session.enhances())) missing.push_back(&picture);
+  }
+  if (missing.size() < pictures.size() && !flags.quiet) {
+    std::cerr << pictures.size() - missing.size() << " of " << pictures.size()
+              << " pictures are there already\n";
+  }
+  for (const BatchPicture* picture : missing)
+    session.draw(picture->request, {.images = {picture->path}, .previews = {}});
+  return kExitSuccess;
+}
+
+int run_generate(GenerateFlags& flags) {
+  if (!flags.batch.empty()) return run_batch(flags);
+  const GeneratePaths paths = complete_flags(flags);
+  Session session(flags);
+  session.draw(flags.request, paths);
   return kExitSuccess;
 }
 

@@ -56,18 +56,44 @@ class TemporaryFile {
   /// Renamed only once its bytes are on the disk: after a power cut the target is the old file or
   /// the new one. Some network file systems report a full disk at fsync or close only.
   void commit() {
+    finish();
+    rename();
+  }
+
+  /// The same unless the target is there; false then.
+  bool commit_as_new() {
+    finish();
+    if (::link(path_.c_str(), target_.c_str()) == 0) {
+      sync_folder();
+      return true;
+    }
+    if (errno == EEXIST) return false;
+    // A file system without links: two programs that look in the same moment may both see nothing.
+    if (::access(target_.c_str(), F_OK) == 0) return false;
+    rename();
+    return true;
+  }
+
+ private:
+  void finish() {
     if (::fsync(file_.get()) != 0) throw_write_error(target_, std::strerror(errno));
     if (::close(file_.release()) != 0) throw_write_error(target_, std::strerror(errno));
+  }
+
+  void rename() {
     if (::rename(path_.c_str(), target_.c_str()) != 0) {
       throw_write_error(target_, std::strerror(errno));
     }
     path_.clear();
-    // Makes the rename durable as well; not every file system can, and the file itself is safe.
+    sync_folder();
+  }
+
+  /// Makes the new name durable as well; not every file system can, and the file itself is safe.
+  void sync_folder() const {
     const FileDescriptor folder(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (folder.valid()) ::fsync(folder.get());
   }
 
- private:
   FileDescriptor create() {
     static std::atomic<unsigned> counter{0};
     constexpr int kAttempts = 1000;  // names left behind by a killed process of the same id
@@ -126,6 +152,12 @@ void write_file_atomically(
   TemporaryFile file(exists ? resolve_links(path) : path);
   write([&](std::span<const std::byte> bytes) { file.append(bytes); });
   file.commit();
+}
+
+bool write_new_file_atomically(const std::string& path, std::span<const std::byte> bytes) {
+  TemporaryFile file(path);
+  file.append(bytes);
+  return file.commit_as_new();
 }
 
 void write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {

@@ -13,7 +13,11 @@ namespace ernie_image {
 /// untouched. Throws Error(io | not_found).
 void write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
 
-/// The same for large files written piece by piece: `write` receives a function that appends.
+/// The same where nothing is replaced: returns false, and writes nothing, if `path` is there.
+bool write_new_file_atomically(const std::string& path, std::span<const std::byte> bytes);
+
+/// The same as the first for large files written piece by piece: `write` receives a function that
+/// appends.
 void write_file_atomically(
     const std::string& path,
     const std::function<void(const std::function<void(std::span<const std::byte>)>& append)>&
