@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <vector>
 
 #include "ernie_image/error.h"
 #include "io/file_descriptor.h"
@@ -45,6 +46,16 @@ class TemporaryFile {
  public:
   explicit TemporaryFile(const std::string& target)
       : target_(target), folder_(folder_of(target)), file_(create()) {}
+
+  /// Owner and permissions of the file that is replaced, as far as this process may set them.
+  void take_mode(const struct stat& replaced) {
+    constexpr mode_t kPermissions = 0777;
+    if (::fchown(file_.get(), replaced.st_uid, replaced.st_gid) != 0) {
+      // Another user's file in a folder of ours: it becomes ours, as with every program that
+      // renames.
+    }
+    ::fchmod(file_.get(), replaced.st_mode & kPermissions);
+  }
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
   ~TemporaryFile() {
@@ -127,14 +138,24 @@ void write_directly(const std::string& path, const auto& write) {
   write([&](std::span<const std::byte> bytes) { write_all(file, bytes, path); });
 }
 
-/// What a rename should replace: the file itself where `path` is a symbolic link to one.
-std::string resolve_links(const std::string& path) {
-  std::error_code error;
-  const fs::path resolved = fs::canonical(path, error);
-  return error ? path : resolved.string();
+}  // namespace
+
+std::string link_target(const std::string& path) {
+  constexpr int kMostLinks = 40;  // as the system follows
+  fs::path target = path;
+  for (int i = 0; i < kMostLinks; ++i) {
+    std::error_code error;
+    const fs::path next = fs::read_symlink(target, error);
+    if (error) return target.string();
+    target = next.is_absolute() ? next : target.parent_path() / next;
+  }
+  throw_write_error(path, "links that lead to each other");
 }
 
-}  // namespace
+void try_writing(const std::string& path, std::size_t bytes) {
+  TemporaryFile file(link_target(path));
+  file.append(std::vector<std::byte>(bytes));
+}
 
 void write_file_atomically(
     const std::string& path,
@@ -149,7 +170,8 @@ void write_file_atomically(
   // A rename would replace even a file that its owner has protected.
   if (exists && ::access(path.c_str(), W_OK) != 0) throw_write_error(path, std::strerror(errno));
 
-  TemporaryFile file(exists ? resolve_links(path) : path);
+  TemporaryFile file(link_target(path));
+  if (exists) file.take_mode(status);
   write([&](std::span<const std::byte> bytes) { file.append(bytes); });
   file.commit();
 }
