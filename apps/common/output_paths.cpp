@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "ernie_image/error.h"
+#include "io/atomic_file.h"
 #include "io/text_encoding.h"
 #include "tokenizer/utf8.h"
 
@@ -102,6 +103,17 @@ std::size_t utf8_bytes(char32_t point) {
   return point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
 }
 
+void require_short_name(const std::string& flag, const std::filesystem::path& file,
+                        const std::filesystem::path& folder) {
+  const std::string name = file.filename().string();
+  const long most = ::pathconf(folder.c_str(), _PC_NAME_MAX);
+  if (most < 0 || name.size() <= static_cast<std::size_t>(most)) return;
+  throw Error(ErrorKind::invalid_argument, flag + ": the name " + name.substr(0, 40) + "... has " +
+                                               std::to_string(name.size()) +
+                                               " bytes, and a file's may have at most " +
+                                               std::to_string(most) + " in " + folder.string());
+}
+
 }  // namespace
 
 bool is_output_folder(const std::string& output) {
@@ -179,15 +191,24 @@ void require_writable(const std::string& flag, const std::string& path) {
     throw Error(ErrorKind::invalid_argument,
                 flag + ": " + path + " is a folder; name a file in it");
   }
-  const fs::path parent = fs::path(path).parent_path();
-  const fs::path folder = parent.empty() ? fs::path(".") : parent;
+  const fs::path file = link_target(path);
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
   if (!fs::is_directory(folder, ignored)) {
     throw Error(ErrorKind::not_found,
                 flag + ": there is no folder " + folder.string() + "; create it first");
   }
+  require_short_name(flag, file, folder);
+  const bool exists = fs::exists(file, ignored);
+  if (exists && access(file.c_str(), W_OK) != 0) {
+    throw Error(ErrorKind::io, flag + ": no permission to write to " + file.string());
+  }
+  // A device or a pipe is written to as it is.
+  if (exists && !fs::is_regular_file(file, ignored)) return;
   if (access(folder.c_str(), W_OK | X_OK) != 0) {
     throw Error(ErrorKind::io, flag + ": no permission to write in the folder " + folder.string());
   }
+  constexpr std::size_t kSmallestFile = 4096;  // one block; how large it will be nobody knows yet
+  try_writing(file.string(), kSmallestFile);
 }
 
 }  // namespace ernie_image

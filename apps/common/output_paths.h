@@ -32,8 +32,9 @@ std::string free_path(const std::string& stem, bool may_exist, std::set<std::str
 /// "2026-11-30", of the local clock.
 std::string today();
 
-/// Throws Error(invalid_argument | not_found | io) unless a file could be written there: the folder
-/// exists and may be written to, and `path` is not a folder itself.
+/// Throws Error(invalid_argument | not_found | io) unless a file can be written there: the folder
+/// exists and can be written to, the name is not too long, a file of that name may be replaced, the
+/// disk is not full. A link is followed. `path` must not be a folder itself.
 void require_writable(const std::string& flag, const std::string& path);
 
 }  // namespace ernie_image
