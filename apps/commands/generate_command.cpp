@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <optional>
 #include <set>
@@ -23,6 +24,7 @@
 #include "common/output_paths.h"
 #include "common/tensor_collector.h"
 #include "io/json.h"
+#include "io/model_folder.h"
 #include "io/safetensors.h"
 #include "memory/memory_sampler.h"
 #include "request/request.h"
@@ -61,6 +63,17 @@ void note_unused_negative_prompt(const Request& request) {
                "--guidance-scale.\n";
 }
 
+/// The embedded model has seen pictures of one size only, and draws noise at others.
+void note_foreign_size(const Request& request, const ModelInfo& info) {
+  const Request& own = info.defaults;
+  if (info.path != kEmbeddedModel ||
+      (request.width_px == own.width_px && request.height_px == own.height_px))
+    return;
+  std::cerr << "Warning: the embedded model " << info.name << " draws " << own.width_px << "x"
+            << own.height_px << " and was trained at no other size; at " << request.width_px << "x"
+            << request.height_px << " expect noise. Another model is named with --model.\n";
+}
+
 /// What of an adapter's file was not used, which a user would take for a weak adapter.
 void note_unused_keys(const Result& result) {
   constexpr std::size_t kMostNamed = 4;
@@ -79,6 +92,30 @@ void report(const RunReport& run) {
     print_json(report_json(run));
   } else if (!run.flags.quiet) {
     std::cerr << report_text(run);
+  }
+}
+
+/// What the pictures' formats have no room for, before any is drawn.
+void check_formats(const GenerateFlags& flags, const ModelInfo& info, const Request& request,
+                   const GeneratePaths& paths) {
+  ImageRecord record = make_image_record(info, flags.load, request);
+  for (const Adapter& adapter : request.adapters) {
+    AdapterUse use;
+    use.name = std::filesystem::path(adapter.path).stem().string();
+    use.strength = adapter.strength;
+    record.adapters.push_back(std::move(use));
+  }
+  for (const std::string& path : paths.images) {
+    if (path == kStandardOutput) continue;
+    record.image_index = static_cast<int>(&path - paths.images.data());
+    const ImageEncoding encoding{image_format_of(path), flags.quality};
+    const ImageMetadata metadata =
+        encoding.format == ImageFormat::jpeg ? image_metadata(record) : ImageMetadata{};
+    try {
+      check_encodable(request.width_px, request.height_px, encoding, metadata);
+    } catch (const Error& error) {
+      throw Error(error.kind(), "--output: " + path + ": " + error.what());
+    }
   }
 }
 
@@ -118,8 +155,12 @@ std::vector<StageMemory> Session::enhance(Request& request) const {
 void Session::draw(Request request, GeneratePaths paths) {
   const ModelInfo& model = info();
   request = with_defaults(std::move(request), model.defaults);
-  if (!flags_.quiet) note_unused_negative_prompt(request);
+  if (!flags_.quiet) {
+    note_unused_negative_prompt(request);
+    note_foreign_size(request, model);
+  }
   if (!flags_.latents.empty()) request.latents = read_latents(flags_.latents, request, model);
+  check_formats(flags_, model, request, paths);
   TensorCollector tensors(flags_.trace_blocks);
   if (!flags_.save_tensors.empty()) request.trace = &tensors;
   std::vector<std::string> original_prompts;
@@ -127,6 +168,7 @@ void Session::draw(Request request, GeneratePaths paths) {
   if (enhancer_) {
     original_prompts = request.prompts;
     enhancing = enhance(request);
+    check_formats(flags_, model, request, paths);
   }
   const Result result = generate_with_progress(pipeline_, request, interrupt_, !flags_.quiet);
 
@@ -152,6 +194,10 @@ int run_batch(GenerateFlags& flags) {
   if (missing.size() < pictures.size() && !flags.quiet) {
     std::cerr << pictures.size() - missing.size() << " of " << pictures.size()
               << " pictures are there already\n";
+  }
+  for (const BatchPicture* picture : missing) {
+    check_formats(flags, session.info(), with_defaults(picture->request, session.info().defaults),
+                  {.images = {picture->path}, .previews = {}});
   }
   for (const BatchPicture* picture : missing)
     session.draw(picture->request, {.images = {picture->path}, .previews = {}});
