@@ -4,7 +4,7 @@
 # shellcheck disable=SC2034
 PACKAGES=(
   g++ cmake ninja-build ccache pkg-config
-  nlohmann-json3-dev libcli11-dev
+  nlohmann-json3-dev libcli11-dev libtomlplusplus-dev
   libpng-dev libjpeg-dev libwebp-dev
   libsqlite3-dev libhiredis-dev
   libcpp-httplib-dev libspdlog-dev prometheus-cpp-dev

@@ -175,7 +175,7 @@ void add_naming(CLI::App& app, LoraToolFlags& flags, bool is_required) {
       "whose names: diffusers (default), comfyui, peft (a folder), kohya or original");
   option
       ->check(CLI::IsMember({"diffusers", "comfyui", "peft", "kohya", "original"}).description(""))
-      ->type_name("NAMING");
+      ->type_name("diffusers|comfyui|peft|kohya|original");
   if (is_required) option->required();
 }
 

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <iostream>
 #include <memory>
 #include <system_error>
 #include <thread>
@@ -142,9 +143,20 @@ void drain(Service& service, const HttpServer& server, const Workers& workers, i
   service.stop();
 }
 
+/// Where a browser on this machine finds the page.
+std::string page_url(const std::string& host, int port) {
+  const bool is_any = host == "0.0.0.0" || host == "::";
+  const std::string name = is_any                                ? "localhost"
+                           : host.find(':') != std::string::npos ? "[" + host + "]"
+                                                                 : host;
+  return "http://" + name + ":" + std::to_string(port);
+}
+
 int run_serve(ServeFlags& flags) {
   check_serve_flags(flags);
   set_log_level(log_level_of(flags.log_level));
+  const bool is_terminal = isatty(STDERR_FILENO) == 1;
+  if (is_terminal) set_log_for_people();
   set_log_sink([](LogLevel level, const std::string& message) { log_event(level, message); });
   ApiKeys keys;
   if (!flags.api_key_file.empty()) keys = ApiKeys::read(flags.api_key_file);
@@ -159,6 +171,8 @@ int run_serve(ServeFlags& flags) {
   const ServerThread thread(server);
   log_event(LogLevel::info, "listening",
             {{"host", flags.host}, {"port", port}, {"role", flags.role}, {"version", version()}});
+  if (is_terminal)
+    std::cerr << "Open " << page_url(flags.host, port) << " in a browser; Ctrl-C ends it.\n";
   Workers workers;
   if (flags.role == "all") workers = start_workers(queue, flags);
   signals.wait();

@@ -21,6 +21,17 @@ namespace {
 constexpr int kMaxDrainSeconds = 86400;
 constexpr std::chrono::milliseconds kPoll{50};  // how long a signal may go unnoticed
 
+constexpr const char* kWorkerExamples =
+    "Examples:\n"
+    "  ernie-image worker --queue redis://localhost:6379 -m baidu/ERNIE-Image-Turbo\n"
+    "  ernie-image worker --queue redis://:password@queue.example.org:6379/0 --device cuda:1 "
+    "--name "
+    "card-1\n"
+    "  ernie-image worker --queue unix:///run/redis/redis.sock --output-dir /srv/pictures\n"
+    "with  ernie-image serve --role gateway --queue redis://localhost:6379  as what hands the jobs "
+    "in.\n"
+    "Exit codes: 0 stopped by Ctrl-C or SIGTERM, 1 failed, 2 wrong usage.";
+
 struct WorkerFlags {
   QueueOptions queue;
   std::string queue_password_file;
@@ -85,6 +96,7 @@ Command add_worker_command(CLI::App& program) {
   add_enhancer_flags(*app, flags->worker.runner.enhance);
   add_load_flags(*app, flags->worker.runner.load);
   add_lora_dir_flag(*app, flags->worker.runner.lora_directory);
+  app->footer(kWorkerExamples);
   return {app, [flags] { return run_worker(*flags); }};
 }
 

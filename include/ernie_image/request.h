@@ -15,7 +15,7 @@
 namespace ernie_image {
 
 class CancelToken;  // cancel.h
-class Trace;
+class Trace;        // trace.h
 
 /// The largest values that a request may hold: far beyond what any device can do, they keep later
 /// products within 64 bits.

@@ -182,11 +182,14 @@ WeightFiles::WeightFiles(const std::string& path, const std::string& stem,
 
 void WeightFiles::open_folder(const std::string& stem) {
   const std::string single = join_path(path_, stem + ".safetensors");
+  const std::string index = single + ".index.json";
+  // As diffusers (transformer, VAE) and transformers (text encoder, enhancer) choose.
+  const bool index_first = stem == kDiffusersStem;
+  if (file_exists(index) && (index_first || !file_exists(single))) return open_index(index);
   if (file_exists(single)) {
     files_.push_back(TensorFile::open(single));
     return;
   }
-  if (file_exists(single + ".index.json")) return open_index(single + ".index.json");
   std::vector<std::string> singles, indices;
   for (const std::string& name : list_files(path_)) {
     if (name.starts_with(stem + ".safetensors.index.") && name.ends_with(".json"))
@@ -237,6 +240,16 @@ void WeightFiles::open_file_and_parts() {
                                           listed(absent, ", ") + "; download them too");
   }
   for (const std::string& part : parts) files_.push_back(TensorFile::open(part));
+}
+
+std::vector<std::string> WeightFiles::ignored_files() const {
+  std::vector<std::string> ignored;
+  if (!is_folder_) return ignored;
+  for (const std::string& name : list_files(path_)) {
+    const auto is_open = [&](const auto& file) { return file->path() == join_path(path_, name); };
+    if (is_weight_file(name) && std::ranges::none_of(files_, is_open)) ignored.push_back(name);
+  }
+  return ignored;
 }
 
 FileTensors WeightFiles::stored_tensors() const {

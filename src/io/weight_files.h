@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/weight.h"
@@ -16,10 +17,16 @@
 
 namespace ernie_image {
 
+/// What the libraries call the weights that they write.
+inline constexpr std::string_view kDiffusersStem = "diffusion_pytorch_model";
+inline constexpr std::string_view kTransformersStem = "model";
+
 class WeightFiles : public WeightSource {
  public:
   /// `path` is a folder: opens `<path>/<stem>.safetensors`, or the shards of
-  /// `<path>/<stem>.safetensors.index.json`; where neither is there, those of a variant
+  /// `<path>/<stem>.safetensors.index.json`. Of both the index comes first for the stem of
+  /// diffusers, "diffusion_pytorch_model", and the single file for that of transformers, "model",
+  /// as it does there. Where neither is there, those of a variant
   /// ("<stem>.fp16.safetensors"), or a GGUF or safetensors file that is alone. An index is hostile
   /// input: shard names may not leave the folder, and it must agree with the shards about every
   /// tensor. Or a file: safetensors or GGUF (one part of a split file stands for all).
@@ -51,6 +58,8 @@ class WeightFiles : public WeightSource {
   std::vector<FilePart> parts(std::string_view prefix) const;
   const std::vector<std::shared_ptr<const TensorFile>>& files() const { return files_; }
   const std::string& path() const { return path_; }
+  /// Names of weight files in the folder that were not opened.
+  std::vector<std::string> ignored_files() const;
   /// What the names were recognised as, if they were.
   const std::optional<NamedComponent>& component() const { return component_; }
 

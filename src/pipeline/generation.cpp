@@ -15,7 +15,7 @@ namespace ernie_image {
 namespace {
 
 void record(Trace* trace, const std::string& name, const Tensor& host) {
-  if (trace != nullptr && trace->wants(name)) trace->record(name, host);
+  if (trace != nullptr && trace->wants(name)) record_tensor(*trace, name, host);
 }
 
 Tensor float_tensor(const std::vector<float>& values) {
@@ -42,7 +42,7 @@ Tensor channels_first(const Tensor& images) {
 }
 
 void record_channels_first(Trace* trace, const std::string& name, const Tensor& images) {
-  if (trace != nullptr && trace->wants(name)) trace->record(name, channels_first(images));
+  if (trace != nullptr && trace->wants(name)) record_tensor(*trace, name, channels_first(images));
 }
 
 void require_finite(const Tensor& picture, const std::string& model) {

@@ -163,6 +163,8 @@ Pipeline Pipeline::load(const LoadOptions& options) {
   info.notes = state->model.folder.notes;
   const auto& assumed = state->model.configs.notes;
   info.notes.insert(info.notes.end(), assumed.begin(), assumed.end());
+  const std::vector<std::string> ignored = state->model.weights.notes();
+  info.notes.insert(info.notes.end(), ignored.begin(), ignored.end());
   info.name = state->model.folder.name;
   info.content_hash = content_hash(state->model.folder);
   info.defaults = configs.defaults;

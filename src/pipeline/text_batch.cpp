@@ -18,10 +18,10 @@ void trace_prompt(Trace* trace, const std::string& group, std::size_t index, con
   const std::string suffix = "." + group + "." + std::to_string(index);
   if (trace->wants("token_ids" + suffix)) {
     const std::vector<std::int64_t> wide(ids.begin(), ids.end());
-    trace->record("token_ids" + suffix,
+    record_tensor(*trace, "token_ids" + suffix,
                   Tensor::copy_of<std::int64_t>(DType::i64, {std::int64_t(wide.size())}, wide));
   }
-  if (trace->wants("text_hidden" + suffix)) trace->record("text_hidden" + suffix, hidden);
+  if (trace->wants("text_hidden" + suffix)) record_tensor(*trace, "text_hidden" + suffix, hidden);
 }
 
 /// Host text states [T_i, E] to one host tensor [rows, max T_i, E].
@@ -82,10 +82,12 @@ TextBatch encode_text(Backend& ops, const TextEncoder& encoder, const Generation
 
   for (const Tensor& row : rows) batch.text_lens.push_back(row.dim(0));
   const Tensor padded = pad_rows(rows, *std::ranges::max_element(batch.text_lens));
-  if (trace != nullptr && trace->wants("dit.text_bth")) trace->record("dit.text_bth", padded);
+  if (trace != nullptr && trace->wants("dit.text_bth"))
+    record_tensor(*trace, "dit.text_bth", padded);
   if (trace != nullptr && trace->wants("dit.text_lens")) {
-    trace->record("dit.text_lens", Tensor::copy_of<std::int64_t>(
-                                       DType::i64, {std::int64_t(rows.size())}, batch.text_lens));
+    record_tensor(
+        *trace, "dit.text_lens",
+        Tensor::copy_of<std::int64_t>(DType::i64, {std::int64_t(rows.size())}, batch.text_lens));
   }
   batch.text_bth = ops.upload(padded);
   return batch;

@@ -1,6 +1,7 @@
 #include "io/weight_files.h"
 
 #include <cstring>
+#include <filesystem>
 
 #include "test_files.h"
 
@@ -45,6 +46,29 @@ TEST_F(WeightFilesTest, OpensASingleFile) {
   EXPECT_TRUE(weights.contains("a"));
   EXPECT_FALSE(weights.contains("c"));
   EXPECT_EQ(weights.files().size(), 1u);
+}
+
+/// Each library's own order, where a folder holds both.
+TEST_F(WeightFilesTest, ChoosesBetweenAFileAndAnIndexAsTheReferenceDoes) {
+  write_shards();
+  write_index(kGoodMap);
+  write_shard("model.safetensors", {"single"});
+  const WeightFiles of_transformers = open();
+  EXPECT_TRUE(of_transformers.contains("single"));
+  EXPECT_EQ(of_transformers.ignored_files(),
+            (std::vector<std::string>{"m-1.safetensors", "m-2.safetensors"}));
+
+  const std::string stem = "diffusion_pytorch_model";
+  std::filesystem::rename(path("model.safetensors"), path(stem + ".safetensors"));
+  std::filesystem::rename(path("model.safetensors.index.json"),
+                          path(stem + ".safetensors.index.json"));
+  const WeightFiles of_diffusers(folder_, stem);
+  EXPECT_TRUE(of_diffusers.contains("a"));
+  EXPECT_FALSE(of_diffusers.contains("single"));
+  EXPECT_EQ(of_diffusers.ignored_files(), (std::vector<std::string>{stem + ".safetensors"}));
+
+  std::filesystem::remove(path(stem + ".safetensors.index.json"));
+  EXPECT_TRUE(WeightFiles(folder_, stem).contains("single"));
 }
 
 TEST_F(WeightFilesTest, OpensShardsThroughTheIndex) {

@@ -5,6 +5,8 @@
 
 import json
 import os
+import pty
+import re
 import socket
 import subprocess
 import sys
@@ -72,6 +74,20 @@ class ServeTest(unittest.TestCase):
             server.wait_until(lambda: any('"mine-1"' in line for line in list(server.log)))
             line = json.loads([line for line in server.log if '"mine-1"' in line][0])
             self.assertEqual((line["message"], line["route"], line["status"]), ("request", "/healthz", 200))
+
+    def test_speaks_to_people_in_a_terminal(self):
+        terminal, other_end = pty.openpty()
+        with subprocess.Popen([PROGRAM, "serve", "--port", "0"], stderr=other_end, stdin=subprocess.DEVNULL) as process:
+            os.close(other_end)
+            text = b""
+            while b"model loaded" not in text:
+                text += os.read(terminal, 4096)
+            process.terminate()
+            process.wait(60)
+        os.close(terminal)
+        port = int(re.search(rb"Open http://127\.0\.0\.1:(\d+) in a browser", text).group(1))
+        self.assertIn(b"listening: host 127.0.0.1, port %d" % port, text)
+        self.assertNotIn(b"{", text)
 
     def test_refuses_to_open_to_others_without_keys(self):
         run = run_serve("--host", "0.0.0.0")
