@@ -5,6 +5,7 @@ set(ERNIE_IMAGE_LAYERS
   "include:"
   "include/ernie_image/pipeline.h: include"
   "src/core: include"
+  "src/metrics: include"
   "src/io: src/core"
   "src/tokenizer: src/io"
   "src/backend: src/core"
@@ -25,7 +26,7 @@ set(ERNIE_IMAGE_LAYERS
   "src/pipeline: src/enhance src/quantize include/ernie_image/pipeline.h"
   "apps/common: src/pipeline"
   "apps/bench: apps/common src/backend/cpu"  # whose peak it measures
-  "apps/eval: apps/common"
+  "apps/eval: apps/common src/metrics"
   "apps/jobs: apps/common"
   "apps/server: apps/jobs"
   "apps/commands: apps/bench apps/eval apps/server src/verify"
