@@ -13,6 +13,7 @@ PROGRAM_FILES = {"/usr/bin/ernie-image", "/usr/lib/systemd/system/ernie-image.se
                  "/etc/default/ernie-image", "/usr/share/doc/ernie-image/nginx.conf",
                  "/usr/share/doc/ernie-image/copyright", "/usr/share/doc/ernie-image/deploy.md"}
 LIBRARY_FILES = {"/usr/include/ernie_image/pipeline.h", "/usr/lib/libernie_image.so",
+                 "/usr/include/ernie_image/c.h", "/usr/lib/libernie_image_c.so.1", "/usr/lib/pkgconfig/ernie_image_c.pc",
                  "/usr/lib/cmake/ernie_image/ernie_imageConfig.cmake"}
 
 
