@@ -4,9 +4,10 @@ include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
 add_library(ernie_image::ernie_image ALIAS ernie_image)
+add_library(ernie_image::ernie_image_c ALIAS ernie_image_c)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/ernie_image)
 
-install(TARGETS ernie_image EXPORT ernie_imageTargets
+install(TARGETS ernie_image ernie_image_c EXPORT ernie_imageTargets
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/ernie_image DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
@@ -26,6 +27,11 @@ install(FILES ${PROJECT_BINARY_DIR}/ernie_imageConfig.cmake
 
 configure_file(${CMAKE_CURRENT_LIST_DIR}/ernie_image.pc.in ${PROJECT_BINARY_DIR}/ernie_image.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/ernie_image.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT library)
+
+# Of the C library alone: C++ has the package above.
+file(RELATIVE_PATH prefix_from_pkgconfig /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+configure_file(${CMAKE_CURRENT_LIST_DIR}/ernie_image_c.pc.in ${PROJECT_BINARY_DIR}/ernie_image_c.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/ernie_image_c.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT library)
 
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION share/doc/libernie-image-dev RENAME copyright
         COMPONENT library)

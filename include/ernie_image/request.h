@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -57,6 +58,18 @@ struct PictureInput {
   StrengthMode strength_mode = StrengthMode::diffusers;
 };
 
+/// A denoising step that is finished.
+struct StepLatents {
+  int step;                           ///< counted from 0
+  int steps;                          ///< in all
+  float timestep;                     ///< that the transformer was given, 1000 at the start
+  float sigma;                        ///< share of noise before the step
+  float sigma_next;                   ///< and after it; 0 after the last
+  std::array<std::int64_t, 4> shape;  ///< [images, C, h, w]
+  std::span<float> latents;           ///< after the step; what is written here is gone on with
+  std::span<const float> velocity;    ///< latents - sigma_next * velocity is the picture to be
+};
+
 /// A LoRA or one of its kin, which changes the model for one request.
 struct Adapter {
   /// A safetensors file, or a folder of PEFT's or diffusers' with one.
@@ -86,6 +99,11 @@ struct Request {
   /// Changes add up. Files are opened once and kept for later requests.
   std::vector<Adapter> adapters{};
   std::function<void(const Progress&)> on_progress{};
+  /// After each step, on the thread that called `generate`. All prompts must have the same
+  /// adapters, and the first of several cards draws all pictures.
+  std::function<void(const StepLatents&)> on_step{};
+  /// False: the run ends with the last step, and Result::images stays empty.
+  bool decode = true;
   /// Stops the run from another thread or a signal handler, with Error(cancelled).
   std::shared_ptr<const CancelToken> cancel{};
   /// Receives intermediate tensors; must outlive the call.

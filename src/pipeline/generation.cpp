@@ -10,6 +10,7 @@
 #include "pipeline/stopwatch.h"
 #include "sampling/guidance.h"
 #include "sampling/random.h"
+#include "sampling/scheduler.h"
 
 namespace ernie_image {
 namespace {
@@ -139,6 +140,27 @@ Tensor Generation::predict_velocity(float timestep, const std::string& step, Tra
                         plan_.guidance_scale);
 }
 
+/// Goes on with what the listener has made of a copy: a trace may have kept the latents themselves.
+void Generation::tell_step(const FlowMatchEulerScheduler& scheduler, int step, float timestep,
+                           const Tensor& velocity) {
+  if (!request_.on_step || latents_.is_booked()) return;
+  const auto copy = [](const Tensor& host) {
+    const Tensor values = to_float(host);
+    return Tensor::copy_of<float>(DType::f32, host.shape(), values.span<float>());
+  };
+  const Tensor latents = copy(latents_), direction = to_float(velocity);
+  const auto index = static_cast<std::size_t>(step);
+  request_.on_step({step,
+                    plan_.num_inference_steps,
+                    timestep,
+                    scheduler.sigmas()[index],
+                    scheduler.sigmas()[index + 1],
+                    {latents.dim(0), latents.dim(1), latents.dim(2), latents.dim(3)},
+                    latents.span<float>(),
+                    direction.span<float>()});
+  latents_ = round_to(latents, latents_.dtype());
+}
+
 void Generation::denoise(Timings& timings) {
   Trace* const trace = request_.trace;
   const FlowMatchEulerScheduler scheduler(networks_.configs.scheduler, plan_.sigmas);
@@ -160,6 +182,7 @@ void Generation::denoise(Timings& timings) {
     const Tensor velocity = predict_velocity(timestep, step, trace);
     latents_ = scheduler.step(i, velocity, latents_);
     record(trace, step + "latents", latents_);
+    tell_step(scheduler, i, timestep, velocity);
     timings.step_seconds.push_back(watch.seconds());
     if (request_.on_progress)
       request_.on_progress({Stage::transformer, i + 1, steps, stage_watch.seconds()});

@@ -56,6 +56,8 @@ class Generation {
   }
 
  private:
+  void tell_step(const FlowMatchEulerScheduler& scheduler, int step, float timestep,
+                 const Tensor& velocity);
   Tensor predict_velocity(float timestep, const std::string& step, Trace* trace) const;
 
   Networks networks_;

@@ -90,6 +90,11 @@ void require_copy_fits(const Backend& ops, const ModelConfigs& configs, const Mo
                   "their file");
 }
 
+/// Tensors can be looked at in one run on one card.
+bool looks_inside(const Request& request) {
+  return request.trace != nullptr || request.on_step || !request.decode;
+}
+
 }  // namespace
 
 struct Pipeline::State {
@@ -203,10 +208,9 @@ EnhancedPrompt Pipeline::enhance(const std::string& prompt, int width_px, int he
   return enhanced;
 }
 
-/// A trace is of one run on one card.
 bool Pipeline::State::is_split(const Request& request) const {
   const bool several = request.prompts.size() > 1 || request.num_images_per_prompt > 1;
-  return several && !replicas.empty() && request.trace == nullptr;
+  return several && !replicas.empty() && !looks_inside(request);
 }
 
 std::vector<Request> Pipeline::State::parts_of(const Request& request) const {
@@ -220,7 +224,7 @@ std::vector<Request> Pipeline::State::parts_by_adapters(const Request& request) 
   const Tensor latents =
       to_float(initial_noise(model.configs, request, plan_generation(request, model), precision));
   std::vector<Request> parts = split_by_adapters(request, latents.span<float>());
-  if (parts.size() > 1 && request.trace != nullptr) {
+  if (parts.size() > 1 && looks_inside(request)) {
     throw Error(ErrorKind::invalid_argument,
                 "prompts with different adapters are run one after another, of which no tensors "
                 "can be kept together; ask for one at a time");
@@ -310,14 +314,16 @@ Result Pipeline::State::run(const Request& request) {
   }
   recorder.finish("transformer");
 
-  recorder.begin("vae");
-  const Stopwatch vae_watch;
-  result.images = generation.decode(decoded_at_once(request, checked.generation),
-                                    checked.memory.stage("vae").bands);
-  result.timings.vae_decoder_seconds = vae_watch.seconds();
-  recorder.finish("vae");
+  if (request.decode) {
+    recorder.begin("vae");
+    const Stopwatch vae_watch;
+    result.images = generation.decode(decoded_at_once(request, checked.generation),
+                                      checked.memory.stage("vae").bands);
+    result.timings.vae_decoder_seconds = vae_watch.seconds();
+    recorder.finish("vae");
+    model.weights.vae.release_pages();
+  }
   ops.release_cache();
-  model.weights.vae.release_pages();
   for (const auto& ids : checked.generation.prompt_ids)
     result.prompt_tokens.push_back(static_cast<int>(ids.size()));
   result.peak_activation_bytes = recorder.peak_activation_bytes();

@@ -62,6 +62,21 @@ foreach(file etc/default/ernie-image share/man/man1/ernie-image.1 share/bash-com
   endif()
 endforeach()
 
+# The same from C, found by pkg-config.
+set(picture ${WORK_DIR}/c_apple.png)
+execute_process(COMMAND ${CMAKE_COMMAND} -E env PKG_CONFIG_PATH=${prefix}/lib/pkgconfig pkg-config --cflags --libs ernie_image_c
+                OUTPUT_VARIABLE found OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+separate_arguments(found)
+if(SANITIZE)
+  list(APPEND found -fsanitize=${SANITIZE})
+endif()
+run(${C_COMPILER} -std=c99 -Wall -Werror ${EXAMPLE_DIR}/text_to_picture.c -o ${WORK_DIR}/text_to_picture_c ${found} -Wl,-rpath,${prefix}/lib)
+run(${WORK_DIR}/text_to_picture_c "a red apple on a blue background" ${picture})
+file(READ ${picture} signature LIMIT 8 HEX)
+if(NOT signature STREQUAL "89504e470d0a1a0a")
+  message(FATAL_ERROR "${picture} is not a PNG file: it begins with ${signature}")
+endif()
+
 # Only include/ernie_image may be needed by a consumer, and only it is installed.
 file(GLOB installed_headers RELATIVE ${prefix}/include ${prefix}/include/*)
 if(NOT installed_headers STREQUAL "ernie_image")

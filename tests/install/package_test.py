@@ -16,6 +16,7 @@ PROGRAM_FILES = {"/usr/bin/ernie-image", "/usr/lib/systemd/system/ernie-image.se
                  "/usr/share/zsh/vendor-completions/_ernie-image",
                  "/usr/share/fish/vendor_completions.d/ernie-image.fish"}
 LIBRARY_FILES = {"/usr/include/ernie_image/pipeline.h", "/usr/lib/libernie_image.so",
+                 "/usr/include/ernie_image/c.h", "/usr/lib/libernie_image_c.so.1", "/usr/lib/pkgconfig/ernie_image_c.pc",
                  "/usr/lib/cmake/ernie_image/ernie_imageConfig.cmake", "/usr/lib/pkgconfig/ernie_image.pc"}
 
 

@@ -222,6 +222,46 @@ TEST_F(EmbeddedModel, ReportsProgressOfEveryStage) {
   EXPECT_EQ(seen.back().stage, Stage::vae_decoder);
 }
 
+TEST_F(EmbeddedModel, GoesOnWithTheLatentsThatAStepsListenerLeaves) {
+  Request asked = request({"a red apple"});
+  asked.num_inference_steps = 3;
+  std::vector<std::vector<float>> seen;
+  std::vector<float> sigmas;
+  asked.on_step = [&](const StepLatents& step) {
+    seen.emplace_back(step.latents.begin(), step.latents.end());
+    sigmas.push_back(step.sigma_next);
+    EXPECT_EQ(step.step, std::ssize(seen) - 1);
+    EXPECT_EQ(step.steps, 3);
+    EXPECT_EQ(step.shape, (std::array<std::int64_t, 4>{1, 64, 4, 4}));
+    EXPECT_EQ(step.velocity.size(), step.latents.size());
+  };
+  const Result plain = pipeline().generate(asked);
+  ASSERT_EQ(seen.size(), 3u);
+  EXPECT_GT(sigmas[0], sigmas[1]);
+  EXPECT_EQ(sigmas[2], 0);
+  EXPECT_EQ(pipeline().decode(seen.back(), 64, 64).front().rgb, plain.images.front().rgb);
+
+  asked.on_step = [&](const StepLatents& step) {
+    if (step.step == 2) std::ranges::copy(seen[0], step.latents.begin());
+  };
+  EXPECT_EQ(pipeline().generate(asked).images.front().rgb,
+            pipeline().decode(seen[0], 64, 64).front().rgb);
+}
+
+TEST_F(EmbeddedModel, EndsBeforeTheDecoderIfAsked) {
+  Request asked = request({"a red apple"});
+  asked.num_inference_steps = 1;
+  asked.decode = false;
+  bool decoded = false;
+  asked.on_progress = [&](const Progress& progress) {
+    decoded |= progress.stage == Stage::vae_decoder;
+  };
+  const Result result = pipeline().generate(asked);
+  EXPECT_TRUE(result.images.empty());
+  EXPECT_EQ(result.prompt_tokens.size(), 1u);
+  EXPECT_FALSE(decoded);
+}
+
 TEST_F(EmbeddedModel, StopsSoonAfterCancellingAndWorksAgain) {
   Request asked = request();
   asked.height_px = asked.width_px = 1024;  // minutes of work
