@@ -103,6 +103,13 @@ void violation(const std::string& message) {
   report_violation(message);
 }
 
+void count_launch(const Kernels& hidden) {
+  const std::lock_guard lock(machine().mutex);
+  ++machine().launches;
+  machine().hidden.copies += hidden.copies;
+  machine().hidden.casts += hidden.casts;
+}
+
 void count_object(const char* kind, int change) {
   const std::lock_guard lock(machine().mutex);
   machine().objects[kind] += change;
@@ -175,7 +182,10 @@ void standin_books(int device, StandinBooks* books) {
             machine().pinned.size(),
             objects,
             machine().operations_run,
-            machine().violations.size()};
+            machine().violations.size(),
+            machine().launches,
+            machine().hidden.copies,
+            machine().hidden.casts};
 }
 
 void standin_reset_peak(int device) {

@@ -65,6 +65,13 @@ std::byte* real_address(const void* device_address);
 int enqueue(aclrtStream stream, const std::string& name, std::vector<Range> uses,
             std::function<void()> work);
 
+/// What an operation makes a card run: its own kernel, and what nobody asked for by name.
+struct Kernels {
+  std::uint64_t copies = 0;  ///< of a strided tensor to or from a dense one
+  std::uint64_t casts = 0;   ///< of an operand or a result to another type
+};
+void count_launch(const Kernels& hidden);
+
 /// For leak checks: objects alive, by kind ("tensor", "executor").
 void count_object(const char* kind, int change);
 
@@ -80,6 +87,9 @@ struct StandinBooks {
   std::int64_t objects;
   std::uint64_t operations_run;
   std::uint64_t violations;
+  std::uint64_t launches;       ///< operations called
+  std::uint64_t hidden_copies;  ///< kernels that these took beside
+  std::uint64_t hidden_casts;
 };
 void standin_books(int device, StandinBooks* books);
 void standin_reset_peak(int device);

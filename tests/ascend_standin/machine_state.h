@@ -47,6 +47,8 @@ struct Machine {
   std::vector<std::string> violations;
   std::map<std::string, std::int64_t> objects;
   std::uint64_t operations_run = 0;
+  std::uint64_t launches = 0;
+  Kernels hidden;
   std::uint64_t in_use[kMaxDevices] = {};
   std::uint64_t peak[kMaxDevices] = {};
   std::uint64_t capacity[kMaxDevices] = {};
