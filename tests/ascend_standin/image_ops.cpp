@@ -27,6 +27,15 @@ Values patches_of(const float* picture, std::int64_t channels, std::int64_t heig
   return patches;
 }
 
+/// As [N, C / 16, H, W, 16], the only format of the kernels: input and result are copied there.
+std::uint64_t blocked_bytes(const aclTensor& picture) {
+  if (picture.dims.size() != 4) return 0;
+  const std::int64_t channels = (picture.dims[1] + 15) / 16 * 16;
+  return static_cast<std::uint64_t>(picture.dims[0] * channels * picture.dims[2] *
+                                    picture.dims[3]) *
+         element_bytes(picture.dtype);
+}
+
 void convolve(const aclTensor& input, const aclTensor& weight, const aclTensor& bias,
               const aclTensor& out) {
   const Values pictures = read(input);
@@ -53,7 +62,8 @@ STANDIN_OPERATION(Convolution, const aclTensor* x, const aclTensor* weight, cons
                   const aclIntArray* stride, const aclIntArray* padding,
                   const aclIntArray* dilation, bool transposed, const aclIntArray* output_padding,
                   const std::int64_t groups, aclTensor* out, std::int8_t cube_math_type) {
-  Plan plan("aclnnConvolution");
+  Plan plan("aclnnConvolution",
+            is_alive(x) && is_alive(out) ? blocked_bytes(*x) + blocked_bytes(*out) : 0);
   plan.input(x, "input", false, ACL_FORMAT_NCHW);
   plan.input(weight, "weight", false, ACL_FORMAT_NCHW);
   plan.input(bias, "bias");
@@ -62,9 +72,11 @@ STANDIN_OPERATION(Convolution, const aclTensor* x, const aclTensor* weight, cons
   if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
   plan.require(x->dims.size() == 4 && weight->dims.size() == 4 && out->dims.size() == 4,
                "tensors of rank 4 are needed");
-  plan.require(is_float(x->dtype) && x->dtype == weight->dtype && x->dtype == bias->dtype &&
-                   x->dtype == out->dtype,
-               "input, weight, bias and output must have one dtype");
+  plan.require(is_float(x->dtype) && x->dtype == weight->dtype && x->dtype == out->dtype,
+               "input, weight and output must have one dtype");
+  plan.require(bias->dtype == ACL_FLOAT || bias->dtype == x->dtype,
+               "the bias must be FLOAT or of the dtype of input");
+  plan.count_cast(bias->dtype == ACL_BF16);  // there is no kernel for it
   plan.require(x->dtype != ACL_BF16 || cube_math_type != 2, "cubeMathType 2 is refused for BF16");
   plan.require(!transposed && groups == 1 && stride->values == std::vector<std::int64_t>{1, 1} &&
                    dilation->values == std::vector<std::int64_t>{1, 1},

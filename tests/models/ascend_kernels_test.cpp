@@ -96,9 +96,16 @@ class AscendKernels : public testing::Test {
 
 TEST_F(AscendKernels, OfALayerOfTheTransformerInBf16) {
   const Kernels kernels = layer_kernels(1, DType::bf16);
-  EXPECT_EQ(kernels.launches, 38u);
-  EXPECT_EQ(kernels.copies, 24u);
-  EXPECT_EQ(kernels.casts, 14u);
+  // With halves of heads, and types mixed as they came, it was 76: 38, 24 and 14.
+  EXPECT_LE(kernels.all(), 34u);
+  EXPECT_EQ(kernels.copies, 0u);
+  EXPECT_EQ(kernels.casts, 0u);
+}
+
+TEST_F(AscendKernels, AreAsManyForSeveralPictures) {
+  const Kernels kernels = layer_kernels(3, DType::bf16);
+  EXPECT_LE(kernels.all(), 34u);
+  EXPECT_EQ(kernels.copies, 0u);
 }
 
 }  // namespace

@@ -21,6 +21,13 @@ constexpr card::Choices<AttentionForm, 4> kAttentionForms = {
 
 const card::WeightForms kForms;
 
+/// Vectors of bf16 stay so: beside activations of bf16 they need no conversion in each layer.
+card::WeightForm form_of(const Weight& weight, WeightUse use) {
+  const bool narrow = use == WeightUse::vector && weight.dtype == DType::bf16 &&
+                      weight.format == WeightFormat::plain;
+  return narrow ? card::WeightForm::plain : card::plain_form(use);
+}
+
 class AscendBackend : public card::CardBackend<ascend::Operations> {
  public:
   explicit AscendBackend(const AscendOptions& options)
@@ -38,8 +45,17 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
     return std::make_unique<AscendBackend>(*this, ledger, room_bytes, offload);
   }
 
+  void begin_stage(const StageRoom& room) override {
+    stream_.derived().clear();
+    CardBackend::begin_stage(room);
+  }
+  void end_stage() override {
+    stream_.derived().clear();
+    CardBackend::end_stage();
+  }
   void release_cache() override {
     attention_.release_masks();
+    stream_.derived().clear();
     CardBackend::release_cache();
   }
   WeightHandle prepare(const Weight& weight, WeightUse use, Quantization quantization) override {
@@ -48,7 +64,7 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
                                               ": quantised weights are not supported; take a model "
                                               "in the released format, without --quant");
     }
-    return weights_.prepare(weight, card::plain_form(use));
+    return weights_.prepare(weight, form_of(weight, use));
   }
 
   Tensor linear(const Tensor& x, const PreparedWeight& weight,
@@ -67,10 +83,7 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
                 const PreparedWeight& bias) override {
     require_activation("conv2d", x);
     require_square(weight.shape());
-    Tensor offsets = weights_.tensor(bias);
-    // A bias that the file has in bf16 is the same number in bf16: no reason to compute in fp32.
-    if (card::as_card_weight(bias).source.dtype == x.dtype())
-      offsets = ascend::cast(stream_, offsets, x.dtype());
+    const Tensor offsets = weights_.tensor(bias);
     return ascend::conv2d(stream_, x, weights_.tensor(weight), offsets);
   }
 
