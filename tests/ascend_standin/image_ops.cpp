@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 
 #include "operation.h"
 
@@ -36,10 +37,24 @@ std::uint64_t blocked_bytes(const aclTensor& picture) {
          element_bytes(picture.dtype);
 }
 
+/// Rounded to the 11 bits of mantissa that HF32 has.
+Values as_hf32(Values values) {
+  constexpr std::uint32_t kDropped = 23 - 11;
+  for (float& value : values) {
+    auto bits = std::bit_cast<std::uint32_t>(value);
+    if ((bits & 0x7f800000) == 0x7f800000) continue;  // infinite, or no number
+    bits += (1u << (kDropped - 1)) - 1 + ((bits >> kDropped) & 1);
+    value = std::bit_cast<float>(bits & ~((1u << kDropped) - 1));
+  }
+  return values;
+}
+
 void convolve(const aclTensor& input, const aclTensor& weight, const aclTensor& bias,
-              const aclTensor& out) {
-  const Values pictures = read(input);
-  const Values kernels = read(weight);
+              const aclTensor& out, std::int8_t cube_math_type) {
+  constexpr std::int8_t kHf32Math = 3;
+  const bool rounds = cube_math_type == kHf32Math && input.dtype == ACL_FLOAT;
+  const Values pictures = rounds ? as_hf32(read(input)) : read(input);
+  const Values kernels = rounds ? as_hf32(read(weight)) : read(weight);
   const Values offsets = read(bias);
   const std::int64_t channels = input.dims[1], height = input.dims[2], width = input.dims[3];
   const std::int64_t outputs = weight.dims[0], pixels = height * width;
@@ -78,6 +93,7 @@ STANDIN_OPERATION(Convolution, const aclTensor* x, const aclTensor* weight, cons
                "the bias must be FLOAT or of the dtype of input");
   plan.count_cast(bias->dtype == ACL_BF16);  // there is no kernel for it
   plan.require(x->dtype != ACL_BF16 || cube_math_type != 2, "cubeMathType 2 is refused for BF16");
+  plan.require(cube_math_type >= 0 && cube_math_type <= 3, "no such cubeMathType");
   plan.require(!transposed && groups == 1 && stride->values == std::vector<std::int64_t>{1, 1} &&
                    dilation->values == std::vector<std::int64_t>{1, 1},
                "the stand-in has plain convolutions only");
@@ -91,7 +107,9 @@ STANDIN_OPERATION(Convolution, const aclTensor* x, const aclTensor* weight, cons
                    out->dims[3] == x->dims[3] && bias->dims == std::vector{weight->dims[0]},
                "shapes do not fit");
   return plan.finish(workspace_bytes, executor,
-                     [a = *x, w = *weight, b = *bias, y = *out] { convolve(a, w, b, y); });
+                     [a = *x, w = *weight, b = *bias, y = *out, cube_math_type] {
+                       convolve(a, w, b, y, cube_math_type);
+                     });
 }
 
 STANDIN_OPERATION(UpsampleNearest2d, const aclTensor* x, const aclIntArray* size, aclTensor* out) {

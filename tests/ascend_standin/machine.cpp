@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "machine_state.h"
@@ -146,6 +147,13 @@ const char* aclGetRecentErrMsg() {
 
 const char* aclrtGetSocName() {
   return require_initialized("aclrtGetSocName") != 0 ? nullptr : "Ascend910B-standin";
+}
+
+aclError aclsysGetCANNVersion(aclCANNPackageName, aclCANNPackageVersion* version) {
+  if (const int status = require_initialized("aclsysGetCANNVersion")) return status;
+  *version = {};
+  std::strncpy(version->version, "8.1.standin", sizeof(version->version) - 1);
+  return 0;
 }
 
 aclError aclrtGetDeviceCount(std::uint32_t* count) {

@@ -241,14 +241,16 @@ aclnnStatus launch(const char* operation, void* workspace, std::uint64_t workspa
   std::vector<Range> uses = executor->uses;
   if (asked > 0) uses.push_back({address_of(workspace), asked, true});
   count_launch(executor->hidden);
+  const std::uint64_t kernels = executor->hidden.copies + executor->hidden.casts;
   const std::size_t scribbled = std::min<std::uint64_t>(asked, 65536);
-  const int status = enqueue(stream, name, std::move(uses),
-                             [workspace, scribbled, work = std::move(executor->work)] {
-                               if (is_idle()) return;
-                               if (scribbled > 0)
-                                 std::memset(real_address(workspace), 0xa5, scribbled);
-                               work();
-                             });
+  const int status = enqueue(
+      stream, name, std::move(uses),
+      [workspace, scribbled, work = std::move(executor->work)] {
+        if (is_idle()) return;
+        if (scribbled > 0) std::memset(real_address(workspace), 0xa5, scribbled);
+        work();
+      },
+      1 + kernels);
   registry<aclOpExecutor>().remove(executor);
   return status;
 }

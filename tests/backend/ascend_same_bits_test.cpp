@@ -119,6 +119,31 @@ TEST_F(AscendSameBits, ConvolutionsWithABiasInFloat) {
   expect_equal(conv2d(*stream, x, weight, bias), channels_last(*stream, y));
 }
 
+/// In HF32 factors of fp32 lose all but 11 bits; bf16 has fewer, and loses none.
+TEST_F(AscendSameBits, ConvolutionsInHf32RoundTheirFactors) {
+  const auto convolved = [&](DType dtype, float value, std::int8_t math) {
+    const auto constant = [&](const Shape& shape, float number) {
+      Tensor host = Tensor::host(DType::f32, shape);
+      for (float& element : host.span<float>()) element = number;
+      return stream->upload(dtype == bf16 ? round_to(host, dtype) : host);
+    };
+    const Tensor y = conv2d(*stream, constant({1, 1, 1, 1}, value), constant({1, 1, 1, 1}, 1),
+                            constant({1}, 0), math);
+    return to_float(stream->download(y)).data<float>()[0];
+  };
+  const float value = 1.0f + 0x1p-10f + 0x1p-13f;
+  EXPECT_EQ(convolved(f32, value, kKeepDType), value);
+  EXPECT_EQ(convolved(f32, value, kHf32), 1.0f + 0x1p-10f);
+  EXPECT_EQ(convolved(bf16, 1.0078125f, kHf32), 1.0078125f);
+  const auto ops = make_backend({.device = "ascend", .device_options = {{"ascend_conv", "hf32"}}});
+  const Tensor one = Tensor::copy_of<float>(f32, {1, 1, 1, 1}, std::array{1.0f});
+  const WeightHandle weight = ops->prepare(weight_of("w", one), WeightUse::conv2d);
+  const WeightHandle bias = ops->prepare(weight_of("b", Tensor::host(f32, {1})), WeightUse::vector);
+  const Tensor x = Tensor::copy_of<float>(f32, {1, 1, 1, 1}, std::array{value});
+  const Tensor y = ops->download(ops->conv2d(ops->upload(x), *weight, *bias));
+  EXPECT_EQ(y.data<float>()[0], 1.0f + 0x1p-10f);
+}
+
 /// A convolution asks for room for its input and its result once more, here 36 MiB.
 TEST_F(AscendSameBits, ARehearsalHasTheWorkspaceOfConvolutions) {
   const auto peak = [](Backend& ops) {

@@ -13,7 +13,8 @@ std::size_t blocked_bytes(const Tensor& picture) {
 }
 
 /// x and weight of one dtype; bias f32, which is what the kernels take with bf16 too.
-Tensor convolve(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+Tensor convolve(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                std::int8_t math) {
   const std::int64_t padding = weight.dim(2) / 2;
   const bool transposed = false;
   const std::int64_t groups = 1;
@@ -21,17 +22,19 @@ Tensor convolve(Stream& stream, const Tensor& x, const Tensor& weight, const Ten
   stream.expect_workspace(blocked_bytes(x) + blocked_bytes(y));
   stream.call(cann().Convolution, View(x).as(ACL_FORMAT_NCHW), View(weight).as(ACL_FORMAT_NCHW),
               bias, Integers{{1, 1}}, Integers{{padding, padding}}, Integers{{1, 1}}, transposed,
-              Integers{{0, 0}}, groups, View(y).as(ACL_FORMAT_NCHW), kKeepDType);
+              Integers{{0, 0}}, groups, View(y).as(ACL_FORMAT_NCHW), math);
   return y;
 }
 
 }  // namespace
 
 /// In fp32 where the types of x and weight differ, as `linear` does.
-Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
+              std::int8_t math) {
   const DType dtype = weight.dtype() == x.dtype() ? x.dtype() : DType::f32;
-  const Tensor y = convolve(stream, cast(stream, channels_first(stream, x), dtype),
-                            cast(stream, weight, dtype), cast(stream, bias, DType::f32));
+  const Tensor y =
+      convolve(stream, cast(stream, channels_first(stream, x), dtype), cast(stream, weight, dtype),
+               cast(stream, bias, DType::f32), dtype == DType::f32 ? math : kKeepDType);
   return channels_last(stream, cast(stream, y, x.dtype()));
 }
 

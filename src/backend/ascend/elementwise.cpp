@@ -28,12 +28,27 @@ Tensor silu_mul(Stream& stream, const Tensor& gate, const Tensor& up) {
   return multiply(stream, silu(stream, gate), up);
 }
 
-/// aclnnGelu would be the tanh form.
-Tensor gelu(Stream& stream, const Tensor& x) {
-  constexpr std::int64_t kErf = 0;
+namespace {
+
+/// Of GeluV2; aclnnGelu has the second one only.
+enum class GeluApproximation : std::int64_t { none = 0, tanh = 1 };
+
+Tensor gelu_of(Stream& stream, const Tensor& x, GeluApproximation approximation) {
   Tensor y = stream.empty(x.dtype(), x.shape());
-  if (y.size() > 0) stream.call(cann().GeluV2, x, kErf, y);
+  if (y.size() > 0) stream.call(cann().GeluV2, x, static_cast<std::int64_t>(approximation), y);
   return y;
+}
+
+}  // namespace
+
+Tensor gelu(Stream& stream, const Tensor& x) { return gelu_of(stream, x, GeluApproximation::none); }
+
+Tensor gelu_tanh(Stream& stream, const Tensor& x) {
+  return gelu_of(stream, x, GeluApproximation::tanh);
+}
+
+Tensor gelu_tanh_mul(Stream& stream, const Tensor& gate, const Tensor& up) {
+  return multiply(stream, gelu_tanh(stream, gate), up);
 }
 
 Tensor gelu_mul(Stream& stream, const Tensor& gate, const Tensor& up) {

@@ -12,6 +12,8 @@ namespace ernie_image::ascend {
 /// For products: the cube unit computes in the types it is given, with fp32 accumulation: no HF32,
 /// no fp16.
 inline constexpr std::int8_t kKeepDType = 0;
+/// Factors of fp32 are rounded to 11 bits of mantissa; other types as they are.
+inline constexpr std::int8_t kHf32 = 3;
 
 // ---- elementwise.cpp -------------------------------------------------------------------------
 
@@ -22,6 +24,8 @@ Tensor gelu(Stream& stream, const Tensor& x);
 Tensor silu(Stream& stream, const Tensor& x);
 Tensor silu_mul(Stream& stream, const Tensor& gate, const Tensor& up);
 Tensor gelu_mul(Stream& stream, const Tensor& gate, const Tensor& up);
+Tensor gelu_tanh(Stream& stream, const Tensor& x);
+Tensor gelu_tanh_mul(Stream& stream, const Tensor& gate, const Tensor& up);
 Tensor gated_add(Stream& stream, const Tensor& x, Chunk gate, const Tensor& y);
 Tensor cast(Stream& stream, const Tensor& x, DType dtype);
 
@@ -64,7 +68,9 @@ Tensor channels_last(Stream& stream, const Tensor& x);
 // ---- convolution.cpp -------------------------------------------------------------------------
 
 /// weight: [C_out, C_in, k, k] of any float type; bias [C_out] of f32 or bf16.
-Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias);
+/// `math`: kKeepDType or kHf32.
+Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
+              std::int8_t math = kKeepDType);
 
 // ---- group_norm.cpp --------------------------------------------------------------------------
 
@@ -80,6 +86,8 @@ struct Operations {
   static constexpr auto& gelu = ascend::gelu;
   static constexpr auto& silu = ascend::silu;
   static constexpr auto& gelu_mul = ascend::gelu_mul;
+  static constexpr auto& gelu_tanh = ascend::gelu_tanh;
+  static constexpr auto& gelu_tanh_mul = ascend::gelu_tanh_mul;
   static constexpr auto& silu_mul = ascend::silu_mul;
   static constexpr auto& gated_add = ascend::gated_add;
   static constexpr auto& cast = ascend::cast;
