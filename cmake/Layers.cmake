@@ -12,7 +12,7 @@ set(ERNIE_IMAGE_LAYERS
   "src/backend/card: src/backend"
   "src/backend/cpu: src/backend"
   "src/backend/cuda: src/backend/card"
-  "src/backend/ascend: src/backend/card"
+  "src/backend/ascend: src/backend/card src/io"
   "src/verify: src/backend"
   "src/nn: src/backend"
   "src/adapters: src/nn src/io"

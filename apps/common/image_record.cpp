@@ -196,6 +196,11 @@ ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
   if (info.parts != ModelParts{}) record.model_path = replace_invalid_utf8(info.path);
   record.load.cpu_kernels = kernels_used(load);
   record.load.device_options = options_of_device(load.device, load.device_options);
+  for (const DeviceOption& option : device_kind(load.device).options) {
+    const auto found = record.load.device_options.find(option.name);
+    if (!option.records_default && found->second == option.values.front())
+      record.load.device_options.erase(found);
+  }
   record.request = request;
   if (!request.picture.image.rgb.empty())
     record.picture_sha256 = picture_hash(request.picture.image);

@@ -64,20 +64,30 @@ void run(const AttentionCall& call) {
   write(call.out, result);
 }
 
-/// Shapes, layout, heads: what all attention operators check.
-void check_common(Plan& plan, const AttentionCall& call, std::int64_t heads, const char* layout) {
+/// Tensors of the layout as BSND, which may then be strided. What the kernels see must be dense.
+void take_layout(Plan& plan, AttentionCall& call, const char* layout) {
+  const std::string text = layout == nullptr ? "" : layout;
+  plan.require(text == "BSND" || text == "BNSD", "inputLayout is neither BSND nor BNSD");
+  for (aclTensor* tensor : {&call.query, &call.key, &call.value, &call.out}) {
+    plan.require(tensor->dims.size() == 4, text + " tensors have rank 4");
+    plan.require(is_dense(*tensor), "query, key, value and output must be dense");
+    if (plan.refused() || text == "BSND") continue;
+    std::swap(tensor->dims[1], tensor->dims[2]);
+    std::swap(tensor->strides[1], tensor->strides[2]);
+  }
+}
+
+/// Shapes and heads: what all attention operators check.
+void check_common(Plan& plan, AttentionCall& call, std::int64_t heads, const char* layout) {
+  take_layout(plan, call, layout);
+  if (plan.refused()) return;
   const auto& q = call.query;
   const auto& k = call.key;
-  plan.require(layout != nullptr && std::strcmp(layout, "BSND") == 0, "inputLayout is not BSND");
-  plan.require(q.dims.size() == 4 && k.dims.size() == 4, "BSND tensors have rank 4");
-  if (plan.refused()) return;
   plan.require(k.dims == call.value.dims, "key and value differ in shape");
   plan.require(q.dims[0] == k.dims[0] && q.dims[3] == k.dims[3], "query and key do not fit");
   plan.require(heads == q.dims[2], "numHeads is not that of the query");
   plan.require(q.dtype == k.dtype && q.dtype == call.value.dtype && q.dtype == call.out.dtype,
                "query, key, value and output must have one dtype");
-  plan.require(is_dense(q) && is_dense(k) && is_dense(call.value) && is_dense(call.out),
-               "query, key, value and output must be dense");
   plan.require(q.dims[2] <= 256, "more than 256 heads");
   plan.require(call.out.dims == q.dims, "the output must be like the query");
 }
@@ -196,7 +206,7 @@ STANDIN_OPERATION(FlashAttentionScore, const aclTensor* query, const aclTensor* 
                   const aclTensor* value, const aclTensor*, const aclTensor*, const aclTensor*,
                   const aclTensor* atten_mask, const aclIntArray*, double scale, double keep_prob,
                   std::int64_t pre_tokens, std::int64_t next_tokens, std::int64_t heads,
-                  char* layout, std::int64_t, std::int64_t sparse_mode,
+                  char* layout, std::int64_t inner_precise, std::int64_t sparse_mode,
                   const aclTensor* softmax_max, const aclTensor* softmax_sum,
                   const aclTensor* softmax_out, const aclTensor* out) {
   Plan plan("aclnnFlashAttentionScore", std::uint64_t{16} << 20);
@@ -212,18 +222,20 @@ STANDIN_OPERATION(FlashAttentionScore, const aclTensor* query, const aclTensor* 
   AttentionCall call{*query, *key, *value, *out, {}, false, {}, scale};
   check_common(plan, call, heads, layout);
   if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
-  const std::vector<std::int64_t> statistics = {query->dims[0], heads, query->dims[1], 8};
+  const std::int64_t queries = call.query.dims[1], keys = call.key.dims[1];
+  const std::vector<std::int64_t> statistics = {query->dims[0], heads, queries, 8};
   plan.require(softmax_max->dims == statistics && softmax_max->dtype == ACL_FLOAT &&
                    softmax_sum->dims == statistics && softmax_sum->dtype == ACL_FLOAT,
                "softmaxMax and softmaxSum must be FLOAT [B, N, Sq, 8]");
-  plan.require(query->dims[3] <= 768 && heads % key->dims[2] == 0, "head size or heads are wrong");
+  plan.require(query->dims[3] <= 768 && heads % call.key.dims[2] == 0,
+               "head size or heads are wrong");
+  plan.require(inner_precise >= 0 && inner_precise <= 2, "there is no such innerPrecise");
   plan.require(
       keep_prob == 1.0 && sparse_mode == 0 && pre_tokens == kWholeBand && next_tokens == kWholeBand,
       "the stand-in has plain attention only");
   if (!plan.refused() && atten_mask != nullptr) {
     const auto& dims = atten_mask->dims;
-    const bool exact =
-        dims.size() >= 2 && dims[dims.size() - 2] == query->dims[1] && dims.back() == key->dims[1];
+    const bool exact = dims.size() >= 2 && dims[dims.size() - 2] == queries && dims.back() == keys;
     plan.require(exact, "get unsupported atten_mask shape " + text_of(*atten_mask));
     if (!plan.refused()) add_mask(plan, call, atten_mask);
   }

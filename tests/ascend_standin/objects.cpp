@@ -128,6 +128,13 @@ bool is_dense(const aclTensor& tensor) {
   return true;
 }
 
+aclTensor transposed(aclTensor tensor) {
+  const std::size_t rank = tensor.dims.size();
+  std::swap(tensor.dims[rank - 1], tensor.dims[rank - 2]);
+  std::swap(tensor.strides[rank - 1], tensor.strides[rank - 2]);
+  return tensor;
+}
+
 std::string text_of(const aclTensor& tensor) {
   std::string text = tensor.dtype == ACL_FLOAT  ? "FLOAT ["
                      : tensor.dtype == ACL_BF16 ? "BF16 ["
@@ -169,6 +176,15 @@ void Plan::add(const aclTensor* tensor, const char* name, bool optional, aclForm
   require(problem.empty(), what + " " + text_of(*tensor) + ": " + problem);
   executor_->tensors.push_back(tensor);
   executor_->uses.push_back(range);
+  executor_->hidden.copies += is_dense(*tensor) ? 0 : 1;
+}
+
+void Plan::reads_transposed(const aclTensor& matrix) {
+  if (!is_dense(matrix) && is_dense(transposed(matrix))) --executor_->hidden.copies;
+}
+
+void Plan::copies_itself() {
+  if (executor_->hidden.copies > 0) --executor_->hidden.copies;
 }
 
 void Plan::input(const aclTensor* tensor, const char* name, bool optional, aclFormat format) {
@@ -224,14 +240,17 @@ aclnnStatus launch(const char* operation, void* workspace, std::uint64_t workspa
   if (!problem.empty()) return fail(kRefused, name + ": workspace: " + problem);
   std::vector<Range> uses = executor->uses;
   if (asked > 0) uses.push_back({address_of(workspace), asked, true});
+  count_launch(executor->hidden);
+  const std::uint64_t kernels = executor->hidden.copies + executor->hidden.casts;
   const std::size_t scribbled = std::min<std::uint64_t>(asked, 65536);
-  const int status = enqueue(stream, name, std::move(uses),
-                             [workspace, scribbled, work = std::move(executor->work)] {
-                               if (is_idle()) return;
-                               if (scribbled > 0)
-                                 std::memset(real_address(workspace), 0xa5, scribbled);
-                               work();
-                             });
+  const int status = enqueue(
+      stream, name, std::move(uses),
+      [workspace, scribbled, work = std::move(executor->work)] {
+        if (is_idle()) return;
+        if (scribbled > 0) std::memset(real_address(workspace), 0xa5, scribbled);
+        work();
+      },
+      1 + kernels);
   registry<aclOpExecutor>().remove(executor);
   return status;
 }

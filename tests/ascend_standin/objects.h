@@ -34,6 +34,7 @@ struct aclOpExecutor {
   std::vector<const aclTensor*> tensors;  // must live until phase 2
   std::vector<standin::Range> uses;
   std::uint64_t workspace_bytes;
+  standin::Kernels hidden;
   std::function<void()> work;
   std::thread::id thread;  // of phase 1
   int device;
@@ -48,6 +49,8 @@ bool is_alive(const aclTensor* tensor);
 std::size_t element_bytes(aclDataType dtype);
 std::int64_t element_count(const aclTensor& tensor);
 bool is_dense(const aclTensor& tensor);
+/// The same matrices with their last two axes swapped.
+aclTensor transposed(aclTensor tensor);
 /// "BF16 [2, 3]"
 std::string text_of(const aclTensor& tensor);
 
@@ -63,6 +66,11 @@ class Plan {
   /// The same, and that it overlaps neither itself nor an input that came before.
   void output(const aclTensor* tensor, const char* name, bool in_place = false,
               aclFormat format = ACL_FORMAT_ND);
+  /// No hidden copy of the matrix if only its last two axes are swapped: products read it so.
+  void reads_transposed(const aclTensor& matrix);
+  /// One of the strided tensors is what the operation itself copies.
+  void copies_itself();
+  void count_cast(bool needed) { executor_->hidden.casts += needed ? 1 : 0; }
   /// Refuses with this message and code unless `right`.
   void require(bool right, const std::string& message, int code = kRefused);
   bool refused() const { return status_ != 0; }

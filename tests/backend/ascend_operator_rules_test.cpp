@@ -74,8 +74,8 @@ TEST_F(AscendOperatorRules, ConvolutionsNeedTheirFormatAndOneType) {
                  View(y).as(ACL_FORMAT_NCHW), kKeep);
   };
   EXPECT_TRUE(refused("format", [&] { conv(x, filled(DType::bf16, {2})); }));
-  EXPECT_TRUE(
-      refused("one dtype", [&] { conv(View(x).as(ACL_FORMAT_NCHW), filled(DType::f32, {2})); }));
+  EXPECT_TRUE(refused("the bias", [&] { conv(View(x).as(ACL_FORMAT_NCHW), bools({2})); }));
+  EXPECT_NO_THROW(conv(View(x).as(ACL_FORMAT_NCHW), filled(DType::f32, {2})));
 }
 
 /// FRACTAL_NZ among them: no tensor here went through TransMatmulWeight.

@@ -131,6 +131,12 @@ TEST(ImageRecord, ReadsOptionsOfEarlierRecords) {
   EXPECT_EQ(read("cuda"), (DeviceOptions{{"offload", "layers"}}));  // it was written there too
 }
 
+/// An option that came later, whose default is what was done before.
+TEST(ImageRecord, LeavesTheDefaultOfALaterOptionOut) {
+  EXPECT_TRUE(kept("cpu", {{"gelu", "exact"}}).device_options.empty());
+  EXPECT_EQ(kept("cpu", {{"gelu", "tanh"}}).device_options, (DeviceOptions{{"gelu", "tanh"}}));
+}
+
 /// Pictures hold it for good.
 TEST(ImageRecord, KeepsItsFormat) {
   const std::string expected =

@@ -70,6 +70,23 @@ int device_count() {
   return static_cast<int>(count);
 }
 
+std::string cann_version() {
+  static const std::string version = [] {
+    const Cann& api = initialized_cann();
+    aclCANNPackageVersion found{};
+    const bool is_told = api.aclsysGetCANNVersion != nullptr &&
+                         api.aclsysGetCANNVersion(ACL_PKG_NAME_CANN, &found) == 0;
+    found.version[sizeof(found.version) - 1] = '\0';
+    return std::string(is_told && found.version[0] != '\0' ? found.version : "unknown");
+  }();
+  return version;
+}
+
+std::string chip_name() {
+  const char* const name = initialized_cann().aclrtGetSocName();
+  return name == nullptr ? "unknown" : name;
+}
+
 void require(aclError status, const std::string& attempted) {
   if (status == 0) return;
   // The message belongs to this thread and is gone once read.
@@ -150,10 +167,11 @@ void Device::try_wait_for_queue(card::Handle queue) const noexcept {
   if (try_bind()) cann().aclrtSynchronizeStream(queue);
 }
 
-/// All of CANN's events know their time.
-card::Handle Device::make_event(bool /*timed*/) const {
+/// Only events with flags may be recorded again, which is what this program does with them.
+card::Handle Device::make_event(bool timed) const {
   aclrtEvent event = nullptr;
-  require(cann().aclrtCreateEvent(&event), "aclrtCreateEvent");
+  const std::uint32_t flags = kAclEventSync | (timed ? kAclEventTimeLine : 0);
+  require(cann().aclrtCreateEventExWithFlag(&event, flags), "aclrtCreateEventExWithFlag");
   return event;
 }
 

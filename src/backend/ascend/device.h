@@ -16,6 +16,12 @@ const Cann& initialized_cann();
 /// How many cards there are. Throws Error(not_found) without CANN, Error(device) if it cannot tell.
 int device_count();
 
+/// "8.1.RC1"; "unknown" where the release does not tell.
+std::string cann_version();
+
+/// The name of the chips of this machine, "Ascend910B3".
+std::string chip_name();
+
 /// Throws Error(device) with what was attempted, CANN's own message and, for codes that people
 /// meet, what to do, unless `status` is 0.
 void require(aclError status, const std::string& attempted);
