@@ -15,7 +15,7 @@ PACKAGES=(
 # What only tests need: pictures, schemas and pages are looked at with other programs than ours.
 # shellcheck disable=SC2034
 TEST_PACKAGES=(
-  lld redis-server python3-venv python3-jsonschema python3-pil chromium chromium-driver python3-selenium dpkg-dev
+  lld redis-server python3-venv python3-jsonschema python3-pil chromium chromium-driver python3-selenium dpkg-dev nginx-light openssl
 )
 
 # What scripts/test_aarch64.sh needs besides: libgtest-dev brings the sources of GoogleTest, which are built for the target.
