@@ -16,7 +16,7 @@ PACKAGES=(
 # shellcheck disable=SC2034
 TEST_PACKAGES=(
   lld redis-server python3-venv python3-dev python3-jsonschema python3-pil chromium chromium-driver python3-selenium dpkg-dev
-  abigail-tools
+  abigail-tools nginx-light openssl
 )
 
 # What scripts/test_aarch64.sh needs besides: libgtest-dev brings the sources of GoogleTest, which are built for the target.

@@ -1,6 +1,9 @@
 #include "commands/serve_flags.h"
 
+#include <algorithm>
+
 #include <arpa/inet.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
@@ -40,8 +43,9 @@ void add_address_flags(CLI::App& app, ServeFlags& flags) {
   app.add_flag("--insecure", flags.insecure,
                "listen at other addresses than loopback without API keys");
   app.add_option("--allowed-host", flags.service.allowed_hosts,
-                 "name under which clients may ask for this server; repeat it for more; default: "
-                 "localhost at loopback, else any")
+                 "name under which clients may ask for this server, or * for any; repeat it for "
+                 "more; default: localhost at loopback; numeric addresses and this machine's name "
+                 "with --insecure; with keys any")
       ->allow_extra_args(false)
       ->type_name("NAME");
   app.add_option("--public-url", flags.service.public_url,
@@ -99,6 +103,14 @@ void add_limit_flags(CLI::App& app, ServeFlags& flags) {
       app, "--max-connections",
       [&flags](double value) { flags.http.max_connections = static_cast<std::size_t>(value); }, 1,
       kMaxConnections, "requests at a time; default 512");
+  app.add_option_function<std::string>(
+         "--request-memory",
+         [&flags](const std::string& text) {
+           flags.service.request_memory_bytes = parse_byte_count("--request-memory", text);
+         },
+         "that bodies of requests and responses may take together, e.g. 256M; more are told to "
+         "come again; default 512M")
+      ->type_name("BYTES");
   const auto add_milliseconds = [&app](const char* name, std::chrono::milliseconds& target,
                                        const char* help) {
     add_number_flag(
@@ -116,6 +128,12 @@ void add_limit_flags(CLI::App& app, ServeFlags& flags) {
   app.add_option("--log-level", flags.log_level, "debug, info (default), warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}).description(""))
       ->type_name("LEVEL");
+}
+
+std::string own_name() {
+  char name[256] = "";
+  ::gethostname(name, sizeof name - 1);
+  return host_name(name);
 }
 
 }  // namespace
@@ -146,9 +164,15 @@ void check_serve_flags(ServeFlags& flags) {
                 "--insecure if that is meant");
   }
   std::vector<std::string>& hosts = flags.service.allowed_hosts;
+  const bool is_any = std::find(hosts.begin(), hosts.end(), "*") != hosts.end();
   for (std::string& host : hosts) host = host_name(host);
-  if (is_loopback(flags.host)) {
+  if (is_any) {
+    hosts.clear();
+  } else if (is_loopback(flags.host)) {
     hosts.insert(hosts.end(), {"localhost", "127.0.0.1", "[::1]", host_name(flags.host)});
+  } else if (flags.api_key_file.empty()) {
+    // No key keeps a page of others from using the server through a browser of this network.
+    hosts.insert(hosts.end(), {"localhost", kAnyAddress, own_name(), host_name(flags.host)});
   }
   const std::string& loras = flags.service.limits.lora_directory;
   if (!loras.empty()) list_loras(loras);  // throws if it is not there

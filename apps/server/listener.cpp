@@ -24,6 +24,7 @@ constexpr std::chrono::milliseconds kTick{100};  // how late a connection may be
 constexpr std::chrono::milliseconds kLinger{1000};
 constexpr std::size_t kLingerBytes = 1 << 20;
 constexpr std::chrono::seconds kBlockedLong{1};
+constexpr int kUnsentBytes = 128 << 10;  // that the system holds for a client that does not read
 
 /// Nothing can be accepted at that socket any longer, whatever is done.
 struct ListeningEnded : Error {
@@ -174,6 +175,7 @@ void Listener::accepting_failed(int error) {
 void Listener::admit(FileDescriptor socket) {
   const int yes = 1;
   ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+  ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentBytes, sizeof kUnsentBytes);
   auto connection = std::make_unique<Connection>(std::move(socket), limits_.connection);
   std::size_t served;
   {

@@ -98,6 +98,7 @@ void A1111Api::text_to_image(Exchange& exchange, httplib::Response& response) {
   const ShownJob shown(*this, owner, job.id);
   const Job finished = service_.wait_until_final(exchange, job);
   if (finished.state != JobState::cancelled) require_completed(finished);
+  if (sends_images) take_memory_for_images(exchange, finished);
   send_json(response, {{"images", sends_images ? images_of(service_, finished) : json::array()},
                        {"parameters", fields.value()},
                        {"info", a1111_info(finished)}});

@@ -127,7 +127,7 @@ void stream_job(Service& service, Exchange& exchange, httplib::Response& respons
 
 void show_image(Service& service, Exchange& exchange, httplib::Response& response) {
   const Job job = job_of_path(service, exchange);
-  send_image(service, job.id, exchange.path_parameters.at("index"), response);
+  send_image(service, exchange, job.id, exchange.path_parameters.at("index"), response);
 }
 
 void show_trace(Service& service, Exchange& exchange, httplib::Response& response) {

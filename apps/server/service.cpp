@@ -122,25 +122,35 @@ JsonReader fields_of(const Exchange& exchange) {
   }
 }
 
-void send_image(Service& service, const std::string& id, const std::string& index_text,
-                httplib::Response& response) {
+void take_memory_for_images(const Exchange& exchange, const Job& job) {
+  // In base64, which is a third more: as JSON, as its text while that grows, and as the response.
+  constexpr std::size_t kCopies = 5;
+  std::size_t bytes = 0;
+  for (const JobImage& image : job.images) bytes += image.size_bytes;
+  exchange.memory->take_patiently(kCopies * bytes);
+}
+
+void send_image(Service& service, const Exchange& exchange, const std::string& id,
+                const std::string& index_text, httplib::Response& response) {
   std::size_t index = 0;
   const char* const end = index_text.data() + index_text.size();
   const auto [rest, error] = std::from_chars(index_text.data(), end, index);
   const bool is_number = error == std::errc() && rest == end;
   const std::optional<Job> job = is_job_id(id) ? service.queue().find(id) : std::nullopt;
   if (!is_number || !job || index >= job->images.size()) throw not_found("image");
-  const std::optional<Bytes> bytes = service.queue().image(id, static_cast<int>(index));
+  exchange.memory->take_patiently(2 * job->images[index].size_bytes);
+  std::optional<Bytes> bytes = service.queue().image(id, static_cast<int>(index));
   if (!bytes) throw not_found("image");
   response.status = 200;
   response.set_header("Cache-Control", "private, max-age=31536000, immutable");
-  response.set_content(*bytes, job->images[index].content_type);
+  response.body = *std::move(bytes);
+  response.set_header("Content-Type", job->images[index].content_type);
 }
 
 void send_json(httplib::Response& response, const nlohmann::json& body, int status) {
   response.status = status;
-  response.set_content(body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
-                       "application/json");
+  response.body = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  response.set_header("Content-Type", "application/json");
 }
 
 }  // namespace ernie_image

@@ -73,6 +73,7 @@ void PaintingWorker::paint(const Job& job) {
   result.prompt_tokens = 3;
   for (const std::uint64_t seed : request.seeds) {
     Bytes png = painted_png(seed, request.width_px, request.height_px);
+    if (prompt_of(request) == "large") png.resize(kLargePicture, 'x');
     const JobImage image = {seed, request.width_px, request.height_px, "image/png", png.size()};
     result.images.push_back({image, std::move(png)});
   }

@@ -17,6 +17,9 @@
 
 namespace ernie_image {
 
+/// Bytes of a picture for the prompt "large".
+constexpr std::size_t kLargePicture = 4 << 20;
+
 /// Claims jobs and completes each after its steps with a plain PNG in which the seed can be read.
 class PaintingWorker {
  public:
