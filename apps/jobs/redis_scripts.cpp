@@ -9,11 +9,27 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local states = {'queued', 'running', 'completed', 'failed', 'cancelled'}
 
-local function raw(hex)
-  return (hex:gsub('%x%x', function(digits) return string.char(tonumber(digits, 16)) end))
+-- An id's bytes and its text; a list needs thousands of digits, of which each is worked out once.
+local byte_of, digits_of = {}, {}
+local function raw(text)
+  return (text:gsub('%x%x', function(digits)
+    local byte = byte_of[digits]
+    if not byte then
+      byte = string.char(tonumber(digits, 16))
+      byte_of[digits] = byte
+    end
+    return byte
+  end))
 end
 local function hex(bytes)
-  return (bytes:gsub('.', function(c) return string.format('%02x', c:byte()) end))
+  return (bytes:gsub('.', function(byte)
+    local digits = digits_of[byte]
+    if not digits then
+      digits = string.format('%02x', byte:byte())
+      digits_of[byte] = digits
+    end
+    return digits
+  end))
 end
 local function job_key(id) return P .. ':job:' .. id end
 local function index(owner_hash, state) return P .. ':index:' .. owner_hash .. ':' .. state end

@@ -481,7 +481,7 @@ TEST_P(QueueTest, KnowsItsWorkers) {
 
 TEST_P(QueueTest, JobsOfAModelThatNobodyHasFail) {
   QueueOptions options;
-  options.orphan_timeout = std::chrono::milliseconds(200);
+  options.orphan_timeout = std::chrono::milliseconds(1000);  // far beyond a round below
   open(options);
   JobRequest request = small_request();
   request.model = "gone";
