@@ -95,8 +95,8 @@ Tensor initial_latents(const ModelConfigs& configs, const Request& request,
 
 void Generation::encode(TextCache& cache) {
   const Stopwatch watch;
-  text_ = encode_text(networks_.ops, networks_.text_encoder, plan_, request_.num_images_per_prompt,
-                      dtype_of(precision_), request_.trace, cache, [&](int done, int total) {
+  text_ = encode_text(networks_.ops, networks_.text_encoder, plan_, request_, dtype_of(precision_),
+                      cache, [&](int done, int total) {
                         if (request_.on_progress)
                           request_.on_progress({Stage::text_encoder, done, total, watch.seconds()});
                       });
