@@ -7,7 +7,11 @@ add_library(ernie_image::ernie_image ALIAS ernie_image)
 add_library(ernie_image::ernie_image_c ALIAS ernie_image_c)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/ernie_image)
 
-install(TARGETS ernie_image ernie_image_c EXPORT ernie_imageTargets
+set(model_library)
+if(ERNIE_IMAGE_SHARED_MODEL)
+  set(model_library ernie_image_model)
+endif()
+install(TARGETS ernie_image ernie_image_c ${model_library} EXPORT ernie_imageTargets
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/ernie_image DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}

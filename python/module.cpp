@@ -184,6 +184,8 @@ struct Request {
   std::vector<std::uint64_t> seeds;
   std::vector<ernie_image_adapter> adapters;
   std::optional<Floats> latents;
+  std::vector<Floats> state_arrays;
+  std::vector<ernie_image_text_states> prompt_states, negative_states;
   ernie_image_request c = {};
 
   /// `given`: a dict of the package.
@@ -215,10 +217,28 @@ struct Request {
     c.adapters = adapters.data();
     c.adapter_count = adapters.size();
     c.latents_only = nb::cast<bool>(given["latents_only"]) ? 1 : 0;
+    prompt_states = states_of(given["prompt_states"]);
+    c.prompt_states = prompt_states.data();
+    c.prompt_state_count = prompt_states.size();
+    negative_states = states_of(given["negative_prompt_states"]);
+    c.negative_prompt_states = negative_states.data();
+    c.negative_prompt_state_count = negative_states.size();
     if (given["latents"].is_none()) return;
     latents = nb::cast<Floats>(given["latents"]);
     c.latents = latents->data();
     c.latent_count = latents->size();
+  }
+
+  /// Of a list of arrays [tokens, width], which are kept.
+  std::vector<ernie_image_text_states> states_of(const nb::object& list) {
+    std::vector<ernie_image_text_states> states;
+    for (const nb::handle each : nb::cast<nb::list>(list)) {
+      state_arrays.push_back(nb::cast<Floats>(each));
+      const Floats& array = state_arrays.back();
+      states.push_back(
+          {sizeof(ernie_image_text_states), array.data(), array.shape(0), array.shape(1)});
+    }
+    return states;
   }
 };
 
@@ -287,6 +307,7 @@ class Pipeline {
     d["guidance_scale"] = info.default_guidance_scale;
     d["size_multiple"] = info.size_multiple_px;
     d["latent_channels"] = info.latent_channels;
+    d["text_width"] = info.text_width;
     d["has_prompt_enhancer"] = info.has_prompt_enhancer != 0;
     d["load_seconds"] = info.load_seconds;
     d["notes"] = strings(info.notes, info.note_count);

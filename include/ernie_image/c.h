@@ -137,6 +137,7 @@ typedef struct ernie_image_model_info {
   int32_t size_multiple_px; /* height and width must divide by this: h = height / this */
   double default_guidance_scale;
   int32_t latent_channels; /* C of latents [images, C, h, w] */
+  int32_t text_width;      /* of text states [tokens, width] */
   int32_t has_prompt_enhancer;
   double load_seconds;
   const char* const* notes; /* for people: what was assumed, what looks wrong */
@@ -158,6 +159,14 @@ typedef struct ernie_image_adapter {
   double strength;  /* 0: as without it */
   int32_t prompt;   /* which prompt's pictures it changes, from 0; -1: all */
 } ernie_image_adapter;
+
+/* What the text encoder makes of one prompt, made elsewhere: finite floats [tokens, width]. */
+typedef struct ernie_image_text_states {
+  size_t struct_size;
+  const float* values;
+  size_t tokens;
+  size_t width; /* ernie_image_model_info.text_width */
+} ernie_image_text_states;
 
 typedef enum ernie_image_stage {
   ERNIE_IMAGE_STAGE_TEXT_ENCODER = 0,
@@ -215,6 +224,11 @@ typedef struct ernie_image_request {
   /* In place of noise [images, C, h, w]; finite. */
   const float* latents;
   size_t latent_count;
+  /* In place of prompts, or with as many, which are then not read; and of negative prompts. */
+  const ernie_image_text_states* prompt_states;
+  size_t prompt_state_count;
+  const ernie_image_text_states* negative_prompt_states;
+  size_t negative_prompt_state_count;
   const ernie_image_adapter* adapters;
   size_t adapter_count;
   ernie_image_progress_function on_progress;

@@ -78,6 +78,12 @@ struct Adapter {
   int prompt = -1;        ///< which prompt's pictures it changes; -1: all
 };
 
+/// What the text encoder makes of one prompt, made elsewhere.
+struct TextStates {
+  std::vector<float> values;  ///< [tokens, width], width as the transformer's config has it
+  int tokens = 0;
+};
+
 /// An option that is added here is also added to the table in src/request/request.cpp, to the flags
 /// in apps/common/flags.cpp and to the web page.
 struct Request {
@@ -96,6 +102,11 @@ struct Request {
   /// Initial latents [images, C, h, w] instead of noise from the seeds; empty for none.
   std::vector<float> latents{};
   PictureInput picture{};
+  /// In place of what the text encoder makes of the prompts, which are not read: one a prompt. All
+  /// prompts must then have the same adapters, and the first of several cards draws all pictures.
+  std::vector<TextStates> prompt_states{};
+  /// The same of the negative prompts, with guidance.
+  std::vector<TextStates> negative_prompt_states{};
   /// Changes add up. Files are opened once and kept for later requests.
   std::vector<Adapter> adapters{};
   std::function<void(const Progress&)> on_progress{};

@@ -183,7 +183,7 @@ class ErnieImagePipeline:
     @property
     def info(self) -> Dict[str, Any]:
         """What the model says about itself: name, path, content_hash, its own height, width, num_inference_steps and
-        guidance_scale, size_multiple (height and width must divide by it), latent_channels, has_prompt_enhancer, notes."""
+        guidance_scale, size_multiple (height and width must divide by it), latent_channels, text_width, has_prompt_enhancer, notes."""
         return copy.deepcopy(self._info)
 
     @property
@@ -366,6 +366,8 @@ class ErnieImagePipeline:
             for the embedded model its own; ``pipe.info`` has those of any model.
         generator: an int or a list of one for each picture; a torch.Generator or a list of them, which then draw the noise and
             are moved on as diffusers moves them; None: a random seed, which the output has.
+        prompt_embeds, negative_prompt_embeds: what a text encoder has made of the prompts, in their place: a list of floats
+            [tokens, width] (``pipe.info["text_width"]``), one for each prompt, as diffusers' ``encode_prompt`` gives it.
         latents: floats [pictures, C, h, w] in place of noise: an array, a torch tensor, or what has the buffer protocol or dlpack.
         output_type: "pil"; "np", float32 [n, height, width, 3] in 0..1; "pt", the same as a torch tensor [n, 3, height, width];
             "latent", float32 [n, C, h, w], a torch tensor if generator or latents are torch's. "np" and "pt" have 256 levels.
@@ -418,25 +420,24 @@ class ErnieImagePipeline:
         """Of a request that is small and valid but for `keywords`."""
         multiple = self._info["size_multiple"]
         request = {"prompts": ["a"], "negative_prompts": [], "height": multiple, "width": multiple, "num_inference_steps": 1,
-                   "num_images_per_prompt": 1, "guidance_scale": 1.0, "seeds": [], "latents": None, "latents_only": False}
+                   "num_images_per_prompt": 1, "guidance_scale": 1.0, "seeds": [], "latents": None, "latents_only": False,
+                   "prompt_states": [], "negative_prompt_states": []}
         request.update(keywords)
         native = self._work.native
         self._do(Run(), lambda ask: native.check(request))
 
     def _call(self, run, asked):
         _refuse_keywords("ErnieImagePipeline", asked["unserved"], _SERVED)
-        for keyword in ("prompt_embeds", "negative_prompt_embeds"):
-            if asked[keyword] is not None:
-                raise InvalidArgument(f"{keyword} is not served; give the prompt as text")
-        if asked["prompt"] is None:
-            raise InvalidArgument("Must provide `prompt`.")
+        if (asked["prompt"] is None) == (asked["prompt_embeds"] is None):
+            raise InvalidArgument("Must provide either `prompt` or `prompt_embeds`." if asked["prompt"] is None else
+                                  "Cannot provide both `prompt` and `prompt_embeds` at the same time.")
         if asked["output_type"] not in _OUTPUT_TYPES:
             raise InvalidArgument(f"output_type {asked['output_type']!r} is none of {', '.join(_OUTPUT_TYPES)}")
         if list(asked["callback_on_step_end_tensor_inputs"]) not in (["latents"], []):
             raise InvalidArgument("callback_on_step_end_tensor_inputs serves \"latents\" alone, found "
                                   f"{list(asked['callback_on_step_end_tensor_inputs'])}")
         request, seeds = self._request(asked)
-        enhances = bool(asked["use_pe"]) and self._use_pe and self._info["has_prompt_enhancer"]
+        enhances = bool(asked["use_pe"]) and asked["prompt"] is not None and self._use_pe and self._info["has_prompt_enhancer"]
         native = self._work.native
         revised = None
         if enhances:
@@ -460,7 +461,9 @@ class ErnieImagePipeline:
         defaults = self._defaults()
         multiple = self._info["size_multiple"]
         value = {name: defaults[name] if asked[name] is None else asked[name] for name in _DEFAULTS}
-        prompts = _prompts(asked["prompt"], "prompt")
+        embeds = self._embeds(asked["prompt_embeds"], "prompt_embeds")
+        negative_embeds = self._embeds(asked["negative_prompt_embeds"], "negative_prompt_embeds")
+        prompts = _prompts(asked["prompt"], "prompt") if asked["prompt"] is not None else [""] * len(embeds)
         each = _whole(asked["num_images_per_prompt"], "num_images_per_prompt", 1, 1024)
         negative = _prompts("" if asked["negative_prompt"] is None else asked["negative_prompt"], "negative_prompt")
         if len(negative) == 1 and isinstance(asked["negative_prompt"], (str, type(None))):
@@ -484,10 +487,27 @@ class ErnieImagePipeline:
             "guidance_scale": 1.0 if scale == 0 else scale,  # both are without; 0 would be the model's default
             "seeds": seeds or [],
             "latents": noise,
+            "prompt_states": embeds,
+            "negative_prompt_states": negative_embeds,
             "latents_only": asked["output_type"] == "latent",
             "adapter_paths": [self._adapters[name] for name in active],
             "adapter_strengths": list(active.values()),
         }, seeds
+
+    def _embeds(self, given, what):
+        """Arrays [tokens, width] of a list of them, or of one array [prompts, tokens, width]."""
+        if given is None:
+            return []
+        if not isinstance(given, (list, tuple)):
+            given = list(given) if getattr(given, "ndim", 0) == 3 else [given]
+        arrays = [_arrays.floats(each, f"{what} {i}") for i, each in enumerate(given)]
+        width = self._info["text_width"]
+        for i, array in enumerate(arrays):
+            if array.ndim != 2 or array.shape[1] != width or array.shape[0] == 0:
+                raise InvalidArgument(f"{what} {i} must have the shape (tokens, {width}), found {array.shape}")
+        if not arrays:
+            raise InvalidArgument(f"{what} is empty")
+        return arrays
 
     def _noise(self, latents, generator, shape):
         """(given latents or None, seeds or None)"""
@@ -560,7 +580,7 @@ def _converted(pictures, output_type):
 
 
 _SERVED = ("prompt", "negative_prompt", "height", "width", "num_inference_steps", "guidance_scale", "num_images_per_prompt",
-           "generator", "latents", "output_type", "return_dict", "callback_on_step_end", "callback_on_step_end_tensor_inputs",
+           "generator", "latents", "prompt_embeds", "negative_prompt_embeds", "output_type", "return_dict", "callback_on_step_end", "callback_on_step_end_tensor_inputs",
            "use_pe")
 
 

@@ -128,14 +128,16 @@ class Differential(unittest.TestCase):
             self.assertNotEqual(output.revised_prompts, ["a fox"])
         self.served.add("use_pe")
 
-    def test_embeds_are_refused_and_say_so(self):
-        for keyword in ("prompt_embeds", "negative_prompt_embeds"):
-            with self.assertRaisesRegex(ValueError, keyword):
-                self.pipes["tiny_a"][1](**{"prompt": None if keyword == "prompt_embeds" else "a", keyword: [torch.zeros(2, 3)]})
-            self.served.add(keyword)
+    def test_prompt_embeds_and_negative_prompt_embeds(self):
+        for model in ("tiny_a", "tiny_b"):
+            encode = self.pipes[model][0].encode_prompt
+            embeds = encode(["a fox", "a longer prompt of a dog"], torch.device("cpu"))
+            negative = encode(["blurry", ""], torch.device("cpu"))
+            self.same_latents(lambda: dict(prompt_embeds=embeds, negative_prompt_embeds=negative, guidance_scale=4.0,
+                                           num_images_per_prompt=2, generator=seeded(8)), LATENT_NMSE, model)
 
     def test_what_both_refuse(self):
-        for asked in (dict(prompt=None), dict(prompt="a", height=40), dict(prompt=["a", "b"], negative_prompt=["c"])):
+        for asked in (dict(prompt=None), dict(prompt="a", prompt_embeds=[torch.zeros(2, 3)]), dict(prompt="a", height=40), dict(prompt=["a", "b"], negative_prompt=["c"])):
             for pipe in self.pipes["tiny_a"]:
                 with self.assertRaises(ValueError):
                     pipe(**{"height": 32, "width": 32, "num_inference_steps": 1, "use_pe": False, **asked})

@@ -119,8 +119,6 @@ class Pictures(PackageTest):
 class BadInput(PackageTest):
     def test_keywords_that_are_not_served_are_named(self):
         self.refused(TypeError, "strength", strength=0.5)
-        self.refused(ValueError, "prompt_embeds", prompt=None, prompt_embeds=[np.zeros((2, 3))])
-        self.refused(ValueError, "negative_prompt_embeds", negative_prompt_embeds=[])
         self.refused(ValueError, "jpeg", output_type="jpeg")
         self.refused(ValueError, "pred", callback_on_step_end_tensor_inputs=["pred"])
         with self.assertRaisesRegex(TypeError, "revision.*it serves torch_dtype"):
@@ -154,6 +152,15 @@ class BadInput(PackageTest):
         noise = np.zeros((1, 64, 1, 1), np.float32)
         noise[0, 5] = np.nan
         self.refused(ValueError, "nan at 5", latents=noise)
+
+    def test_embeds_that_are_none(self):
+        width = self.pipe.info["text_width"]
+        self.refused(ValueError, "both", prompt_embeds=[np.zeros((2, width))])
+        self.refused(ValueError, f"(tokens, {width}), found (2, 3)", prompt=None, prompt_embeds=[np.zeros((2, 3))])
+        self.refused(ValueError, "negative_prompt_embeds is empty", negative_prompt_embeds=[])
+        self.refused(ValueError, "nan at 0", prompt=None, prompt_embeds=[np.full((2, width), np.nan)])
+        self.refused(ValueError, "2 negative prompt states for 1 prompts", guidance_scale=4,
+                     negative_prompt_embeds=[np.zeros((2, width))] * 2)
 
     def test_a_closed_pipeline_says_so(self):
         pipe = ErnieImagePipeline.from_pretrained("embedded:emoji-tiny")

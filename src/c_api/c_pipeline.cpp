@@ -59,6 +59,7 @@ void fill_info(const PipelineObject& object, ernie_image_model_info& c) {
   c.size_multiple_px = info.size_multiple_px;
   c.default_guidance_scale = info.defaults.guidance_scale.value();
   c.latent_channels = info.latent_channels;
+  c.text_width = info.text_width;
   c.has_prompt_enhancer = info.has_prompt_enhancer ? 1 : 0;
   c.load_seconds = info.load_seconds;
   c.notes = object.notes.data();

@@ -10,7 +10,43 @@
 namespace ernie_image::c_api {
 namespace {
 
-/// The list may be of structs that are larger or smaller than ours.
+/// A list of structs, which may be larger or smaller than ours.
+template <class Struct>
+std::vector<Struct> read_structs(const Struct* given, std::size_t count, const std::string& what) {
+  std::vector<Struct> read;
+  const std::size_t stride = count == 0 ? 0 : struct_size(given, ("list of " + what).c_str());
+  for (std::size_t i = 0; i < count; ++i) {
+    read.push_back(read_struct(
+        reinterpret_cast<const Struct*>(reinterpret_cast<const char*>(given) + i * stride),
+        what.c_str()));
+    if (read.back().struct_size != stride) {
+      throw Error(ErrorKind::invalid_argument,
+                  what + " " + std::to_string(i) + " has another size than the first");
+    }
+  }
+  return read;
+}
+
+std::vector<TextStates> read_states(const ernie_image_text_states* given, std::size_t count) {
+  constexpr std::size_t kMostTokens = 1 << 17, kMostWidth = 1 << 16;
+  if (count > std::size_t{kMaxImages}) {
+    throw Error(ErrorKind::invalid_argument, std::to_string(count) + " text states; at most " +
+                                                 std::to_string(kMaxImages) + " are possible");
+  }
+  std::vector<TextStates> states;
+  for (const auto& c : read_structs(given, count, "text states")) {
+    if (c.tokens > kMostTokens || c.width > kMostWidth) {
+      throw Error(ErrorKind::invalid_argument, "text states of " + std::to_string(c.tokens) +
+                                                   " tokens of " + std::to_string(c.width) +
+                                                   " are more than any model takes");
+    }
+    states.push_back(
+        {read_numbers(c.values, c.tokens * c.width, "text states"), static_cast<int>(c.tokens)});
+    require_finite(states.back().values, "text states");
+  }
+  return states;
+}
+
 std::vector<Adapter> read_adapters(const ernie_image_adapter* given, std::size_t count) {
   constexpr std::size_t kMost = std::size_t{kMaxAdapters} * kMaxImages;
   if (count > kMost) {
@@ -19,15 +55,10 @@ std::vector<Adapter> read_adapters(const ernie_image_adapter* given, std::size_t
                                                  " a prompt are possible");
   }
   std::vector<Adapter> adapters;
-  const std::size_t stride = count == 0 ? 0 : struct_size(given, "list of adapters");
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto adapter = read_struct(reinterpret_cast<const ernie_image_adapter*>(
-                                         reinterpret_cast<const char*>(given) + i * stride),
-                                     "adapter");
-    if (adapter.struct_size != stride || adapter.path == nullptr) {
+  for (const auto& adapter : read_structs(given, count, "adapter")) {
+    if (adapter.path == nullptr) {
       throw Error(ErrorKind::invalid_argument,
-                  "adapter " + std::to_string(i) + " has " +
-                      (adapter.path == nullptr ? "no path" : "another size than the first"));
+                  "adapter " + std::to_string(adapters.size()) + " has no path");
     }
     adapters.push_back({adapter.path, adapter.strength, adapter.prompt});
   }
@@ -63,12 +94,12 @@ std::vector<float> read_latents(const ernie_image_request& c, const Request& req
 
 }  // namespace
 
-void require_finite(std::span<const float> latents) {
+void require_finite(std::span<const float> values, const std::string& what) {
   const auto wrong =
-      std::ranges::find_if(latents, [](float value) { return !std::isfinite(value); });
-  if (wrong == latents.end()) return;
-  throw Error(ErrorKind::invalid_argument, "the latents have " + std::to_string(*wrong) + " at " +
-                                               std::to_string(wrong - latents.begin()) +
+      std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });
+  if (wrong == values.end()) return;
+  throw Error(ErrorKind::invalid_argument, "the " + what + " have " + std::to_string(*wrong) +
+                                               " at " + std::to_string(wrong - values.begin()) +
                                                "; they must be finite");
 }
 
@@ -77,6 +108,10 @@ Call::Call(const ernie_image_request* given, PipelineObject& object)
   request_.prompts = read_texts(c_.prompts, c_.prompt_count, kMaxImages, "prompts");
   request_.negative_prompts =
       read_texts(c_.negative_prompts, c_.negative_prompt_count, kMaxImages, "negative prompts");
+  request_.prompt_states = read_states(c_.prompt_states, c_.prompt_state_count);
+  request_.negative_prompt_states =
+      read_states(c_.negative_prompt_states, c_.negative_prompt_state_count);
+  if (request_.prompts.empty()) request_.prompts.resize(request_.prompt_states.size());
   request_.height_px = c_.height_px;
   request_.width_px = c_.width_px;
   request_.num_inference_steps = c_.num_inference_steps;

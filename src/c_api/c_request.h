@@ -37,6 +37,6 @@ class Call {
 };
 
 /// Throws Error(invalid_argument), which says where, unless all are finite.
-void require_finite(std::span<const float> latents);
+void require_finite(std::span<const float> values, const std::string& what = "latents");
 
 }  // namespace ernie_image::c_api

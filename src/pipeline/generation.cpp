@@ -106,8 +106,8 @@ void Generation::encode_picture(std::size_t band_bytes) {
 void Generation::encode(TextCache& cache) {
   const Stopwatch watch;
   text_ = {}, latents_ = {};  // of an earlier round, in a rehearsal
-  text_ = encode_text(networks_.ops, networks_.text_encoder, plan_, request_.num_images_per_prompt,
-                      dtype_of(precision_), request_.trace, cache, [&](int done, int total) {
+  text_ = encode_text(networks_.ops, networks_.text_encoder, plan_, request_, dtype_of(precision_),
+                      cache, [&](int done, int total) {
                         if (request_.on_progress)
                           request_.on_progress({Stage::text_encoder, done, total, watch.seconds()});
                       });

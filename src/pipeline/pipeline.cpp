@@ -92,7 +92,8 @@ void require_copy_fits(const Backend& ops, const ModelConfigs& configs, const Mo
 
 /// Tensors can be looked at in one run on one card.
 bool looks_inside(const Request& request) {
-  return request.trace != nullptr || request.on_step || !request.decode;
+  return request.trace != nullptr || request.on_step || !request.decode ||
+         !request.prompt_states.empty() || !request.negative_prompt_states.empty();
 }
 
 }  // namespace
@@ -175,6 +176,7 @@ Pipeline Pipeline::load(const LoadOptions& options) {
   info.defaults = configs.defaults;
   info.size_multiple_px = static_cast<int>(configs.vae.spatial_factor);
   info.latent_channels = static_cast<int>(configs.transformer.in_channels);
+  info.text_width = static_cast<int>(configs.transformer.text_in_dim);
   info.has_prompt_enhancer = state->model.folder.has_prompt_enhancer;
   info.unused_tensors = unused_tensors(state->model.weights);
   info.load_seconds = watch.seconds();

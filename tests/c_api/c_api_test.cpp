@@ -232,6 +232,31 @@ TEST(CApi, RefusesLatentsThatAreNotFiniteOrTooFew) {
   EXPECT_NE(step.message().find("inf at 3"), std::string::npos) << step.message();
 }
 
+TEST(CApi, TakesTextStatesInPlaceOfPrompts) {
+  ernie_image_model_info info = {};
+  info.struct_size = sizeof info;
+  ASSERT_EQ(ernie_image_pipeline_info(embedded(), &info, nullptr), ERNIE_IMAGE_OK);
+  const auto width = static_cast<std::size_t>(info.text_width);
+  std::vector<float> values(3 * width, 0.1f);
+  ernie_image_text_states states = {sizeof states, values.data(), 3, width};
+  SmallRequest request;
+  request.c.prompt_count = 0;
+  request.c.prompt_states = &states;
+  request.c.prompt_state_count = 1;
+  const auto drawn = pixels_drawn(request.c);
+  for (std::size_t i = 0; i < width; ++i) values[i] = 2;
+  EXPECT_NE(pixels_drawn(request.c), drawn);
+  values[7] = NAN;
+  expect_refused(request.c, ERNIE_IMAGE_INVALID_ARGUMENT, "text states have nan at 7");
+  values[7] = 0;
+  states.width = 1;
+  expect_refused(request.c, ERNIE_IMAGE_INVALID_ARGUMENT, "3 values of 3 tokens");
+  states.tokens = SIZE_MAX;
+  expect_refused(request.c, ERNIE_IMAGE_INVALID_ARGUMENT, "more than any model takes");
+  states.tokens = 0;
+  expect_refused(request.c, ERNIE_IMAGE_INVALID_ARGUMENT, "0 values of 0 tokens");
+}
+
 TEST(CApi, RefusesWrongSizesCountsAndNames) {
   SmallRequest size;
   size.c.height_px = 20;

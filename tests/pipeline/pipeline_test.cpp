@@ -248,6 +248,36 @@ TEST_F(EmbeddedModel, GoesOnWithTheLatentsThatAStepsListenerLeaves) {
             pipeline().decode(seen[0], 64, 64).front().rgb);
 }
 
+TEST_F(EmbeddedModel, GivenTextStatesReplaceThePrompts) {
+  TensorMap seen;
+  Request asked = request({"a red apple", "a panda"});
+  asked.num_inference_steps = 2;
+  asked.guidance_scale = 3;
+  asked.negative_prompts = {"blurry"};
+  asked.trace = &seen;
+  const Result drawn = pipeline().generate(asked);
+  const auto states_of = [&](const std::string& name) {
+    const Tensor& tensor = seen.tensors.at(name);
+    const auto values = tensor.span<float>();
+    return TextStates{{values.begin(), values.end()}, static_cast<int>(tensor.dim(0))};
+  };
+  Request given = asked;
+  given.trace = nullptr;
+  given.prompts = {"", ""};
+  given.negative_prompts = {"not this"};
+  given.prompt_states = {states_of("text_hidden.prompt.0"), states_of("text_hidden.prompt.1")};
+  given.negative_prompt_states = {states_of("text_hidden.negative.0"),
+                                  states_of("text_hidden.negative.1")};
+  const Result again = pipeline().generate(given);
+  EXPECT_EQ(again.images[0].rgb, drawn.images[0].rgb);
+  EXPECT_EQ(again.images[1].rgb, drawn.images[1].rgb);
+
+  given.prompt_states.pop_back();
+  EXPECT_NE(refusal(given).find("1 prompt states for 2 prompts"), std::string::npos);
+  given.prompt_states.push_back({{1, 2, 3}, 1});
+  EXPECT_NE(refusal(given).find("3 values of 1 tokens"), std::string::npos);
+}
+
 TEST_F(EmbeddedModel, EndsBeforeTheDecoderIfAsked) {
   Request asked = request({"a red apple"});
   asked.num_inference_steps = 1;
