@@ -128,7 +128,7 @@ TEST_F(AscendSameBits, ConvolutionsInHf32RoundTheirFactors) {
       return stream->upload(dtype == bf16 ? round_to(host, dtype) : host);
     };
     const Tensor y = conv2d(*stream, constant({1, 1, 1, 1}, value), constant({1, 1, 1, 1}, 1),
-                            constant({1}, 0), math);
+                            constant({1}, 0), 1, math);
     return to_float(stream->download(y)).data<float>()[0];
   };
   const float value = 1.0f + 0x1p-10f + 0x1p-13f;

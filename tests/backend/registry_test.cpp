@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "ernie_image/error.h"
@@ -47,8 +48,11 @@ TEST(Registry, OptionsThatAreNotGivenHaveTheirDefaults) {
 }
 
 TEST(Registry, OptionsOfOtherDevicesAreLeftOut) {
-  for (const DeviceOption& option : all_device_options())
+  const auto& cpu = find_device_kind("cpu")->options;
+  for (const DeviceOption& option : all_device_options()) {
+    if (std::ranges::find(cpu, option.name, &DeviceOption::name) != cpu.end()) continue;
     EXPECT_TRUE(options_of_device("cpu", {{option.name, option.values.back()}}).empty());
+  }
 }
 
 TEST(Registry, UnknownOptionsAndValuesAreErrors) {
