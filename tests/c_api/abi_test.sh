@@ -8,7 +8,7 @@ if ! command -v abidiff >/dev/null; then
   exit 77
 fi
 if [ "${3-}" = --update ]; then
-  abidw --exported-interfaces-only --no-elf-needed --no-corpus-path --no-comp-dir-path --no-show-locs "$library" >"$dump"
+  abidw --exported-interfaces-only --no-elf-needed --headers-dir "$2/include/ernie_image" --drop-private-types --no-corpus-path --no-comp-dir-path --no-show-locs "$library" >"$dump"
   exit 0
 fi
 if [ "$(uname -m)" != x86_64 ]; then
