@@ -20,9 +20,8 @@ Tensor convolve(Stream& stream, const Tensor& x, const Tensor& weight, const Ten
   const std::int64_t groups = 1;
   Tensor y = stream.empty(x.dtype(), {x.dim(0), weight.dim(0), x.dim(2), x.dim(3)});
   stream.expect_workspace(blocked_bytes(x) + blocked_bytes(y));
-  stream.call(cann().Convolution, View(x).as(ACL_FORMAT_NCHW), View(weight).as(ACL_FORMAT_NCHW),
-              bias, Integers{{1, 1}}, Integers{{padding, padding}}, Integers{{1, 1}}, transposed,
-              Integers{{0, 0}}, groups, View(y).as(ACL_FORMAT_NCHW), math);
+  stream.call(cann().Convolution, x, weight, bias, Integers{{1, 1}}, Integers{{padding, padding}},
+              Integers{{1, 1}}, transposed, Integers{{0, 0}}, groups, y, math);
   return y;
 }
 
