@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -102,39 +103,55 @@ nlohmann::json to_json(const DeviceTiming& timing) {
           {"chosen", timing.chosen}};
 }
 
-}  // namespace
-
-int verify_device(const BackendOptions& options, bool as_json) {
-  const std::unique_ptr<Backend> ops = make_backend(options);
+void for_each_row(const BackendOptions& options, Backend& ops,
+                  const std::function<void(const Row&)>& take) {
   const GeluForm gelu =
       gelu_form(options_of_device(options.device, options.device_options).at("gelu"));
+  for (const std::string& operation : operations()) {
+    for (const DType dtype : {DType::f32, DType::bf16}) take(run_row(operation, dtype, ops, gelu));
+  }
+}
+
+}  // namespace
+
+nlohmann::json timings_json(const std::string& device) {
+  nlohmann::json timings = nlohmann::json::array();
+  for (const DeviceTiming& timing : device_kind(device).info().timings)
+    timings.push_back(to_json(timing));
+  return timings;
+}
+
+nlohmann::json verify_json(const BackendOptions& options) {
+  const std::unique_ptr<Backend> ops = make_backend(options);
   int failed = 0;
   nlohmann::json rows = nlohmann::json::array();
-  if (!as_json) {
-    print(ops->name() +
-          ": every operation against double precision; errors are relative to max(1, "
-          "|expected|)\n");
-    print("operation            dtype cases  worst error      limit   seconds\n");
-  }
-  for (const std::string& operation : operations()) {
-    for (const DType dtype : {DType::f32, DType::bf16}) {
-      const Row row = run_row(operation, dtype, *ops, gelu);
-      failed += row.failures.empty() ? 0 : 1;
-      if (as_json) rows.push_back(to_json(row));
-      if (!as_json) print(line(row));
-    }
-  }
-  nlohmann::json timings = nlohmann::json::array();
-  for (const DeviceTiming& timing : device_kind(options.device).info().timings) {
-    if (as_json) timings.push_back(to_json(timing));
-    if (!as_json) print(line(timing));
-  }
+  for_each_row(options, *ops, [&](const Row& row) {
+    failed += row.failures.empty() ? 0 : 1;
+    rows.push_back(to_json(row));
+  });
+  nlohmann::json report = {{"device", ops->name()}, {"failed", failed}, {"operations", rows}};
+  const nlohmann::json timings = timings_json(options.device);
+  if (!timings.empty()) report["timings"] = timings;
+  return report;
+}
+
+int verify_device(const BackendOptions& options, bool as_json) {
   if (as_json) {
-    nlohmann::json report = {{"device", ops->name()}, {"failed", failed}, {"operations", rows}};
-    if (!timings.empty()) report["timings"] = timings;
+    const nlohmann::json report = verify_json(options);
     print_json(report);
+    return report["failed"] == 0 ? kExitSuccess : kExitFailure;
   }
-  if (!as_json) print(failed == 0 ? "all passed\n" : std::to_string(failed) + " FAILED\n");
+  const std::unique_ptr<Backend> ops = make_backend(options);
+  print(ops->name() +
+        ": every operation against double precision; errors are relative to max(1, |expected|)\n");
+  print("operation            dtype cases  worst error      limit   seconds\n");
+  int failed = 0;
+  for_each_row(options, *ops, [&](const Row& row) {
+    failed += row.failures.empty() ? 0 : 1;
+    print(line(row));
+  });
+  for (const DeviceTiming& timing : device_kind(options.device).info().timings) print(line(timing));
+  print(failed == 0 ? "all passed\n" : std::to_string(failed) + " FAILED\n");
   return failed == 0 ? kExitSuccess : kExitFailure;
 }
 

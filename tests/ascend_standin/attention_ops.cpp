@@ -14,7 +14,7 @@ struct AttentionCall {
   aclTensor query, key, value, out;       // BSND
   std::vector<std::int64_t> key_lengths;  // none, one for all, or one for each row
   bool masked = false;
-  aclTensor mask;  // as [B, 1, Sq, Skv] with strides of 0 where it is shared
+  aclTensor mask;  // as [B, heads, Sq, Skv] with strides of 0 where it is shared
   double scale = 1;
 };
 
@@ -57,7 +57,8 @@ void run(const AttentionCall& call) {
     const std::size_t which = call.key_lengths.size() == 1 ? 0 : static_cast<std::size_t>(batch);
     const std::int64_t count = call.key_lengths.empty() ? keys : call.key_lengths[which];
     const float* const mask =
-        call.masked ? hidden.data() + (batch * queries + position) * keys : nullptr;
+        call.masked ? hidden.data() + ((batch * heads + row % heads) * queries + position) * keys
+                    : nullptr;
     attend(q.data() + row * width, k.data() + start, v.data() + start, mask, count, width,
            kv_heads * width, call.scale, result.data() + row * width);
   }
@@ -92,8 +93,8 @@ void check_common(Plan& plan, AttentionCall& call, std::int64_t heads, const cha
   plan.require(call.out.dims == q.dims, "the output must be like the query");
 }
 
-/// Puts the mask in as [B, 1, Sq, Skv].
-void add_mask(Plan& plan, AttentionCall& call, const aclTensor* mask) {
+/// Puts the mask in as [B, heads, Sq, Skv]. `may_have_heads`: one for each of them.
+void add_mask(Plan& plan, AttentionCall& call, const aclTensor* mask, bool may_have_heads) {
   call.masked = true;
   call.mask = *mask;
   const std::int64_t batch = call.query.dims[0];
@@ -104,7 +105,9 @@ void add_mask(Plan& plan, AttentionCall& call, const aclTensor* mask) {
   if (plan.refused()) return;
   const std::size_t rank = mask->dims.size();
   const std::int64_t mask_batch = rank > 2 ? mask->dims[0] : 1;
-  if (rank == 4) plan.require(mask->dims[1] == 1, "the mask has heads");
+  const std::int64_t mask_heads = rank == 4 ? mask->dims[1] : 1;
+  plan.require(mask_heads == 1 || (may_have_heads && mask_heads == call.query.dims[2]),
+               "the mask has heads");
   plan.require(
       mask_batch == 1 || mask_batch == batch,
       "attenMask batch(" + std::to_string(mask_batch) + ") must be 1 or " + std::to_string(batch));
@@ -114,8 +117,9 @@ void add_mask(Plan& plan, AttentionCall& call, const aclTensor* mask) {
   plan.require(mask->dims[rank - 1] >= keys,
                "attenMask KV_S(" + std::to_string(mask->dims[rank - 1]) +
                    ") must be larger than sKV(" + std::to_string(keys) + ")");
-  call.mask.dims = {batch, 1, queries, keys};
-  call.mask.strides = {mask_batch == 1 ? 0 : mask->strides[0], 0, mask->strides[rank - 2],
+  call.mask.dims = {batch, call.query.dims[2], queries, keys};
+  call.mask.strides = {mask_batch == 1 ? 0 : mask->strides[0],
+                       mask_heads == 1 ? 0 : mask->strides[1], mask->strides[rank - 2],
                        mask->strides[rank - 1]};
 }
 
@@ -157,7 +161,7 @@ void check_fused(Plan& plan, AttentionCall& call, const FusedArguments& a) {
   if (!plan.refused() && a.mask != nullptr) {
     plan.require(a.pre_tokens == kWholeBand && a.next_tokens == kWholeBand,
                  "the stand-in has no band masks");
-    add_mask(plan, call, a.mask);
+    add_mask(plan, call, a.mask, false);
   }
   if (!plan.refused() && a.key_lengths != nullptr) check_key_lengths(plan, call, a.key_lengths);
 }
@@ -167,6 +171,7 @@ aclnnStatus fused(const char* name, const FusedArguments& a, std::uint64_t* work
                   aclOpExecutor** executor) {
   constexpr std::uint64_t kSystemWorkspace = std::uint64_t{16} << 20;
   Plan plan(name, kSystemWorkspace);
+  plan.require(chip_name().starts_with("Ascend910B3"), "no kernel for " + chip_name(), kNoKernel);
   plan.require(a.key != nullptr && a.value != nullptr && a.key->tensors.size() == 1 &&
                    a.value->tensors.size() == 1,
                "key and value must be lists of one");
@@ -210,6 +215,7 @@ STANDIN_OPERATION(FlashAttentionScore, const aclTensor* query, const aclTensor* 
                   const aclTensor* softmax_max, const aclTensor* softmax_sum,
                   const aclTensor* softmax_out, const aclTensor* out) {
   Plan plan("aclnnFlashAttentionScore", std::uint64_t{16} << 20);
+  plan.require(chip_name() != "Ascend910B", "no kernel for " + chip_name(), kNoKernel);
   plan.input(query, "query");
   plan.input(key, "key");
   plan.input(value, "value");
@@ -237,7 +243,7 @@ STANDIN_OPERATION(FlashAttentionScore, const aclTensor* query, const aclTensor* 
     const auto& dims = atten_mask->dims;
     const bool exact = dims.size() >= 2 && dims[dims.size() - 2] == queries && dims.back() == keys;
     plan.require(exact, "get unsupported atten_mask shape " + text_of(*atten_mask));
-    if (!plan.refused()) add_mask(plan, call, atten_mask);
+    if (!plan.refused()) add_mask(plan, call, atten_mask, true);
   }
   return plan.finish(workspace_bytes, executor, [call] { run(call); });
 }

@@ -104,10 +104,10 @@ STANDIN_OPERATION(Convolution, const aclTensor* x, const aclTensor* weight, cons
                   const std::int64_t groups, aclTensor* out, std::int8_t cube_math_type) {
   Plan plan("aclnnConvolution",
             is_alive(x) && is_alive(out) ? blocked_bytes(*x) + blocked_bytes(*out) : 0);
-  plan.input(x, "input", false, ACL_FORMAT_NCHW);
-  plan.input(weight, "weight", false, ACL_FORMAT_NCHW);
+  plan.input(x, "input", false, true);
+  plan.input(weight, "weight", false, true);
   plan.input(bias, "bias");
-  plan.output(out, "output", false, ACL_FORMAT_NCHW);
+  plan.output(out, "output", false, true);
   plan.require(stride && padding && dilation && output_padding, "an array is null", kNullPointer);
   if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
   plan.require(x->dims.size() == 4 && weight->dims.size() == 4 && out->dims.size() == 4,
@@ -147,26 +147,26 @@ STANDIN_OPERATION(Convolution, const aclTensor* x, const aclTensor* weight, cons
 
 STANDIN_OPERATION(UpsampleNearest2d, const aclTensor* x, const aclIntArray* size, aclTensor* out) {
   Plan plan("aclnnUpsampleNearest2d");
-  plan.input(x, "self", false, ACL_FORMAT_NHWC);
-  plan.output(out, "out", false, ACL_FORMAT_NHWC);
+  plan.input(x, "self", false, true);
+  plan.output(out, "out", false, true);
   plan.require(size != nullptr, "outputSize is null", kNullPointer);
   if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
   plan.require(x->dims.size() == 4 && out->dims.size() == 4, "tensors of rank 4 are needed");
   plan.require(x->dtype == out->dtype, "dtypes differ");
   if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
-  const std::vector<std::int64_t> doubled = {2 * x->dims[1], 2 * x->dims[2]};
-  plan.require(size->values == doubled && out->dims[1] == doubled[0] && out->dims[2] == doubled[1],
+  const std::vector<std::int64_t> doubled = {2 * x->dims[2], 2 * x->dims[3]};
+  plan.require(size->values == doubled && out->dims[2] == doubled[0] && out->dims[3] == doubled[1],
                "the stand-in doubles only");
   plan.require(*std::max_element(out->dims.begin(), out->dims.end()) <= 1 << 20,
                "an axis is longer than 2^20");
   return plan.finish(workspace_bytes, executor, [a = *x, y = *out] {
     const Values values = read(a);
-    const std::int64_t channels = a.dims[3], width = a.dims[2];
+    const std::int64_t width = a.dims[3];
     Values result(static_cast<std::size_t>(element_count(y)));
     for (std::int64_t i = 0; i < element_count(y); ++i) {
-      const std::int64_t column = i / channels % (2 * width), line = i / channels / (2 * width);
-      result[static_cast<std::size_t>(i)] = values[static_cast<std::size_t>(
-          (line / 2 * width + column / 2) * channels + i % channels)];
+      const std::int64_t column = i % (2 * width), line = i / (2 * width);
+      result[static_cast<std::size_t>(i)] =
+          values[static_cast<std::size_t>(line / 2 * width + column / 2)];
     }
     write(y, result, Rounding::exact);
   });

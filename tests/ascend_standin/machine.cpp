@@ -104,6 +104,14 @@ void violation(const std::string& message) {
   report_violation(message);
 }
 
+const std::string& chip_name() {
+  static const std::string kName = [] {
+    const char* const name = std::getenv("ASCEND_STANDIN_CHIP");
+    return std::string(name == nullptr ? "Ascend910B3-standin" : name);
+  }();
+  return kName;
+}
+
 void count_launch(const Kernels& hidden) {
   const std::lock_guard lock(machine().mutex);
   ++machine().launches;
@@ -146,7 +154,7 @@ const char* aclGetRecentErrMsg() {
 }
 
 const char* aclrtGetSocName() {
-  return require_initialized("aclrtGetSocName") != 0 ? nullptr : "Ascend910B-standin";
+  return require_initialized("aclrtGetSocName") != 0 ? nullptr : chip_name().c_str();
 }
 
 aclError aclsysGetCANNVersion(aclCANNPackageName, aclCANNPackageVersion* version) {

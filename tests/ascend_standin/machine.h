@@ -24,6 +24,7 @@ inline constexpr int kKernelFault = 507015;
 inline constexpr int kNullPointer = 161001;
 inline constexpr int kRefused = 161002;
 inline constexpr int kTilingRefused = 561002;
+inline constexpr int kNoKernel = 561003;
 inline constexpr int kExecutorMisuse = 561102;
 
 /// Bytes of the card (by its address) or of host memory.
@@ -72,6 +73,9 @@ struct Kernels {
   std::uint64_t casts = 0;   ///< of an operand or a result to another type
 };
 void count_launch(const Kernels& hidden);
+
+/// $ASCEND_STANDIN_CHIP, else a 910B3: what the chip lacks is refused.
+const std::string& chip_name();
 
 /// For leak checks: objects alive, by kind ("tensor", "executor").
 void count_object(const char* kind, int change);

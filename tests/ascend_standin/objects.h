@@ -18,7 +18,8 @@ struct aclTensor {
   std::int64_t offset;
   aclDataType dtype;
   aclFormat format;
-  std::byte* data;  // device address
+  std::int64_t storage;  // elements from `data` to the end of the whole tensor
+  std::byte* data;       // device address
 };
 struct aclTensorList {
   std::vector<const aclTensor*> tensors;
@@ -60,12 +61,13 @@ class Plan {
   /// `workspace_bytes` is what phase 2 will demand and scribble over.
   Plan(const char* operation, std::uint64_t workspace_bytes = 4096);
 
-  /// Checks address, alignment, reach and format; null is an error unless `optional`.
+  /// Checks address, alignment, reach, storage and format: that of its rank, or ND if there need
+  /// not be a picture. Null is an error unless `optional`.
   void input(const aclTensor* tensor, const char* name, bool optional = false,
-             aclFormat format = ACL_FORMAT_ND);
+             bool is_picture = false);
   /// The same, and that it overlaps neither itself nor an input that came before.
   void output(const aclTensor* tensor, const char* name, bool in_place = false,
-              aclFormat format = ACL_FORMAT_ND);
+              bool is_picture = false);
   /// No hidden copy of the matrix if only its last two axes are swapped: products read it so.
   void reads_transposed(const aclTensor& matrix);
   /// One of the strided tensors is what the operation itself copies.
@@ -80,7 +82,8 @@ class Plan {
                      std::function<void()> work);
 
  private:
-  void add(const aclTensor* tensor, const char* name, bool optional, aclFormat format);
+  void add(const aclTensor* tensor, const char* name, bool optional, bool is_picture);
+  void check_storage(const aclTensor& tensor, const std::string& what);
 
   std::unique_ptr<aclOpExecutor> executor_;
   std::vector<Range> inputs_;

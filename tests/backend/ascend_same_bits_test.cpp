@@ -112,10 +112,8 @@ TEST_F(AscendSameBits, ConvolutionsWithABiasInFloat) {
   const Tensor x = random(bf16, {1, 5, 6, 4}, 1), weight = random(bf16, {7, 4, 3, 3}, 2);
   const Tensor bias = random(bf16, {7}, 3);
   const Tensor planes = channels_first(*stream, x), y = empty(bf16, {1, 7, 5, 6});
-  stream->call(cann().Convolution, View(planes).as(ACL_FORMAT_NCHW),
-               View(weight).as(ACL_FORMAT_NCHW), bias, Integers{{1, 1}}, Integers{{1, 1}},
-               Integers{{1, 1}}, false, Integers{{0, 0}}, std::int64_t{1},
-               View(y).as(ACL_FORMAT_NCHW), kKeepDType);
+  stream->call(cann().Convolution, planes, weight, bias, Integers{{1, 1}}, Integers{{1, 1}},
+               Integers{{1, 1}}, false, Integers{{0, 0}}, std::int64_t{1}, y, kKeepDType);
   expect_equal(conv2d(*stream, x, weight, bias), channels_last(*stream, y));
 }
 

@@ -116,7 +116,7 @@ TEST_F(AscendAutomaticAttention, TimesALargeShapeOnceAndTakesTheFastest) {
   EXPECT_EQ(launches() - before, 1u);  // the inference operator alone
   const auto lines = timings.lines();
   ASSERT_EQ(lines.size(), 1u);
-  EXPECT_EQ(lines[0].chip, "Ascend910B-standin");
+  EXPECT_EQ(lines[0].chip, "Ascend910B3-standin");
   EXPECT_EQ(lines[0].cann, "8.1.standin");
   EXPECT_EQ(lines[0].shape, "BF16 [2, 5, 2, 16] of [2, 5, 2, 16] padded");
   // By the stand-in's clock, 10 us a kernel: the training operator has four transpositions more.

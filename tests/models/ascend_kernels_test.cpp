@@ -1,4 +1,5 @@
-// How many kernels a layer takes on an Ascend card, as the stand-in counts them: docs/ascend.md,
+// How many kernels a layer takes on an Ascend card, as the stand-in counts them:
+// docs/ascend_backend.md,
 // "Kernels".
 #include <gtest/gtest.h>
 

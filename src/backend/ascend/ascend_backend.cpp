@@ -101,6 +101,8 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
 }  // namespace
 
 std::unique_ptr<Backend> make_ascend_backend(const AscendOptions& options) {
+  if (ascend::chip_generation() == ascend::ChipGeneration::first)
+    throw Error(ErrorKind::unsupported, "ascend: " + ascend::notes_on(ascend::chip_name()).front());
   return std::make_unique<AscendBackend>(options);
 }
 
@@ -131,6 +133,7 @@ DeviceInfo ascend_info() {
   try {
     info.release = ascend::cann_version();
     info.timings = remembered_timings();
+    info.notes = ascend::notes_on(ascend::chip_name());
     for (int i = 0; i < ascend::device_count(); ++i) {
       const ascend::Device card(i);
       card.bind();

@@ -71,7 +71,8 @@ std::string Attention::Call::shape_text() const {
 /// Limits of the operator's host checks: 16-bit types, heads of whole 32-byte units up to 512, at
 /// most 256 of them, at most 64 for each of the keys.
 bool Attention::fused_inference_takes(const Call& call) const {
-  const bool present = cann().FusedInferAttentionScoreV2 || cann().FusedInferAttentionScoreV3;
+  const bool present = (cann().FusedInferAttentionScoreV2 || cann().FusedInferAttentionScoreV3) &&
+                       chip_generation() != ChipGeneration::third;
   const Tensor& q = call.q;
   return present && q.dtype() == DType::bf16 && q.dim(3) % 16 == 0 && q.dim(3) <= 512 &&
          q.dim(2) <= 256 && q.dim(2) / call.k.dim(2) <= 64;

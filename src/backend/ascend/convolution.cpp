@@ -24,9 +24,8 @@ Tensor convolve(Stream& stream, const Tensor& x, const Tensor& weight, const Ten
   Tensor y =
       stream.empty(x.dtype(), {x.dim(0), weight.dim(0), x.dim(2) / stride, x.dim(3) / stride});
   stream.expect_workspace(blocked_bytes(x) + blocked_bytes(y));
-  stream.call(cann().Convolution, View(x).as(ACL_FORMAT_NCHW), View(weight).as(ACL_FORMAT_NCHW),
-              bias, Integers{{stride, stride}}, padding, Integers{{1, 1}}, transposed,
-              Integers{{0, 0}}, groups, View(y).as(ACL_FORMAT_NCHW), math);
+  stream.call(cann().Convolution, x, weight, bias, Integers{{stride, stride}}, padding,
+              Integers{{1, 1}}, transposed, Integers{{0, 0}}, groups, y, math);
   return y;
 }
 

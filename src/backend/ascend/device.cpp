@@ -87,6 +87,45 @@ std::string chip_name() {
   return name == nullptr ? "unknown" : name;
 }
 
+ChipGeneration generation_of(const std::string& chip) {
+  const std::string second = "Ascend910B";
+  if (chip.starts_with("Ascend950") || chip.starts_with("Ascend910_95"))
+    return ChipGeneration::third;
+  if (chip.starts_with("Ascend910_93")) return ChipGeneration::second;
+  if (chip.starts_with(second) && chip.size() > second.size() && chip[second.size()] >= '1' &&
+      chip[second.size()] <= '9')
+    return ChipGeneration::second;
+  if (chip == second || chip == "Ascend910" || chip == "Ascend910A" ||
+      chip.starts_with("Ascend910Pro") || chip.starts_with("Ascend910Premium"))
+    return ChipGeneration::first;
+  return ChipGeneration::other;
+}
+
+ChipGeneration chip_generation() {
+  static const ChipGeneration generation = generation_of(chip_name());
+  return generation;
+}
+
+std::vector<std::string> notes_on(const std::string& chip) {
+  switch (generation_of(chip)) {
+    case ChipGeneration::first:
+      return {chip +
+              " is of the first generation, not a 910B card, whose names have a digit after the B: "
+              "it has no bf16, in which models are published, and is not supported"};
+    case ChipGeneration::third:
+      return {chip +
+              " has no fused inference attention before V5: --ascend-attention auto is flash "
+              "there, and lengths and mask fall back to it"};
+    case ChipGeneration::other:
+      return {"nothing is known of " + chip +
+              ": this program was written for the 910B (A2); `ernie-image devices --verify ascend` "
+              "says what works"};
+    case ChipGeneration::second:
+      break;
+  }
+  return {};
+}
+
 void require(aclError status, const std::string& attempted) {
   if (status == 0) return;
   // The message belongs to this thread and is gone once read.
