@@ -51,7 +51,8 @@ TEST(Registry, OptionsOfOtherDevicesAreLeftOut) {
   const auto& cpu = find_device_kind("cpu")->options;
   for (const DeviceOption& option : all_device_options()) {
     if (std::ranges::find(cpu, option.name, &DeviceOption::name) != cpu.end()) continue;
-    EXPECT_TRUE(options_of_device("cpu", {{option.name, option.values.back()}}).empty());
+    EXPECT_EQ(options_of_device("cpu", {{option.name, option.values.back()}}),
+              options_of_device("cpu", {}));
   }
 }
 
