@@ -71,7 +71,8 @@ void make_folder(const std::string& path) {
     throw Error(ErrorKind::io, "--output-dir: cannot make the folder " + path +
                                    (error ? ": " + error.message() : ""));
   }
-  require_writable("--output-dir", path + "/eval_report.json");
+  for (const char* name : {"eval_report.json", "report.html", "log.txt"})
+    require_writable("--output-dir", path + "/" + name);
 }
 
 void complete_settings(EvalFlags& flags) {
