@@ -177,7 +177,7 @@ void Session::draw(Request request, GeneratePaths paths) {
 
   ImageRecord record = make_image_record(model, flags_.load, request);
   record.original_prompts = original_prompts;
-  record.picture_fit = flags_.picture.fit;
+  record.picture.handling = flags_.picture.handling;
   record.adapters = result.adapters;
   if (!flags_.quiet) note_unused_keys(result);
   write_pictures(flags_, paths, record, result, interrupt_);

@@ -32,6 +32,9 @@ constexpr const char* kGenerateExamples =
     "  ernie-image generate -p \"the same in winter\" --image summer.jpg --strength 0.6 -o "
     "winter.png\n"
     "  ernie-image generate --batch pictures.jsonl -o pictures/\n"
+    "  ernie-image generate -p \"a cat on the bench\" --image park.jpg --mask bench.png --strength "
+    "1 "
+    "-o cat.png\n"
     "  ernie-image generate --prompt-file prompts.txt --seed 1,2,3 -o picture-%03d.png --json\n"
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C or SIGTERM.";
 

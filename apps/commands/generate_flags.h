@@ -8,7 +8,7 @@
 #include "common/enhance_flags.h"
 #include "common/flags.h"
 #include "common/lora.h"
-#include "common/picture_input.h"
+#include "common/picture_flags.h"
 
 namespace ernie_image {
 

@@ -16,7 +16,7 @@
 #include "common/latents_file.h"
 #include "common/lora.h"
 #include "common/output_paths.h"
-#include "common/picture_input.h"
+#include "common/picture_flags.h"
 #include "io/image_file.h"
 #include "io/json.h"
 #include "io/model_folder.h"
@@ -36,6 +36,7 @@ struct RerunFlags {
   std::string device;  ///< empty: the recorded one
   std::string latents;
   std::string image;
+  std::string mask;
   std::vector<std::string> loras;  ///< files or folders
   std::string lora_directory;
   std::string output;
@@ -208,15 +209,29 @@ void add_latents(const RerunFlags& flags, const ImageRecord& record, const Model
 
 void add_picture(const RerunFlags& flags, const ImageRecord& record, const ModelInfo& info,
                  Request& request) {
-  if (record.picture_sha256.empty()) return;
+  if (record.picture.sha256.empty()) return;
   if (flags.image.empty()) {
     throw Error(ErrorKind::not_found,
                 flags.file + " was made from another picture; pass that with --image");
   }
-  read_picture_into(request, {.file = flags.image, .fit = record.picture_fit}, info);
-  if (picture_hash(request.picture.image) != record.picture_sha256) {
+  const bool has_mask = !record.picture.mask_sha256.empty();
+  // That of a picture which was only extended is made again.
+  if (has_mask && flags.mask.empty() && !record.picture.handling.outpaint.any()) {
+    throw Error(ErrorKind::not_found, flags.file + " was made with a mask; pass that with --mask");
+  }
+  PictureFlags picture;
+  picture.file = flags.image;
+  if (has_mask) picture.mask = flags.mask;
+  picture.handling = record.picture.handling;
+  read_picture_into(request, picture, info);
+  if (picture_hash(request.picture.image) != record.picture.sha256) {
     throw Error(ErrorKind::not_found,
                 "--image: " + flags.image + " is not what " + flags.file + " was made from");
+  }
+  if (!record.picture.mask_sha256.empty() &&
+      mask_hash(request.picture) != record.picture.mask_sha256) {
+    throw Error(ErrorKind::not_found, (flags.mask.empty() ? "no mask" : "--mask: " + flags.mask) +
+                                          " is not what " + flags.file + " was made with");
   }
 }
 
@@ -268,7 +283,7 @@ Image make_again(const RerunFlags& flags, const ImageRecord& record, const LoadO
     ImageRecord again = make_image_record(pipeline.info(), load, request);
     again.image_index = record.image_index;
     again.original_prompts = record.original_prompts;
-    again.picture_fit = record.picture_fit;
+    again.picture.handling = record.picture.handling;
     again.adapters = result.adapters;
     write_image(flags.output, image, ImageEncoding{}.quality, image_metadata(again));
   }
@@ -324,7 +339,7 @@ int compare_with_rerun(const RerunFlags& flags) {
   }
   const ImageFile file = read_recorded_picture(flags.file);
   const ImageRecord record = parse_image_record(flags.file, file.metadata.at(kRecordChunk));
-  check_size(flags.file, file.image, record.request);
+  if (!record.picture.handling.area_padding_px) check_size(flags.file, file.image, record.request);
   if (!flags.output.empty()) {
     check_encodable(file.image.width_px, file.image.height_px,
                     {image_format_of(flags.output), ImageEncoding{}.quality},
@@ -353,6 +368,8 @@ Command add_rerun_command(CLI::App& program) {
   app->add_option("--latents", flags->latents, "the initial latents, if they were given")
       ->type_name("FILE.safetensors");
   app->add_option("--image", flags->image, "the picture that it was made from, if there was one")
+      ->type_name("FILE");
+  app->add_option("--mask", flags->mask, "the mask that it was made with, if there was one")
       ->type_name("FILE");
   app->add_option("--lora", flags->loras,
                   "a LoRA that the picture was made with; repeat it for more")

@@ -9,7 +9,6 @@
 #include "backend/registry.h"
 #include "common/flags.h"
 #include "common/latents_file.h"
-#include "common/picture_input.h"
 #include "core/enum_names.h"
 #include "io/json_reader.h"
 #include "request/request.h"
@@ -62,12 +61,8 @@ json to_json(const ImageRecord& record) {
     result["files"] = files;
   }
   if (!record.original_prompts.empty()) result["original_prompts"] = record.original_prompts;
-  if (!record.picture_sha256.empty()) {
-    result["image"] = {{"sha256", record.picture_sha256},
-                       {"strength", record.request.picture.strength},
-                       {"strength_mode", name_of(record.request.picture.strength_mode)},
-                       {"resize", name_of(record.picture_fit)}};
-  }
+  if (!record.picture.sha256.empty())
+    result["image"] = picture_use_json(record.picture, record.request.picture);
   if (!record.latents_sha256.empty()) result["latents_sha256"] = record.latents_sha256;
   return result;
 }
@@ -80,7 +75,7 @@ std::string nine_digits(double value) {
 
 /// As A1111 writes it; empty without a picture.
 std::string denoising_strength(const ImageRecord& record) {
-  if (record.picture_sha256.empty()) return "";
+  if (record.picture.sha256.empty()) return "";
   return ", Denoising strength: " + nine_digits(record.request.picture.strength);
 }
 
@@ -125,16 +120,6 @@ DeviceOptions read_device_options(const JsonReader& reader, const std::string& d
   return options;
 }
 
-/// What of the picture it was made from is in the record: not its pixels.
-void read_picture_of(const JsonReader& reader, ImageRecord& record) {
-  const std::optional<JsonReader> picture = reader.object("image");
-  if (!picture) return;
-  record.picture_sha256 = picture->text("sha256");
-  record.request.picture.strength = picture->number("strength", 0, 1);
-  record.request.picture.strength_mode = picture->choice<StrengthMode>("strength_mode");
-  record.picture_fit = picture->choice<Fit>("resize");
-}
-
 /// Their hashes, and names in place of paths: no name is a path.
 void read_adapter_hashes(const JsonReader& reader, ImageRecord& record) {
   for (const JsonReader& fields : reader.objects("adapters")) {
@@ -177,7 +162,8 @@ ImageRecord read_record(const JsonReader& reader) {
       reader.fail("original_prompts", "one for each prompt");
     }
   }
-  read_picture_of(reader, record);
+  if (const std::optional<JsonReader> picture = reader.object("image"))
+    record.picture = read_picture_use(*picture, record.request.picture);
   read_adapter_hashes(reader, record);
   record.latents_sha256 = reader.text("latents_sha256", "");
   return record;
@@ -203,7 +189,8 @@ ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
   }
   record.request = request;
   if (!request.picture.image.rgb.empty())
-    record.picture_sha256 = picture_hash(request.picture.image);
+    record.picture.sha256 = picture_hash(request.picture.image);
+  if (!request.picture.mask.empty()) record.picture.mask_sha256 = mask_hash(request.picture);
   if (!request.latents.empty()) record.latents_sha256 = latents_hash(request.latents);
   return record;
 }

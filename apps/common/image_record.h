@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "common/picture_input.h"
 #include "ernie_image/pipeline.h"
 #include "io/image_file.h"
-#include "io/resize_image.h"
 
 namespace ernie_image {
 
@@ -31,9 +31,7 @@ struct ImageRecord {
   /// Those of `request.adapters`, in their order: found again by their hashes.
   std::vector<AdapterUse> adapters;
   std::string latents_sha256;  ///< of given latents (`latents_hash`), which are not kept; or empty
-  /// Of the request's picture (`picture_hash`), which is not kept, or empty; and how it was scaled.
-  std::string picture_sha256;
-  Fit picture_fit = Fit::crop;
+  PictureUse picture;          ///< of the request's
 };
 
 /// The record of the first image; `request` must have every default filled in.

@@ -56,6 +56,15 @@ struct PictureInput {
   /// Of the noise that covers the picture, above 0 and at most 1, which leaves nothing of it.
   double strength = 0.6;
   StrengthMode strength_mode = StrengthMode::diffusers;
+  /// Where it is drawn anew, a byte a pixel: 0 keeps the pixel as it is, 255 takes the new one, and
+  /// between them they are mixed. Empty: everywhere.
+  std::vector<std::uint8_t> mask{};
+  /// Draw only the masked part and so many pixels of the picture around it, at the size that the
+  /// request asks for, and put that back scaled: the result then has the picture's size, which may
+  /// be any. Absent: draw all of the picture, which must have the request's size.
+  std::optional<int> area_padding_px{};
+  /// False: the drawn picture as it is, also where the mask keeps the given one.
+  bool puts_back = true;
 };
 
 /// A denoising step that is finished.

@@ -31,9 +31,9 @@ class JpegReader {
   JpegReader& operator=(const JpegReader&) = delete;
   ~JpegReader() { jpeg_destroy_decompress(&info_); }
 
-  DecodedPicture read() {
+  DecodedPicture read(std::size_t max_pixels) {
     if (!read_header()) throw_error();
-    check_picture_size(info_.image_width, info_.image_height, name_);
+    check_picture_size(info_.image_width, info_.image_height, max_pixels, name_);
     if (info_.num_components != 1 && info_.num_components != 3) {
       throw Error(ErrorKind::unsupported, name_ + ": a JPEG of " +
                                               std::to_string(info_.num_components) +
@@ -115,8 +115,9 @@ class JpegReader {
 
 }  // namespace
 
-DecodedPicture decode_jpeg(std::span<const std::byte> bytes, const std::string& name) {
-  return JpegReader(bytes, name).read();
+DecodedPicture decode_jpeg(std::span<const std::byte> bytes, const std::string& name,
+                           std::size_t max_pixels) {
+  return JpegReader(bytes, name).read(max_pixels);
 }
 
 }  // namespace ernie_image

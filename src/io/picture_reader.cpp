@@ -15,10 +15,12 @@ bool has_at(std::span<const std::byte> bytes, std::size_t offset, std::string_vi
          std::memcmp(bytes.data() + offset, text.data(), text.size()) == 0;
 }
 
-DecodedPicture decode(std::span<const std::byte> bytes, const std::string& name) {
-  if (has_at(bytes, 0, "\x89PNG\r\n\x1a\n")) return decode_png(bytes, name);
-  if (has_at(bytes, 0, "\xff\xd8\xff")) return decode_jpeg(bytes, name);
-  if (has_at(bytes, 0, "RIFF") && has_at(bytes, 8, "WEBP")) return decode_webp(bytes, name);
+DecodedPicture decode(std::span<const std::byte> bytes, const std::string& name,
+                      std::size_t max_pixels) {
+  if (has_at(bytes, 0, "\x89PNG\r\n\x1a\n")) return decode_png(bytes, name, max_pixels);
+  if (has_at(bytes, 0, "\xff\xd8\xff")) return decode_jpeg(bytes, name, max_pixels);
+  if (has_at(bytes, 0, "RIFF") && has_at(bytes, 8, "WEBP"))
+    return decode_webp(bytes, name, max_pixels);
   throw Error(ErrorKind::corrupt_file, name + ": not a PNG, JPEG or WebP picture");
 }
 
@@ -45,35 +47,55 @@ std::pair<int, int> stored_pixel(int orientation, int x, int y, int width, int h
   }
 }
 
-Image upright(Image image, int orientation) {
-  if (orientation <= 1 || orientation > 8) return image;
-  const bool turned = orientation >= 5;
-  Image result;
-  result.width_px = turned ? image.height_px : image.width_px;
-  result.height_px = turned ? image.width_px : image.height_px;
-  result.rgb.resize(image.rgb.size());
-  std::uint8_t* target = result.rgb.data();
-  for (int y = 0; y < result.height_px; ++y) {
-    for (int x = 0; x < result.width_px; ++x, target += 3) {
-      const auto [from_x, from_y] =
-          stored_pixel(orientation, x, y, image.width_px, image.height_px);
-      const std::size_t pixel =
-          static_cast<std::size_t>(from_y) * static_cast<std::size_t>(image.width_px) +
-          static_cast<std::size_t>(from_x);
-      std::copy_n(image.rgb.data() + 3 * pixel, 3, target);
+/// Turns the stored picture of those sides, `channels` bytes a pixel, and the sides.
+std::vector<std::uint8_t> upright(std::vector<std::uint8_t> stored, std::size_t channels,
+                                  int orientation, int& width_px, int& height_px) {
+  if (orientation <= 1 || orientation > 8) return stored;
+  const int width = width_px, height = height_px;
+  if (orientation >= 5) std::swap(width_px, height_px);
+  std::vector<std::uint8_t> result(stored.size());
+  std::uint8_t* target = result.data();
+  for (int y = 0; y < height_px; ++y) {
+    for (int x = 0; x < width_px; ++x, target += channels) {
+      const auto [from_x, from_y] = stored_pixel(orientation, x, y, width, height);
+      const std::size_t pixel = static_cast<std::size_t>(from_y) * static_cast<std::size_t>(width) +
+                                static_cast<std::size_t>(from_x);
+      std::copy_n(stored.data() + channels * pixel, channels, target);
     }
   }
   return result;
 }
 
+DecodedPicture decode_checked(std::span<const std::byte> bytes, const std::string& name,
+                              std::size_t max_pixels) {
+  if (bytes.size() > kMaxPictureBytes) {
+    throw Error(ErrorKind::unsupported,
+                name + ": " + std::to_string(bytes.size()) + " bytes; pictures of up to " +
+                    std::to_string(kMaxPictureBytes >> 20) + " MiB are read");
+  }
+  return decode(bytes, name, std::min(max_pixels, kMaxPicturePixels));
+}
+
+/// ITU-R BT.601, in 1/65536, as PIL has it.
+std::vector<std::uint8_t> grey_of(const Image& image) {
+  std::vector<std::uint8_t> grey(image.rgb.size() / 3);
+  for (std::size_t i = 0; i < grey.size(); ++i) {
+    const std::uint8_t* rgb = image.rgb.data() + 3 * i;
+    grey[i] = static_cast<std::uint8_t>(
+        (19595u * rgb[0] + 38470u * rgb[1] + 7471u * rgb[2] + 0x8000u) >> 16);
+  }
+  return grey;
+}
+
 }  // namespace
 
-void check_picture_size(std::uint64_t width_px, std::uint64_t height_px, const std::string& name) {
+void check_picture_size(std::uint64_t width_px, std::uint64_t height_px, std::size_t max_pixels,
+                        const std::string& name) {
   // Each side by itself first: the product of two 32-bit numbers fits 64 bits.
-  if (width_px != 0 && height_px != 0 && width_px * height_px <= kMaxPicturePixels) return;
+  if (width_px != 0 && height_px != 0 && width_px * height_px <= max_pixels) return;
   throw Error(ErrorKind::unsupported, name + ": " + std::to_string(width_px) + "x" +
                                           std::to_string(height_px) + " pixels; 1 to " +
-                                          std::to_string(kMaxPicturePixels >> 20) +
+                                          std::to_string(max_pixels >> 20) +
                                           " million (x 1048576) are read");
 }
 
@@ -90,14 +112,37 @@ Image over_white(std::span<const std::uint8_t> rgba, int width_px, int height_px
   return image;
 }
 
-Image read_picture(std::span<const std::byte> bytes, const std::string& name) {
-  if (bytes.size() > kMaxPictureBytes) {
-    throw Error(ErrorKind::unsupported,
-                name + ": " + std::to_string(bytes.size()) + " bytes; pictures of up to " +
-                    std::to_string(kMaxPictureBytes >> 20) + " MiB are read");
+std::vector<std::uint8_t> alpha_of(std::span<const std::uint8_t> rgba) {
+  std::vector<std::uint8_t> alpha(rgba.size() / 4);
+  bool is_opaque = true;
+  for (std::size_t i = 0; i < alpha.size(); ++i) {
+    alpha[i] = rgba[4 * i + 3];
+    is_opaque = is_opaque && alpha[i] == 255;
   }
-  DecodedPicture decoded = decode(bytes, name);
-  return upright(std::move(decoded.image), decoded.orientation);
+  if (is_opaque) alpha.clear();
+  return alpha;
+}
+
+Image read_picture(std::span<const std::byte> bytes, const std::string& name,
+                   std::size_t max_pixels) {
+  DecodedPicture decoded = decode_checked(bytes, name, max_pixels);
+  Image image = std::move(decoded.image);
+  image.rgb =
+      upright(std::move(image.rgb), 3, decoded.orientation, image.width_px, image.height_px);
+  return image;
+}
+
+Mask read_mask(std::span<const std::byte> bytes, const std::string& name, std::size_t max_pixels) {
+  DecodedPicture decoded = decode_checked(bytes, name, max_pixels);
+  Mask mask{decoded.image.width_px, decoded.image.height_px, std::move(decoded.alpha)};
+  if (mask.values.empty()) {
+    mask.values = grey_of(decoded.image);
+  } else {
+    invert(mask);
+  }
+  mask.values =
+      upright(std::move(mask.values), 1, decoded.orientation, mask.width_px, mask.height_px);
+  return mask;
 }
 
 }  // namespace ernie_image

@@ -61,10 +61,10 @@ class PngReader {
   }
 
   /// With its transparency over white, and its orientation.
-  DecodedPicture read_decoded() {
+  DecodedPicture read_decoded(std::size_t max_pixels) {
     if (!read_header()) throw_error();
     check_picture_size(png_get_image_width(png_, info_), png_get_image_height(png_, info_),
-                       file_.path);
+                       max_pixels, file_.path);
     check_size();
     const std::size_t row_bytes = std::size_t{4} * png_get_image_width(png_, info_);
     std::vector<std::uint8_t> rgba(row_bytes * png_get_image_height(png_, info_));
@@ -72,7 +72,7 @@ class PngReader {
     if (!read_pixels(rgba.data(), row_bytes)) throw_error();
     return {over_white(rgba, static_cast<int>(png_get_image_width(png_, info_)),
                        static_cast<int>(png_get_image_height(png_, info_))),
-            orientation()};
+            orientation(), alpha_of(rgba)};
   }
 
   /// What comes before the pixels.
@@ -213,10 +213,11 @@ ImageFile read_png(const std::string& path) {
   return PngReader(file).read();
 }
 
-DecodedPicture decode_png(std::span<const std::byte> bytes, const std::string& name) {
+DecodedPicture decode_png(std::span<const std::byte> bytes, const std::string& name,
+                          std::size_t max_pixels) {
   constexpr std::size_t kMaxUnusedTextBytes = std::size_t{16} << 20;
   const FileView file{name, bytes, nullptr, -1};
-  return PngReader(file, kMaxUnusedTextBytes).read_decoded();
+  return PngReader(file, kMaxUnusedTextBytes).read_decoded(max_pixels);
 }
 
 ImageMetadata read_png_metadata(const FileView& file, std::size_t max_text_bytes) {

@@ -18,6 +18,10 @@ double lanczos(double x) {
   return kLobes * std::sin(angle) * std::sin(angle / kLobes) / (angle * angle);
 }
 
+double weight_at(Filter filter, double x) {
+  return filter == Filter::lanczos ? lanczos(x) : std::max(0.0, 1.0 - std::abs(x));
+}
+
 /// The source pixels that make one target pixel: weights of [first, first + weights.size()).
 struct Window {
   int first;
@@ -25,16 +29,17 @@ struct Window {
 };
 
 /// Target pixel i covers [begin + i * scale, begin + (i + 1) * scale) of `length` source pixels.
-Window window_at(int i, double begin, double scale, int length) {
+Window window_at(Filter filter, int i, double begin, double scale, int length) {
   const double widening = std::max(scale, 1.0);
-  const double centre = begin + (i + 0.5) * scale, reach = kLobes * widening;
+  const double centre = begin + (i + 0.5) * scale;
+  const double reach = (filter == Filter::lanczos ? kLobes : 1.0) * widening;
   const int first = std::clamp(static_cast<int>(centre - reach + 0.5), 0, length - 1);
   const int end = std::clamp(static_cast<int>(centre + reach + 0.5), first + 1, length);
   Window window{first, {}};
   double sum = 0;
   std::vector<double> weights;
   for (int source = first; source < end; ++source) {
-    weights.push_back(lanczos((source + 0.5 - centre) / widening));
+    weights.push_back(weight_at(filter, (source + 0.5 - centre) / widening));
     sum += weights.back();
   }
   for (const double weight : weights) window.weights.push_back(static_cast<float>(weight / sum));
@@ -42,9 +47,9 @@ Window window_at(int i, double begin, double scale, int length) {
 }
 
 /// One axis: `count` target pixels from the source range [begin, begin + span).
-std::vector<Window> windows(int count, double begin, double span, int length) {
+std::vector<Window> windows(Filter filter, int count, double begin, double span, int length) {
   std::vector<Window> all;
-  for (int i = 0; i < count; ++i) all.push_back(window_at(i, begin, span / count, length));
+  for (int i = 0; i < count; ++i) all.push_back(window_at(filter, i, begin, span / count, length));
   return all;
 }
 
@@ -106,7 +111,7 @@ Image padded(const Image& image, int width_px, int height_px) {
 
 }  // namespace
 
-Image resized(const Image& image, int width_px, int height_px, Fit fit) {
+Image resized(const Image& image, int width_px, int height_px, Fit fit, Filter filter) {
   if (image.width_px == width_px && image.height_px == height_px) return image;
   const double across = static_cast<double>(image.width_px) / width_px;
   const double down = static_cast<double>(image.height_px) / height_px;
@@ -116,7 +121,8 @@ Image resized(const Image& image, int width_px, int height_px, Fit fit) {
         std::clamp(static_cast<int>(std::lround(image.width_px / scale)), 1, width_px);
     const int inner_height =
         std::clamp(static_cast<int>(std::lround(image.height_px / scale)), 1, height_px);
-    return padded(resized(image, inner_width, inner_height, Fit::stretch), width_px, height_px);
+    return padded(resized(image, inner_width, inner_height, Fit::stretch, filter), width_px,
+                  height_px);
   }
   double span_x = image.width_px, span_y = image.height_px;
   if (fit == Fit::crop) {
@@ -124,8 +130,9 @@ Image resized(const Image& image, int width_px, int height_px, Fit fit) {
     span_x = scale * width_px;
     span_y = scale * height_px;
   }
-  return scaled(image, windows(width_px, (image.width_px - span_x) / 2, span_x, image.width_px),
-                windows(height_px, (image.height_px - span_y) / 2, span_y, image.height_px));
+  return scaled(
+      image, windows(filter, width_px, (image.width_px - span_x) / 2, span_x, image.width_px),
+      windows(filter, height_px, (image.height_px - span_y) / 2, span_y, image.height_px));
 }
 
 }  // namespace ernie_image

@@ -18,8 +18,13 @@ enum class Fit {
 /// In the order of the enumerators; `pad` is called "fit".
 constexpr std::array<std::string_view, 3> names_of(Fit) { return {"stretch", "crop", "fit"}; }
 
-/// To `width_px` x `height_px` with Lanczos' filter of 3 lobes, widened where it shrinks, as PIL
-/// has it.
-Image resized(const Image& image, int width_px, int height_px, Fit fit);
+enum class Filter {
+  lanczos,   ///< of 3 lobes
+  triangle,  ///< never beyond the values that are there
+};
+
+/// To `width_px` x `height_px`, with the filter widened where it shrinks, as PIL has it.
+Image resized(const Image& image, int width_px, int height_px, Fit fit,
+              Filter filter = Filter::lanczos);
 
 }  // namespace ernie_image

@@ -23,7 +23,8 @@ int orientation_of(const WebPData& file) {
 
 }  // namespace
 
-DecodedPicture decode_webp(std::span<const std::byte> bytes, const std::string& name) {
+DecodedPicture decode_webp(std::span<const std::byte> bytes, const std::string& name,
+                           std::size_t max_pixels) {
   const WebPData file{reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
   WebPBitstreamFeatures features;
   if (WebPGetFeatures(file.bytes, file.size, &features) != VP8_STATUS_OK)
@@ -31,13 +32,13 @@ DecodedPicture decode_webp(std::span<const std::byte> bytes, const std::string& 
   if (features.has_animation != 0)
     throw Error(ErrorKind::unsupported, name + ": a WebP that moves; take one picture of it");
   check_picture_size(static_cast<std::uint64_t>(features.width),
-                     static_cast<std::uint64_t>(features.height), name);
+                     static_cast<std::uint64_t>(features.height), max_pixels, name);
   std::vector<std::uint8_t> rgba(std::size_t{4} * static_cast<std::size_t>(features.width) *
                                  static_cast<std::size_t>(features.height));
   if (WebPDecodeRGBAInto(file.bytes, file.size, rgba.data(), rgba.size(), 4 * features.width) ==
       nullptr)
     throw Error(ErrorKind::corrupt_file, name + ": the WebP file is damaged or cut short");
-  return {over_white(rgba, features.width, features.height), orientation_of(file)};
+  return {over_white(rgba, features.width, features.height), orientation_of(file), alpha_of(rgba)};
 }
 
 }  // namespace ernie_image

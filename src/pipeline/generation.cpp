@@ -9,6 +9,7 @@
 #include "models/vae_encoder.h"
 #include "pipeline/stopwatch.h"
 #include "sampling/guidance.h"
+#include "sampling/inpaint.h"
 #include "sampling/random.h"
 #include "sampling/scheduler.h"
 
@@ -164,9 +165,15 @@ void Generation::tell_step(const FlowMatchEulerScheduler& scheduler, int step, f
 void Generation::denoise(Timings& timings) {
   Trace* const trace = request_.trace;
   const FlowMatchEulerScheduler scheduler(networks_.configs.scheduler, plan_.sigmas);
-  latents_ = initial_noise(networks_.configs, request_, plan_, precision_);
-  if (!picture_.empty()) latents_ = scheduler.noised(picture_, latents_);
+  const Tensor noise = initial_noise(networks_.configs, request_, plan_, precision_);
+  latents_ = picture_.empty() ? noise : scheduler.noised(picture_, noise);
   record(trace, "latents.initial", latents_);
+  Tensor mask;
+  if (plan_.uses_mask) {
+    mask = latent_mask(request_.picture.mask, plan_.latent_height, plan_.latent_width,
+                       networks_.configs.vae.spatial_factor);
+    record(trace, "latents.mask", mask);
+  }
   const Tensor scheduled = float_tensor(scheduler.timesteps());
   record(trace, "scheduler.sigmas", float_tensor(scheduler.sigmas()));
   record(trace, "scheduler.timesteps", scheduled);
@@ -181,6 +188,7 @@ void Generation::denoise(Timings& timings) {
     const float timestep = timesteps.is_booked() ? 0.0f : timesteps.data<float>()[i];
     const Tensor velocity = predict_velocity(timestep, step, trace);
     latents_ = scheduler.step(i, velocity, latents_);
+    if (!mask.empty()) latents_ = blended(latents_, scheduler.noised(picture_, noise, i + 1), mask);
     record(trace, step + "latents", latents_);
     tell_step(scheduler, i, timestep, velocity);
     timings.step_seconds.push_back(watch.seconds());
@@ -189,6 +197,13 @@ void Generation::denoise(Timings& timings) {
   }
   record(trace, "latents.final", latents_);
   context_ = {};
+}
+
+std::vector<Image> Generation::decode(std::int64_t at_once, const DecodeBands& bands) const {
+  std::vector<Image> images = decode_latents(networks_, request_, latents_, at_once, bands);
+  if (!plan_.uses_mask || !request_.picture.puts_back || latents_.is_booked()) return images;
+  for (Image& image : images) put_back(image, request_.picture.image, request_.picture.mask);
+  return images;
 }
 
 std::vector<Image> decode_latents(const Networks& networks, const Request& request,

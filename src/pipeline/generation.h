@@ -45,15 +45,14 @@ class Generation {
              Precision precision)
       : networks_(networks), request_(request), plan_(plan), precision_(precision) {}
 
-  /// The request's picture, of which something is left under the noise (`plan.uses_picture`), in
-  /// bands of at most `band_bytes`.
+  /// The request's picture, of which something is left (`plan.uses_picture`), in bands of at most
+  /// `band_bytes`.
   void encode_picture(std::size_t band_bytes);
   void encode(TextCache& cache);
   void prepare();
   void denoise(Timings& timings);
-  std::vector<Image> decode(std::int64_t at_once, const DecodeBands& bands) const {
-    return decode_latents(networks_, request_, latents_, at_once, bands);
-  }
+  /// With the picture's own pixels where the mask keeps them.
+  std::vector<Image> decode(std::int64_t at_once, const DecodeBands& bands) const;
 
  private:
   void tell_step(const FlowMatchEulerScheduler& scheduler, int step, float timestep,

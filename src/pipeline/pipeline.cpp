@@ -17,11 +17,13 @@
 #include "memory/weight_residency.h"
 #include "pipeline/adapter_targets.h"
 #include "pipeline/generation.h"
+#include "pipeline/picture_area.h"
 #include "pipeline/plan.h"
 #include "pipeline/rehearsal.h"
 #include "pipeline/replicas.h"
 #include "pipeline/stage_recorder.h"
 #include "pipeline/stopwatch.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
@@ -71,6 +73,13 @@ AdapterUse use_of(const ActiveAdapter& active) {
           static_cast<int>(match.keys),
           static_cast<int>(match.used_keys()),
           match.unmatched};
+}
+
+/// A mask that keeps all of the picture has no part to be drawn; drawing all of it changes nothing.
+PixelBox area_or_all(const Request& request) {
+  const PixelBox area = picture_area(request);
+  const Image& image = request.picture.image;
+  return area.width > 0 ? area : PixelBox{0, 0, image.width_px, image.height_px};
 }
 
 /// A quantised copy of the transformer's layers must fit; a card rounds to int8 itself, in its own
@@ -132,6 +141,7 @@ struct Pipeline::State {
   AdapterAttachment transformer_adapters;
   AdapterAttachment text_encoder_adapters;
 
+  Request sized_for_area(const Request& request) const;
   std::vector<ActiveAdapter> open_adapters(const Request& request);
   void attach(const std::vector<ActiveAdapter>& active);
   Networks networks();
@@ -235,6 +245,11 @@ std::vector<Request> Pipeline::State::parts_by_adapters(const Request& request) 
 }
 
 void Pipeline::check(const Request& request) const {
+  if (request.picture.area_padding_px) {
+    const Request sized = state_->sized_for_area(request);
+    check(area_request(sized, area_or_all(sized)));
+    return;
+  }
   if (names_prompts(request)) {
     for (const Request& part : state_->parts_by_adapters(request)) check(part);
     return;
@@ -249,6 +264,13 @@ void Pipeline::check(const Request& request) const {
 
 Result Pipeline::generate(const Request& request) {
   State& state = *state_;
+  if (request.picture.area_padding_px) {
+    const Request sized = state.sized_for_area(request);
+    const PixelBox area = area_or_all(sized);
+    Result result = generate(area_request(sized, area));
+    for (Image& image : result.images) image = with_area(sized, area, image);
+    return result;
+  }
   if (names_prompts(request)) {
     std::vector<Result> results;
     for (const Request& part : state.parts_by_adapters(request)) results.push_back(generate(part));
@@ -260,6 +282,12 @@ Result Pipeline::generate(const Request& request) {
   for (std::size_t i = 1; i < parts.size(); ++i)
     runs.emplace_back([&, i] { return state.replicas[i - 1].generate(parts[i]); });
   return join_results(request, run_together(runs));
+}
+
+/// A request that draws a part of its picture, with its defaults.
+Request Pipeline::State::sized_for_area(const Request& request) const {
+  check_request(request);
+  return with_defaults(request, model.configs.defaults);
 }
 
 std::vector<ActiveAdapter> Pipeline::State::open_adapters(const Request& request) {

@@ -1,5 +1,7 @@
 #include "pipeline/plan.h"
 
+#include <algorithm>
+
 #include "request/request.h"
 #include "sampling/strength.h"
 
@@ -106,7 +108,8 @@ GenerationPlan plan_generation(const Request& asked, const Model& model) {
   if (has_picture) check_picture(picture.image, plan, model);
   plan.sigmas = strength_sigmas(configs.scheduler, plan.num_inference_steps,
                                 has_picture ? picture.strength : 1.0, picture.strength_mode);
-  plan.uses_picture = plan.sigmas.front() < flow_sigma(configs.scheduler, 0, 1);
+  plan.uses_mask = std::ranges::any_of(picture.mask, [](int value) { return value != 255; });
+  plan.uses_picture = plan.uses_mask || plan.sigmas.front() < flow_sigma(configs.scheduler, 0, 1);
   const std::size_t prompts = request.prompts.size();
   const std::int64_t width = configs.transformer.text_in_dim;
   if (!request.prompt_states.empty()) {

@@ -18,7 +18,8 @@ struct GenerationPlan {
   std::int64_t images = 0;      ///< prompts x images a prompt
   int num_inference_steps = 0;  ///< asked for; fewer may run if there is a picture
   std::vector<float> sigmas;    ///< of the steps that run, and a final 0
-  bool uses_picture = false;    ///< something of the request's picture is left under the noise
+  bool uses_picture = false;    ///< something of the request's picture is left
+  bool uses_mask = false;       ///< namely what its mask keeps
   double guidance_scale = 1.0;
   bool guided = false;  ///< guidance_scale > 1: two rows an image, negatives first
   std::vector<std::vector<std::int32_t>> prompt_ids;

@@ -46,6 +46,7 @@ GenerationPlan generation_of(const PlanRequest& request, const ModelConfigs& con
   plan.sigmas =
       strength_sigmas(configs.scheduler, plan.num_inference_steps, 1.0, StrengthMode::diffusers);
   plan.uses_picture = request.begins_with_picture;
+  plan.uses_mask = request.has_mask;
   plan.guided = request.guided;
   plan.prompt_ids.assign(
       1, std::vector<std::int32_t>(static_cast<std::size_t>(request.text_tokens), 0));
@@ -166,6 +167,13 @@ BandChoices band_choices(const VaeDecoder& vae, const GenerationPlan& plan) {
   return {vae.num_blocks(), VaeDecoder::least_band_rows(), 2 * plan.latent_height};
 }
 
+/// The pixels of a picture to begin with, and its mask.
+std::uint64_t input_bytes(const GenerationPlan& plan) {
+  const auto pixels =
+      static_cast<std::uint64_t>(plan.width_px) * static_cast<std::uint64_t>(plan.height_px);
+  return plan.uses_picture ? pixels * (plan.uses_mask ? 4 : 3) : 0;
+}
+
 /// The encoder knows none that are blended.
 constexpr BandChoices kExactBands = {};
 
@@ -179,7 +187,8 @@ MemoryPlan GenerationRehearsal::on_host(std::uint64_t limit_bytes,
   MemoryPlan plan;
   plan.available_bytes = available_memory_bytes();
   plan.limit_bytes = total_memory_limit(limit_bytes);
-  plan.program_bytes = kProgramBytes + weights_.tokenizer_bytes + adapter_bytes;
+  plan.program_bytes =
+      kProgramBytes + weights_.tokenizer_bytes + adapter_bytes + input_bytes(generation_);
   const std::int64_t encoder_layers = TextEncoder::layers_used(configs_.text_encoder);
   // Layers that have been copied are not streamed.
   const bool copied = run.ledger().held().copies > 0;

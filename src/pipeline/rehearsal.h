@@ -18,6 +18,7 @@ struct PlanRequest {
   std::int64_t images = 1;
   bool guided = false;  ///< two rows an image
   bool begins_with_picture = false;
+  bool has_mask = false;
   std::int64_t text_tokens = 64;  ///< of every prompt
   DType dtype = DType::f32;
   /// Of everything the process may hold, weights included; 0: what the system has.

@@ -100,6 +100,13 @@ std::string problem_of_picture(const PictureInput& picture) {
            std::to_string(image.height_px) + " pixels has " + std::to_string(image.rgb.size()) +
            " bytes; 3 a pixel are needed";
   }
+  if (!picture.mask.empty() && picture.mask.size() != image.rgb.size() / 3) {
+    return "the mask has " + std::to_string(picture.mask.size()) +
+           " bytes; one a pixel of the picture is needed, which is " +
+           std::to_string(image.width_px) + "x" + std::to_string(image.height_px);
+  }
+  if (picture.area_padding_px && (picture.mask.empty() || *picture.area_padding_px < 0))
+    return "to draw a part of a picture needs a mask, and a padding of at least 0";
   if (!(picture.strength > 0.0 && picture.strength <= 1.0)) {
     return "the strength is " + std::to_string(picture.strength) +
            "; it must be above 0 and at most 1, which makes a picture from text alone";
@@ -206,7 +213,7 @@ Request read_request(const JsonReader& reader) {
 
 Request with_defaults(Request request, const Request& defaults) {
   const Image& image = request.picture.image;
-  if (!image.rgb.empty()) {
+  if (!image.rgb.empty() && !request.picture.area_padding_px) {
     if (request.width_px == 0) request.width_px = image.width_px;
     if (request.height_px == 0) request.height_px = image.height_px;
   }

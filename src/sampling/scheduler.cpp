@@ -96,10 +96,10 @@ void FlowMatchEulerScheduler::set_timesteps(const SchedulerConfig& config) {
     timesteps_.push_back(sigmas_[i] * static_cast<float>(config.num_train_timesteps));
 }
 
-Tensor FlowMatchEulerScheduler::noised(const Tensor& picture, const Tensor& noise) const {
+Tensor FlowMatchEulerScheduler::noised(const Tensor& picture, const Tensor& noise, int step) const {
   assert(picture.dtype() == noise.dtype() && noise.size() % picture.size() == 0);
   const DType dtype = noise.dtype();
-  const float sigma = rounded(sigmas_.front(), dtype);
+  const float sigma = rounded(sigmas_[static_cast<std::size_t>(step)], dtype);
   const float rest = rounded(1.0f - sigma, dtype);
   const Tensor clean = to_float(picture), random = to_float(noise);
   Tensor result = Tensor::host(DType::f32, noise.shape());

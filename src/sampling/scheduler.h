@@ -40,11 +40,11 @@ class FlowMatchEulerScheduler {
   /// or bf16. In bf16 the step size and the product are rounded before the sum is.
   Tensor step(int step, const Tensor& velocity, const Tensor& latents) const;
 
-  /// What the first step begins with: the latents of a picture and noise, sigma * noise + (1 -
-  /// sigma) * picture, as the reference's scale_noise. Host tensors of one type and [images, ...];
-  /// one picture stands for all images. In bf16 sigma, 1 - sigma, both products and the sum are
-  /// rounded.
-  Tensor noised(const Tensor& picture, const Tensor& noise) const;
+  /// What step `step` begins with: the latents of a picture and noise, sigma * noise + (1 - sigma)
+  /// * picture, as the reference's scale_noise; one step past the last the picture itself. Host
+  /// tensors of one type and [images, ...]; one picture stands for all images. In bf16 sigma, 1 -
+  /// sigma, both products and the sum are rounded.
+  Tensor noised(const Tensor& picture, const Tensor& noise, int step = 0) const;
 
  private:
   void set_timesteps(const SchedulerConfig& config);

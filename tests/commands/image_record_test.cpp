@@ -63,14 +63,15 @@ TEST(ImageRecord, KeepsWhatAPictureWasMadeFrom) {
   Request request = example().request;
   request.picture = {{1, 1, {1, 2, 3}}, 0.25, StrengthMode::exact};
   ImageRecord record = make_image_record({}, {}, request);
-  record.picture_fit = Fit::pad;
+  record.picture.handling = {Fit::pad, 2.5, true};
   const std::string text = image_metadata(record).at(kRecordChunk);
   EXPECT_EQ(json::parse(text)["image"]["resize"], "fit");
   const ImageRecord read = parse_image_record("a.png", text);
-  EXPECT_EQ(read.picture_sha256, picture_hash(request.picture.image));
+  EXPECT_EQ(read.picture.sha256, picture_hash(request.picture.image));
   EXPECT_EQ(read.request.picture.strength, 0.25);
   EXPECT_EQ(read.request.picture.strength_mode, StrengthMode::exact);
-  EXPECT_EQ(read.picture_fit, Fit::pad);
+  EXPECT_EQ(read.picture.handling.fit, Fit::pad);
+  EXPECT_EQ(read.picture.mask_sha256, "");
   EXPECT_TRUE(read.request.picture.image.rgb.empty());
 }
 
@@ -90,6 +91,18 @@ TEST(ImageRecord, QuotesValuesAsA1111Does) {
   EXPECT_NE(parameters("a/b-1.0").find(", Model: a/b-1.0, Version: "), std::string::npos);
   EXPECT_NE(parameters("v1, final: \"x\"").find(", Model: \"v1, final: \\\"x\\\"\", Version: "),
             std::string::npos);
+}
+
+TEST(ImageRecord, KeepsWhatAMaskWas) {
+  Request request = example().request;
+  request.picture = {{1, 1, {1, 2, 3}}, 0.25, StrengthMode::exact, {200}};
+  ImageRecord record = make_image_record({}, {}, request);
+  record.picture.handling = {Fit::stretch, 2.5, true};
+  const ImageRecord read = parse_image_record("a.png", image_metadata(record).at(kRecordChunk));
+  EXPECT_EQ(read.picture.mask_sha256, mask_hash(request.picture));
+  EXPECT_NE(read.picture.mask_sha256, read.picture.sha256);
+  EXPECT_EQ(read.picture.handling.mask_blur_px, 2.5);
+  EXPECT_TRUE(read.picture.handling.invert_mask);
 }
 
 /// What a record of a picture made on that device says of the device, read back.
@@ -192,7 +205,7 @@ json& image_of(json& record) {
 TEST(ImageRecord, OfAPictureIsReadIfItIsSound) {
   json object = example_json();
   image_of(object);
-  EXPECT_EQ(parse_image_record("a.png", object.dump()).picture_sha256, "feed");
+  EXPECT_EQ(parse_image_record("a.png", object.dump()).picture.sha256, "feed");
 }
 
 class HostileImageRecord : public testing::TestWithParam<Damage> {};
@@ -211,64 +224,72 @@ TEST_P(HostileImageRecord, IsRefusedByName) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, HostileImageRecord,
-    testing::Values(Damage{"NotAnObject", [](json& j) { j = json::array(); }},
-                    Damage{"UnknownFormat", [](json& j) { j["format"] = 2; }},
-                    Damage{"NoVersion", [](json& j) { j.erase("version"); }},
-                    Damage{"VersionIsNumber", [](json& j) { j["version"] = 1; }},
-                    Damage{"ModelIsText", [](json& j) { j["model"] = "x"; }},
-                    Damage{"NoPrompts", [](json& j) { j["prompts"] = json::array(); }},
-                    Damage{"PromptIsNumber",
-                           [](json& j) {
-                             j["prompts"] = {1, 2};
-                           }},
-                    Damage{"TooManyPrompts",
-                           [](json& j) { j["prompts"] = std::vector<std::string>(5000, "a"); }},
-                    Damage{"NegativesDoNotFit",
-                           [](json& j) {
-                             j["negative_prompts"] = {"a", "b", "c"};
-                           }},
-                    Damage{"HugeImageCount", [](json& j) { j["num_images_per_prompt"] = 1 << 30; }},
-                    Damage{"NoImages", [](json& j) { j["num_images_per_prompt"] = 0; }},
-                    Damage{"SeedsDoNotFit",
-                           [](json& j) {
-                             j["seeds"] = {1, 2};
-                           }},
-                    Damage{"NoSeeds", [](json& j) { j["seeds"] = json::array(); }},
-                    Damage{"NegativeSeed", [](json& j) { j["seeds"] = {-1}; }},
-                    Damage{"IndexBeyondBatch", [](json& j) { j["image_index"] = 4; }},
-                    Damage{"NegativeIndex", [](json& j) { j["image_index"] = -1; }},
-                    Damage{"HugeHeight", [](json& j) { j["height"] = ~std::uint64_t{0}; }},
-                    Damage{"ZeroWidth", [](json& j) { j["width"] = 0; }},
-                    Damage{"FractionalSteps", [](json& j) { j["num_inference_steps"] = 1.5; }},
-                    Damage{"HugeSteps", [](json& j) { j["num_inference_steps"] = 1e9; }},
-                    Damage{"GuidanceIsNull", [](json& j) { j["guidance_scale"] = nullptr; }},
-                    Damage{"GuidanceIsHuge", [](json& j) { j["guidance_scale"] = 1e30; }},
-                    Damage{"UnknownDtype", [](json& j) { j["dtype"] = "fp64"; }},
-                    Damage{"UnknownQuantization", [](json& j) { j["quantization"] = "int3"; }},
-                    Damage{"QuantizationIsNumber", [](json& j) { j["quantization"] = 8; }},
-                    Damage{"MemoryLimitIsNegative", [](json& j) { j["memory_limit_bytes"] = -1; }},
-                    Damage{"OptionsAreAList", [](json& j) { j["device_options"] = {"own"}; }},
-                    Damage{"AnOptionIsNumber",
-                           [](json& j) {
-                             j["device_options"] = {{"offload", 1}};
-                           }},
-                    Damage{"AnOptionIsLong",
-                           [](json& j) {
-                             j["device_options"] = {{"offload", std::string(65, 'a')}};
-                           }},
-                    Damage{"TooManyOptions",
-                           [](json& j) {
-                             for (int i = 0; i < 33; ++i)
-                               j["device_options"][std::to_string(i)] = "auto";
-                           }},
-                    Damage{"ImageIsText", [](json& j) { j["image"] = "a.png"; }},
-                    Damage{"ImageWithoutHash", [](json& j) { image_of(j).erase("sha256"); }},
-                    Damage{"StrengthIsHuge", [](json& j) { image_of(j)["strength"] = 1.5; }},
-                    Damage{"StrengthIsText", [](json& j) { image_of(j)["strength"] = "0.5"; }},
-                    Damage{"UnknownStrengthMode",
-                           [](json& j) { image_of(j)["strength_mode"] = "other"; }},
-                    Damage{"UnknownResize", [](json& j) { image_of(j)["resize"] = "other"; }},
-                    Damage{"LatentsHashIsNumber", [](json& j) { j["latents_sha256"] = 7; }}),
+    testing::Values(
+        Damage{"NotAnObject", [](json& j) { j = json::array(); }},
+        Damage{"UnknownFormat", [](json& j) { j["format"] = 2; }},
+        Damage{"NoVersion", [](json& j) { j.erase("version"); }},
+        Damage{"VersionIsNumber", [](json& j) { j["version"] = 1; }},
+        Damage{"ModelIsText", [](json& j) { j["model"] = "x"; }},
+        Damage{"NoPrompts", [](json& j) { j["prompts"] = json::array(); }},
+        Damage{"PromptIsNumber",
+               [](json& j) {
+                 j["prompts"] = {1, 2};
+               }},
+        Damage{"TooManyPrompts",
+               [](json& j) { j["prompts"] = std::vector<std::string>(5000, "a"); }},
+        Damage{"NegativesDoNotFit",
+               [](json& j) {
+                 j["negative_prompts"] = {"a", "b", "c"};
+               }},
+        Damage{"HugeImageCount", [](json& j) { j["num_images_per_prompt"] = 1 << 30; }},
+        Damage{"NoImages", [](json& j) { j["num_images_per_prompt"] = 0; }},
+        Damage{"SeedsDoNotFit",
+               [](json& j) {
+                 j["seeds"] = {1, 2};
+               }},
+        Damage{"NoSeeds", [](json& j) { j["seeds"] = json::array(); }},
+        Damage{"NegativeSeed", [](json& j) { j["seeds"] = {-1}; }},
+        Damage{"IndexBeyondBatch", [](json& j) { j["image_index"] = 4; }},
+        Damage{"NegativeIndex", [](json& j) { j["image_index"] = -1; }},
+        Damage{"HugeHeight", [](json& j) { j["height"] = ~std::uint64_t{0}; }},
+        Damage{"ZeroWidth", [](json& j) { j["width"] = 0; }},
+        Damage{"FractionalSteps", [](json& j) { j["num_inference_steps"] = 1.5; }},
+        Damage{"HugeSteps", [](json& j) { j["num_inference_steps"] = 1e9; }},
+        Damage{"GuidanceIsNull", [](json& j) { j["guidance_scale"] = nullptr; }},
+        Damage{"GuidanceIsHuge", [](json& j) { j["guidance_scale"] = 1e30; }},
+        Damage{"UnknownDtype", [](json& j) { j["dtype"] = "fp64"; }},
+        Damage{"UnknownQuantization", [](json& j) { j["quantization"] = "int3"; }},
+        Damage{"QuantizationIsNumber", [](json& j) { j["quantization"] = 8; }},
+        Damage{"MemoryLimitIsNegative", [](json& j) { j["memory_limit_bytes"] = -1; }},
+        Damage{"OptionsAreAList", [](json& j) { j["device_options"] = {"own"}; }},
+        Damage{"AnOptionIsNumber",
+               [](json& j) {
+                 j["device_options"] = {{"offload", 1}};
+               }},
+        Damage{"AnOptionIsLong",
+               [](json& j) {
+                 j["device_options"] = {{"offload", std::string(65, 'a')}};
+               }},
+        Damage{"TooManyOptions",
+               [](json& j) {
+                 for (int i = 0; i < 33; ++i) j["device_options"][std::to_string(i)] = "auto";
+               }},
+        Damage{"ImageIsText", [](json& j) { j["image"] = "a.png"; }},
+        Damage{"ImageWithoutHash", [](json& j) { image_of(j).erase("sha256"); }},
+        Damage{"StrengthIsHuge", [](json& j) { image_of(j)["strength"] = 1.5; }},
+        Damage{"StrengthIsText", [](json& j) { image_of(j)["strength"] = "0.5"; }},
+        Damage{"UnknownStrengthMode", [](json& j) { image_of(j)["strength_mode"] = "other"; }},
+        Damage{"UnknownResize", [](json& j) { image_of(j)["resize"] = "other"; }},
+        Damage{"MaskIsText", [](json& j) { image_of(j)["mask"] = "a.png"; }},
+        Damage{"MaskWithoutBlur",
+               [](json& j) {
+                 image_of(j)["mask"] = {{"sha256", "feed"}, {"inverted", false}};
+               }},
+        Damage{"BlurIsHuge",
+               [](json& j) {
+                 image_of(j)["mask"] = {{"sha256", "feed"}, {"blur", 1e9}, {"inverted", false}};
+               }},
+        Damage{"LatentsHashIsNumber", [](json& j) { j["latents_sha256"] = 7; }}),
     [](const auto& test) { return test.param.name; });
 
 TEST(ImageRecord, RefusesWhatIsNotJson) {

@@ -1,6 +1,9 @@
 // Pictures as input of `ernie-image generate` and `rerun`.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "io/image_file.h"
 #include "program.h"
 
@@ -128,6 +131,138 @@ TEST_F(PictureInput, RerunWantsTheSamePicture) {
   EXPECT_EQ(equal.exit_code, 0) << equal.out << equal.err;
   write_bytes(folder_ / "other.png", bytes_of(picture(81, 48), ImageFormat::png));
   const Outcome other = with_image(folder_ / "other.png");
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_NE(other.err.find("is not what"), std::string::npos) << other.err;
+}
+
+/// White to the right of its middle.
+Image right_half(int width, int height) {
+  Image image{width, height, {}};
+  for (int i = 0; i < width * height; ++i)
+    image.rgb.insert(image.rgb.end(), 3,
+                     i % width < width / 2 ? std::uint8_t{0} : std::uint8_t{255});
+  return image;
+}
+
+class MaskInput : public PictureInput {
+ protected:
+  MaskInput() { write_bytes(folder_ / "mask.png", bytes_of(right_half(80, 48), ImageFormat::png)); }
+  /// How many pixels of its left and right half are not those of in.png.
+  std::pair<int, int> changed(const Image& image) const {
+    const Image before = picture(80, 48);
+    std::pair<int, int> count;
+    for (int i = 0; i < 80 * 48; ++i) {
+      const auto at = static_cast<std::ptrdiff_t>(3 * i);
+      const bool is_same =
+          std::equal(image.rgb.begin() + at, image.rgb.begin() + at + 3, before.rgb.begin() + at);
+      (i % 80 < 40 ? count.first : count.second) += !is_same;
+    }
+    return count;
+  }
+  const Names with_mask_ = {"--image", folder_ / "in.png", "--mask", folder_ / "mask.png"};
+};
+
+TEST_F(MaskInput, KeepsEveryByteOutsideOfTheMask) {
+  const auto [left, right] = changed(made("a.png", with_mask_));
+  EXPECT_EQ(left, 0);
+  EXPECT_GT(right, 40 * 48 / 2);
+  Names inverted = with_mask_;
+  inverted.push_back("--invert-mask");
+  const auto [left_of_inverted, right_of_inverted] = changed(made("b.png", inverted));
+  EXPECT_GT(left_of_inverted, 40 * 48 / 2);
+  EXPECT_EQ(right_of_inverted, 0);
+}
+
+TEST_F(MaskInput, MayBeSmallerAndSoft) {
+  write_bytes(folder_ / "small.png", bytes_of(right_half(20, 12), ImageFormat::png));
+  const Image image = made("a.png", {"--image", folder_ / "in.png", "--mask", folder_ / "small.png",
+                                     "--mask-blur", "3"});
+  const auto [left, right] = changed(image);
+  EXPECT_GT(left, 0);
+  EXPECT_LE(left, 12 * 48);  // what scaling and blur reach
+  EXPECT_GT(right, 0);
+  const nlohmann::json mask = record_of(folder_ / "a.png")["image"]["mask"];
+  EXPECT_EQ(mask["blur"], 3);
+  EXPECT_EQ(mask["inverted"], false);
+  EXPECT_EQ(mask["sha256"].get<std::string>().size(), 64u);
+}
+
+TEST_F(MaskInput, MayBeOfWhatIsAddedToAPicture) {
+  const Names flags = {"--image",   folder_ / "in.png", "--outpaint",
+                       "0,16,32,0", "--fill",           "mirror"};
+  const Image image = made("a.png", flags);
+  ASSERT_EQ(image.width_px, 112);
+  ASSERT_EQ(image.height_px, 64);
+  const Image before = picture(80, 48);
+  int changed = 0;
+  for (int y = 0; y < 64; ++y) {
+    for (int x = 0; x < 64; ++x) {  // what is not next to what is new
+      const auto at = static_cast<std::size_t>(3 * (y * 112 + x));
+      const auto from = static_cast<std::size_t>(3 * ((y - 16) * 80 + x));
+      if (y >= 32) {
+        EXPECT_EQ(image.rgb[at], before.rgb[from]) << x << " " << y;
+      }
+      changed += y < 16 && image.rgb[at] != before.rgb[static_cast<std::size_t>(3 * x)];
+    }
+  }
+  EXPECT_GT(changed, 64 * 16 / 2);
+  const Names rerun = {"rerun",   folder_ / "a.png", "-m", model_, "--quiet",
+                       "--image", folder_ / "in.png"};
+  const Outcome equal = run_program(rerun);
+  EXPECT_EQ(equal.exit_code, 0) << equal.out << equal.err;
+  for (const std::string wrong : {"1,2,3", "1,2,3,4,5", "a,0,0,0", "-1,0,0,0", "0,0,0,99999"}) {
+    EXPECT_EQ(generate("b.png", {"--image", folder_ / "in.png", "--outpaint", wrong}).exit_code, 2);
+  }
+}
+
+TEST_F(MaskInput, MayBeDrawnByItself) {
+  Names flags = with_mask_;
+  flags.insert(flags.end(), {"--inpaint-area", "masked", "--padding", "4", "-W", "48", "-H", "48"});
+  const Image image = made("a.png", flags);
+  EXPECT_EQ(image.width_px, 80);  // of the picture
+  const auto [left, right] = changed(image);
+  EXPECT_EQ(left, 0);
+  EXPECT_GT(right, 40 * 48 / 2);
+  EXPECT_EQ(record_of(folder_ / "a.png")["image"]["mask"]["area_padding"], 4);
+  const Outcome equal = run_program({"rerun", folder_ / "a.png", "-m", model_, "--quiet", "--image",
+                                     folder_ / "in.png", "--mask", folder_ / "mask.png"});
+  EXPECT_EQ(equal.exit_code, 0) << equal.out << equal.err;
+  EXPECT_EQ(
+      generate("b.png", {"--image", folder_ / "in.png", "--inpaint-area", "masked"}).exit_code, 2);
+}
+
+TEST_F(MaskInput, ThatDoesNotFitIsAnError) {
+  write_bytes(folder_ / "high.png", bytes_of(right_half(48, 80), ImageFormat::png));
+  const Outcome high =
+      generate("a.png", {"--image", folder_ / "in.png", "--mask", folder_ / "high.png"});
+  EXPECT_NE(high.exit_code, 0);
+  EXPECT_NE(high.err.find("48x80"), std::string::npos) << high.err;
+  for (const Names& flags :
+       {Names{"--mask", folder_ / "mask.png"},
+        Names{"--image", folder_ / "in.png", "--mask-blur", "3"},
+        Names{"--image", folder_ / "in.png", "--invert-mask"},
+        Names{"--image", folder_ / "in.png", "--mask", folder_ / "mask.png", "--mask-blur", "-1"},
+        Names{"--image", "-", "--mask", "-"}}) {
+    EXPECT_EQ(generate("a.png", flags).exit_code, 2);
+  }
+}
+
+TEST_F(MaskInput, RerunWantsTheSameMask) {
+  Names more = with_mask_;
+  more.insert(more.end(), {"--invert-mask", "--mask-blur", "2", "-W", "48", "-H", "32"});
+  made("a.png", more);
+  const auto rerun = [&](const Names& mask) {
+    Names arguments = {"rerun",   folder_ / "a.png", "-m", model_, "--quiet",
+                       "--image", folder_ / "in.png"};
+    arguments.insert(arguments.end(), mask.begin(), mask.end());
+    return run_program(arguments);
+  };
+  const Outcome without = rerun({});
+  EXPECT_EQ(without.exit_code, 1);
+  EXPECT_NE(without.err.find("--mask"), std::string::npos) << without.err;
+  const Outcome equal = rerun({"--mask", folder_ / "mask.png"});
+  EXPECT_EQ(equal.exit_code, 0) << equal.out << equal.err;
+  const Outcome other = rerun({"--mask", folder_ / "in.png"});
   EXPECT_EQ(other.exit_code, 1);
   EXPECT_NE(other.err.find("is not what"), std::string::npos) << other.err;
 }

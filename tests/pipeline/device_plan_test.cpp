@@ -131,10 +131,16 @@ TEST_P(DeviceMemory, ARunTakesWhatWasPlanned) {
   request.prompts = {"a red apple on a blue table"};
   request.height_px = request.width_px = side;
   request.num_inference_steps = test_device() == "cuda" ? 3 : 1;  // the second is recorded
+  if (!model.empty()) {                                           // the encoder too
+    request.picture.image = {side, side, std::vector<std::uint8_t>(std::size_t(3 * side * side))};
+    request.picture.mask.resize(std::size_t(side * side));
+  }
   Pipeline pipeline = Pipeline::load(options);
   pipeline.generate(request);  // with `none` and `auto` all weights are there from now on
   request.prompts = {"a blue apple on a red table"};  // that one is not encoded again
-  for (const StageMemory& stage : pipeline.generate(request).memory) {
+  const std::vector<StageMemory> stages = pipeline.generate(request).memory;
+  EXPECT_EQ(stages.size(), model.empty() ? 3u : 4u);
+  for (const StageMemory& stage : stages) {
     EXPECT_LE(stage.measured_bytes, stage.predicted_bytes) << stage.stage;
     EXPECT_LE(stage.predicted_bytes, stage.measured_bytes + stage.measured_bytes / 100 + 16 * kMiB)
         << stage.stage;

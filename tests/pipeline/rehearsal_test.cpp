@@ -41,6 +41,7 @@ std::vector<std::size_t> pool_peaks(const Case& run, Backend& ops,
   planned.guided = images == 3;
   planned.text_tokens = 11;
   planned.begins_with_picture = vae_weights.contains("encoder.conv_in.weight");
+  planned.has_mask = planned.begins_with_picture && images == 3;
   GenerationPlan plan = generation_of(planned, configs);
   plan.sigmas.erase(plan.sigmas.begin(), plan.sigmas.end() - 3);
   plan.guidance_scale = 4;
@@ -48,8 +49,9 @@ std::vector<std::size_t> pool_peaks(const Case& run, Backend& ops,
   request.seeds = {1};
   request.num_images_per_prompt = images;
   request.picture.image.rgb.resize(static_cast<std::size_t>(3 * height * width));
-  Generation generation({ops, configs, text_encoder, transformer, vae, vae_weights, ""},
-                        request, plan, precision);
+  request.picture.mask.resize(static_cast<std::size_t>(height * width));
+  Generation generation({ops, configs, text_encoder, transformer, vae, vae_weights, ""}, request,
+                        plan, precision);
   std::vector<std::size_t> peaks;
   const auto stage = [&](auto work) {
     ops.release_cache();
