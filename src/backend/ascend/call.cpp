@@ -60,6 +60,7 @@ void* Stream::workspace(std::uint64_t bytes) {
   if (bytes > workspace_.bytes()) {
     queue().synchronize();  // queued work may be using the old one
     workspace_ = card::DeviceBlock();
+    if (device().free_bytes() < bytes) memory().release_cache();
     workspace_ = card::DeviceBlock(device(), bytes);
   }
   return workspace_.data();
