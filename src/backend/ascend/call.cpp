@@ -60,12 +60,8 @@ void* Stream::workspace(std::uint64_t bytes) {
   if (bytes > workspace_.bytes()) {
     queue().synchronize();  // queued work may be using the old one
     workspace_ = card::DeviceBlock();
-    try {
-      workspace_ = card::DeviceBlock(device(), bytes);
-    } catch (const Error&) {
-      memory().release_cache();  // blocks of the pool that nobody uses may be in the way
-      workspace_ = card::DeviceBlock(device(), bytes);
-    }
+    if (device().free_bytes() < bytes) memory().release_cache();
+    workspace_ = card::DeviceBlock(device(), bytes);
   }
   return workspace_.data();
 }
