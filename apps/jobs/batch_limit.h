@@ -25,8 +25,8 @@ struct BatchLimit {
   }
 };
 
-/// A worker's share of so many waiting jobs, rounded up, so that no other of as many workers is left
-/// without: by its speed, or by their number where a speed is not known (0).
+/// A worker's share of so many waiting jobs, rounded up, so that no other of as many workers is
+/// left without: by its speed, or by their number where a speed is not known (0).
 inline int fair_share(int waiting, int workers, double speed, double speed_of_all) {
   const double even = 1.0 / std::max(1, workers);
   const double part = speed > 0 && speed_of_all > 0 ? std::min(1.0, speed / speed_of_all) : even;

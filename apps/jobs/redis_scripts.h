@@ -34,8 +34,8 @@ extern const std::string_view kPrelude;
 // Redis.
 
 /// owner, key's hash or "", request, model's hash, priority, batch, most jobs that may wait,
-/// pixels of a picture, pictures. The id, and "known" if it was known by its key; or "full", mean ms
-/// of a job, workers.
+/// pixels of a picture, pictures. The id, and "known" if it was known by its key; or "full", mean
+/// ms of a job, workers.
 extern const std::string_view kSubmit;
 /// ARGV[2] is a key's hash. The id that came with it, or nothing.
 extern const std::string_view kKnown;
