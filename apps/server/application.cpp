@@ -81,7 +81,8 @@ void Application::admit(Exchange& exchange) {
 void Application::respond(Exchange& exchange, httplib::Response& response) {
   exchange.route->handler(exchange, response);
   // From here on a client that reads nothing keeps what is left.
-  const_cast<std::string&>(exchange.request->body) = std::string();  // of which nobody else knows
+  std::string().swap(
+      const_cast<std::string&>(exchange.request->body));  // of which nobody else knows
   spool(response);
   exchange.memory->set(response.body.size());
   if (!response.has_header("Cache-Control")) response.set_header("Cache-Control", "no-store");

@@ -30,7 +30,7 @@ void EventSink::write(std::string text) {
   const std::optional<SpooledText> spooled =
       text.size() < kSpooledBytes ? std::nullopt : SpooledText::of(text);
   if (spooled) {
-    text = std::string();
+    std::string().swap(text);
     for (std::size_t sent = 0; sent < spooled->size() && !is_gone_;) {
       const std::size_t size = spooled->write_piece(sent, sink_);
       sent += size;

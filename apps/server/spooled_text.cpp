@@ -63,7 +63,7 @@ void spool(httplib::Response& response) {
   if (!text) return;
   const auto shared = std::make_shared<SpooledText>(*std::move(text));
   const std::string type = response.get_header_value("Content-Type");
-  response.body = std::string();
+  std::string().swap(response.body);       // assigning an empty one would keep the memory
   response.headers.erase("Content-Type");  // which is set again
   response.set_content_provider(
       shared->size(), type,
