@@ -9,7 +9,7 @@
 namespace ernie_image {
 
 /// F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 IQ4_NL Q4_K Q5_K Q6_K. The first eight give the bytes of
-/// the gguf package; the others are searched for the smallest squared error, and give those of no
+/// gguf 0.19; the others are searched for the smallest squared error, and give those of no
 /// other program.
 bool can_encode(const GgufType& type);
 
