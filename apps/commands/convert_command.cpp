@@ -35,10 +35,8 @@ struct ConvertFlags {
 };
 
 Component component_of(const std::string& name) {
-  for (const Component component :
-       {Component::transformer, Component::text_encoder, Component::pe, Component::vae}) {
-    if (name == component_name(component)) return component;
-  }
+  const auto component = from_name<Component>(name);
+  if (component) return *component;
   throw Error(ErrorKind::invalid_argument,
               "--components: \"" + name +
                   "\" is none of transformer, text_encoder, pe and vae, separated by commas");

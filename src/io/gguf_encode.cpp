@@ -150,9 +150,6 @@ float search_scale(Values x, float first, const Code& code) {
   return best.scale();
 }
 
-constexpr std::array<std::int8_t, 16> kIq4Levels = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                                    1,    13,   25,  38,  53,  69,  89,  113};
-
 std::size_t nearest_level(float value) {
   const auto at = std::ranges::lower_bound(
       kIq4Levels, value, {}, [](std::int8_t level) { return static_cast<float>(level); });

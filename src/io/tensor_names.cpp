@@ -210,19 +210,6 @@ bool is_adapter(const std::vector<std::string>& names) {
 
 }  // namespace
 
-std::string_view component_name(Component component) {
-  switch (component) {
-    case Component::transformer:
-      return "transformer";
-    case Component::text_encoder:
-      return "text_encoder";
-    case Component::pe:
-      return "pe";
-    default:
-      return "vae";
-  }
-}
-
 std::vector<NamedComponent> find_components(const std::vector<std::string>& names) {
   std::vector<NamedComponent> found;
   for (const std::string& name : names) {
@@ -238,8 +225,7 @@ std::vector<NamedComponent> find_components(const std::vector<std::string>& name
 
 std::optional<std::string> canonical_name(const NamedComponent& found, std::string_view name,
                                           int levels) {
-  const bool language =
-      found.component == Component::text_encoder || found.component == Component::pe;
+  const bool language = is_language_model(found.component);
   const std::string model = found.component == Component::pe ? "model." : "language_model.";
   if (language && found.dialect == Dialect::diffusers && name.ends_with("lm_head.weight") &&
       found.prefix.starts_with(name.substr(0, name.size() - 14))) {

@@ -93,8 +93,7 @@ void check_shard(const std::string& index_path, const WeightMap& weight_map,
 
 bool is_usable(const Weight& weight) {
   if (weight.format == WeightFormat::encoded) return weight.decoder->is_readable();
-  return weight.format != WeightFormat::plain || weight.dtype == DType::f32 ||
-         weight.dtype == DType::f16 || weight.dtype == DType::bf16;
+  return weight.format != WeightFormat::plain || is_weight_number(weight.dtype);
 }
 
 std::string type_of(const Weight& weight) {
@@ -280,7 +279,7 @@ void WeightFiles::assemble(std::optional<Component> wanted, DType expanded) {
   for (const auto& [name, tensor] : recognized.weights) names.push_back(name);
   std::vector<NamedComponent> found = find_components(names);
   if (wanted) {
-    const bool is_language = wanted == Component::pe || wanted == Component::text_encoder;
+    const bool is_language = is_language_model(*wanted);
     // Either language model serves as the other: they have the same names.
     const auto serves = [&](const NamedComponent& other) {
       return other.component == *wanted ||

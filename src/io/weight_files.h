@@ -21,6 +21,11 @@ namespace ernie_image {
 inline constexpr std::string_view kDiffusersStem = "diffusion_pytorch_model";
 inline constexpr std::string_view kTransformersStem = "model";
 
+/// By which of them a component is written.
+constexpr std::string_view weights_stem(Component component) {
+  return is_language_model(component) ? kTransformersStem : kDiffusersStem;
+}
+
 class WeightFiles : public WeightSource {
  public:
   /// `path` is a folder: opens `<path>/<stem>.safetensors`, or the shards of

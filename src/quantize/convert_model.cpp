@@ -28,18 +28,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::string_view kF8 = "F8_E4M3", kI8 = "I8";
 
-bool is_number(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
-}
-
-bool is_language_model(Component component) {
-  return component == Component::text_encoder || component == Component::pe;
-}
-
-const char* stem_of(Component component) {
-  return is_language_model(component) ? "model" : "diffusion_pytorch_model";
-}
-
 /// A file to be written: weights, or a config and the like, whose text is known.
 struct ConvertedOutput {
   std::string path;
@@ -67,7 +55,7 @@ class TensorChoice {
   void add(const Weight& weight, const std::string& name, const RowOrder& order,
            std::vector<EncodedTensor>& tensors) const {
     const bool encoded = weight.format != WeightFormat::plain;
-    if (!encoded && !is_number(weight.dtype)) {
+    if (!encoded && !is_weight_number(weight.dtype)) {
       if (!gguf_) tensors.push_back(copy_tensor(weight, name));  // a counter
       return;
     }
@@ -312,7 +300,7 @@ class Conversion {
   void add_component(Component component, std::vector<ConvertedOutput>& outputs) const {
     const std::string part(component_name(component));
     const std::string folder = join_path(request_.output, part);
-    outputs.push_back({join_path(folder, std::string(stem_of(component)) + ".safetensors"),
+    outputs.push_back({join_path(folder, std::string(weights_stem(component)) + ".safetensors"),
                        component,
                        tensors_of(component),
                        {},
@@ -393,22 +381,10 @@ class Writing {
     }
   }
 
-  /// The nearest folder that is there already.
-  static fs::path standing(const std::string& path) {
-    fs::path folder = fs::absolute(path).parent_path();
-    while (!fs::exists(folder) && folder != folder.parent_path()) folder = folder.parent_path();
-    return folder;
-  }
-
   void require_space() const {
     std::uint64_t needed = 0;
     for (const ConvertedOutput& output : outputs_) needed += output.bytes();
-    std::error_code error;
-    const fs::space_info space = fs::space(standing(outputs_.front().path), error);
-    if (error || space.available >= needed) return;
-    throw Error(ErrorKind::io, request_.output + ": not enough space: " + std::to_string(needed) +
-                                   " bytes will be written and " + std::to_string(space.available) +
-                                   " are free");
+    require_space_for(needed, request_.output);
   }
 
   static void make_parent(const std::string& path) {
