@@ -10,6 +10,8 @@ preset=${1:-release}
 install_packages "${PACKAGES[@]}" "${TEST_PACKAGES[@]}"
 case $preset in release) build=build ;; *) build=build-$preset ;; esac
 install_client_packages "$build/client-venv"
-cmake --preset "$preset" --log-level=WARNING >/dev/null
+options=()
+if [[ $preset == release ]]; then read -ra options < <(python_module_options "$build/python-venv"); fi
+cmake --preset "$preset" --log-level=WARNING "${options[@]}" >/dev/null
 cmake --build --preset "$preset"
 ctest --preset "$preset"

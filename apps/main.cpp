@@ -11,9 +11,12 @@
 
 #include "bench/bench_command.h"
 #include "commands/commands.h"
+#include "commands/config_file.h"
+#include "commands/flag_table.h"
 #include "common/console.h"
 #include "common/exit_code.h"
 #include "common/flags.h"
+#include "common/suggestion.h"
 #include "ernie_image/log.h"
 
 namespace ernie_image {
@@ -21,10 +24,11 @@ namespace {
 
 constexpr const char* kExamples =
     "Examples:\n"
+    "  ernie-image generate \"a red apple on a blue background\"\n"
     "  ernie-image generate --prompt \"a red apple on a blue background\" --output apple.png\n"
     "  ernie-image rerun apple.png\n"
     "  ernie-image enhance --prompt \"king of the jungle\"\n"
-    "  ernie-image generate --help";
+    "  ernie-image help generate";
 
 /// A closed standard stream would be reused by the next file opened, which would then receive what
 /// is printed. Read-only, so that printing to a closed stream stays an error.
@@ -51,20 +55,48 @@ std::vector<std::string> reversed_arguments(int count, char** values) {
   return arguments;
 }
 
+/// Of the first word that the command line has and the command does not, if it looks like a slip.
+void suggest(const CLI::App& program) {
+  const CLI::App* command = &program;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  const std::vector<std::string> unknown = command->remaining();
+  if (unknown.empty()) return;
+  const std::string word = unknown.front().substr(0, unknown.front().find('='));
+  std::vector<std::string> known;
+  for (const CLI::Option* option : command->get_options()) {
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  }
+  if (!word.starts_with('-')) {
+    known.clear();
+    for (const CLI::App* child : command->get_subcommands({})) known.push_back(child->get_name());
+  }
+  const std::string meant = nearest(word, known);
+  if (!meant.empty()) std::cerr << "Did you mean " << meant << "?\n";
+}
+
 int run(int argc, char** argv) {
   CLI::App program("Text to picture with ERNIE-Image and ERNIE-Image-Turbo", "ernie-image");
-  program.set_version_flag("--version", std::string("ernie-image ") + version());
+  program.set_version_flag("--version,-v", std::string("ernie-image ") + version());
+  add_config_flag(program);
   program.footer(kExamples);
+  program.require_subcommand(0, 1);  // so that a prompt may be a command's name
   const Command commands[] = {
-      add_generate_command(program), add_rerun_command(program),    add_enhance_command(program),
-      add_tokenize_command(program), add_eval_command(program),     add_metrics_command(program),
-      add_diff_command(program),     add_inspect_command(program),  add_devices_command(program),
-      add_bench_command(program),    add_quantize_command(program), add_worker_command(program),
-      add_serve_command(program),    add_lora_command(program)};
+      add_generate_command(program), add_rerun_command(program),      add_enhance_command(program),
+      add_tokenize_command(program), add_eval_command(program),       add_metrics_command(program),
+      add_diff_command(program),     add_inspect_command(program),    add_devices_command(program),
+      add_bench_command(program),    add_quantize_command(program),   add_worker_command(program),
+      add_serve_command(program),    add_lora_command(program),       add_pull_command(program),
+      add_help_command(program),     add_completion_command(program), add_man_command(program),
+      add_convert_command(program),  add_jobs_command(program)};
   try {
-    program.parse(reversed_arguments(argc, argv));
+    std::vector<std::string> arguments = reversed_arguments(argc, argv);
+    const std::vector<std::string> first = config_arguments();
+    arguments.insert(arguments.end(), first.rbegin(), first.rend());
+    program.parse(arguments);
   } catch (const CLI::ParseError& error) {
-    return program.exit(error) == 0 ? kExitSuccess : kExitUsage;
+    if (program.exit(error) == 0) return kExitSuccess;
+    suggest(program);
+    return kExitUsage;
   }
   for (const Command& command : commands) {
     if (command.app->parsed()) return command.run();
@@ -100,6 +132,7 @@ int run_guarded(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the write
   ernie_image::keep_standard_streams_open();
   ernie_image::set_log_sink(ernie_image::print_warning);
   return ernie_image::run_guarded(argc, argv);

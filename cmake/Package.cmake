@@ -3,7 +3,15 @@
 set(packaging ${PROJECT_SOURCE_DIR}/packaging)
 install(FILES ${packaging}/ernie-image.service ${packaging}/ernie-image-worker@.service DESTINATION lib/systemd/system COMPONENT program)
 install(FILES ${packaging}/ernie-image.sysusers DESTINATION lib/sysusers.d RENAME ernie-image.conf COMPONENT program)
-install(FILES ${packaging}/ernie-image.default DESTINATION /etc/default RENAME ernie-image COMPONENT program)
+# What the system reads is /etc, and what is installed elsewhere stays there: as GNUInstallDirs has it, but for a prefix that is only
+# known now. DESTDIR is heeded by file(INSTALL) itself.
+install(CODE "
+  set(etc \"\${CMAKE_INSTALL_PREFIX}/etc\")
+  if(CMAKE_INSTALL_PREFIX STREQUAL \"/usr\")
+    set(etc /etc)
+  endif()
+  file(INSTALL DESTINATION \"\${etc}/default\" TYPE FILE RENAME ernie-image FILES \"${packaging}/ernie-image.default\")
+" COMPONENT program)
 install(FILES ${packaging}/nginx.conf ${PROJECT_SOURCE_DIR}/docs/deploy.md ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/CHANGELOG.md
         DESTINATION share/doc/ernie-image COMPONENT program)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION share/doc/ernie-image RENAME copyright COMPONENT program)

@@ -206,6 +206,23 @@ def request_seeds():
     yield "base64", b"6AP8="
 
 
+def chat_template_seeds():
+    yield "released", (b"{{- bos_token }}[SYSTEM_PROMPT]You write prompts.[/SYSTEM_PROMPT]\n{%- for message in messages %}\n"
+                       b"{%- if message['role'] == 'user' %}\n{{- '[INST]' + message['content'] + '[/INST]' }}\n"
+                       b"{%- elif message['role'] == 'assistant' %}\n{%- generation %}{{ message['content'] }}{{ eos_token }}"
+                       b"{% endgeneration %}\n{%- endif %}\n{%- endfor %}")
+
+
+def prompt_lines_seeds():
+    yield "lines", b"\xef\xbb\xbfa fox\r\n\r\n \t\na dog\n\xe7\x8c\xab"
+
+
+def tokenizer_config_seeds():
+    yield "config", (b'{"model_max_length":512,"bos_token":"<s>","added_tokens_decoder":{"2":{"content":"<s>","special":true,'
+                     b'"normalized":false,"lstrip":false,"rstrip":false,"single_word":false}}}')
+    yield "object", b'{"model_max_length":1e30,"bos_token":{"content":"<s>","special":true}}'
+
+
 def small_adapter(metadata=None, **shapes):
     """A file of F32 tensors of those shapes; "__" in a name stands for a dot."""
     header, data = ({} if metadata is None else {"__metadata__": metadata}), b""
@@ -248,7 +265,8 @@ def adapter_seeds():
 
 def main():
     root = pathlib.Path(sys.argv[1])
-    for name, seeds in [("adapter", adapter_seeds), ("config", config_seeds), ("gguf", gguf_seeds), ("png", png_seeds),
+    for name, seeds in [("adapter", adapter_seeds), ("chat_template", chat_template_seeds), ("prompt_lines", prompt_lines_seeds),
+                        ("tokenizer_config", tokenizer_config_seeds), ("config", config_seeds), ("gguf", gguf_seeds), ("png", png_seeds),
                         ("quantized", quantized_seeds), ("request", request_seeds),
                         ("safetensors", safetensors_seeds), ("tokenizer", tokenizer_seeds)]:
         folder = root / name

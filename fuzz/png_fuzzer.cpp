@@ -3,6 +3,8 @@
 #include "io/image_file.h"
 #include "memory_file.h"
 
+#include <vector>
+
 namespace {
 
 using ernie_image::ImageFile;
@@ -18,13 +20,44 @@ void check_round_trip(const ImageFile& file) {
   if (copy.image.rgb != file.image.rgb || copy.metadata != file.metadata) std::abort();
 }
 
-}  // namespace
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+void check(const std::uint8_t* data, std::size_t size) {
   const ernie_image::MemoryFile input(data, size);
   try {
     check_round_trip(ernie_image::read_png(input.path()));
   } catch (const ernie_image::Error&) {
   }
+}
+
+std::uint32_t crc_of(const std::uint8_t* bytes, std::size_t size) {
+  std::uint32_t crc = ~0U;
+  for (std::size_t i = 0; i < size; ++i) {
+    crc ^= bytes[i];
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ ((crc & 1) != 0 ? 0xEDB88320U : 0U);
+  }
+  return ~crc;
+}
+
+/// The same with checksums that hold, as far as there are whole chunks.
+std::vector<std::uint8_t> repaired(const std::uint8_t* data, std::size_t size) {
+  std::vector<std::uint8_t> bytes(data, data + size);
+  for (std::size_t at = 8; at + 12 <= size;) {
+    const std::size_t length = std::size_t{bytes[at]} << 24 | std::size_t{bytes[at + 1]} << 16 |
+                               std::size_t{bytes[at + 2]} << 8 | bytes[at + 3];
+    if (length > size - at - 12) break;
+    const std::uint32_t crc = crc_of(&bytes[at + 4], length + 4);
+    for (std::size_t i = 0; i < 4; ++i) {
+      bytes[at + 8 + length + i] = static_cast<std::uint8_t>(crc >> (24 - 8 * i));
+    }
+    at += 12 + length;
+  }
+  return bytes;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  check(data, size);
+  const std::vector<std::uint8_t> whole = repaired(data, size);
+  check(whole.data(), whole.size());
   return 0;
 }

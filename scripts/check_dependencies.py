@@ -48,7 +48,7 @@ def names_of_call(kind, arguments):
 
 def cmake_names(root):
     files = [root / "CMakeLists.txt"]
-    for folder in ("apps", "bench", "cmake", "examples", "fuzz", "src", "tests"):
+    for folder in ("apps", "bench", "cmake", "examples", "fuzz", "python", "src", "tests"):
         files += sorted((root / folder).rglob("CMakeLists.txt")) + sorted((root / folder).rglob("*.cmake"))
     return {name for file in files for kind, arguments in CMAKE_CALL.findall(file.read_text())
             for name in names_of_call(kind, arguments)} - OWN

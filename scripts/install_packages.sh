@@ -4,7 +4,7 @@
 # shellcheck disable=SC2034
 PACKAGES=(
   g++ cmake ninja-build ccache pkg-config
-  nlohmann-json3-dev libcli11-dev
+  nlohmann-json3-dev libcli11-dev libtomlplusplus-dev
   libpng-dev libjpeg-dev libwebp-dev
   libsqlite3-dev libhiredis-dev
   libcpp-httplib-dev libspdlog-dev prometheus-cpp-dev
@@ -15,7 +15,8 @@ PACKAGES=(
 # What only tests need: pictures, schemas and pages are looked at with other programs than ours.
 # shellcheck disable=SC2034
 TEST_PACKAGES=(
-  lld redis-server python3-venv python3-jsonschema python3-pil chromium chromium-driver python3-selenium dpkg-dev
+  lld redis-server python3-venv python3-dev python3-jsonschema python3-pil chromium chromium-driver python3-selenium dpkg-dev
+  abigail-tools nginx-light openssl
 )
 
 # What scripts/test_aarch64.sh needs besides: libgtest-dev brings the sources of GoogleTest, which are built for the target.
@@ -53,14 +54,29 @@ install_packages() {
     apt-get install --yes --quiet=2 --no-install-recommends "${missing[@]}"
 }
 
-# install_client_packages FOLDER: a Python environment with the clients that the server is tested with, made when it is
-# missing or out of date. Without a network those tests are skipped, visibly.
-install_client_packages() {
-  local wanted=tests/server/requirements.txt
-  if cmp --silent "$wanted" "$1/requirements.txt"; then return 0; fi
-  if python3 -m venv "$1" && "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"; then
-    cp "$wanted" "$1/requirements.txt"
+# install_python_packages FILE FOLDER: a Python environment with what a requirements.txt lists, made when it is missing or out of
+# date. Without a network the tests that need it are skipped, visibly.
+install_python_packages() {
+  if cmp --silent "$1" "$2/requirements.txt"; then return 0; fi
+  if python3 -m venv "$2" && "$2/bin/pip" install --quiet --disable-pip-version-check --requirement "$1"; then
+    cp "$1" "$2/requirements.txt"
   else
-    echo "The clients for tests/server could not be installed; their tests will be skipped." >&2
+    echo "What $1 lists could not be installed; the tests that need it will be skipped." >&2
+  fi
+}
+
+# install_client_packages FOLDER: the clients that the server is tested with.
+install_client_packages() { install_python_packages tests/server/requirements.txt "$1"; }
+
+# python_module_options FOLDER: what CMake is to be told so that it builds the Python module with the nanobind of that environment,
+# which is made if need be; or that it is not to build it, where that cannot be.
+python_module_options() {
+  install_python_packages python/tests/requirements.txt "$1" >&2
+  local python=$1/bin/python
+  if "$python" -c 'import nanobind, numpy, PIL, pathlib, sysconfig
+pathlib.Path(sysconfig.get_path("include"), "Python.h").stat()' 2>/dev/null; then
+    echo "-DERNIE_IMAGE_PYTHON=ON -DPython_EXECUTABLE=$PWD/$python"
+  else
+    echo "-DERNIE_IMAGE_PYTHON=OFF"
   fi
 }

@@ -150,12 +150,14 @@ class Bench {
 };
 
 int run_bench(const BenchOptions& options) {
-  const nlohmann::json report = Bench(options).run();
+  const nlohmann::json report = bench_report(options);
   if (options.json) print_json(report);
   return kExitSuccess;
 }
 
 }  // namespace
+
+nlohmann::json bench_report(const BenchOptions& options) { return Bench(options).run(); }
 
 bool BenchOptions::wants(const std::string& op) const {
   // A step of the whole transformer takes a processor minutes and 15 GB; a block stands for it.

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "common/flags.h"
 
 namespace ernie_image {
@@ -24,6 +26,9 @@ struct BenchOptions {
   /// Sides of the square pictures to measure at.
   std::vector<std::int64_t> sides_px() const;
 };
+
+/// All rows as JSON, with nothing printed if `options.json`.
+nlohmann::json bench_report(const BenchOptions& options);
 
 Command add_bench_command(CLI::App& program);
 

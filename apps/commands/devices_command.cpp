@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "backend/registry.h"
+#include "commands/device_report.h"
 #include "commands/verify_report.h"
 #include "common/console.h"
 #include "common/exit_code.h"
@@ -18,7 +19,9 @@ constexpr const char* kDevicesExamples =
     "  ernie-image devices\n"
     "  ernie-image devices --json\n"
     "  ernie-image devices --verify cpu\n"
-    "  ernie-image devices --verify cuda --cuda-attention own";
+    "  ernie-image devices --verify cuda --cuda-attention own\n"
+    "  ernie-image devices --report report.json\n"
+    "  ernie-image devices --from-report report.json";
 
 std::string state_of(const DeviceInfo::Operation& operation) {
   if (operation.present) return "present";
@@ -39,6 +42,7 @@ std::string cards_text(const std::string& kind, const DeviceInfo& info) {
   std::string text;
   for (const DeviceInfo::Card& card : info.cards) text += card_text(kind, card);
   if (!info.problem.empty()) text += kind + ": none; " + visible(info.problem) + "\n";
+  for (const std::string& note : info.notes) text += "  note: " + visible(note) + "\n";
   if (info.operations) {
     for (const DeviceInfo::Operation& operation : *info.operations)
       text += "  " + operation.name + ": " + state_of(operation) + "\n";
@@ -62,6 +66,8 @@ nlohmann::json cards_json(const std::string& kind, const DeviceInfo& info) {
       {"problem", info.problem}, {"libraries", info.libraries}, {"cards", nlohmann::json::array()}};
   for (const DeviceInfo::Card& card : info.cards) result["cards"].push_back(card_json(kind, card));
   if (info.path) result["path"] = *info.path;
+  if (!info.release.empty()) result["release"] = info.release;
+  if (!info.notes.empty()) result["notes"] = info.notes;
   if (!info.operations) return result;
   result["operations"] = nlohmann::json::object();
   for (const DeviceInfo::Operation& operation : *info.operations)
@@ -97,6 +103,18 @@ int run_devices(bool as_json) {
   return kExitSuccess;
 }
 
+/// "ascend", "cuda", or "cpu" if this machine has no card.
+std::string first_card() {
+  for (const DeviceKind* kind : device_kinds())
+    if (kind->has_cards && !kind->info().cards.empty()) return kind->name;
+  return "cpu";
+}
+
+nlohmann::json info_json(const std::string& device) {
+  const DeviceKind& kind = device_kind(device);
+  return cards_json(kind.name, kind.info());
+}
+
 }  // namespace
 
 Command add_devices_command(CLI::App& program) {
@@ -110,15 +128,33 @@ Command add_devices_command(CLI::App& program) {
       ->expected(0, 1)
       ->default_str("cpu")
       ->type_name("[DEVICE]");
+  const auto report = std::make_shared<std::string>();
+  app->add_option("--report", *report,
+                  "write all that is to be known of the device to FILE: libraries, operations, "
+                  "--verify, an evaluation at 256x256, timings; takes minutes")
+      ->type_name("FILE");
+  const auto parts =
+      std::make_shared<std::vector<std::string>>(std::begin(kReportParts), std::end(kReportParts));
+  app->add_option("--report-parts", *parts, "only these of verify, evaluation, timings, bench")
+      ->delimiter(',')
+      ->check(CLI::IsMember(*parts))
+      ->type_name("PART,...");
+  const auto shown = std::make_shared<std::string>();
+  app->add_option("--from-report", *shown, "print what FILE, written by --report, says")
+      ->type_name("FILE");
   const auto device_options = std::make_shared<DeviceOptions>();
   add_device_option_flags(*app, *device_options);
   app->footer(kDevicesExamples);
-  return {app, [json, verify, device_options, app] {
-            if (app->count("--verify") == 0) return run_devices(*json);
+  return {app, [=] {
+            if (!shown->empty()) return print_device_report(*shown);
             BackendOptions options;
-            if (!verify->empty()) options.device = *verify;
+            if (app->count("--verify") > 0 && !verify->empty()) options.device = *verify;
             options.device_options = *device_options;
-            return verify_device(options, *json);
+            if (!report->empty()) {
+              if (app->count("--verify") == 0) options.device = first_card();
+              return write_device_report(options, info_json(options.device), *parts, *report);
+            }
+            return app->count("--verify") == 0 ? run_devices(*json) : verify_device(options, *json);
           }};
 }
 

@@ -52,6 +52,7 @@ json to_json(const Enhancement& enhancement) {
 
 int run_enhance(EnhanceCommandFlags& flags) {
   require_utf8("the prompt", flags.prompt);
+  require_standard_output();
   flags.enhance.enabled = true;
   complete_enhance_flags(flags.enhance);
   const InterruptGuard interrupt;

@@ -52,9 +52,8 @@ struct EvalFlags {
 std::vector<std::string> all_prompts(const EvalFlags& flags) {
   std::vector<std::string> prompts = flags.settings.prompts;
   if (!flags.prompt_file.empty()) {
-    for (std::string& line : split_prompt_lines(read_text(flags.prompt_file))) {
-      if (!line.starts_with('#')) prompts.push_back(std::move(line));
-    }
+    const std::vector<std::string> lines = split_prompt_lines(read_text(flags.prompt_file));
+    prompts.insert(prompts.end(), lines.begin(), lines.end());
     if (prompts.empty()) {
       throw Error(ErrorKind::invalid_argument,
                   "--prompt-file: " + flags.prompt_file + " has no prompt; write one a line");
@@ -72,7 +71,8 @@ void make_folder(const std::string& path) {
     throw Error(ErrorKind::io, "--output-dir: cannot make the folder " + path +
                                    (error ? ": " + error.message() : ""));
   }
-  require_writable("--output-dir", path + "/eval_report.json");
+  for (const char* name : {"eval_report.json", "report.html", "log.txt"})
+    require_writable("--output-dir", path + "/" + name);
 }
 
 void complete_settings(EvalFlags& flags) {

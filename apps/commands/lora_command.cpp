@@ -10,6 +10,7 @@
 #include "common/interrupt.h"
 #include "common/lora.h"
 #include "common/output_paths.h"
+#include "core/enum_names.h"
 #include "quantize/merge_adapters.h"
 
 namespace ernie_image {
@@ -107,9 +108,13 @@ int run_merge(const LoraToolFlags& flags) {
   return kExitSuccess;
 }
 
+AdapterNaming naming_of(const LoraToolFlags& flags) {
+  return from_name<AdapterNaming>(flags.naming).value();  // the flag takes no other
+}
+
 /// A folder for PEFT, else a file.
 void check_output(const LoraToolFlags& flags) {
-  if (naming_from_name(flags.naming) == AdapterNaming::peft) return;
+  if (naming_of(flags) == AdapterNaming::peft) return;
   if (!flags.output.ends_with(".safetensors"))
     usage_error("--output: " + flags.output + " must end in .safetensors");
   require_writable("--output", flags.output);
@@ -126,13 +131,13 @@ int run_convert(const LoraToolFlags& flags) {
   const Opened opened(flags);
   note_unused(opened.first());
   const AdapterMatch& match = opened.first().match;
-  write_adapter(flags.output, naming_from_name(flags.naming), written(match.transformer),
+  write_adapter(flags.output, naming_of(flags), written(match.transformer),
                 written(match.text_encoder));
   return kExitSuccess;
 }
 
 void write_resized(const LoraToolFlags& flags, const ResizedLora& lora) {
-  write_adapter(flags.output, naming_from_name(flags.naming), lora.transformer, lora.text_encoder);
+  write_adapter(flags.output, naming_of(flags), lora.transformer, lora.text_encoder);
   char percent[32];
   std::snprintf(percent, sizeof(percent), "%.2f", 100 * lora.least_kept);
   std::cerr << flags.output << ": " << lora.transformer.size() + lora.text_encoder.size()
@@ -175,7 +180,7 @@ void add_naming(CLI::App& app, LoraToolFlags& flags, bool is_required) {
       "whose names: diffusers (default), comfyui, peft (a folder), kohya or original");
   option
       ->check(CLI::IsMember({"diffusers", "comfyui", "peft", "kohya", "original"}).description(""))
-      ->type_name("NAMING");
+      ->type_name("diffusers|comfyui|peft|kohya|original");
   if (is_required) option->required();
 }
 

@@ -3,9 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 namespace ernie_image {
 namespace {
 
@@ -104,11 +101,6 @@ std::string half_blocks(const Image& image, int columns) {
     text += "\x1b[0m\n";
   }
   return text;
-}
-
-int terminal_columns() {
-  winsize size = {};
-  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
 }  // namespace ernie_image

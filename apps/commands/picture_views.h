@@ -15,7 +15,4 @@ Image beside_enlarged(const Image& image);
 /// averaged down to them.
 std::string half_blocks(const Image& image, int columns);
 
-/// Columns of the terminal on stderr; 80 if it is none.
-int terminal_columns();
-
 }  // namespace ernie_image

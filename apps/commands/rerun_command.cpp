@@ -147,8 +147,16 @@ LoadOptions load_options(const RerunFlags& flags, const ImageRecord& record) {
 }
 
 /// What about this run differs from the recorded one, as an explanation of other pixels.
-std::vector<std::string> differences(const ImageRecord& record, const LoadOptions& load) {
+std::vector<std::string> differences(const ImageRecord& record, const ImageMetadata& metadata,
+                                     const LoadOptions& load) {
   std::vector<std::string> result;
+  const auto parameters = metadata.find(kParametersChunk);
+  if (parameters == metadata.end() ||
+      parameters->second != image_metadata(record).at(kParametersChunk)) {
+    result.push_back(
+        "the text of the picture was rewritten by another program: its two text chunks do not say "
+        "the same");
+  }
   if (record.version != version()) {
     result.push_back("made by version " + printable(record.version) + ", this is " + version());
   }
@@ -304,8 +312,11 @@ std::string verdict_text(const Comparison& comparison, const Image& image,
   for (const std::string& reason : reasons) text += "  " + reason + "\n";
   if (!reasons.empty()) return text;
   return text +
-         "  nothing recorded differs: the picture was edited, the weights have other values (the "
-         "content hash covers names, types and shapes), or it was decoded in other tiles\n";
+         "  nothing recorded differs; what no record says may: another processor or build of the "
+         "program (another compiler or library, another branch of the same kernel set), the "
+         "picture "
+         "edited, its text rewritten by another program, weights of other values (the content hash "
+         "covers names, types and shapes), other tiles while decoding\n";
 }
 
 void print_verdict(const RerunFlags& flags, const Comparison& comparison, const Image& image,
@@ -329,10 +340,15 @@ int compare_with_rerun(const RerunFlags& flags) {
   const ImageFile file = read_recorded_picture(flags.file);
   const ImageRecord record = parse_image_record(flags.file, file.metadata.at(kRecordChunk));
   if (!record.picture.handling.area_padding_px) check_size(flags.file, file.image, record.request);
+  if (!flags.output.empty()) {
+    check_encodable(file.image.width_px, file.image.height_px,
+                    {image_format_of(flags.output), ImageEncoding{}.quality},
+                    image_metadata(record));
+  }
   const LoadOptions load = load_options(flags, record);
   const Image again = make_again_or_say_why(flags, record, load);
   const Comparison comparison = compare(file.image, again);
-  print_verdict(flags, comparison, again, differences(record, load));
+  print_verdict(flags, comparison, again, differences(record, file.metadata, load));
   return comparison.differing_pixels == 0 ? kExitSuccess : kExitFailure;
 }
 

@@ -1,17 +1,22 @@
 #include "commands/commands.h"
 
+#include <atomic>
 #include <csignal>
+#include <iostream>
 #include <memory>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
 #include "backend/registry.h"
 #include "commands/serve_flags.h"
 #include "common/exit_code.h"
+#include "core/start_thread.h"
 #include "jobs/worker.h"
 #include "server/application.h"
 #include "server/log.h"
@@ -51,11 +56,11 @@ class StopSignals {
   sigset_t signals_;
 };
 
-/// The HTTP server on a thread of its own.
+/// The HTTP server on a thread of its own. If it ends unasked, the process stops as by SIGTERM.
 class ServerThread {
  public:
   explicit ServerThread(HttpServer& server)
-      : server_(server), thread_([this] { server_.serve(); }) {}
+      : server_(server), thread_(start_thread([this] { run(); })) {}
   ServerThread(const ServerThread&) = delete;
   ServerThread& operator=(const ServerThread&) = delete;
   ~ServerThread() {
@@ -63,8 +68,21 @@ class ServerThread {
     thread_.join();
   }
 
+  bool has_failed() const { return has_failed_; }
+
  private:
+  void run() {
+    try {
+      return server_.serve();
+    } catch (const std::exception& error) {
+      has_failed_ = true;
+      log_event(LogLevel::error, "the server ends", {{"reason", error.what()}});
+    }
+    ::kill(::getpid(), SIGTERM);
+  }
+
   HttpServer& server_;
+  std::atomic<bool> has_failed_ = false;
   std::thread thread_;
 };
 
@@ -96,8 +114,13 @@ Workers start_workers(JobQueue& queue, const ServeFlags& flags) {
 
 void drain_together(const Workers& workers, std::chrono::seconds deadline) {
   std::vector<std::jthread> threads;
+  threads.reserve(workers.size());
   for (const auto& worker : workers) {
-    threads.emplace_back([&worker, deadline] { worker->drain(deadline); });
+    try {
+      threads.emplace_back([&worker, deadline] { worker->drain(deadline); });
+    } catch (const std::system_error&) {
+      worker->drain(deadline);  // no thread can be made: one after another
+    }
   }
 }
 
@@ -120,9 +143,20 @@ void drain(Service& service, const HttpServer& server, const Workers& workers, i
   service.stop();
 }
 
+/// Where a browser on this machine finds the page.
+std::string page_url(const std::string& host, int port) {
+  const bool is_any = host == "0.0.0.0" || host == "::";
+  const std::string name = is_any                                ? "localhost"
+                           : host.find(':') != std::string::npos ? "[" + host + "]"
+                                                                 : host;
+  return "http://" + name + ":" + std::to_string(port);
+}
+
 int run_serve(ServeFlags& flags) {
   check_serve_flags(flags);
   set_log_level(log_level_of(flags.log_level));
+  const bool is_terminal = isatty(STDERR_FILENO) == 1;
+  if (is_terminal) set_log_for_people();
   set_log_sink([](LogLevel level, const std::string& message) { log_event(level, message); });
   ApiKeys keys;
   if (!flags.api_key_file.empty()) keys = ApiKeys::read(flags.api_key_file);
@@ -137,12 +171,14 @@ int run_serve(ServeFlags& flags) {
   const ServerThread thread(server);
   log_event(LogLevel::info, "listening",
             {{"host", flags.host}, {"port", port}, {"role", flags.role}, {"version", version()}});
+  if (is_terminal)
+    std::cerr << "Open " << page_url(flags.host, port) << " in a browser; Ctrl-C ends it.\n";
   Workers workers;
   if (flags.role == "all") workers = start_workers(queue, flags);
   signals.wait();
   drain(service, server, workers, flags.drain_seconds);
   log_event(LogLevel::info, "stopped");
-  return kExitSuccess;
+  return thread.has_failed() ? kExitFailure : kExitSuccess;  // a supervisor starts it again
 }
 
 }  // namespace

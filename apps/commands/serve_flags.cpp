@@ -1,9 +1,13 @@
 #include "commands/serve_flags.h"
 
+#include <algorithm>
+
 #include <arpa/inet.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
+#include "commands/queue_flags.h"
 #include "common/exit_code.h"
 #include "common/limits.h"
 #include "common/lora.h"
@@ -25,6 +29,7 @@ constexpr const char* kServeExamples =
 
 // Sockets beyond 1023 are none that the HTTP library takes; some are files and the queue's.
 constexpr int kMaxConnections = 900;
+constexpr double kMaxOrphanSeconds = 1e9;
 
 void add_address_flags(CLI::App& app, ServeFlags& flags) {
   app.add_option("--host", flags.host,
@@ -38,8 +43,9 @@ void add_address_flags(CLI::App& app, ServeFlags& flags) {
   app.add_flag("--insecure", flags.insecure,
                "listen at other addresses than loopback without API keys");
   app.add_option("--allowed-host", flags.service.allowed_hosts,
-                 "name under which clients may ask for this server; repeat it for more; default: "
-                 "localhost at loopback, else any")
+                 "name under which clients may ask for this server, or * for any; repeat it for "
+                 "more; default: localhost at loopback; numeric addresses and this machine's name "
+                 "with --insecure; with keys any")
       ->allow_extra_args(false)
       ->type_name("NAME");
   app.add_option("--public-url", flags.service.public_url,
@@ -55,9 +61,19 @@ void add_queue_flags(CLI::App& app, ServeFlags& flags) {
                  "where pictures are kept; default: with the jobs")
       ->type_name("DIR");
   app.add_option("--queue", flags.queue.url,
-                 "redis://[:password@]host[:port][/db]: share the jobs with other gateways and "
+                 "redis://[[user]:password@]host[:port][/db] or unix:///path: share the jobs with "
+                 "other gateways and "
                  "workers; default: this process alone")
       ->type_name("URL");
+  add_queue_password_flag(app, flags.queue_password_file);
+  add_number_flag(
+      app, "--orphan-timeout",
+      [&flags](double seconds) {
+        flags.queue.orphan_timeout =
+            std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+      },
+      0, kMaxOrphanSeconds,
+      "seconds after which waiting jobs fail whose model no worker has; default 86400, 0: never");
   app.add_option("--role", flags.role,
                  "all (default): make pictures too; gateway: leave that to `ernie-image worker`s")
       ->check(CLI::IsMember({"all", "gateway"}).description(""))
@@ -86,7 +102,15 @@ void add_limit_flags(CLI::App& app, ServeFlags& flags) {
   add_number_flag(
       app, "--max-connections",
       [&flags](double value) { flags.http.max_connections = static_cast<std::size_t>(value); }, 1,
-      kMaxConnections, "default 512");
+      kMaxConnections, "requests at a time; default 512");
+  app.add_option_function<std::string>(
+         "--request-memory",
+         [&flags](const std::string& text) {
+           flags.service.request_memory_bytes = parse_byte_count("--request-memory", text);
+         },
+         "that bodies of requests and responses may take together, e.g. 256M; more are told to "
+         "come again; default 512M")
+      ->type_name("BYTES");
   const auto add_milliseconds = [&app](const char* name, std::chrono::milliseconds& target,
                                        const char* help) {
     add_number_flag(
@@ -104,6 +128,12 @@ void add_limit_flags(CLI::App& app, ServeFlags& flags) {
   app.add_option("--log-level", flags.log_level, "debug, info (default), warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}).description(""))
       ->type_name("LEVEL");
+}
+
+std::string own_name() {
+  char name[256] = "";
+  ::gethostname(name, sizeof name - 1);
+  return host_name(name);
 }
 
 }  // namespace
@@ -134,14 +164,21 @@ void check_serve_flags(ServeFlags& flags) {
                 "--insecure if that is meant");
   }
   std::vector<std::string>& hosts = flags.service.allowed_hosts;
+  const bool is_any = std::find(hosts.begin(), hosts.end(), "*") != hosts.end();
   for (std::string& host : hosts) host = host_name(host);
-  if (is_loopback(flags.host)) {
+  if (is_any) {
+    hosts.clear();
+  } else if (is_loopback(flags.host)) {
     hosts.insert(hosts.end(), {"localhost", "127.0.0.1", "[::1]", host_name(flags.host)});
+  } else if (flags.api_key_file.empty()) {
+    // No key keeps a page of others from using the server through a browser of this network.
+    hosts.insert(hosts.end(), {"localhost", kAnyAddress, own_name(), host_name(flags.host)});
   }
   const std::string& loras = flags.service.limits.lora_directory;
   if (!loras.empty()) list_loras(loras);  // throws if it is not there
   flags.http.connection.max_body_bytes = kMaxBodyBytes;
   complete_enhance_flags(flags.enhance);
+  complete_queue_options(flags.queue, flags.queue_password_file);
 }
 
 }  // namespace ernie_image

@@ -14,6 +14,7 @@ struct ServeFlags {
   LoadOptions load;
   EnhanceFlags enhance;
   QueueOptions queue;
+  std::string queue_password_file;
   HttpLimits http;
   ServiceOptions service;
   std::string host = "127.0.0.1";

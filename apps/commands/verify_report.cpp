@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
+#include <functional>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include "backend/gelu.h"
 #include "common/console.h"
 #include "common/exit_code.h"
 #include "core/enum_names.h"
@@ -26,9 +29,10 @@ struct Row {
   std::vector<std::string> failures;
 };
 
-void run_case(const verify::ConformanceCase& conformance_case, Backend& ops, Row& row) {
+void run_case(const verify::ConformanceCase& conformance_case, Backend& ops, GeluForm gelu,
+              Row& row) {
   const auto start = std::chrono::steady_clock::now();
-  const verify::Outcome outcome = verify::run_case(conformance_case, ops, row.dtype);
+  const verify::Outcome outcome = verify::run_case(conformance_case, ops, row.dtype, gelu);
   row.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   ++row.cases;
   if (outcome.worst_error * std::max(row.limit, 1e-30) >=
@@ -57,12 +61,12 @@ nlohmann::json to_json(const Row& row) {
           {"failures", row.failures}};
 }
 
-Row run_row(const std::string& operation, DType dtype, Backend& ops) {
+Row run_row(const std::string& operation, DType dtype, Backend& ops, GeluForm gelu) {
   Row row{operation, dtype, 0, 0, 0, 0, {}};
   for (const verify::ConformanceCase& conformance_case : verify::conformance_cases()) {
     if (conformance_case.operation != operation) continue;
     if (dtype == DType::bf16 && conformance_case.f32_only) continue;
-    run_case(conformance_case, ops, row);
+    run_case(conformance_case, ops, gelu, row);
   }
   return row;
 }
@@ -76,28 +80,78 @@ std::vector<std::string> operations() {
   return names;
 }
 
+std::string line(const DeviceTiming& timing) {
+  std::string text = timing.what + " (" + timing.where + "):";
+  for (const auto& [form, milliseconds] : timing.milliseconds) {
+    char number[40];
+    std::snprintf(number, sizeof(number), std::isfinite(milliseconds) ? " %.3f ms" : " refused",
+                  milliseconds);
+    text += " " + form + number + ",";
+  }
+  return visible(text + " taken: " + (timing.chosen.empty() ? "none" : timing.chosen)) + "\n";
+}
+
+nlohmann::json to_json(const DeviceTiming& timing) {
+  nlohmann::json times = nlohmann::json::object();
+  for (const auto& [form, milliseconds] : timing.milliseconds) {
+    times[form] = nullptr;
+    if (std::isfinite(milliseconds)) times[form] = milliseconds;
+  }
+  return {{"what", timing.what},
+          {"where", timing.where},
+          {"milliseconds", times},
+          {"chosen", timing.chosen}};
+}
+
+void for_each_row(const BackendOptions& options, Backend& ops,
+                  const std::function<void(const Row&)>& take) {
+  const GeluForm gelu =
+      gelu_form(options_of_device(options.device, options.device_options).at("gelu"));
+  for (const std::string& operation : operations()) {
+    for (const DType dtype : {DType::f32, DType::bf16}) take(run_row(operation, dtype, ops, gelu));
+  }
+}
+
 }  // namespace
 
-int verify_device(const BackendOptions& options, bool as_json) {
+nlohmann::json timings_json(const std::string& device) {
+  nlohmann::json timings = nlohmann::json::array();
+  for (const DeviceTiming& timing : device_kind(device).info().timings)
+    timings.push_back(to_json(timing));
+  return timings;
+}
+
+nlohmann::json verify_json(const BackendOptions& options) {
   const std::unique_ptr<Backend> ops = make_backend(options);
   int failed = 0;
   nlohmann::json rows = nlohmann::json::array();
-  if (!as_json) {
-    print(ops->name() +
-          ": every operation against double precision; errors are relative to max(1, "
-          "|expected|)\n");
-    print("operation            dtype cases  worst error      limit   seconds\n");
+  for_each_row(options, *ops, [&](const Row& row) {
+    failed += row.failures.empty() ? 0 : 1;
+    rows.push_back(to_json(row));
+  });
+  nlohmann::json report = {{"device", ops->name()}, {"failed", failed}, {"operations", rows}};
+  const nlohmann::json timings = timings_json(options.device);
+  if (!timings.empty()) report["timings"] = timings;
+  return report;
+}
+
+int verify_device(const BackendOptions& options, bool as_json) {
+  if (as_json) {
+    const nlohmann::json report = verify_json(options);
+    print_json(report);
+    return report["failed"] == 0 ? kExitSuccess : kExitFailure;
   }
-  for (const std::string& operation : operations()) {
-    for (const DType dtype : {DType::f32, DType::bf16}) {
-      const Row row = run_row(operation, dtype, *ops);
-      failed += row.failures.empty() ? 0 : 1;
-      if (as_json) rows.push_back(to_json(row));
-      if (!as_json) print(line(row));
-    }
-  }
-  if (as_json) print_json({{"device", ops->name()}, {"failed", failed}, {"operations", rows}});
-  if (!as_json) print(failed == 0 ? "all passed\n" : std::to_string(failed) + " FAILED\n");
+  const std::unique_ptr<Backend> ops = make_backend(options);
+  print(ops->name() +
+        ": every operation against double precision; errors are relative to max(1, |expected|)\n");
+  print("operation            dtype cases  worst error      limit   seconds\n");
+  int failed = 0;
+  for_each_row(options, *ops, [&](const Row& row) {
+    failed += row.failures.empty() ? 0 : 1;
+    print(line(row));
+  });
+  for (const DeviceTiming& timing : device_kind(options.device).info().timings) print(line(timing));
+  print(failed == 0 ? "all passed\n" : std::to_string(failed) + " FAILED\n");
   return failed == 0 ? kExitSuccess : kExitFailure;
 }
 

@@ -6,10 +6,12 @@
 
 #include <CLI/CLI.hpp>
 
+#include "commands/queue_flags.h"
 #include "common/enhance_flags.h"
 #include "common/exit_code.h"
 #include "common/interrupt.h"
 #include "common/lora.h"
+#include "jobs/job_json.h"
 #include "jobs/queue_options.h"
 #include "jobs/worker.h"
 
@@ -19,13 +21,33 @@ namespace {
 constexpr int kMaxDrainSeconds = 86400;
 constexpr std::chrono::milliseconds kPoll{50};  // how long a signal may go unnoticed
 
+constexpr const char* kWorkerExamples =
+    "Examples:\n"
+    "  ernie-image worker --queue redis://localhost:6379 -m baidu/ERNIE-Image-Turbo\n"
+    "  ernie-image worker --queue redis://:password@queue.example.org:6379/0 --device cuda:1 "
+    "--name "
+    "card-1\n"
+    "  ernie-image worker --queue unix:///run/redis/redis.sock --output-dir /srv/pictures\n"
+    "with  ernie-image serve --role gateway --queue redis://localhost:6379  as what hands the jobs "
+    "in.\n"
+    "Exit codes: 0 stopped by Ctrl-C or SIGTERM, 1 failed, 2 wrong usage.";
+
 struct WorkerFlags {
   QueueOptions queue;
+  std::string queue_password_file;
   WorkerOptions worker;
   int drain_seconds = 30;
 };
 
+/// Before a model is loaded for a name that nobody could read.
+void check_names(const WorkerOptions& worker) {
+  if (!worker.name.empty()) check_worker_name(worker.name, "--name");
+  if (!worker.model.empty()) check_worker_name(worker.model, "--model-name");
+}
+
 int run_worker(WorkerFlags& flags) {
+  check_names(flags.worker);
+  complete_queue_options(flags.queue, flags.queue_password_file);
   complete_enhance_flags(flags.worker.runner.enhance);
   const std::string& loras = flags.worker.runner.lora_directory;
   if (!loras.empty()) list_loras(loras);  // throws if it is not there
@@ -36,7 +58,10 @@ int run_worker(WorkerFlags& flags) {
   Worker worker(*queue, std::move(pipeline), flags.worker);
   std::cerr << "Worker " << worker.info().name << " makes pictures with " << worker.info().model
             << " on " << worker.info().device << "\n";
-  while (!interrupt.token()->requested()) std::this_thread::sleep_for(kPoll);
+  while (!interrupt.token()->requested()) {
+    worker.throw_if_refused();
+    std::this_thread::sleep_for(kPoll);
+  }
   std::cerr << "Worker " << worker.info().name << " finishes what it has begun\n";
   worker.drain(std::chrono::seconds(flags.drain_seconds));
   return kExitSuccess;
@@ -49,9 +74,10 @@ Command add_worker_command(CLI::App& program) {
   const auto flags = std::make_shared<WorkerFlags>();
   app->add_option(
          "--queue", flags->queue.url,
-         "where jobs come from: redis://[:password@]host[:port][/database] or unix:///path")
+         "where jobs come from: redis://[[user]:password@]host[:port][/database] or unix:///path")
       ->required()
       ->type_name("URL");
+  add_queue_password_flag(*app, flags->queue_password_file);
   app->add_option("--output-dir", flags->queue.output_directory,
                   "directory that all gateways and workers see, for the pictures; default: through "
                   "Redis, which keeps them for a day")
@@ -70,6 +96,7 @@ Command add_worker_command(CLI::App& program) {
   add_enhancer_flags(*app, flags->worker.runner.enhance);
   add_load_flags(*app, flags->worker.runner.load);
   add_lora_dir_flag(*app, flags->worker.runner.lora_directory);
+  app->footer(kWorkerExamples);
   return {app, [flags] { return run_worker(*flags); }};
 }
 

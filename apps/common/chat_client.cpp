@@ -102,6 +102,17 @@ std::string without_key(std::string text, const std::string& key) {
   return text;
 }
 
+/// A model that thinks aloud says so between these: no part of what it was asked for. What begins
+/// before the text may have lost its first mark to a template; what never ends is nothing but that.
+std::string without_thinking(std::string text) {
+  constexpr std::string_view kBegin = "<think>", kEnd = "</think>";
+  for (;;) {
+    const std::size_t begin = text.find(kBegin), end = text.find(kEnd);
+    if (end == std::string::npos) return text.substr(0, begin);
+    text.erase(begin < end ? begin : 0, end + kEnd.size() - (begin < end ? begin : 0));
+  }
+}
+
 /// Reads the answer's JSON, with errors that say what is missing.
 class Answer {
  public:
@@ -117,7 +128,13 @@ class Answer {
   EnhancedPrompt enhanced_prompt() const {
     EnhancedPrompt enhanced;
     const json& choice = first_choice();
-    enhanced.text = strip(content_of(choice));
+    enhanced.text = strip(without_thinking(content_of(choice)));
+    if (enhanced.text.empty() && has_reasoning(choice)) {
+      fail(
+          "the model wrote its reasoning and no text; raise --pe-max-tokens, or switch its "
+          "thinking "
+          "off");
+    }
     enhanced.finished = choice.value("finish_reason", json()) != "length";
     const json usage = answer_.value("usage", json());
     if (usage.is_object() && usage.value("prompt_tokens", json()).is_number_integer()) {
@@ -132,6 +149,9 @@ class Answer {
     const auto choices = answer_.find("choices");
     const bool has_choice = choices != answer_.end() && choices->is_array() && !choices->empty() &&
                             choices->front().is_object();
+    if (!has_choice && answer_.contains("error") && !answer_["error"].is_null()) {
+      fail("the server refuses: " + without_key(server_message(answer_.dump()), endpoint_.api_key));
+    }
     if (!has_choice) fail("the answer has no choices");
     return choices->front();
   }
@@ -141,8 +161,35 @@ class Answer {
     if (!message.is_object() || !message.contains("content")) fail("the answer has no message");
     const json& content = message["content"];
     if (content.is_null()) return "";
+    if (content.is_array()) return joined_parts(content);
     if (!content.is_string()) fail("the message's content is no text");
     return content.get<std::string>();
+  }
+
+  /// [{"type": "text", "text": "..."}, ...]
+  std::string joined_parts(const json& parts) const {
+    std::string text;
+    for (const json& part : parts) {
+      if (part.is_string()) {
+        text += part.get<std::string>();
+      } else if (part.is_object() && part.value("text", json()).is_string()) {
+        const json type = part.value("type", json("text"));
+        if (type == "text" || type == "output_text") text += part["text"].get<std::string>();
+      } else if (!part.is_object()) {
+        fail("a part of the message's content is no text");
+      }
+    }
+    return text;
+  }
+
+  /// In a member of its own, or in the text.
+  bool has_reasoning(const json& choice) const {
+    const json& message = choice["message"];
+    for (const char* key : {"reasoning_content", "reasoning"}) {
+      const json reasoning = message.value(key, json());
+      if (reasoning.is_string() && !reasoning.get<std::string>().empty()) return true;
+    }
+    return content_of(choice).find("think>") != std::string::npos;
   }
 
   [[noreturn]] void fail(const std::string& problem) const {

@@ -5,6 +5,11 @@
 #include <cstdio>
 #include <iostream>
 
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <nlohmann/json.hpp>
 
 #include "ernie_image/error.h"
@@ -14,6 +19,15 @@ namespace ernie_image {
 void print(const std::string& text) {
   std::cout << text << std::flush;
   if (!std::cout) throw Error(ErrorKind::io, "cannot write to standard output");
+}
+
+void require_standard_output() {
+  const int flags = ::fcntl(STDOUT_FILENO, F_GETFL);
+  pollfd output{STDOUT_FILENO, POLLOUT, 0};
+  const bool is_broken = ::poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
+  // A closed one was replaced by one that can only be read (main).
+  if (flags == -1 || (flags & O_ACCMODE) == O_RDONLY || is_broken)
+    throw Error(ErrorKind::io, "cannot write to standard output");
 }
 
 void print_json(const nlohmann::json& json) {
@@ -32,6 +46,11 @@ std::string visible_lines(std::string text) {
   };
   std::replace_if(text.begin(), text.end(), is_control, '?');
   return text;
+}
+
+int terminal_columns() {
+  winsize size = {};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
 std::string human_bytes(std::uint64_t bytes) {

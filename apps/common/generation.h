@@ -17,4 +17,10 @@ Result generate_with_progress(Pipeline& pipeline, Request request, const Interru
 void write_image(const std::string& path, const Image& image, int quality,
                  const ImageMetadata& metadata);
 
+/// Returns false, and writes nothing, if `path` is there already.
+bool write_new_png(const std::string& path, const Image& image, const ImageMetadata& metadata);
+
+/// To standard output.
+void print_png(const Image& image, const ImageMetadata& metadata);
+
 }  // namespace ernie_image

@@ -2,6 +2,8 @@
 
 #include <curl/curl.h>
 
+#include <cstdlib>
+
 #include "ernie_image/pipeline.h"
 
 namespace ernie_image {
@@ -55,6 +57,7 @@ void set_options(CURL* handle, const HttpRequest& request, const HeaderList& hea
   curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT, kConnectTimeoutSeconds);
   curl_easy_setopt(handle, CURLOPT_TIMEOUT, static_cast<long>(request.timeout_seconds));
   curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(handle, CURLOPT_ACCEPT_ENCODING, "");  // whatever it can decode
   curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, append_to_body);
   curl_easy_setopt(handle, CURLOPT_WRITEDATA, &body);
   curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
@@ -63,10 +66,21 @@ void set_options(CURL* handle, const HttpRequest& request, const HeaderList& hea
   curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, reason);
 }
 
+/// A proxy that is used for this machine's own servers too surprises people.
+std::string proxy_hint() {
+  for (const char* name : {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"}) {
+    const char* value = std::getenv(name);
+    if (value != nullptr && *value != '\0')
+      return std::string(" The proxy of the environment variable ") + name +
+             " is used, unless no_proxy names the server";
+  }
+  return "";
+}
+
 [[noreturn]] void fail(const HttpRequest& request, CURLcode code, const std::string& reason) {
   if (code == CURLE_ABORTED_BY_CALLBACK) request.cancel->throw_if_requested();
   std::string problem = reason.empty() ? curl_easy_strerror(code) : reason;
-  if (code == CURLE_COULDNT_CONNECT) problem += "; is the server running?";
+  if (code == CURLE_COULDNT_CONNECT) problem += "; is the server running?" + proxy_hint();
   if (code == CURLE_OPERATION_TIMEDOUT) {
     problem = "no whole answer within " + std::to_string(request.timeout_seconds) +
               " seconds (connecting: " + std::to_string(kConnectTimeoutSeconds) + "): " + problem;

@@ -79,6 +79,11 @@ std::string denoising_strength(const ImageRecord& record) {
   return ", Denoising strength: " + nine_digits(record.request.picture.strength);
 }
 
+/// As A1111 writes a value: in JSON's quotes if it would not be read back as one.
+std::string quoted_value(const std::string& value) {
+  return value.find_first_of(",:\n") == std::string::npos ? value : json(value).dump();
+}
+
 std::string a1111_parameters(const ImageRecord& record) {
   const Request& request = record.request;
   const std::string negative = negative_prompt_of(request, record.image_index);
@@ -95,8 +100,8 @@ std::string a1111_parameters(const ImageRecord& record) {
          ", Sampler: Euler, CFG scale: " + nine_digits(request.guidance_scale.value()) +
          ", Seed: " + std::to_string(seed_of(request, record.image_index)) +
          ", Size: " + std::to_string(request.width_px) + "x" + std::to_string(request.height_px) +
-         denoising_strength(record) + ", Model: " + record.model_name + ", Version: ernie-image " +
-         record.version;
+         denoising_strength(record) + ", Model: " + quoted_value(record.model_name) +
+         ", Version: ernie-image " + record.version;
 }
 
 /// Of any build: whether a device has such options, and such values of them, is asked when it is
@@ -177,6 +182,11 @@ ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
   if (info.parts != ModelParts{}) record.model_path = replace_invalid_utf8(info.path);
   record.load.cpu_kernels = kernels_used(load);
   record.load.device_options = options_of_device(load.device, load.device_options);
+  for (const DeviceOption& option : device_kind(load.device).options) {
+    const auto found = record.load.device_options.find(option.name);
+    if (!option.records_default && found->second == option.values.front())
+      record.load.device_options.erase(found);
+  }
   record.request = request;
   if (!request.picture.image.rgb.empty())
     record.picture.sha256 = picture_hash(request.picture.image);
@@ -185,8 +195,10 @@ ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
   return record;
 }
 
+// ASCII alone in the JSON: it stays a tEXt chunk, which programs keep that lose or damage UTF-8.
 ImageMetadata image_metadata(const ImageRecord& record) {
-  return {{kParametersChunk, a1111_parameters(record)}, {kRecordChunk, to_json(record).dump()}};
+  return {{kParametersChunk, a1111_parameters(record)},
+          {kRecordChunk, to_json(record).dump(-1, ' ', true)}};
 }
 
 ImageRecord parse_image_record(const std::string& path, const std::string& text) {

@@ -32,6 +32,17 @@ std::string shortest(double value) {
   return text;
 }
 
+/// Of "", "B", "K", "KB", "KiB"...; nothing for another unit.
+std::optional<int> shift_of_unit(std::string_view unit) {
+  constexpr std::string_view kLetters = "KMGT";
+  if (unit.empty() || unit == "B") return 0;
+  const std::size_t at = kLetters.find(unit[0]);
+  const std::string_view rest = unit.substr(1);
+  if (at == std::string_view::npos || !(rest.empty() || rest == "B" || rest == "iB"))
+    return std::nullopt;
+  return 10 * (static_cast<int>(at) + 1);
+}
+
 }  // namespace
 
 std::int64_t parse_integer(std::string_view flag, std::string_view text, std::int64_t min,
@@ -52,12 +63,12 @@ double parse_number(std::string_view flag, std::string_view text, double min, do
 }
 
 std::uint64_t parse_seed(std::string_view flag, std::string_view text) {
-  if (text == "random") return std::random_device{}();
+  if (text == "random" || text == "-1") return std::random_device{}();
   std::uint64_t seed = 0;
   if (!parse_whole(text, seed)) {
     fail(flag, text,
-         "a whole number from 0 to 18446744073709551615, or the word random; a list has commas and "
-         "no spaces, e.g. 1,2,3");
+         "a whole number from 0 to 18446744073709551615, or random (or -1) to draw one; a list has "
+         "commas and no spaces, e.g. 1,2,3");
   }
   return seed;
 }
@@ -73,21 +84,17 @@ std::vector<std::uint64_t> parse_seeds(std::string_view flag, std::string_view t
 }
 
 std::uint64_t parse_byte_count(std::string_view flag, std::string_view text) {
-  constexpr std::string_view kUnits = "KMGT";
-  std::string_view digits = text;
-  int shift = 0;
-  if (const auto unit = text.empty() ? std::string_view::npos : kUnits.find(text.back());
-      unit != std::string_view::npos) {
-    digits.remove_suffix(1);
-    shift = 10 * (static_cast<int>(unit) + 1);
-  }
+  const std::size_t digit_count = std::min(text.find_first_not_of("0123456789"), text.size());
+  const std::optional<int> shift = shift_of_unit(text.substr(digit_count));
   std::uint64_t value = 0;
-  if (!parse_whole(digits, value) || value == 0 ||
-      value > (std::numeric_limits<std::uint64_t>::max() >> shift)) {
-    fail(flag, text,
-         "a number of bytes above 0, such as 6G, 512M or 4096 (K, M, G, T: powers of 1024)");
+  if (!shift || !parse_whole(text.substr(0, digit_count), value) || value == 0 ||
+      value > (std::numeric_limits<std::uint64_t>::max() >> *shift)) {
+    fail(
+        flag, text,
+        "a whole number of bytes above 0, such as 6G, 512M or 4096 (K, M, G, T, also written GB or "
+        "GiB: powers of 1024)");
   }
-  return value << shift;
+  return value << *shift;
 }
 
 void require_utf8(std::string_view what, std::string_view text) {
@@ -110,7 +117,8 @@ std::vector<std::string> split_prompt_lines(std::string_view text) {
     std::string_view line = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
     if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.find_first_not_of(" \t") != std::string_view::npos) prompts.emplace_back(line);
+    const bool is_blank = line.find_first_not_of(" \t") == std::string_view::npos;
+    if (!is_blank && !line.starts_with('#')) prompts.emplace_back(line);
   }
   return prompts;
 }

@@ -5,6 +5,8 @@
 
 #include <unistd.h>
 
+#include "common/console.h"
+
 namespace ernie_image {
 namespace {
 
@@ -68,10 +70,28 @@ std::string progress_line(const QuantizeProgress& progress) {
   const auto done = static_cast<double>(progress.bytes);
   const auto all = static_cast<double>(progress.all_bytes);
   char text[160];
-  std::snprintf(text, sizeof(text), "quantize  [%s] %zu/%zu  %.1f/%.1f GB",
+  std::snprintf(text, sizeof(text), "%s  [%s] %zu/%zu  %.1f/%.1f GB", progress.work,
                 bar(share_of(done, all)).c_str(), progress.tensors, progress.all_tensors,
                 1e-9 * done, 1e-9 * all);
   return text + speed_text(progress);
+}
+
+std::string fitted_line(const std::string& line, int columns) {
+  constexpr std::size_t kShortestBar = 4;
+  // The last column stays free: some terminals begin a new line once it is written.
+  const auto room = static_cast<std::size_t>(std::max(columns - 1, 0));
+  const std::size_t begin = line.find('['), end = line.find(']');
+  if (line.size() <= room || begin == std::string::npos || end == std::string::npos)
+    return line.substr(0, room);
+  const std::string filled = line.substr(begin + 1, end - begin - 1);
+  const std::size_t excess = line.size() - room;
+  if (filled.size() < excess + kShortestBar)  // no bar at all
+    return (line.substr(0, begin) + line.substr(std::min(end + 2, line.size()))).substr(0, room);
+  const std::size_t width = filled.size() - excess;
+  const auto marks =
+      static_cast<std::size_t>(std::ranges::count(filled, '#')) * width / filled.size();
+  return line.substr(0, begin + 1) + std::string(marks, '#') + std::string(width - marks, '-') +
+         line.substr(end);
 }
 
 ProgressBar::ProgressBar(bool enabled) : enabled_(enabled && isatty(STDERR_FILENO) == 1) {}
@@ -87,7 +107,7 @@ void ProgressBar::show(const QuantizeProgress& progress) { show_line(progress_li
 void ProgressBar::show_line(const std::string& line) {
   if (!enabled_) return;
   drawn_ = true;
-  std::fprintf(stderr, "\r%s\x1b[K", line.c_str());
+  std::fprintf(stderr, "\r%s\x1b[K", fitted_line(line, terminal_columns()).c_str());
 }
 
 }  // namespace ernie_image

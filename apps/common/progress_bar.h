@@ -31,4 +31,7 @@ std::string progress_line(const QuantizeProgress& progress);
 /// "transformer   [############----------]  5/8  1.24 s/step  3.7 s left"
 std::string progress_line(const Progress& progress);
 
+/// The line cut to a terminal: first its bar gets shorter, then it goes, then what stands last.
+std::string fitted_line(const std::string& line, int columns);
+
 }  // namespace ernie_image

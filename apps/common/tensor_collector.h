@@ -12,7 +12,7 @@ namespace ernie_image {
 
 /// Of a name recorded more than once (a block runs in every step) the first is kept, as in the
 /// golden cases.
-class TensorCollector : public Trace {
+class TensorCollector : public TensorTrace {
  public:
   /// `blocks` keeps every dit.* and vae.* tensor too, not only each stage's inputs and outputs.
   explicit TensorCollector(bool blocks) : blocks_(blocks) {}

@@ -25,7 +25,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 /// Keeps the text states of the prompt and the latents after each step.
-class StepTrace : public Trace {
+class StepTrace : public TensorTrace {
  public:
   explicit StepTrace(Drawing& drawing) : drawing_(drawing) {}
 

@@ -1,27 +1,13 @@
-// How far two pictures are apart.
+// The figures of two pictures, as JSON and as text.
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "ernie_image/pipeline.h"
+#include "metrics/image_metrics.h"
 
 namespace ernie_image {
-
-struct ImageMetrics {
-  double nmse_percent = 0;              ///< mean squared error of pixels in 0..1, times 100
-  std::optional<double> psnr_db;        ///< -10 log10(nmse); nothing for equal pictures (infinite)
-  std::optional<double> ssim;           ///< nothing below 7 pixels a side
-  std::optional<double> ms_ssim;        ///< nothing below 11 pixels a side
-  int ms_ssim_scales = 0;               ///< 5, or fewer for small pictures
-  double mean_absolute_difference = 0;  ///< of 8-bit values, 0..255
-  int max_absolute_difference = 0;
-};
-
-/// Throws Error(invalid_argument) for pictures of different sizes, or without pixels.
-ImageMetrics compare_images(const Image& a, const Image& b);
 
 /// Absent figures are null.
 nlohmann::json to_json(const ImageMetrics& metrics);

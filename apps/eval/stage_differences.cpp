@@ -19,7 +19,7 @@ bool is_inside_block(std::string_view name) {
 }
 
 /// Hands on the first tensor of each name: under guidance a layer runs more than once.
-class FirstOfEachName : public Trace {
+class FirstOfEachName : public TensorTrace {
  public:
   using Receiver = std::function<void(const std::string& name, const Tensor& host)>;
   FirstOfEachName(bool inside_blocks, Receiver receive)

@@ -5,49 +5,58 @@
 
 namespace ernie_image {
 
-FairQueue::Lane::iterator FairQueue::find_turn(Lane& lane, const std::string& owner) {
-  return std::ranges::find(lane, owner, &Turn::owner);
+/// How many of the owner's jobs are taken before this one.
+std::ptrdiff_t FairQueue::round_of(const Turn& turn, const Place& place) {
+  return std::ranges::lower_bound(turn.jobs, place.number, {}, &Waiting::number) -
+         turn.jobs.begin();
 }
 
 void FairQueue::push_back(JobPriority priority, const std::string& owner, Entry entry) {
   Lane& lane = lanes_[priority];
-  places_[entry.id] = {priority, owner};
-  auto turn = find_turn(lane, owner);
-  if (turn == lane.end()) turn = lane.insert(lane.end(), {owner, {}});
-  turn->jobs.push_back(std::move(entry));
+  const auto known = lane.by_owner.find(owner);
+  if (known == lane.by_owner.end()) {
+    lane.by_owner[owner] = lane.turns.insert(lane.turns.end(), {owner, {}});
+  }
+  std::deque<Waiting>& jobs = lane.by_owner.at(owner)->jobs;
+  const std::int64_t number = jobs.empty() ? 0 : jobs.back().number + 1;
+  places_[entry.id] = {priority, owner, number};
+  jobs.push_back({std::move(entry), number});
 }
 
 void FairQueue::push_front(JobPriority priority, const std::string& owner, Entry entry) {
   Lane& lane = lanes_[priority];
-  places_[entry.id] = {priority, owner};
-  auto turn = find_turn(lane, owner);
-  if (turn == lane.end()) {
-    turn = lane.insert(lane.begin(), {owner, {}});
+  const auto known = lane.by_owner.find(owner);
+  if (known == lane.by_owner.end()) {
+    lane.by_owner[owner] = lane.turns.insert(lane.turns.begin(), {owner, {}});
   } else {
-    lane.splice(lane.begin(), lane, turn);
+    lane.turns.splice(lane.turns.begin(), lane.turns, known->second);
   }
-  turn->jobs.push_front(std::move(entry));
+  std::deque<Waiting>& jobs = lane.by_owner.at(owner)->jobs;
+  const std::int64_t number = jobs.empty() ? 0 : jobs.front().number - 1;
+  places_[entry.id] = {priority, owner, number};
+  jobs.push_front({std::move(entry), number});
 }
 
 const FairQueue::Entry* FairQueue::next() const {
   for (const auto& [priority, lane] : lanes_) {
-    if (!lane.empty()) return &lane.front().jobs.front();
+    if (!lane.turns.empty()) return &lane.turns.front().jobs.front().entry;
   }
   return nullptr;
 }
 
 void FairQueue::pop() {
   const auto found =
-      std::ranges::find_if(lanes_, [](const auto& lane) { return !lane.second.empty(); });
+      std::ranges::find_if(lanes_, [](const auto& lane) { return !lane.second.turns.empty(); });
   assert(found != lanes_.end());
   Lane& lane = found->second;
-  Turn& turn = lane.front();
-  places_.erase(turn.jobs.front().id);
+  Turn& turn = lane.turns.front();
+  places_.erase(turn.jobs.front().entry.id);
   turn.jobs.pop_front();
   if (turn.jobs.empty()) {
-    lane.pop_front();
+    lane.by_owner.erase(turn.owner);
+    lane.turns.pop_front();
   } else {
-    lane.splice(lane.end(), lane, lane.begin());
+    lane.turns.splice(lane.turns.end(), lane.turns, lane.turns.begin());
   }
 }
 
@@ -55,9 +64,12 @@ bool FairQueue::remove(const std::string& id) {
   const auto place = places_.find(id);
   if (place == places_.end()) return false;
   Lane& lane = lanes_.at(place->second.priority);
-  const auto turn = find_turn(lane, place->second.owner);
-  std::erase_if(turn->jobs, [&id](const Entry& entry) { return entry.id == id; });
-  if (turn->jobs.empty()) lane.erase(turn);
+  const auto turn = lane.by_owner.at(place->second.owner);
+  turn->jobs.erase(turn->jobs.begin() + round_of(*turn, place->second));
+  if (turn->jobs.empty()) {
+    lane.by_owner.erase(turn->owner);
+    lane.turns.erase(turn);
+  }
   places_.erase(place);
   return true;
 }
@@ -68,14 +80,14 @@ std::optional<int> FairQueue::position(const std::string& id) const {
   std::ptrdiff_t before = 0;
   for (const auto& [priority, lane] : lanes_) {
     if (priority == place->second.priority) break;
-    for (const Turn& turn : lane) before += std::ssize(turn.jobs);
+    for (const Turn& turn : lane.turns) before += std::ssize(turn.jobs);
   }
   const Lane& lane = lanes_.at(place->second.priority);
-  const auto own = std::ranges::find(lane, place->second.owner, &Turn::owner);
+  const Turns::iterator own = lane.by_owner.at(place->second.owner);
   // The k-th job of an owner is taken in the k-th round of turns.
-  const auto round = std::ranges::find(own->jobs, id, &Entry::id) - own->jobs.begin();
+  const std::ptrdiff_t round = round_of(*own, place->second);
   bool is_earlier = true;
-  for (const Turn& turn : lane) {
+  for (const Turn& turn : lane.turns) {
     if (turn.owner == own->owner) is_earlier = false;
     const std::ptrdiff_t taken = round + (is_earlier ? 1 : 0);
     before += std::min(std::ssize(turn.jobs), taken);

@@ -2,6 +2,8 @@
 // age.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <list>
@@ -37,17 +39,26 @@ class FairQueue {
   int size() const { return static_cast<int>(places_.size()); }
 
  private:
+  struct Waiting {
+    Entry entry;
+    std::int64_t number;  // grows from one to the next
+  };
   struct Turn {
     std::string owner;
-    std::deque<Entry> jobs;  // never empty
+    std::deque<Waiting> jobs;  // never empty
   };
-  using Lane = std::list<Turn>;  // whose turn it is stands first
+  using Turns = std::list<Turn>;  // whose turn it is stands first
+  struct Lane {
+    Turns turns;
+    std::unordered_map<std::string, Turns::iterator> by_owner;
+  };
   struct Place {
     JobPriority priority;
     std::string owner;
+    std::int64_t number;
   };
 
-  static Lane::iterator find_turn(Lane& lane, const std::string& owner);
+  static std::ptrdiff_t round_of(const Turn& turn, const Place& place);
 
   std::map<JobPriority, Lane, std::greater<>> lanes_;
   std::unordered_map<std::string, Place> places_;

@@ -42,6 +42,7 @@ struct JobRequest : Request {
   std::string image_format = "png";  ///< "png", "jpeg" or "webp"
   int image_quality = 100;           ///< 0..100, of jpeg and webp
   int previews = 0;                  ///< how many unfinished pictures are wanted; 0: none
+  bool has_given_seeds = false;      ///< by whoever asked, not drawn
   bool chrome_trace = false;         ///< record one of the run
   JobPriority priority = JobPriority::normal;
   // Of `picture` no pixels are here: they are files of the job (JobInputs).
@@ -58,9 +59,9 @@ struct JobProgress {
   std::string stage;  ///< "waiting", "enhancer", "text_encoder", "transformer", "vae_decoder"
   int step = 0;       ///< finished steps of the stage
   int steps = 0;
-  double fraction = 0;                 ///< of the whole job, 0..1
-  std::optional<double> seconds_left;  ///< once it can be told
-  int preview_index = -1;              ///< number of the newest preview; -1: none yet
+  double fraction = 0;                      ///< of the whole job, 0..1
+  std::optional<double> seconds_left = {};  ///< once it can be told
+  int preview_index = -1;                   ///< number of the newest preview; -1: none yet
 };
 
 /// A finished picture; its bytes are had by JobQueue::image.

@@ -1,5 +1,6 @@
 #include "jobs/job_json.h"
 
+#include <algorithm>
 #include <limits>
 
 #include <nlohmann/json.hpp>
@@ -15,7 +16,6 @@ using nlohmann::json;
 constexpr std::size_t kMaxPromptBytes = 1 << 20;
 constexpr std::size_t kMaxNameBytes = 1024;
 constexpr int kMaxPreviews = 1000;
-constexpr std::int64_t kMaxMilliseconds = std::int64_t{1} << 52;
 
 /// Paths in messages need not be UTF-8.
 std::string dump(const json& object) {
@@ -89,6 +89,7 @@ std::string request_text(const JobRequest& request) {
                  {"previews", request.previews},
                  {"trace", request.chrome_trace},
                  {"priority", static_cast<int>(request.priority)}});
+  if (request.has_given_seeds) object["seeds_given"] = true;
   if (!request.adapters.empty()) object["loras"] = adapters_json(request.adapters);
   if (!request.picture_use.sha256.empty())
     object["image"] = picture_use_json(request.picture_use, request.picture);
@@ -104,6 +105,7 @@ JobRequest parse_request(std::string_view text, const std::string& where) {
                       fields.limited_text("negative_prompt", kMaxPromptBytes));
   read_options(fields, Naming::brief, false, request);
   request.set_seeds(fields.seeds("seeds", kMaxImages));
+  request.has_given_seeds = fields.boolean("seeds_given", false);
   request.enhance = fields.boolean("enhance");
   request.image_format = fields.limited_text("format", kMaxNameBytes);
   request.image_quality = fields.small("quality", 0, 100);
@@ -176,7 +178,7 @@ std::string worker_text(const WorkerInfo& worker) {
                  {"has_enhancer", worker.has_enhancer},
                  {"size_multiple", worker.size_multiple_px},
                  {"current_job", worker.current_job},
-                 {"last_seen_ms", worker.last_seen_ms},
+                 {"pixels_per_second", worker.pixels_per_second},
                  {"seconds_per_step", worker.seconds_per_step}});
   return dump(object);
 }
@@ -191,9 +193,49 @@ WorkerInfo parse_worker(std::string_view text, const std::string& where) {
   read_options(fields, Naming::brief, true, worker.defaults);
   worker.size_multiple_px = fields.small("size_multiple", 1, kMaxSidePx);
   worker.current_job = fields.limited_text("current_job", kMaxNameBytes);
-  worker.last_seen_ms = fields.integer("last_seen_ms", 0, kMaxMilliseconds);
+  worker.pixels_per_second = fields.number("pixels_per_second", 0);
   worker.seconds_per_step = fields.number("seconds_per_step");
   return worker;
+}
+
+void check_worker_name(const std::string& name, const std::string& where) {
+  const bool has_control = std::ranges::any_of(
+      name, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  if (!name.empty() && name.size() <= kMaxNameBytes && !has_control) return;
+  throw Error(ErrorKind::invalid_argument,
+              where + ": a name of " + std::to_string(name.size()) + " bytes" +
+                  (has_control ? " with control characters" : "") + ", expected 1 to " +
+                  std::to_string(kMaxNameBytes) + " printable ones");
+}
+
+void check_worker(const WorkerInfo& worker) {
+  check_worker_name(worker.name, "worker");
+  check_worker_name(worker.model, "the worker's model");
+  check_worker_name(worker.device, "the worker's device");
+  try {
+    parse_worker(worker_text(worker), "worker " + worker.name);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::invalid_argument, error.what());
+  }
+}
+
+std::string without_folders(const std::string& message) {
+  constexpr std::string_view kBefore = " '\"(=";  // what a path may come after
+  constexpr std::string_view kAfter = " '\"):;,";
+  std::string text;
+  for (std::size_t i = 0; i < message.size();) {
+    const bool begins_path =
+        message[i] == '/' && (i == 0 || kBefore.find(message[i - 1]) != kBefore.npos);
+    if (!begins_path) {
+      text += message[i++];
+      continue;
+    }
+    const std::size_t end = std::min(message.find_first_of(kAfter, i), message.size());
+    const std::string path = message.substr(i, end - i);
+    text += path.substr(path.rfind('/', path.size() - 2) + 1);
+    i = end;
+  }
+  return text;
 }
 
 std::string batch_key(const JobRequest& request) {

@@ -35,6 +35,13 @@ JobOutcome parse_outcome(std::string_view text, const std::string& where);
 
 std::string worker_text(const WorkerInfo& worker);
 WorkerInfo parse_worker(std::string_view text, const std::string& where);
+/// Throws Error(invalid_argument) for a worker that others could not read about.
+void check_worker(const WorkerInfo& worker);
+/// The same for one of its names, which came from `where`: 1 to 1024 bytes, no control characters.
+void check_worker_name(const std::string& name, const std::string& where);
+
+/// The message with the folders of its absolute paths left out: clients are told the file's name.
+std::string without_folders(const std::string& message);
 
 /// Jobs with equal keys can be run as one batch.
 std::string batch_key(const JobRequest& request);

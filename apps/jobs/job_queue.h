@@ -10,9 +10,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ernie_image/error.h"
+#include "jobs/batch_limit.h"
 #include "jobs/job.h"
 
 namespace ernie_image {
@@ -21,9 +23,9 @@ namespace ernie_image {
 using Bytes = std::string;
 
 struct JobFilter {
-  std::optional<std::string> owner;
-  std::optional<JobState> state;
-  std::string before;  ///< an id: only jobs older than that one
+  std::optional<std::string> owner = {};  ///< nothing: everybody's, waiting and running ones alone
+  std::optional<JobState> state = {};
+  std::string before = {};  ///< an id: only jobs older than that one
   int limit = 50;
 };
 
@@ -56,8 +58,9 @@ struct WorkerInfo {
   Request defaults{.guidance_scale = 1.0};  ///< options of requests that leave them open
   int size_multiple_px = 16;
   std::string current_job;        ///< empty: idle
-  std::int64_t last_seen_ms = 0;  ///< since 1970
+  std::int64_t last_seen_ms = 0;  ///< since 1970, by the store's clock, which sets it
   double seconds_per_step = 0;    ///< of the last job; 0: none yet
+  double pixels_per_second = 0;   ///< in a step, of the last job; 0: none yet
 };
 
 struct QueueCounts {
@@ -77,8 +80,35 @@ class QueueFull : public Error {
   std::chrono::seconds retry_after_;
 };
 
+/// The store cannot be reached, or is not ready: worth another try.
+class StoreUnavailable : public Error {
+ public:
+  explicit StoreUnavailable(const std::string& message) : Error(ErrorKind::device, message) {}
+};
+
+/// The store does not let us in, and will not as long as nobody changes something.
+class StoreRefused : public Error {
+ public:
+  explicit StoreRefused(const std::string& message) : Error(ErrorKind::device, message) {}
+};
+
+/// What is thrown for a job whose record cannot be read. It has been moved aside: no list has it,
+/// no worker gets it, and it can be removed. The message names no file.
+class DamagedJob : public Error {
+ public:
+  DamagedJob(const std::string& id, std::string owner)
+      : Error(ErrorKind::corrupt_file,
+              "the record of job " + id + " is damaged; it can be deleted"),
+        owner_(std::move(owner)) {}
+  /// As far as it could be read.
+  const std::string& owner() const noexcept { return owner_; }
+
+ private:
+  std::string owner_;
+};
+
 /// Safe to call from any thread. Every function throws Error(ErrorKind::device) if the store cannot
-/// be reached.
+/// be reached, and what takes an id or finds a job by its key DamagedJob.
 class JobQueue {
  public:
   virtual ~JobQueue() = default;
@@ -94,7 +124,20 @@ class JobQueue {
 
   virtual std::optional<Job> find(const std::string& id) = 0;
 
-  /// Newest first.
+  /// What was submitted with that key; nothing for an empty or new one.
+  virtual std::optional<Job> find_by_key(const std::string& owner,
+                                         const std::string& idempotency_key) = 0;
+
+  /// The same, and nothing for a damaged one: for those who only look around.
+  std::optional<Job> find_readable(const std::string& id) {
+    try {
+      return find(id);
+    } catch (const DamagedJob&) {
+      return std::nullopt;
+    }
+  }
+
+  /// Newest first, without damaged ones.
   virtual std::vector<Job> list(const JobFilter& filter) = 0;
 
   /// Returns the job as soon as its version is above `version`, or as it is after `timeout`;
@@ -102,11 +145,11 @@ class JobQueue {
   virtual std::optional<Job> wait(const std::string& id, std::int64_t version,
                                   std::chrono::milliseconds timeout) = 0;
 
-  /// A queued job is cancelled at once, a running one within a step. False if it was final already
-  /// or is unknown.
+  /// A job is cancelled at once if it waits or nothing has been done of it yet, else within a step.
+  /// False if it was final already or is unknown.
   virtual bool cancel(const std::string& id) = 0;
 
-  /// Forgets a final job and its pictures. False if it is unknown or not final.
+  /// Forgets a final or damaged job and its pictures. False if it is unknown or not final.
   virtual bool remove(const std::string& id) = 0;
 
   /// Bytes of a finished picture's file; nothing if there is none.
@@ -130,9 +173,10 @@ class JobQueue {
   virtual void announce(const WorkerInfo& worker) = 0;
 
   /// Takes the next jobs for the worker's model: highest priority first, then by turns between
-  /// owners. More than one only if all can share a batch (kind, size, steps, guidance equal). Waits
-  /// up to `timeout`; empty if there is none.
-  virtual std::vector<Job> claim(const WorkerInfo& worker, int max_jobs,
+  /// owners. More than one only if all can share a batch (kind, size, steps, guidance equal), their
+  /// pictures are within `limit` for their size, and no other worker of the model is left without
+  /// its share of what waits. Waits up to `timeout`; empty if there is none.
+  virtual std::vector<Job> claim(const WorkerInfo& worker, const BatchLimit& limit,
                                  std::chrono::milliseconds timeout) = 0;
 
   /// What a job that is not final begins with.
@@ -144,7 +188,8 @@ class JobQueue {
   virtual bool report(const std::string& id, const std::string& worker, const JobProgress& progress,
                       const Bytes& preview = {}) = 0;
 
-  /// Stores the result, then the state. Does nothing if the job is final already.
+  /// Stores the result, then the state. Does nothing if the job is final already. Throws Error(io |
+  /// not_found) and the like if it cannot be stored, and leaves the job claimed.
   virtual void complete(const std::string& id, const std::string& worker,
                         const JobResult& result) = 0;
 

@@ -1,6 +1,9 @@
 #include "jobs/job_reporter.h"
 
 #include <algorithm>
+#include <new>
+
+#include "core/start_thread.h"
 
 namespace ernie_image {
 namespace {
@@ -12,7 +15,7 @@ constexpr std::chrono::milliseconds kPause{200};  // after the queue could not b
 }  // namespace
 
 JobReporter::JobReporter(JobQueue& queue, const WorkerInfo& worker)
-    : queue_(queue), worker_(worker), thread_([this] { run(); }) {}
+    : queue_(queue), worker_(worker), thread_(start_thread([this] { run(); })) {}
 
 JobReporter::~JobReporter() {
   {
@@ -55,19 +58,25 @@ void JobReporter::end(const std::string& id) {
   idle_.wait(lock, [&] { return reporting_ != id; });
 }
 
-void JobReporter::set_seconds_per_step(double seconds) {
+void JobReporter::set_pace(double step_seconds_per_pixel, int pixels) {
   const std::lock_guard lock(mutex_);
-  worker_.seconds_per_step = seconds;
+  worker_.seconds_per_step = step_seconds_per_pixel * pixels;
+  worker_.pixels_per_second = step_seconds_per_pixel > 0 ? 1 / step_seconds_per_pixel : 0;
+}
+
+WorkerInfo JobReporter::worker() const {
+  const std::lock_guard lock(mutex_);
+  return worker_;
 }
 
 void JobReporter::announce() {
-  WorkerInfo worker;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [id, entry] : jobs_) changed_.insert(id);
-    worker = worker_;
-  }
   try {
+    WorkerInfo worker;
+    {
+      const std::lock_guard lock(mutex_);
+      for (const auto& [id, entry] : jobs_) changed_.insert(id);
+      worker = worker_;
+    }
     queue_.announce(worker);
   } catch (const std::exception&) {
     // Not reachable: it will be told when it is.
@@ -88,19 +97,27 @@ void JobReporter::run() {
       wake_.wait_until(lock, next_heartbeat, [&] { return ending_ || !changed_.empty(); });
       continue;
     }
-    const std::string id = *changed_.begin();
-    changed_.erase(id);
-    Entry& entry = jobs_.at(id);
-    if (entry.is_stopped) continue;
-    reporting_ = id;
-    Entry told = entry;
-    entry.preview = nullptr;
-    lock.unlock();
-    report(id, std::move(told));
-    lock.lock();
-    reporting_.clear();
-    idle_.notify_all();
+    try {
+      report_next(lock);
+    } catch (const std::bad_alloc&) {
+      // Heartbeats report all jobs again.
+    }
   }
+}
+
+void JobReporter::report_next(std::unique_lock<std::mutex>& lock) {
+  const std::string id = *changed_.begin();
+  changed_.erase(id);
+  Entry& entry = jobs_.at(id);
+  if (entry.is_stopped) return;
+  Entry told = entry;
+  entry.preview = nullptr;
+  reporting_ = id;
+  lock.unlock();
+  report(id, std::move(told));
+  lock.lock();
+  reporting_.clear();
+  idle_.notify_all();
 }
 
 void JobReporter::report(const std::string& id, Entry entry) {

@@ -37,7 +37,10 @@ class JobReporter {
   /// Nothing is told of the job any more once this returns.
   void end(const std::string& id);
 
-  void set_seconds_per_step(double seconds);
+  /// What is announced of the worker's speed: seconds a pixel and step, at pictures of that size.
+  void set_pace(double step_seconds_per_pixel, int pixels);
+  /// As it is announced.
+  WorkerInfo worker() const;
 
  private:
   struct Entry {
@@ -48,6 +51,8 @@ class JobReporter {
   };
 
   void run();
+  /// The lock is held before and after, and not while the queue is told.
+  void report_next(std::unique_lock<std::mutex>& lock);
   void announce();
   void report(const std::string& id, Entry entry);
   void stop(const std::string& id);

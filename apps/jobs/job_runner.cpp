@@ -1,14 +1,17 @@
 #include "jobs/job_runner.h"
 
 #include <algorithm>
+#include <chrono>
 #include <new>
 #include <set>
 #include <span>
+#include <thread>
 
 #include "common/enhancer.h"
 #include "common/flags.h"
 #include "common/image_record.h"
 #include "common/lora.h"
+#include "core/log.h"
 #include "io/picture_reader.h"
 #include "jobs/chunk_listener.h"
 #include "jobs/job_json.h"
@@ -20,6 +23,9 @@ namespace {
 ImageFormat format_of(const JobRequest& request) {
   return image_format_of("picture." + request.image_format);
 }
+
+constexpr std::chrono::minutes kStorePatience{10};
+constexpr std::chrono::milliseconds kStorePause{500};
 
 }  // namespace
 
@@ -69,7 +75,7 @@ void JobRunner::run(const std::vector<Job>& jobs) {
   for (JobWork& work : works) guarded({&work}, [&] { enhance(work); });
 
   const JobRequest& first = jobs.front().request;
-  const int limit = images_at_once(first.width_px, first.height_px, options_);
+  const int limit = batch_limit(options_).images(first.width_px, first.height_px);
   int images = 0;
   for (const JobWork& work : works)
     images += work.is_done ? 0 : int(std::ssize(work.job.request.seeds));
@@ -81,7 +87,7 @@ void JobRunner::run(const std::vector<Job>& jobs) {
     run_chunk_guarded(chunk, estimate);
   }
   rates_ = estimate.rates();
-  reporter_.set_seconds_per_step(rates_.step_seconds_per_pixel * first.width_px * first.height_px);
+  reporter_.set_pace(rates_.step_seconds_per_pixel, first.width_px * first.height_px);
 }
 
 void JobRunner::enhance(JobWork& work) {
@@ -240,22 +246,75 @@ FinishedImage JobRunner::finished_image(const JobPicture& picture, const Image& 
 
 void JobRunner::complete(JobWork& work) {
   if (work.job.request.chrome_trace) work.result.trace = work.trace.json();
-  reporter_.end(work.job.id);
+  try {
+    store(work);
+  } catch (const StoreUnavailable&) {
+    throw;
+  } catch (const StoreRefused&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    return fail(work, name_of(ErrorKind::out_of_memory), "out of memory");
+  } catch (const std::exception& error) {
+    // It would be the same with the next worker: the job fails, once.
+    return fail(work, name_of(ErrorKind::io),
+                std::string("the result cannot be stored: ") + error.what());
+  }
   work.is_done = true;
-  queue_.complete(work.job.id, worker_, work.result);
+  reporter_.end(work.job.id);
+}
+
+/// The claim is kept alive meanwhile: nobody else shall do again what only has to be handed in.
+void JobRunner::store(JobWork& work) {
+  persistently([&] { queue_.complete(work.job.id, worker_, work.result); });
+}
+
+/// Tries again as long as the store is away, but not for ever, nor when this worker is to end.
+void JobRunner::persistently(const std::function<void()>& action) {
+  const auto deadline = std::chrono::steady_clock::now() + kStorePatience;
+  bool is_told = false;
+  while (true) {
+    try {
+      return action();
+    } catch (const StoreUnavailable& error) {
+      {
+        const std::lock_guard lock(mutex_);
+        if (giving_back_) throw;
+      }
+      if (std::chrono::steady_clock::now() > deadline) throw;
+      if (!is_told) {
+        log_message(LogLevel::warning,
+                    std::string("a result waits for its store: ") + error.what());
+      }
+      is_told = true;
+    }
+    std::this_thread::sleep_for(kStorePause);
+  }
 }
 
 void JobRunner::fail(JobWork& work, const std::string& kind, const std::string& message) {
   const bool is_stopped = reporter_.is_stopped(work.job.id);
-  reporter_.end(work.job.id);
   work.is_done = true;
-  if (is_stopped) return;  // the queue knows
-  const std::lock_guard lock(mutex_);
-  if (giving_back_ && kind == name_of(ErrorKind::cancelled)) {
-    queue_.release(work.job.id, worker_);
-  } else {
-    queue_.fail(work.job.id, worker_, {kind, message});
+  bool is_given_back = false;
+  {
+    const std::lock_guard lock(mutex_);
+    is_given_back = giving_back_ && kind == name_of(ErrorKind::cancelled);
   }
+  if (!is_stopped) {  // else the queue knows
+    const bool is_asked_for = kind == name_of(ErrorKind::cancelled) ||
+                              kind == name_of(ErrorKind::invalid_argument) ||
+                              kind == name_of(ErrorKind::unsupported);
+    if (!is_asked_for) {
+      log_message(LogLevel::error, "job " + work.job.id + " failed (" + kind + "): " + message);
+    }
+    persistently([&] {
+      if (is_given_back) {
+        queue_.release(work.job.id, worker_);
+      } else {
+        queue_.fail(work.job.id, worker_, {kind, without_folders(message)});
+      }
+    });
+  }
+  reporter_.end(work.job.id);
 }
 
 /// Whatever goes wrong with the work ends these jobs, and nothing else.
@@ -267,6 +326,10 @@ void JobRunner::guarded(const std::vector<JobWork*>& works, const std::function<
   };
   try {
     action();
+  } catch (const StoreUnavailable&) {
+    throw;
+  } catch (const StoreRefused&) {
+    throw;
   } catch (const Error& error) {
     fail_all(name_of(error.kind()), error.what());
   } catch (const std::bad_alloc&) {

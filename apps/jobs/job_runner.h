@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -46,6 +47,8 @@ class JobRunner {
   /// Those of the job with their paths on this machine.
   std::vector<Adapter> found_adapters(const JobRequest& request) const;
   void complete(JobWork& work);
+  void store(JobWork& work);
+  void persistently(const std::function<void()>& action);
   void fail(JobWork& work, const std::string& kind, const std::string& message);
   void guarded(const std::vector<JobWork*>& works, const std::function<void()>& action);
 

@@ -8,7 +8,7 @@
 namespace ernie_image {
 
 /// Keeps the latents before and after the last step; both are shared with the pipeline, not copied.
-class LatentsTrace final : public Trace {
+class LatentsTrace final : public TensorTrace {
  public:
   bool wants(std::string_view name) const override;
   void record(const std::string& name, const Tensor& host) override;

@@ -87,6 +87,17 @@ std::optional<std::string> PictureFolder::read(const std::string& name) const {
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
+void PictureFolder::remove_all_of(const std::string& id) const {
+  remove(trace_name(id));
+  for (int index = 0, removed = 1; removed > 0; ++index) {
+    removed = 0;
+    for (const char* extension : {"png", "jpeg", "webp"}) {
+      std::error_code error;
+      removed += fs::remove(join_path(directory_, picture_name(id, index, extension)), error);
+    }
+  }
+}
+
 void PictureFolder::remove(const std::string& name) const {
   std::error_code error;
   fs::remove(join_path(directory_, name), error);

@@ -25,6 +25,8 @@ class PictureFolder {
   void write(const std::string& name, std::string_view bytes) const;
   std::optional<std::string> read(const std::string& name) const;
   void remove(const std::string& name) const;
+  /// What there is of a job of which nothing else is known.
+  void remove_all_of(const std::string& id) const;
 
  private:
   std::string directory_;

@@ -13,6 +13,8 @@ struct QueueOptions {
   /// redis://[[user]:password@]host[:port][/database] or unix:///path/of/socket: a queue in Redis;
   /// empty: one for this process alone
   std::string url;
+  /// Of Redis, where `url` has none
+  std::string password;
   /// Of the queue for one process: a SQLite file, so that accepted jobs survive; ":memory:": not
   std::string jobs_db = ":memory:";
   /// Where pictures go, as `<job id>_<index>.<ext>`; empty: into the database, or through Redis
@@ -24,6 +26,10 @@ struct QueueOptions {
   int max_finished = 0;
   /// See kClaimExpiry; tests have less patience.
   std::chrono::milliseconds claim_expiry = kClaimExpiry;
+  /// Waiting jobs whose model no worker has had for so long fail; 0: they wait for ever
+  std::chrono::milliseconds orphan_timeout = std::chrono::hours(24);
+  /// How long a call tries again while Redis is away
+  std::chrono::milliseconds patience{15000};
   /// How long Redis keeps finished jobs, and pictures for which there is no directory
   std::chrono::seconds result_expiry = std::chrono::hours(24);
   /// What every Redis key begins with

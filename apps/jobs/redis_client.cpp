@@ -5,20 +5,22 @@
 #include <thread>
 #include <utility>
 
+#include "jobs/store_patience.h"
+
 namespace ernie_image {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 using Milliseconds = std::chrono::milliseconds;
 
-constexpr Milliseconds kPatience{15000};  // for a Redis that is restarted
 constexpr Milliseconds kFirstPause{20};
 constexpr Milliseconds kLongestPause{1000};
 constexpr std::size_t kMaxIdle = 32;  // connections kept open
 
 }  // namespace
 
-RedisClient::RedisClient(RedisAddress address) : address_(std::move(address)) {
+RedisClient::RedisClient(RedisAddress address, Milliseconds patience)
+    : address_(std::move(address)), patience_(patience) {
   give_connection(std::make_unique<RedisConnection>(address_));
 }
 
@@ -40,10 +42,11 @@ void RedisClient::give_connection(std::unique_ptr<RedisConnection> connection) {
 }
 
 RedisReply RedisClient::command(const std::vector<std::string_view>& words) {
-  const auto deadline = Clock::now() + kPatience;
+  const auto deadline = Clock::now() + std::min(patience_, StorePatience::current());
   for (Milliseconds pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
     try {
       auto connection = take_connection();
+      connection->set_timeout(std::chrono::duration_cast<Milliseconds>(deadline - Clock::now()));
       RedisReply reply = connection->command(words);
       give_connection(std::move(connection));
       return reply;

@@ -1,6 +1,7 @@
 // Commands to one Redis from any thread, over as many connections as that takes.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <string_view>
@@ -12,12 +13,12 @@ namespace ernie_image {
 
 class RedisClient {
  public:
-  /// Throws at once if there is nobody.
-  explicit RedisClient(RedisAddress address);
+  /// `patience` is for a Redis that is restarted. Throws at once if there is nobody.
+  RedisClient(RedisAddress address, std::chrono::milliseconds patience);
 
   const RedisAddress& address() const { return address_; }
 
-  /// Tries again for some seconds while Redis cannot be reached, so that a restart of it goes
+  /// Tries again for that long while Redis cannot be reached, so that a restart of it goes
   /// unnoticed. A command may therefore be done twice: a lost answer does not tell whether it was.
   RedisReply command(const std::vector<std::string_view>& words);
 
@@ -26,6 +27,7 @@ class RedisClient {
   void give_connection(std::unique_ptr<RedisConnection> connection);
 
   const RedisAddress address_;
+  const std::chrono::milliseconds patience_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<RedisConnection>> idle_;
 };

@@ -9,11 +9,19 @@
 #include <cerrno>
 #include <charconv>
 
+#include "jobs/store_patience.h"
+
 namespace ernie_image {
 namespace {
 
-constexpr timeval kConnectTimeout = {2, 0};
-constexpr timeval kCommandTimeout = {10, 0};
+constexpr std::chrono::milliseconds kConnectTimeout{2000};
+constexpr std::chrono::milliseconds kCommandTimeout{10'000};
+
+/// No longer than the thread is willing to wait, and never for ever.
+timeval limited(std::chrono::milliseconds time) {
+  const auto limit = std::clamp(time, std::chrono::milliseconds(1), StorePatience::current());
+  return {limit.count() / 1000, (limit.count() % 1000) * 1000};
+}
 constexpr int kMaxPort = 65535;
 constexpr int kMaxDatabase = 65535;
 
@@ -76,6 +84,33 @@ bool is_temporary(std::string_view message) {
                              [&](std::string_view prefix) { return message.starts_with(prefix); });
 }
 
+/// Of the login, or of a user who may not do what is needed.
+bool is_refusal(std::string_view message) {
+  constexpr std::array<std::string_view, 5> kPrefixes = {"NOAUTH", "WRONGPASS", "NOPERM", "DENIED",
+                                                         "ERR AUTH"};
+  return std::ranges::any_of(kPrefixes,
+                             [&](std::string_view prefix) { return message.starts_with(prefix); });
+}
+
+std::string percent_decoded(std::string_view text) {
+  std::string decoded;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      decoded += text[i];
+      continue;
+    }
+    const std::string_view digits = text.substr(i + 1, 2);
+    unsigned value = 0;
+    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
+    if (digits.size() != 2 || parsed.ptr != digits.data() + digits.size() || value == 0) {
+      refuse_url("has a % in its user or password that begins no escape (write %25)");
+    }
+    decoded += static_cast<char>(value);
+    i += digits.size();
+  }
+  return decoded;
+}
+
 }  // namespace
 
 RedisAddress parse_redis_url(const std::string& url) {
@@ -96,8 +131,8 @@ RedisAddress parse_redis_url(const std::string& url) {
   if (login) {
     const auto [user, password] = split_front(*login, login->find(':'));
     if (!user) refuse_url("has a name but no password");
-    address.user = *user;
-    address.password = password;
+    address.user = percent_decoded(*user);
+    address.password = percent_decoded(password);
   }
   std::string_view host = place.substr(0, place.find('/'));
   const std::string_view database = place.substr(std::min(place.size(), host.size() + 1));
@@ -119,14 +154,15 @@ void RedisConnection::Close::operator()(redisContext* context) const { redisFree
 RedisConnection::RedisConnection(const RedisAddress& address)
     : where_(address.socket.empty() ? address.host + ":" + std::to_string(address.port)
                                     : address.socket) {
+  const timeval timeout = limited(kConnectTimeout);
   context_.reset(address.socket.empty()
-                     ? redisConnectWithTimeout(address.host.c_str(), address.port, kConnectTimeout)
-                     : redisConnectUnixWithTimeout(address.socket.c_str(), kConnectTimeout));
+                     ? redisConnectWithTimeout(address.host.c_str(), address.port, timeout)
+                     : redisConnectUnixWithTimeout(address.socket.c_str(), timeout));
   if (context_ == nullptr || context_->err != 0) {
     throw RedisUnavailable("Redis at " + where_ + " cannot be reached: " +
                            (context_ == nullptr ? "out of memory" : context_->errstr));
   }
-  redisSetTimeout(context_.get(), kCommandTimeout);
+  set_timeout(kCommandTimeout);
   if (address.socket.empty()) redisEnableKeepAlive(context_.get());
   if (!address.user.empty()) {
     command({"AUTH", address.user, address.password});
@@ -137,6 +173,10 @@ RedisConnection::RedisConnection(const RedisAddress& address)
 }
 
 RedisConnection::~RedisConnection() = default;
+
+void RedisConnection::set_timeout(std::chrono::milliseconds timeout) {
+  redisSetTimeout(context_.get(), limited(std::min(timeout, kCommandTimeout)));
+}
 
 RedisReply RedisConnection::command(const std::vector<std::string_view>& words) {
   std::vector<const char*> starts;
@@ -151,6 +191,10 @@ RedisReply RedisConnection::command(const std::vector<std::string_view>& words) 
   if (reply->type != REDIS_REPLY_ERROR) return value_of(*reply);
   const std::string message(reply->str, reply->len);
   if (is_temporary(message)) throw RedisUnavailable("Redis at " + where_ + ": " + message);
+  if (is_refusal(message)) {
+    throw StoreRefused("Redis at " + where_ + " does not let us in: " + message);
+  }
+  if (message.starts_with("NOSCRIPT")) throw RedisNoScript("Redis at " + where_ + ": " + message);
   throw Error(ErrorKind::device, "Redis at " + where_ + ": " + message);
 }
 

@@ -1,6 +1,7 @@
 // Redis with RAII: an address, a connection, replies as values.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "ernie_image/error.h"
+#include "jobs/job_queue.h"
 
 struct redisContext;
 
@@ -23,8 +25,9 @@ struct RedisAddress {
   int database = 0;
 };
 
-/// redis://[[user]:password@]host[:port][/database] or unix:///path/of/socket. Throws
-/// Error(invalid_argument) without repeating the password, Error(unsupported) for rediss://.
+/// redis://[[user]:password@]host[:port][/database] or unix:///path/of/socket; user and password
+/// may be percent-encoded, and a % in them must be. Throws Error(invalid_argument) without
+/// repeating the password, Error(unsupported) for rediss://.
 RedisAddress parse_redis_url(const std::string& url);
 
 /// What came back. Whatever has another type than was asked for counts as empty.
@@ -40,22 +43,32 @@ struct RedisReply {
 };
 
 /// The connection is lost, or the server is not ready yet: worth another try on a new one.
-class RedisUnavailable : public Error {
+class RedisUnavailable : public StoreUnavailable {
  public:
-  explicit RedisUnavailable(const std::string& message) : Error(ErrorKind::device, message) {}
+  using StoreUnavailable::StoreUnavailable;
+};
+
+/// The server does not know the script that EVALSHA names.
+class RedisNoScript : public Error {
+ public:
+  explicit RedisNoScript(const std::string& message) : Error(ErrorKind::device, message) {}
 };
 
 /// One thread at a time. The process must ignore SIGPIPE.
 class RedisConnection {
  public:
-  /// Throws RedisUnavailable, or Error(device) if the password is refused.
+  /// Throws RedisUnavailable, or StoreRefused if the password is.
   explicit RedisConnection(const RedisAddress& address);
   ~RedisConnection();
   RedisConnection(const RedisConnection&) = delete;
   RedisConnection& operator=(const RedisConnection&) = delete;
 
+  /// For each command; the thread's StorePatience at most.
+  void set_timeout(std::chrono::milliseconds timeout);
+
   /// Sends the words and waits for the answer. Throws RedisUnavailable, after which the connection
-  /// is of no use, or Error(device) with what the server says.
+  /// is of no use, StoreRefused without the right to the command, or Error(device) with what the
+  /// server says.
   RedisReply command(const std::vector<std::string_view>& words);
 
   /// The next message of a channel that was subscribed to, however long that takes; nothing once

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "jobs/job_json.h"
+#include "jobs/short_json.h"
 
 namespace ernie_image {
 namespace {
@@ -50,6 +51,12 @@ class Hash {
 
 }  // namespace
 
+bool is_set_aside(const RedisReply& fields) { return !Hash("", fields).text("set_aside").empty(); }
+
+std::string owner_set_aside(const RedisReply& fields) {
+  return std::string(Hash("", fields).text("owner"));
+}
+
 Job job_of(const std::string& id, const RedisReply& fields) {
   constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
   constexpr int kCount = std::numeric_limits<int>::max();
@@ -57,7 +64,7 @@ Job job_of(const std::string& id, const RedisReply& fields) {
   Job job;
   job.id = id;
   job.owner = hash.text("owner");
-  job.request = parse_request(hash.text("request"), hash.where());
+  job.request = parse_request(restored_json(hash.text("request")), hash.where());
   job.state = hash.state();
   job.version = hash.integer("version", 0, kAny);
   job.created_ms = hash.integer("created_ms", 0, kAny);
@@ -72,7 +79,7 @@ Job job_of(const std::string& id, const RedisReply& fields) {
     job.progress = parse_progress(hash.text("progress"), hash.where());
   }
   if (job.state == JobState::completed) {
-    JobOutcome outcome = parse_outcome(hash.text("outcome"), hash.where());
+    JobOutcome outcome = parse_outcome(restored_json(hash.text("outcome")), hash.where());
     job.enhanced_prompt = std::move(outcome.enhanced_prompt);
     job.prompt_tokens = outcome.prompt_tokens;
     job.images = std::move(outcome.images);

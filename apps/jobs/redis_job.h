@@ -8,6 +8,10 @@
 
 namespace ernie_image {
 
+/// Whether it was damaged, and whose it was then as far as that could be read.
+bool is_set_aside(const RedisReply& fields);
+std::string owner_set_aside(const RedisReply& fields);
+
 /// Of what kFind gives back, which is not trusted. Throws Error(corrupt_file).
 Job job_of(const std::string& id, const RedisReply& fields);
 

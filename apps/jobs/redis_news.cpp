@@ -81,7 +81,12 @@ void RedisNews::tell(const std::string& topic) {
 RedisNews::Watch::Watch(RedisNews& news, const std::string& topic) : news_(news) {
   const std::lock_guard lock(news_.mutex_);
   place_ = news_.watches_.emplace(topic, this);
-  if (!news_.thread_.joinable()) news_.thread_ = std::thread([&news] { news.run(); });
+  if (news_.thread_.joinable()) return;
+  try {
+    news_.thread_ = std::thread([&news] { news.run(); });
+  } catch (const std::system_error&) {
+    // No thread can be made: everybody looks for himself, as without a connection.
+  }
 }
 
 RedisNews::Watch::~Watch() {

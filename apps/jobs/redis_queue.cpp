@@ -4,13 +4,14 @@
 #include <charconv>
 #include <cmath>
 
+#include "core/log.h"
 #include "io/sha256.h"
-#include "jobs/clock.h"
 #include "jobs/job_files.h"
 #include "jobs/job_id.h"
 #include "jobs/job_json.h"
 #include "jobs/redis_job.h"
 #include "jobs/redis_scripts.h"
+#include "jobs/short_json.h"
 
 namespace ernie_image {
 namespace {
@@ -21,10 +22,17 @@ using Milliseconds = std::chrono::milliseconds;
 
 // How often a worker looks for jobs of others that have fallen silent.
 constexpr Milliseconds kReclaimPeriod{1000};
-constexpr int kPage = 64;  // ids read at a time for a list
+constexpr Milliseconds kOrphanPeriod{10000};
+// Of what the keys hold: programs that write another one do not see each other's jobs.
+constexpr std::string_view kFormat = ":2";
+constexpr std::size_t kMaxTold = 1000;  // warnings that are told once
 constexpr std::string_view kPreviewKept_ms = "600000";
 
 std::string text_of(std::chrono::seconds duration) { return std::to_string(duration.count()); }
+
+std::string text_of(double value) {
+  return std::to_string(static_cast<std::int64_t>(std::clamp(value, 0.0, 1e15)));
+}
 
 /// Ids in a reply; what has not their form is left out.
 std::vector<std::string> ids_of(const RedisReply& reply) {
@@ -41,6 +49,18 @@ double number_of(const std::string& text) {
   return std::isfinite(value) ? value : 0;
 }
 
+RedisAddress address_of(const QueueOptions& options) {
+  RedisAddress address = parse_redis_url(options.url);
+  if (address.password.empty()) address.password = options.password;
+  return address;
+}
+
+/// Half a hash is enough. The length keeps an owner and a key that look alike together apart.
+std::string hash_of_key(const std::string& owner, const std::string& idempotency_key) {
+  if (idempotency_key.empty()) return {};
+  return sha256_hex(std::to_string(owner.size()) + ":" + owner + idempotency_key).substr(0, 32);
+}
+
 [[noreturn]] void throw_full(const RedisReply& reply) {
   const double mean_ms = reply.list.size() > 1 ? number_of(reply.list[1].text) : 0;
   const double workers = reply.list.size() > 2 ? number_of(reply.list[2].text) : 0;
@@ -53,65 +73,100 @@ double number_of(const std::string& text) {
 
 RedisQueue::RedisQueue(const QueueOptions& options)
     : options_(options),
-      client_(parse_redis_url(options.url)),
+      prefix_(options.key_prefix + std::string(kFormat)),
+      client_(address_of(options), options.patience),
       job_news_(client_.address(), key("changed")),
       work_news_(client_.address(), key("work")) {
   if (!options.output_directory.empty()) folder_.emplace(options.output_directory);
+  // Whoever may not do this may do nothing: said now rather than at the first job.
+  run(scripts::kFind, "", {});
 }
 
 RedisQueue::~RedisQueue() = default;
 
 RedisReply RedisQueue::run(std::string_view script, std::string_view subject,
                            const std::vector<std::string>& arguments) {
-  const std::string text = std::string(scripts::kPrelude) + std::string(script);
-  const std::string now = std::to_string(now_ms());
-  std::vector<std::string_view> words = {"EVAL", text, "0", options_.key_prefix, subject, now};
+  std::string hash;
+  {
+    const std::lock_guard lock(hashes_mutex_);
+    hash = hashes_[script];
+  }
+  const std::string text =
+      hash.empty() ? std::string(scripts::kPrelude) + std::string(script) : std::string();
+  if (hash.empty()) {
+    hash = command({"SCRIPT", "LOAD", text}).text;
+    const std::lock_guard lock(hashes_mutex_);
+    hashes_[script] = hash;
+  }
+  std::vector<std::string_view> words = {"EVALSHA", hash, "0", prefix_, subject};
   words.insert(words.end(), arguments.begin(), arguments.end());
-  return command(words);
+  try {
+    return command(words);
+  } catch (const RedisNoScript&) {
+    // It was restarted, or is another one.
+    const std::string again = std::string(scripts::kPrelude) + std::string(script);
+    words[0] = "EVAL";
+    words[1] = again;
+    return command(words);
+  }
 }
 
 // --- looking
 
 std::optional<Job> RedisQueue::find(const std::string& id) {
   if (!is_job_id(id)) return std::nullopt;
-  const RedisReply fields = run(scripts::kFind, id, {});
+  RedisReply fields = run(scripts::kFind, id, {});
   if (fields.list.empty()) return std::nullopt;
-  return job_of(id, fields);
+  if (std::optional<Job> job = read_job(id, fields)) return job;
+  fields = run(scripts::kFind, id, {});
+  throw DamagedJob(id, owner_set_aside(fields));
+}
+
+std::optional<Job> RedisQueue::find_by_key(const std::string& owner,
+                                           const std::string& idempotency_key) {
+  if (idempotency_key.empty()) return std::nullopt;
+  const std::string id = run(scripts::kKnown, hash_of_key(owner, idempotency_key), {}).text;
+  return find(id);
+}
+
+/// Nothing for one that cannot be read, which is moved aside then.
+std::optional<Job> RedisQueue::read_job(const std::string& id, const RedisReply& fields) {
+  if (is_set_aside(fields)) return std::nullopt;
+  try {
+    return job_of(id, fields);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::corrupt_file) throw;
+    run(scripts::kSetAside, id, {text_of(options_.result_expiry)});
+    log_message(LogLevel::error,
+                std::string(error.what()) + "; moved aside to " + key("damaged:" + id));
+    return std::nullopt;
+  }
 }
 
 std::vector<Job> RedisQueue::list(const JobFilter& filter) {
-  const std::string set = filter.owner ? key("owned:" + sha256_hex(*filter.owner)) : key("jobs");
-  std::string newest = "+inf";
-  if (!filter.before.empty()) {
-    const RedisReply score = command({"ZSCORE", set, filter.before});
-    if (score.is_nothing()) return {};
-    newest = "(" + score.text;
-  }
+  constexpr int kRounds = 10;  // each moves damaged ones aside
+  const std::string state = filter.state ? name_of(*filter.state) : "";
+  const std::string limit = std::to_string(std::max(filter.limit, 0));
+  if (!filter.before.empty() && !is_job_id(filter.before)) return {};
   std::vector<Job> jobs;
-  const std::string page = std::to_string(kPage);
-  for (int offset = 0;;) {
-    const std::string skipped = std::to_string(offset);
-    const RedisReply ids =
-        command({"ZREVRANGEBYSCORE", set, newest, "-inf", "LIMIT", skipped, page});
-    for (const RedisReply& id : ids.list) {
-      if (std::ssize(jobs) >= filter.limit) return jobs;
-      ++offset;
-      auto job = find(id.text);
-      if (!job) {
-        command({"ZREM", set, id.text});  // its time is over
-        --offset;
-      } else if (!filter.state || job->state == *filter.state) {
-        jobs.push_back(std::move(*job));
-      }
+  for (int round = 0; round < kRounds; ++round) {
+    const RedisReply found = run(scripts::kList, filter.owner ? "owned" : "all",
+                                 {filter.owner.value_or(""), state, filter.before, limit});
+    jobs.clear();
+    for (const RedisReply& fields : found.list) {
+      if (fields.list.empty()) continue;
+      if (auto job = read_job(fields.list.back().text, fields)) jobs.push_back(*std::move(job));
     }
-    if (ids.list.empty()) return jobs;
+    if (jobs.size() == found.list.size()) break;
   }
+  return jobs;
 }
 
 std::optional<Job> RedisQueue::wait(const std::string& id, std::int64_t version,
                                     std::chrono::milliseconds timeout) {
   const auto deadline = Clock::now() + timeout;
   RedisNews::Watch watch(job_news_, id);
+  fail_orphans_if_due();
   while (true) {
     std::optional<Job> job = find(id);
     if (!job || job->version > version || is_final(job->state)) return job;
@@ -138,21 +193,50 @@ std::optional<Bytes> RedisQueue::preview(const std::string& id) {
 
 QueueCounts RedisQueue::counts() {
   const auto count = [&](const char* set) {
-    return static_cast<int>(command({"SCARD", key(set)}).integer);
+    return static_cast<int>(command({"ZCARD", key(set)}).integer);
   };
   return {count("waiting"), count("running")};
 }
 
+/// Whoever asks something, once in a while, whether there are workers or not.
+void RedisQueue::fail_orphans_if_due() {
+  if (options_.orphan_timeout.count() == 0) return;
+  const auto now = Clock::now();
+  {
+    const std::lock_guard lock(reclaim_mutex_);
+    if (now < next_orphans_) return;
+    next_orphans_ = now + std::min<Milliseconds>(options_.orphan_timeout / 4, kOrphanPeriod);
+  }
+  run(scripts::kFailOrphans, "",
+      {std::to_string(options_.orphan_timeout.count()), text_of(options_.result_expiry)});
+}
+
 std::vector<WorkerInfo> RedisQueue::workers() {
+  fail_orphans_if_due();
   const auto silent_ms = std::chrono::milliseconds(kClaimExpiry).count();
-  const std::string oldest = std::to_string(now_ms() - silent_ms);
-  command({"ZREMRANGEBYSCORE", key("workers"), "-inf", oldest});
+  const RedisReply found = run(scripts::kWorkers, "", {std::to_string(silent_ms)});
   std::vector<WorkerInfo> workers;
-  for (const RedisReply& name : command({"ZRANGE", key("workers"), "0", "-1"}).list) {
-    const RedisReply text = command({"GET", key("worker:" + name.text)});
-    if (!text.is_nothing()) workers.push_back(parse_worker(text.text, "Redis: worker"));
+  for (std::size_t i = 0; i + 2 < found.list.size(); i += 3) {
+    auto worker = read_worker(found.list[i].text, found.list[i + 2].text);
+    if (!worker) continue;
+    worker->last_seen_ms = static_cast<std::int64_t>(number_of(found.list[i + 1].text));
+    workers.push_back(*std::move(worker));
   }
   return workers;
+}
+
+/// One that nobody can read is told of once, and is no reason to do without the others.
+std::optional<WorkerInfo> RedisQueue::read_worker(const std::string& name,
+                                                  const std::string& text) {
+  try {
+    return parse_worker(text, "Redis: announcement " + key("worker:" + name));
+  } catch (const Error& error) {
+    const std::lock_guard lock(told_mutex_);
+    if (told_.size() < kMaxTold && told_.insert(sha256_hex(text)).second) {
+      log_message(LogLevel::warning, std::string(error.what()) + "; this worker is left out");
+    }
+    return std::nullopt;
+  }
 }
 
 // --- coming and going
@@ -162,16 +246,14 @@ Job RedisQueue::submit(const JobRequest& request, const std::string& owner,
   check_job_request(request);
   const std::string new_id = new_job_id();
   for (const JobFile& file : files_of(new_id, inputs)) write_file(file.name, file.bytes);
-  // The length keeps an owner and a key that look alike together apart.
-  const std::string key_hash =
-      idempotency_key.empty()
-          ? ""
-          : sha256_hex(std::to_string(owner.size()) + ":" + owner + idempotency_key);
+  const std::string key_hash = hash_of_key(owner, idempotency_key);
   const RedisReply reply =
       run(scripts::kSubmit, new_id,
-          {owner, sha256_hex(owner), key_hash, request_text(request), sha256_hex(request.model),
+          {owner, key_hash, shortened_json(request_text(request)), sha256_hex(request.model),
            std::to_string(static_cast<int>(request.priority)), batch_key(request),
-           std::to_string(options_.max_queued)});
+           std::to_string(options_.max_queued),
+           std::to_string(std::int64_t{request.width_px} * request.height_px),
+           std::to_string(std::max<std::size_t>(1, request.seeds.size()))});
   const std::string id = reply.list.empty() ? "" : reply.list.front().text;
   if (id != new_id && !inputs.image.empty()) remove_inputs(new_id);
   if (id == "full") throw_full(reply);
@@ -188,9 +270,14 @@ bool RedisQueue::cancel(const std::string& id) {
 }
 
 bool RedisQueue::remove(const std::string& id) {
-  const std::optional<Job> job = find(id);
-  if (!job || !is_final(job->state)) return false;
-  remove_files(id, job->images);
+  if (!is_job_id(id)) return false;
+  try {
+    const std::optional<Job> job = find(id);
+    if (!job || !is_final(job->state)) return false;
+    remove_files(id, job->images);
+  } catch (const DamagedJob&) {
+    if (folder_) folder_->remove_all_of(id);
+  }
   return run(scripts::kRemove, id, {}).integer == 1;
 }
 
@@ -251,19 +338,24 @@ RedisReply RedisQueue::finish(const std::string& id, const std::string& worker, 
 }
 
 void RedisQueue::remove_surplus(const RedisReply& ended) {
-  for (const std::string& id : ids_of(ended)) {
-    // A job whose time is over has left its id behind.
-    if (!remove(id)) command({"ZREM", key("finished"), id});
-  }
+  for (const std::string& id : ids_of(ended)) remove(id);
 }
 
 void RedisQueue::complete(const std::string& id, const std::string& /*worker*/,
                           const JobResult& result) {
   if (!is_job_id(id)) return;
-  for (const JobFile& file : files_of(id, result)) write_file(file.name, file.bytes);
   const JobOutcome outcome = outcome_of(result);
+  try {
+    for (const JobFile& file : files_of(id, result)) write_file(file.name, file.bytes);
+  } catch (const StoreUnavailable&) {
+    throw;  // it will be tried again
+  } catch (const Error&) {
+    remove_files(id, outcome.images);
+    throw;
+  }
   // Whoever is first may hand in: even the worker that was thought lost made the same pictures.
-  const RedisReply ended = finish(id, "", JobState::completed, outcome_text(outcome), {});
+  const RedisReply ended =
+      finish(id, "", JobState::completed, shortened_json(outcome_text(outcome)), {});
   const std::string state = ended.list.empty() ? "" : ended.list.front().text;
   if (state != name_of(JobState::completed)) remove_files(id, outcome.images);
 }
@@ -271,23 +363,23 @@ void RedisQueue::complete(const std::string& id, const std::string& /*worker*/,
 // --- workers
 
 void RedisQueue::announce(const WorkerInfo& worker) {
-  WorkerInfo told = worker;
-  told.last_seen_ms = now_ms();
-  const std::string name = sha256_hex(worker.name), now = std::to_string(told.last_seen_ms);
-  command({"SET", key("worker:" + name), worker_text(told), "EX", text_of(kClaimExpiry)});
-  command({"ZADD", key("workers"), now, name});
+  run(scripts::kAnnounce, sha256_hex(worker.name),
+      {worker_text(worker), text_of(kClaimExpiry), sha256_hex(worker.model),
+       text_of(worker.pixels_per_second)});
 }
 
-std::vector<Job> RedisQueue::take(const WorkerInfo& worker, int max_jobs) {
+std::vector<Job> RedisQueue::take(const WorkerInfo& worker, const BatchLimit& limit) {
   const RedisReply claimed =
-      run(scripts::kClaim, sha256_hex(worker.model), {worker.name, std::to_string(max_jobs)});
+      run(scripts::kClaim, sha256_hex(worker.model),
+          {worker.name, std::to_string(limit.most), std::to_string(limit.pixels),
+           std::to_string(limit.least_pixels), text_of(worker.pixels_per_second),
+           text_of(options_.result_expiry), sha256_hex(worker.name)});
   std::vector<Job> jobs;
   for (const std::string& id : ids_of(claimed)) {
     try {
       if (auto job = find(id)) jobs.push_back(std::move(*job));
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::corrupt_file) throw;
-      fail(id, worker.name, {"corrupt_file", error.what()});
+    } catch (const DamagedJob&) {
+      // It has been told of, and is nobody's work.
     }
   }
   return jobs;
@@ -309,14 +401,15 @@ Clock::time_point RedisQueue::reclaim_if_due(const std::string& model_hash) {
   return now + period;
 }
 
-std::vector<Job> RedisQueue::claim(const WorkerInfo& worker, int max_jobs,
+std::vector<Job> RedisQueue::claim(const WorkerInfo& worker, const BatchLimit& limit,
                                    std::chrono::milliseconds timeout) {
   const auto deadline = Clock::now() + timeout;
   const std::string model_hash = sha256_hex(worker.model);
   RedisNews::Watch watch(work_news_, model_hash);
   while (true) {
     const auto next_reclaim = reclaim_if_due(model_hash);
-    std::vector<Job> jobs = take(worker, max_jobs);
+    fail_orphans_if_due();
+    std::vector<Job> jobs = take(worker, limit);
     if (!jobs.empty()) return jobs;
     const bool has_news = watch.wait_until(std::min(deadline, next_reclaim));
     if (!has_news && Clock::now() >= deadline) return jobs;

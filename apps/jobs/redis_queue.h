@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,8 @@ class RedisQueue final : public JobQueue {
   Job submit(const JobRequest& request, const std::string& owner,
              const std::string& idempotency_key, const JobInputs& inputs) override;
   std::optional<Job> find(const std::string& id) override;
+  std::optional<Job> find_by_key(const std::string& owner,
+                                 const std::string& idempotency_key) override;
   std::vector<Job> list(const JobFilter& filter) override;
   std::optional<Job> wait(const std::string& id, std::int64_t version,
                           std::chrono::milliseconds timeout) override;
@@ -39,7 +42,7 @@ class RedisQueue final : public JobQueue {
   std::vector<WorkerInfo> workers() override;
 
   void announce(const WorkerInfo& worker) override;
-  std::vector<Job> claim(const WorkerInfo& worker, int max_jobs,
+  std::vector<Job> claim(const WorkerInfo& worker, const BatchLimit& limit,
                          std::chrono::milliseconds timeout) override;
   JobInputs inputs(const std::string& id) override;
   bool report(const std::string& id, const std::string& worker, const JobProgress& progress,
@@ -50,30 +53,39 @@ class RedisQueue final : public JobQueue {
 
  private:
   RedisReply command(const std::vector<std::string_view>& words) { return client_.command(words); }
-  /// ARGV is the prefix, `subject`, the time, then `arguments`.
+  /// ARGV is the prefix, `subject`, then `arguments`.
   RedisReply run(std::string_view script, std::string_view subject,
                  const std::vector<std::string>& arguments);
   RedisReply finish(const std::string& id, const std::string& worker, JobState state,
                     const std::string& outcome, const JobFailure& failure);
 
-  std::string key(const std::string& rest) const { return options_.key_prefix + ":" + rest; }
+  std::string key(const std::string& rest) const { return prefix_ + ":" + rest; }
   std::string file_key(const std::string& name) const { return key("file:" + name); }
   std::chrono::steady_clock::time_point reclaim_if_due(const std::string& model_hash);
-  std::vector<Job> take(const WorkerInfo& worker, int max_jobs);
+  void fail_orphans_if_due();
+  std::vector<Job> take(const WorkerInfo& worker, const BatchLimit& limit);
   void write_file(const std::string& name, std::string_view bytes);
   std::optional<Bytes> read_file(const std::string& name);
   void remove_files(const std::string& id, const std::vector<JobImage>& images);
   void remove_surplus(const RedisReply& ended);
   void remove_inputs(const std::string& id);
   void forget_inputs(const std::string& id);
+  std::optional<Job> read_job(const std::string& id, const RedisReply& fields);
+  std::optional<WorkerInfo> read_worker(const std::string& name, const std::string& text);
 
   const QueueOptions options_;
+  const std::string prefix_;  // of all keys, before client_ and its channels
   RedisClient client_;
   RedisNews job_news_;   // ids of jobs that have changed
   RedisNews work_news_;  // hashes of models that there is work for
   std::optional<PictureFolder> folder_;
+  std::mutex hashes_mutex_;
+  std::map<std::string_view, std::string> hashes_;  // of scripts, as Redis knows them
+  std::mutex told_mutex_;
+  std::set<std::string> told_;  // what was warned of already
   std::mutex reclaim_mutex_;
   std::map<std::string, std::chrono::steady_clock::time_point> next_reclaim_;  // by hash of a model
+  std::chrono::steady_clock::time_point next_orphans_;
 };
 
 }  // namespace ernie_image

@@ -1,7 +1,5 @@
 #include "jobs/runner_options.h"
 
-#include <algorithm>
-
 #include "common/flags.h"
 
 namespace ernie_image {
@@ -19,11 +17,10 @@ constexpr int kSmallestPixels = 64 * 64;
 
 }  // namespace
 
-int images_at_once(int width_px, int height_px, const RunnerOptions& options) {
+BatchLimit batch_limit(const RunnerOptions& options) {
   if (options.max_batch > 0) return options.max_batch;
   const bool is_exact = kernels_used(options.load) != "onednn" && options.load.device == "cpu";
-  if (!is_exact || width_px * height_px < kSmallestPixels) return 1;
-  return std::clamp(kPixelsAtOnce / std::max(1, width_px * height_px), 1, kMaxAtOnce);
+  return is_exact ? BatchLimit(kMaxAtOnce, kPixelsAtOnce, kSmallestPixels) : BatchLimit(1);
 }
 
 }  // namespace ernie_image

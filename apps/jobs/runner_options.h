@@ -3,6 +3,7 @@
 
 #include "common/enhance_flags.h"
 #include "ernie_image/pipeline.h"
+#include "jobs/batch_limit.h"
 
 namespace ernie_image {
 
@@ -16,7 +17,7 @@ struct RunnerOptions {
   int max_batch = 0;
 };
 
-/// Pictures of that size that one run of the pipeline should make.
-int images_at_once(int width_px, int height_px, const RunnerOptions& options);
+/// What one run of the pipeline should make.
+BatchLimit batch_limit(const RunnerOptions& options);
 
 }  // namespace ernie_image

@@ -28,6 +28,7 @@ void SqliteQueue::change(LiveJob& live, Job changed) {
 void SqliteQueue::enqueue(const Live& live, bool first) {
   const Job& job = live->job;
   FairQueue& queue = waiting_[job.request.model];
+  served_.try_emplace(job.request.model, Clock::now());
   FairQueue::Entry entry{job.id, batch_key(job.request)};
   if (first) {
     queue.push_front(job.request.priority, job.owner, std::move(entry));
@@ -44,7 +45,7 @@ void SqliteQueue::begin(const Live& live, const std::string& worker) {
   ++changed.attempts;
   change(*live, std::move(changed));
   live->worker = worker;
-  live->heard = Clock::now();
+  live->begun = live->heard = Clock::now();
 }
 
 /// A running job has no worker any more, and has been begun `attempts` times so far.
@@ -74,7 +75,7 @@ void SqliteQueue::finish(const Live& live, Job changed) {
   if (changed.state == JobState::completed) {
     changed.progress.fraction = 1;
     changed.progress.seconds_left = 0;
-    const double seconds = static_cast<double>(changed.finished_ms - changed.started_ms) / 1000;
+    const double seconds = std::chrono::duration<double>(Clock::now() - live->begun).count();
     mean_job_seconds_ = mean_job_seconds_ == 0 ? seconds : 0.8 * mean_job_seconds_ + 0.2 * seconds;
   }
   change(*live, std::move(changed));
@@ -88,8 +89,8 @@ void SqliteQueue::finish(const Live& live, Job changed) {
 
 void SqliteQueue::announce(const WorkerInfo& worker) {
   const Lock lock(mutex_);
-  workers_[worker.name] = worker;
-  workers_[worker.name].last_seen_ms = now_ms();
+  workers_[worker.name] = {worker, Clock::now()};
+  served_[worker.model] = Clock::now();
 }
 
 void SqliteQueue::reclaim_expired() {
@@ -102,17 +103,47 @@ void SqliteQueue::reclaim_expired() {
   for (const Live& live : expired) requeue(live, live->job.attempts);
 }
 
-std::vector<Job> SqliteQueue::take(const WorkerInfo& worker, int max_jobs) {
+/// Of models that have had no worker for too long.
+void SqliteQueue::fail_orphans() {
+  if (options_.orphan_timeout.count() == 0) return;
+  const auto oldest = Clock::now() - options_.orphan_timeout;
+  for (auto& [model, queue] : waiting_) {
+    const auto served = served_.find(model);
+    if (served == served_.end() || served->second > oldest) continue;
+    while (queue.next() != nullptr) {
+      const Live live = live_.at(queue.next()->id);
+      Job changed = live->job;
+      changed.state = JobState::failed;
+      changed.failure = JobFailure{
+          "no_worker", "no worker has had the model of this job for " +
+                           std::to_string(std::chrono::duration_cast<std::chrono::seconds>(
+                                              options_.orphan_timeout)
+                                              .count()) +
+                           " s"};
+      finish(live, std::move(changed));
+    }
+    served_.erase(served);
+  }
+}
+
+std::vector<Job> SqliteQueue::take(const WorkerInfo& worker, const BatchLimit& limit) {
   std::vector<Job> jobs;
   const auto found = waiting_.find(worker.model);
   if (found == waiting_.end()) return jobs;
   FairQueue& queue = found->second;
+  const int share = share_of(worker, queue.size());
   std::string batch;
+  int most = 0, images = 0;
   // Nobody is passed over: a batch ends where the next job in line does not fit it.
-  while (std::ssize(jobs) < max_jobs && queue.next() != nullptr) {
-    if (!jobs.empty() && queue.next()->batch != batch) break;
-    batch = queue.next()->batch;
+  while (std::ssize(jobs) < share && queue.next() != nullptr) {
     const Live live = live_.at(queue.next()->id);
+    const JobRequest& request = live->job.request;
+    const int more = std::max(1, static_cast<int>(request.seeds.size()));
+    if (jobs.empty()) most = limit.images(request.width_px, request.height_px);
+    const bool fits = queue.next()->batch == batch && images + more <= most;
+    if (!jobs.empty() && !fits) break;
+    batch = queue.next()->batch;
+    images += more;
     begin(live, worker.name);
     queue.pop();
     jobs.push_back(live->job);
@@ -120,7 +151,24 @@ std::vector<Job> SqliteQueue::take(const WorkerInfo& worker, int max_jobs) {
   return jobs;
 }
 
-std::vector<Job> SqliteQueue::claim(const WorkerInfo& worker, int max_jobs,
+int SqliteQueue::share_of(const WorkerInfo& worker, int waiting) const {
+  int workers = 0, known = 0;
+  double speed = 0;
+  bool is_known = false;
+  for (const auto& [name, other] : workers_) {
+    const bool is_silent = Clock::now() - other.heard > kClaimExpiry;
+    if (is_silent || other.info.model != worker.model) continue;
+    ++workers;
+    is_known = is_known || name == worker.name;
+    known += other.info.pixels_per_second > 0 ? 1 : 0;
+    speed += other.info.pixels_per_second;
+  }
+  if (!is_known) ++workers;
+  if (known > 0) speed *= static_cast<double>(workers) / known;
+  return fair_share(waiting, workers, worker.pixels_per_second, speed);
+}
+
+std::vector<Job> SqliteQueue::claim(const WorkerInfo& worker, const BatchLimit& limit,
                                     std::chrono::milliseconds timeout) {
   const auto deadline = Clock::now() + timeout;
   // So often a silent worker's jobs are looked for.
@@ -129,7 +177,8 @@ std::vector<Job> SqliteQueue::claim(const WorkerInfo& worker, int max_jobs,
   Lock lock(mutex_);
   while (true) {
     reclaim_expired();
-    std::vector<Job> jobs = take(worker, max_jobs);
+    fail_orphans();
+    std::vector<Job> jobs = take(worker, limit);
     const auto now = Clock::now();
     if (!jobs.empty() || now >= deadline) return jobs;
     work_.wait_until(lock, std::min(deadline, now + period));
@@ -179,7 +228,12 @@ void SqliteQueue::complete(const std::string& id, const std::string& /*worker*/,
 
 void SqliteQueue::write_files(const std::string& id, const JobResult& result) const {
   if (!folder_) return;
-  for (const JobFile& file : files_of(id, result)) folder_->write(file.name, file.bytes);
+  try {
+    for (const JobFile& file : files_of(id, result)) folder_->write(file.name, file.bytes);
+  } catch (...) {
+    remove_files(id, outcome_of(result).images);
+    throw;
+  }
 }
 
 /// Without a folder the pictures go into the database. They come first: those of a job that never

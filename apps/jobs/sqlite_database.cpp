@@ -1,12 +1,18 @@
 #include "jobs/sqlite_database.h"
 
 #include <sqlite3.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 
 #include "ernie_image/error.h"
 
 namespace ernie_image {
 namespace {
 
+constexpr int kPatience_ms = 5000;
 constexpr int kMaxValueBytes = 256 << 20;  // no picture or trace is as large
 
 [[noreturn]] void throw_error(sqlite3* connection) {
@@ -25,8 +31,6 @@ constexpr int kMaxValueBytes = 256 << 20;  // no picture or trace is as large
       throw Error(ErrorKind::device, where + ": another process uses this jobs database");
     case SQLITE_NOMEM:
       throw Error(ErrorKind::out_of_memory, where + ": " + reason);
-    case SQLITE_TOOBIG:
-      throw Error(ErrorKind::invalid_argument, where + ": " + reason);
     default:
       throw Error(ErrorKind::io, where + ": " + reason);
   }
@@ -79,6 +83,8 @@ SqliteDatabase::SqliteDatabase(const std::string& path) {
                 path + ": cannot open the jobs database: " + sqlite3_errmsg(connection));
   }
   sqlite3_limit(connection, SQLITE_LIMIT_LENGTH, kMaxValueBytes);
+  // A reader that ends may have to write the log back.
+  sqlite3_busy_timeout(connection, kPatience_ms);
   // What a file's schema might call is not trusted, and its tables cannot be tampered with by SQL.
   check(sqlite3_db_config(connection, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr), connection);
   check(sqlite3_db_config(connection, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr), connection);
@@ -88,6 +94,27 @@ SqliteDatabase::~SqliteDatabase() = default;
 
 void SqliteDatabase::execute_script(const std::string& sql) {
   check(sqlite3_exec(connection_.get(), sql.c_str(), nullptr, nullptr, nullptr), connection_.get());
+}
+
+void SqliteDatabase::copy_to(const std::string& target) {
+  const std::string temporary = target + ".tmp-" + std::to_string(::getpid());
+  try {
+    SqliteDatabase copy(temporary);
+    sqlite3* const to = copy.connection_.get();
+    sqlite3_backup* const backup = sqlite3_backup_init(to, "main", connection_.get(), "main");
+    if (backup == nullptr) throw_error(to);
+    // In one step, which keeps nobody waiting: what is written meanwhile stays in the log.
+    const int copied = sqlite3_backup_step(backup, -1);
+    if (sqlite3_backup_finish(backup) != SQLITE_OK || copied != SQLITE_DONE) throw_error(to);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  if (::rename(temporary.c_str(), target.c_str()) != 0) {
+    const std::string reason = std::strerror(errno);
+    ::unlink(temporary.c_str());
+    throw Error(ErrorKind::io, target + ": cannot write: " + reason);
+  }
 }
 
 std::int64_t SqliteDatabase::changes() const { return sqlite3_changes(connection_.get()); }

@@ -62,6 +62,9 @@ class SqliteDatabase {
     query(sql, values...).next();
   }
 
+  /// A copy of everything in a file of that name, which is replaced once the copy is on the disk.
+  void copy_to(const std::string& target);
+
   /// Rows that the last statement changed.
   std::int64_t changes() const;
 

@@ -55,6 +55,14 @@ std::optional<Job> SqliteQueue::find(const std::string& id) {
   return store_.find(id);
 }
 
+std::optional<Job> SqliteQueue::find_by_key(const std::string& owner,
+                                            const std::string& idempotency_key) {
+  const Lock lock(mutex_);
+  const std::optional<Job> known = store_.find_by_key(owner, idempotency_key);
+  const Live live = known ? find_live(known->id) : nullptr;
+  return live != nullptr ? snapshot(*live) : known;
+}
+
 std::vector<Job> SqliteQueue::list(const JobFilter& filter) {
   const Lock lock(mutex_);
   std::vector<Job> jobs = store_.list(filter);
@@ -106,10 +114,15 @@ QueueCounts SqliteQueue::counts() {
 
 std::vector<WorkerInfo> SqliteQueue::workers() {
   const Lock lock(mutex_);
-  const std::int64_t oldest = now_ms() - std::chrono::milliseconds(kClaimExpiry).count();
-  std::erase_if(workers_, [&](const auto& entry) { return entry.second.last_seen_ms < oldest; });
+  const auto now = Clock::now();
+  std::erase_if(workers_,
+                [&](const auto& entry) { return now - entry.second.heard > kClaimExpiry; });
   std::vector<WorkerInfo> workers;
-  for (const auto& [name, worker] : workers_) workers.push_back(worker);
+  for (const auto& [name, worker] : workers_) {
+    const auto silent = std::chrono::duration_cast<std::chrono::milliseconds>(now - worker.heard);
+    workers.push_back(worker.info);
+    workers.back().last_seen_ms = now_ms() - silent.count();
+  }
   return workers;
 }
 
@@ -181,7 +194,9 @@ bool SqliteQueue::cancel(const std::string& id) {
   if (live == nullptr) return false;
   Job changed = live->job;
   changed.cancel_requested = true;
-  if (changed.state == JobState::queued) {
+  // A claimed one of which nothing has been done is over too: its worker hears of it when it
+  // begins.
+  if (changed.state == JobState::queued || changed.progress.stage.empty()) {
     changed.state = JobState::cancelled;
     finish(live, std::move(changed));
   } else {
@@ -193,9 +208,15 @@ bool SqliteQueue::cancel(const std::string& id) {
 bool SqliteQueue::remove(const std::string& id) {
   const Lock lock(mutex_);
   if (find_live(id) != nullptr) return false;
-  const std::optional<Job> job = store_.find(id);
-  if (job) remove_final(*job);
-  return job.has_value();
+  try {
+    const std::optional<Job> job = store_.find(id);
+    if (job) remove_final(*job);
+    return job.has_value();
+  } catch (const DamagedJob&) {
+    if (folder_) folder_->remove_all_of(id);
+    store_.remove(id);
+    return true;
+  }
 }
 
 /// Files first: a file without a job would stay for ever.

@@ -25,6 +25,8 @@ class SqliteQueue final : public JobQueue {
   Job submit(const JobRequest& request, const std::string& owner,
              const std::string& idempotency_key, const JobInputs& inputs) override;
   std::optional<Job> find(const std::string& id) override;
+  std::optional<Job> find_by_key(const std::string& owner,
+                                 const std::string& idempotency_key) override;
   std::vector<Job> list(const JobFilter& filter) override;
   std::optional<Job> wait(const std::string& id, std::int64_t version,
                           std::chrono::milliseconds timeout) override;
@@ -37,7 +39,7 @@ class SqliteQueue final : public JobQueue {
   std::vector<WorkerInfo> workers() override;
 
   void announce(const WorkerInfo& worker) override;
-  std::vector<Job> claim(const WorkerInfo& worker, int max_jobs,
+  std::vector<Job> claim(const WorkerInfo& worker, const BatchLimit& limit,
                          std::chrono::milliseconds timeout) override;
   JobInputs inputs(const std::string& id) override;
   bool report(const std::string& id, const std::string& worker, const JobProgress& progress,
@@ -53,11 +55,17 @@ class SqliteQueue final : public JobQueue {
   struct LiveJob {
     Job job;
     std::string worker;       // who has claimed it
-    Clock::time_point heard;  // from that worker
+    Clock::time_point begun;  // by that worker
+    Clock::time_point heard;  // from it
     Bytes preview;
     std::condition_variable changed;
   };
   using Live = std::shared_ptr<LiveJob>;
+
+  struct LiveWorker {
+    WorkerInfo info;
+    Clock::time_point heard;
+  };
 
   // All of these are called with the mutex held. A change is on the disk before it is seen: where
   // the store throws, nothing has changed.
@@ -70,7 +78,9 @@ class SqliteQueue final : public JobQueue {
   void requeue(const Live& live, int attempts);
   void finish(const Live& live, Job changed);
   void reclaim_expired();
-  std::vector<Job> take(const WorkerInfo& worker, int max_jobs);
+  void fail_orphans();
+  std::vector<Job> take(const WorkerInfo& worker, const BatchLimit& limit);
+  int share_of(const WorkerInfo& worker, int waiting) const;
   void require_room() const;
   void forget_surplus();
   void remove_final(const Job& job);
@@ -89,7 +99,9 @@ class SqliteQueue final : public JobQueue {
   SqliteStore store_;
   std::unordered_map<std::string, Live> live_;
   std::map<std::string, FairQueue> waiting_;  // by model
-  std::map<std::string, WorkerInfo> workers_;
+  /// When a worker of the model was last heard, or a job first waited for one
+  std::map<std::string, Clock::time_point> served_;
+  std::map<std::string, LiveWorker> workers_;  // by name
   std::condition_variable work_;
   double mean_job_seconds_ = 0;  // of the last jobs, 0: none yet
 };

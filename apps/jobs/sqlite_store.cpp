@@ -1,16 +1,20 @@
 #include "jobs/sqlite_store.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
 #include <limits>
 
+#include "core/log.h"
+#include "io/file_view.h"
 #include "jobs/job_id.h"
 #include "jobs/job_json.h"
 
 namespace ernie_image {
 namespace {
 
-constexpr int kSchemaVersion = 1;
+constexpr const char* kInMemory = ":memory:";
+constexpr int kSchemaVersion = 2;
 constexpr int kApplicationId = 0x65696a71;  // "eijq"
 
 // The text is compared with what a file says of itself: no trigger, view or column that is not ours
@@ -24,11 +28,18 @@ constexpr const char* kTables[] = {
     "CREATE TABLE files(job TEXT NOT NULL, name TEXT NOT NULL, bytes BLOB NOT NULL, PRIMARY "
     "KEY(job, name))",
     "CREATE UNIQUE INDEX idempotency ON jobs(owner, idempotency_key)",
-    "CREATE INDEX states ON jobs(state, sequence)", "CREATE INDEX owners ON jobs(owner, sequence)"};
+    "CREATE INDEX states ON jobs(state, sequence)",
+    "CREATE INDEX owned_states ON jobs(owner, state, sequence)"};
+
+// Version 1 had one index less in its states: lists of one state looked at all jobs of the owner.
+constexpr std::string_view kOldIndex = "CREATE INDEX owners ON jobs(owner, sequence)";
+
+// In the place of a JobState: a job that could not be read.
+constexpr std::int64_t kSetAside = static_cast<std::int64_t>(JobState::cancelled) + 1;
 
 constexpr const char* kColumns =
     "SELECT id, owner, request, state, version, created_ms, started_ms, finished_ms, attempts, "
-    "cancel_requested, outcome, failure_kind, failure_message FROM jobs ";
+    "cancel_requested, outcome, failure_kind, failure_message, sequence FROM jobs ";
 
 void create_tables(SqliteDatabase& database) {
   SqliteTransaction transaction(database);
@@ -62,10 +73,23 @@ void require_our_schema(SqliteDatabase& database, const std::string& where) {
       "'sqlite_sequence') ORDER BY "
       "rowid");
   while (rows.next()) {
-    if (found == std::size(kTables) || rows.text(0) != kTables[found]) refuse("other tables");
+    const std::string sql = rows.text(0);
+    if (found == std::size(kTables)) refuse("other tables");
+    const bool is_last = found + 1 == std::size(kTables);
+    if (sql != (version == 1 && is_last ? kOldIndex : kTables[found])) refuse("other tables");
     ++found;
   }
   if (found != std::size(kTables)) refuse("a table is missing");
+}
+
+/// From version 1. After everything else about the file has been found to be in order.
+void bring_up_to_date(SqliteDatabase& database) {
+  if (pragma(database, "user_version") == kSchemaVersion) return;
+  SqliteTransaction transaction(database);
+  database.execute_script("DROP INDEX owners");
+  database.execute_script(kTables[std::size(kTables) - 1]);
+  database.execute_script("PRAGMA user_version=" + std::to_string(kSchemaVersion));
+  transaction.commit();
 }
 
 void require_sound(SqliteDatabase& database, const std::string& where) {
@@ -76,16 +100,17 @@ void require_sound(SqliteDatabase& database, const std::string& where) {
 }
 
 void open_schema(SqliteDatabase& database, const std::string& where) {
-  // One process at a time, which also spares the shared memory beside the file; the first read
-  // takes the lock.
+  // The write-ahead log lets others read meanwhile, for a backup.
   database.execute_script(
-      "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA "
-      "cell_size_check=ON; BEGIN EXCLUSIVE; COMMIT");
+      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cell_size_check=ON; BEGIN "
+      "IMMEDIATE; "
+      "COMMIT");
   if (pragma(database, "schema_version") == 0) {
     create_tables(database);
   } else {
     require_our_schema(database, where);
     require_sound(database, where);
+    bring_up_to_date(database);
   }
 }
 
@@ -123,8 +148,23 @@ Job job_of(const SqliteRows& row, const std::string& file) {
 
 }  // namespace
 
+void back_up_jobs(const std::string& jobs_db, const std::string& target) {
+  if (!file_exists(jobs_db)) {
+    throw Error(ErrorKind::not_found, jobs_db + ": there is no jobs database");
+  }
+  std::error_code error;
+  if (std::filesystem::equivalent(jobs_db, target, error)) {
+    throw Error(ErrorKind::invalid_argument, target + ": this is the jobs database itself");
+  }
+  SqliteDatabase database(jobs_db);
+  require_our_schema(database, jobs_db);
+  database.copy_to(target);
+}
+
 SqliteStore::SqliteStore(const std::string& path)
-    : where_(path == ":memory:" ? "jobs database" : path), database_(path) {
+    : where_(path == kInMemory ? "jobs database" : path),
+      lock_(path == kInMemory ? nullptr : std::make_unique<FileLock>(path)),
+      database_(path) {
   open_schema(database_, where_);
 }
 
@@ -158,35 +198,76 @@ void SqliteStore::remove(const std::string& id) {
   transaction.commit();
 }
 
-std::vector<Job> SqliteStore::read(SqliteRows rows) const {
+/// Those that cannot be read are moved aside, and told of.
+std::vector<Job> SqliteStore::read(SqliteRows rows, bool* has_damaged) {
   std::vector<Job> jobs;
-  while (rows.next()) jobs.push_back(job_of(rows, where_));
+  std::vector<std::int64_t> damaged;
+  while (rows.next()) {
+    try {
+      jobs.push_back(job_of(rows, where_));
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::corrupt_file) throw;
+      damaged.push_back(rows.integer(13));
+      log_message(LogLevel::error,
+                  std::string(error.what()) + "; this job is left out from now on");
+    }
+  }
+  for (const std::int64_t sequence : damaged) {
+    database_.execute("UPDATE jobs SET state = ?2 WHERE sequence = ?1", sequence, kSetAside);
+  }
+  if (has_damaged != nullptr) *has_damaged = !damaged.empty();
   return jobs;
 }
 
 std::optional<Job> SqliteStore::find(const std::string& id) {
-  std::vector<Job> jobs = read(database_.query(std::string(kColumns) + "WHERE id = ?1", id));
-  return jobs.empty() ? std::nullopt : std::optional(std::move(jobs.front()));
+  std::vector<Job> jobs =
+      read(database_.query(std::string(kColumns) + "WHERE id = ?1 AND state < 5", id));
+  if (!jobs.empty()) return std::move(jobs.front());
+  SqliteRows rows = database_.query("SELECT owner FROM jobs WHERE id = ?1", id);
+  if (rows.next()) throw DamagedJob(id, rows.text(0));
+  return std::nullopt;
 }
 
 std::optional<Job> SqliteStore::find_by_key(const std::string& owner,
                                             const std::string& idempotency_key) {
   if (idempotency_key.empty()) return std::nullopt;
-  std::vector<Job> jobs = read(database_.query(
-      std::string(kColumns) + "WHERE owner = ?1 AND idempotency_key = ?2", owner, idempotency_key));
-  return jobs.empty() ? std::nullopt : std::optional(std::move(jobs.front()));
+  std::string id;
+  {
+    SqliteRows rows = database_.query(
+        "SELECT id FROM jobs WHERE owner = ?1 AND idempotency_key = ?2", owner, idempotency_key);
+    if (rows.next()) id = rows.text(0);
+  }
+  return id.empty() ? std::nullopt : find(id);
 }
 
 std::vector<Job> SqliteStore::list(const JobFilter& filter) {
-  // A condition that is not asked for is one that its parameter's value makes true.
-  const std::string sql =
-      std::string(kColumns) + "WHERE " + (filter.owner ? "owner = ?1" : "?1 = ''") + " AND " +
-      (filter.state ? "state = ?2" : "?2 = 0") + " AND " +
-      (filter.before.empty() ? "?3 = ''" : "sequence < (SELECT sequence FROM jobs WHERE id = ?3)") +
-      " ORDER BY sequence DESC LIMIT ?4";
-  return read(database_.query(sql, filter.owner.value_or(""),
-                              static_cast<std::int64_t>(filter.state.value_or(JobState::queued)),
-                              filter.before, std::int64_t{std::max(filter.limit, 0)}));
+  // Each state has an index, and the newest of all are among the newest of each: nothing looks at
+  // more jobs than it may give.
+  std::string newest_of_each;
+  for (int state = 0; state < kSetAside; ++state) {
+    const bool is_wanted = filter.state ? state == static_cast<int>(*filter.state)
+                                        : filter.owner || !is_final(static_cast<JobState>(state));
+    if (!is_wanted) continue;
+    newest_of_each += newest_of_each.empty() ? "" : " UNION ALL ";
+    newest_of_each +=
+        "SELECT * FROM (SELECT sequence FROM jobs WHERE state = " + std::to_string(state) +
+        (filter.owner ? " AND owner = ?1" : " AND ?1 = ''") +
+        (filter.before.empty() ? " AND ?2 = ''"
+                               : " AND sequence < (SELECT sequence FROM jobs WHERE id = ?2)") +
+        " ORDER BY sequence DESC LIMIT ?3)";
+  }
+  const std::string sql = std::string(kColumns) + "WHERE sequence IN (" + newest_of_each +
+                          ") ORDER BY sequence DESC LIMIT ?3";
+  const std::int64_t limit = std::max(filter.limit, 0);
+  constexpr int kRounds = 10;  // each moves damaged ones aside
+  std::vector<Job> jobs;
+  for (int round = 0; round < kRounds; ++round) {
+    bool has_damaged = false;
+    jobs =
+        read(database_.query(sql, filter.owner.value_or(""), filter.before, limit), &has_damaged);
+    if (!has_damaged) break;
+  }
+  return jobs;
 }
 
 std::vector<Job> SqliteStore::unfinished() {
@@ -197,7 +278,8 @@ std::vector<Job> SqliteStore::unfinished() {
 
 std::vector<Job> SqliteStore::surplus(int kept) {
   return read(database_.query(
-      std::string(kColumns) + "WHERE state > ?1 ORDER BY sequence DESC LIMIT -1 OFFSET ?2",
+      std::string(kColumns) +
+          "WHERE state > ?1 AND state < 5 ORDER BY sequence DESC LIMIT -1 OFFSET ?2",
       static_cast<std::int64_t>(JobState::running), std::int64_t{kept}));
 }
 

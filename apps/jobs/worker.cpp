@@ -4,6 +4,10 @@
 
 #include <utility>
 
+#include "core/log.h"
+#include "core/start_thread.h"
+#include "jobs/job_json.h"
+
 namespace ernie_image {
 namespace {
 
@@ -25,6 +29,7 @@ WorkerInfo describe(const ModelInfo& model, const WorkerOptions& options) {
   info.has_enhancer = model.has_prompt_enhancer || options.runner.enhance.endpoint.has_value();
   info.defaults = model.defaults;
   info.size_multiple_px = model.size_multiple_px;
+  check_worker(info);
   return info;
 }
 
@@ -37,7 +42,7 @@ Worker::Worker(JobQueue& queue, Pipeline pipeline, const WorkerOptions& options)
       info_(describe(pipeline_.info(), options_)),
       reporter_(queue_, info_),
       runner_(pipeline_, queue_, reporter_, options_.runner, info_.name),
-      thread_([this] { run(); }) {}
+      thread_(start_thread([this] { run(); })) {}
 
 Worker::~Worker() {
   drain(std::chrono::milliseconds(0));
@@ -52,25 +57,50 @@ void Worker::drain(std::chrono::milliseconds deadline) {
   ended_.wait(lock, [this] { return has_ended_; });
 }
 
+void Worker::throw_if_refused() {
+  const std::lock_guard lock(mutex_);
+  if (refusal_ != nullptr) std::rethrow_exception(refusal_);
+}
+
 void Worker::run() {
-  while (!draining_) {
-    try {
-      run_once();
-    } catch (const std::exception&) {
-      // The queue cannot be reached. Jobs that were being done are claimed again by somebody.
-      std::this_thread::sleep_for(kRetryPause);
-    }
+  std::exception_ptr refusal;
+  try {
+    claim_until_drained();
+  } catch (const StoreRefused& error) {
+    refusal = std::current_exception();
+    log_message(LogLevel::error, "worker " + info_.name + " ends: " + error.what());
   }
   const std::lock_guard lock(mutex_);
+  refusal_ = refusal;
   has_ended_ = true;
   ended_.notify_all();
 }
 
+void Worker::claim_until_drained() {
+  std::string told;  // a trouble is told of once
+  while (!draining_) {
+    try {
+      run_once();
+      if (!told.empty()) log_message(LogLevel::warning, "worker " + info_.name + " goes on");
+      told.clear();
+    } catch (const StoreRefused&) {
+      throw;
+    } catch (const std::exception& error) {
+      // Jobs that were being done are claimed again by somebody.
+      if (told != error.what()) {
+        told = error.what();
+        log_message(LogLevel::warning,
+                    "worker " + info_.name + " has no queue and tries again: " + told);
+      }
+      std::this_thread::sleep_for(kRetryPause);
+    }
+  }
+}
+
 void Worker::run_once() {
   // More than the device does at a gain would keep them from other workers.
-  const int max_jobs =
-      images_at_once(info_.defaults.width_px, info_.defaults.height_px, options_.runner);
-  const std::vector<Job> jobs = queue_.claim(info_, max_jobs, kClaimWait);
+  const std::vector<Job> jobs =
+      queue_.claim(reporter_.worker(), batch_limit(options_.runner), kClaimWait);
   if (!jobs.empty()) runner_.run(jobs);
 }
 

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -21,7 +22,8 @@ struct WorkerOptions {
 /// One thread runs the pipeline, one tells the queue.
 class Worker {
  public:
-  /// Begins at once. `queue` must outlive it.
+  /// Begins at once. `queue` must outlive it. Throws Error(invalid_argument) for names that others
+  /// could not read.
   Worker(JobQueue& queue, Pipeline pipeline, const WorkerOptions& options);
   /// Gives back what is not done.
   ~Worker();
@@ -32,10 +34,14 @@ class Worker {
   /// goes back to the queue.
   void drain(std::chrono::milliseconds deadline);
 
+  /// Throws the StoreRefused that has ended this worker, if one has.
+  void throw_if_refused();
+
   const WorkerInfo& info() const { return info_; }
 
  private:
   void run();
+  void claim_until_drained();
   void run_once();
 
   JobQueue& queue_;
@@ -48,6 +54,7 @@ class Worker {
   std::mutex mutex_;
   std::condition_variable ended_;
   bool has_ended_ = false;
+  std::exception_ptr refusal_;
   std::thread thread_;
 };
 

@@ -12,6 +12,7 @@ namespace ernie_image {
 namespace {
 
 constexpr int kRetryLaterSeconds = 5;
+constexpr int kFailed = 500;
 constexpr int kUnavailable = 503;
 
 const char* type_of(int status) {
@@ -37,7 +38,8 @@ struct KindStatus {
 constexpr KindStatus kStatuses[] = {
     {ErrorKind::invalid_argument, 400, 400},
     {ErrorKind::not_found, 404, 500},
-    {ErrorKind::corrupt_file, 400, 500},
+    // A file of the server's own: what clients send is held against them where it is read.
+    {ErrorKind::corrupt_file, 500, 500},
     {ErrorKind::unsupported, 400, 400},
     {ErrorKind::out_of_memory, 503, 500},
     {ErrorKind::device, 503, 500},
@@ -49,8 +51,14 @@ const KindStatus& status_of(ErrorKind kind) {
   return *std::ranges::find(kStatuses, kind, &KindStatus::kind);
 }
 
+ApiError server_failed() {
+  return ApiError(kFailed, "the server failed at this request; its log says why", "",
+                  "server_error");
+}
+
 ApiError api_error_of_kind(const Error& error) {
   const int status = status_of(error.kind()).refused;
+  if (status == kFailed) return server_failed();
   if (status != kUnavailable) return ApiError(status, error.what());
   return with_retry(
       ApiError(status, "the server cannot serve this at the moment", "", "unavailable"));
@@ -85,6 +93,8 @@ ApiError api_error_of(std::exception_ptr thrown) {
     ApiError full(429, error.what(), "", "queue_full");
     full.retry_after_seconds = std::max(1, static_cast<int>(error.retry_after().count()));
     return full;
+  } catch (const DamagedJob& error) {
+    return ApiError(kFailed, error.what(), "", "job_is_damaged");
   } catch (const JsonError& error) {
     return field_error(error.key(), "must be " + error.expected());
   } catch (const Error& error) {
@@ -92,7 +102,7 @@ ApiError api_error_of(std::exception_ptr thrown) {
   } catch (const std::bad_alloc&) {
     return with_retry(ApiError(kUnavailable, "the server is out of memory", "", "unavailable"));
   } catch (...) {
-    return ApiError(500, "the server failed at this request; its log says why", "", "server_error");
+    return server_failed();
   }
 }
 

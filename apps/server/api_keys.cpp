@@ -70,6 +70,7 @@ ApiKey parse_line(std::string_view line) {
         std::from_chars(parts[i].data(), parts[i].data() + parts[i].size(), quota);
     const bool is_whole = error == std::errc() && end == parts[i].data() + parts[i].size();
     if (!is_whole || !(quota >= 0 && quota <= kMaxQuota)) return fail("a quota is not a number");
+    if (quota == 0) return fail("a quota of 0 would allow nothing; leave it out for no limit");
   }
   return key;
 }

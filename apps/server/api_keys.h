@@ -1,6 +1,6 @@
 // The file of API keys: who may ask, and how much.
 //
-//   # name:key[:requests_per_minute[:megapixels_per_hour]]     0 or nothing: no limit
+//   # name:key[:requests_per_minute[:megapixels_per_hour]]     nothing: no limit
 //   alice:4fb1d0c8a7e2963d5d0e
 //   bob:09c1b2e7f3a44b6c8d11:20:60
 #pragma once
@@ -16,9 +16,9 @@ namespace ernie_image {
 using KeyDigest = std::array<unsigned char, 32>;
 
 struct ApiKey {
-  std::string name;  ///< letters, digits, "-", "_", "."
-  KeyDigest digest;  ///< SHA-256 of the key; the key itself is not kept
-  double requests_per_minute = 0;
+  std::string name;                ///< letters, digits, "-", "_", "."
+  KeyDigest digest;                ///< SHA-256 of the key; the key itself is not kept
+  double requests_per_minute = 0;  ///< 0: no limit, here and below
   double megapixels_per_hour = 0;
 };
 

@@ -15,6 +15,7 @@ class Application final : public HttpApplication {
   /// `service` must outlive it.
   explicit Application(Service& service);
 
+  bool is_answered_at_once(const RequestHead& head) const override;
   void admit(Exchange& exchange) override;
   void respond(Exchange& exchange, httplib::Response& response) override;
   void finished(const Exchange& exchange, int status, const std::string& failure) override;

@@ -17,8 +17,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kReadBytes = 16 << 10;
-constexpr std::chrono::milliseconds kLinger{1000};
-constexpr std::size_t kLingerBytes = 1 << 20;
 
 Patience patience_of(const ConnectionLimits& limits) {
   return {limits.patience, limits.bytes_per_second};
@@ -37,47 +35,85 @@ void name_peer(int result, const sockaddr_storage& address, socklen_t size, std:
   port = std::atoi(service);
 }
 
+std::string group_of(const std::string& ip) {
+  in6_addr address = {};
+  if (::inet_pton(AF_INET6, ip.c_str(), &address) != 1 || IN6_IS_ADDR_V4MAPPED(&address)) return ip;
+  return {reinterpret_cast<const char*>(&address), sizeof address / 2};
+}
+
+bool would_wait(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
+
 }  // namespace
 
-Connection::Connection(int socket, int stop_fd, const ConnectionLimits& limits)
-    : socket_(socket),
-      stop_fd_(stop_fd),
+Connection::Connection(FileDescriptor socket, const ConnectionLimits& limits)
+    : socket_(std::move(socket)),
       limits_(limits),
       body_patience_(patience_of(limits)),
-      write_patience_(patience_of(limits)) {}
+      write_patience_(patience_of(limits)) {
+  int port = 0;
+  get_remote_ip_and_port(client_, port);
+  client_group_ = group_of(client_);
+}
 
 bool Connection::wait(short events, Patience& patience) {
   const auto start = Clock::now();
   const auto left = std::max<std::chrono::milliseconds::rep>(0, patience.left().count());
-  pollfd poller = {socket_, events, 0};
+  pollfd poller = {socket_.get(), events, 0};
+  blocked_since_ = start.time_since_epoch().count();
   const int ready = ::poll(&poller, 1, static_cast<int>(left));
+  blocked_since_ = 0;
   patience.waited(Clock::now() - start);
   if (ready == 0) timed_out_ = true;
   return ready > 0 || (ready < 0 && errno == EINTR);
 }
 
+std::optional<Connection::Time> Connection::blocked_since() const {
+  const Time::rep since = blocked_since_;
+  if (since == 0) return std::nullopt;
+  return Time(Time::duration(since));
+}
+
 bool Connection::receive(Patience& patience) {
   char bytes[kReadBytes];
   while (true) {
-    const ssize_t size = ::recv(socket_, bytes, sizeof bytes, MSG_DONTWAIT);
+    const ssize_t size = ::recv(socket_.get(), bytes, sizeof bytes, MSG_DONTWAIT);
     if (size > 0) {
       received_.append(bytes, static_cast<std::size_t>(size));
       patience.moved(static_cast<std::size_t>(size));
       return true;
     }
-    if (size == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) return false;
+    if (size == 0 || !would_wait(errno)) return false;
     if (!wait(POLLIN, patience)) return false;
   }
 }
 
-bool Connection::wait_for_request() {
-  if (!received_.empty()) return true;
-  pollfd pollers[] = {{socket_, POLLIN, 0}, {stop_fd_, POLLIN, 0}};
-  const int ready = ::poll(pollers, 2, static_cast<int>(limits_.idle.count()));
-  return ready > 0 && pollers[1].revents == 0 && (pollers[0].revents & POLLIN) != 0;
+bool Connection::receive_available() {
+  char bytes[kReadBytes];
+  while (received_.size() <= kMaxHeadBytes) {
+    const ssize_t size = ::recv(socket_.get(), bytes, sizeof bytes, MSG_DONTWAIT);
+    if (size <= 0) return size < 0 && would_wait(errno);
+    received_.append(bytes, static_cast<std::size_t>(size));
+  }
+  return true;
 }
 
-bool Connection::read_head(RequestHead& head) {
+std::optional<std::size_t> Connection::discard_available() {
+  std::size_t discarded = received_.size();
+  received_.clear();
+  char bytes[kReadBytes];
+  const ssize_t size = ::recv(socket_.get(), bytes, sizeof bytes, MSG_DONTWAIT);
+  if (size == 0 || (size < 0 && !would_wait(errno))) return std::nullopt;
+  if (size > 0) discarded += static_cast<std::size_t>(size);
+  return discarded;
+}
+
+bool Connection::has_head() {
+  const std::size_t end = received_.find("\r\n\r\n", searched_);
+  if (end == std::string::npos) searched_ = received_.size() < 3 ? 0 : received_.size() - 3;
+  return end != std::string::npos || received_.size() > kMaxHeadBytes;
+}
+
+RequestHead Connection::read_head() {
   head_.clear();
   head_read_ = 0;
   body_left_ = 0;
@@ -86,22 +122,13 @@ bool Connection::read_head(RequestHead& head) {
   body_patience_ = patience_of(limits_);
   write_patience_ = patience_of(limits_);
 
-  // A head is short: its bytes buy no time.
-  Patience patience(limits_.patience, SIZE_MAX);
-  std::size_t searched = 0;
-  std::size_t end;
-  while ((end = received_.find("\r\n\r\n", searched)) == std::string::npos) {
-    if (received_.size() > kMaxHeadBytes) {
-      const bool is_first_line = received_.find("\r\n") == std::string::npos;
-      throw ApiError(is_first_line ? 414 : 431, "the request's head is larger than 16 KiB");
-    }
-    searched = received_.size() < 3 ? 0 : received_.size() - 3;
-    if (receive(patience)) continue;
-    if (timed_out_) throw ApiError(408, "the request did not arrive in time");
-    return false;
+  const std::size_t end = received_.find("\r\n\r\n", searched_);
+  searched_ = 0;
+  if (end == std::string::npos || end + 4 > kMaxHeadBytes) {
+    const bool is_first_line = received_.find("\r\n") == std::string::npos;
+    throw ApiError(is_first_line ? 414 : 431, "the request's head is larger than 16 KiB");
   }
-  if (end + 4 > kMaxHeadBytes) throw ApiError(431, "the request's head is larger than 16 KiB");
-  head = parse_request_head(std::string_view(received_).substr(0, end + 4));
+  RequestHead head = parse_request_head(std::string_view(received_).substr(0, end + 4));
   received_.erase(0, end + 4);
   if (head.content_length > limits_.max_body_bytes) {
     throw ApiError(413, "the request's body is larger than " +
@@ -109,7 +136,11 @@ bool Connection::read_head(RequestHead& head) {
   }
   head_ = forwarded_head(head);
   body_left_ = head.content_length;
-  return true;
+  return head;
+}
+
+void Connection::do_not_wait() {
+  body_patience_ = write_patience_ = Patience(std::chrono::milliseconds(0), SIZE_MAX);
 }
 
 ssize_t Connection::read(char* target, std::size_t size) {
@@ -129,44 +160,38 @@ ssize_t Connection::read(char* target, std::size_t size) {
 
 ssize_t Connection::write(const char* bytes, std::size_t size) {
   while (true) {
-    const ssize_t written = ::send(socket_, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t written = ::send(socket_.get(), bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (written >= 0) {
       bytes_written_ += static_cast<std::size_t>(written);
       write_patience_.moved(static_cast<std::size_t>(written));
       return written;
     }
-    if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) return -1;
+    if (!would_wait(errno)) return -1;
     if (!wait(POLLOUT, write_patience_)) return -1;
   }
 }
 
 bool Connection::peer_is_gone() const {
   char byte;
-  const ssize_t size = ::recv(socket_, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  return size == 0 || (size < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+  const ssize_t size = ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  return size == 0 || (size < 0 && !would_wait(errno));
 }
 
-void Connection::linger() {
-  ::shutdown(socket_, SHUT_WR);
-  Patience patience(kLinger, SIZE_MAX);
-  std::size_t swallowed = 0;
-  do {
-    swallowed += received_.size();
-    received_.clear();
-  } while (swallowed < kLingerBytes && patience.left().count() > 0 && receive(patience));
-}
+void Connection::abort() { ::shutdown(socket_.get(), SHUT_RDWR); }
+
+void Connection::end_writing() { ::shutdown(socket_.get(), SHUT_WR); }
 
 void Connection::get_remote_ip_and_port(std::string& ip, int& port) const {
   sockaddr_storage address = {};
   socklen_t size = sizeof address;
-  const int result = ::getpeername(socket_, reinterpret_cast<sockaddr*>(&address), &size);
+  const int result = ::getpeername(socket_.get(), reinterpret_cast<sockaddr*>(&address), &size);
   name_peer(result, address, size, ip, port);
 }
 
 void Connection::get_local_ip_and_port(std::string& ip, int& port) const {
   sockaddr_storage address = {};
   socklen_t size = sizeof address;
-  const int result = ::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size);
+  const int result = ::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&address), &size);
   name_peer(result, address, size, ip, port);
 }
 

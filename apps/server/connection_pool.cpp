@@ -1,64 +1,64 @@
 #include "server/connection_pool.h"
 
+#include <new>
+#include <system_error>
+#include <utility>
+
+#include "server/log.h"
+
 namespace ernie_image {
-namespace {
 
-constexpr std::size_t kMaxTurnedAway = 64;  // that wait to be told so
-
-thread_local ConnectionPool::Task current_task = ConnectionPool::Task::serve;
-
-}  // namespace
-
-ConnectionPool::ConnectionPool(std::size_t max_connections)
-    : max_connections_(max_connections), turning_away_([this] { turn_away_connections(); }) {}
-
-ConnectionPool::Task ConnectionPool::task() { return current_task; }
-
-void ConnectionPool::enqueue(std::function<void()> serve) {
-  std::unique_lock lock(mutex_);
-  if (waiting_.size() < idle_) {
-    waiting_.push_back(std::move(serve));
-    changed_.notify_one();
-  } else if (threads_.size() < max_connections_) {
-    waiting_.push_back(std::move(serve));
-    threads_.emplace_back([this] { serve_connections(); });
-  } else if (too_many_.size() < kMaxTurnedAway) {
-    too_many_.push_back(std::move(serve));
-    too_many_changed_.notify_one();
-  } else {
-    lock.unlock();
-    current_task = Task::drop;
-    serve();
-    current_task = Task::serve;
+/// Every limit of the system on threads, processes and memory shows here, and is no reason to end.
+bool ConnectionPool::add_thread() {
+  try {
+    threads_.reserve(threads_.size() + 1);
+    threads_.emplace_back([this] { serve(); });
+  } catch (const std::system_error& error) {
+    log_event(LogLevel::warning, "no thread can be made for a request",
+              {{"threads", threads_.size()}, {"reason", error.what()}});
+    return false;
+  } catch (const std::bad_alloc&) {
+    return false;
   }
+  ++idle_;
+  return true;
 }
 
-void ConnectionPool::serve_connections() {
+bool ConnectionPool::hand_over(std::function<void()>& task) {
+  try {
+    waiting_.emplace_back();
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  waiting_.back() = std::move(task);
+  changed_.notify_one();
+  return true;
+}
+
+bool ConnectionPool::run(std::function<void()>& task) {
+  const std::lock_guard lock(mutex_);
+  const bool is_one_free =
+      waiting_.size() < idle_ || (threads_.size() < max_threads_ && add_thread());
+  return is_one_free && hand_over(task);
+}
+
+bool ConnectionPool::run_soon(std::function<void()>& task) {
+  const std::lock_guard lock(mutex_);
+  return hand_over(task);
+}
+
+void ConnectionPool::serve() {
   std::unique_lock lock(mutex_);
   while (true) {
-    ++idle_;
     changed_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+    if (stopping_) return;
     --idle_;
-    if (waiting_.empty()) return;
-    const std::function<void()> serve = std::move(waiting_.front());
+    const std::function<void()> task = std::move(waiting_.front());
     waiting_.pop_front();
     lock.unlock();
-    serve();
+    task();
     lock.lock();
-  }
-}
-
-void ConnectionPool::turn_away_connections() {
-  current_task = Task::turn_away;
-  std::unique_lock lock(mutex_);
-  while (true) {
-    too_many_changed_.wait(lock, [this] { return stopping_ || !too_many_.empty(); });
-    if (too_many_.empty()) return;
-    const std::function<void()> serve = std::move(too_many_.front());
-    too_many_.pop_front();
-    lock.unlock();
-    serve();
-    lock.lock();
+    ++idle_;
   }
 }
 
@@ -68,9 +68,9 @@ void ConnectionPool::shutdown() {
     stopping_ = true;
   }
   changed_.notify_all();
-  too_many_changed_.notify_all();
   for (std::thread& thread : threads_) thread.join();
-  turning_away_.join();
+  threads_.clear();
+  waiting_.clear();
 }
 
 }  // namespace ernie_image

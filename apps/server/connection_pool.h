@@ -1,4 +1,4 @@
-// Threads that serve connections, one each: as many as there are connections, up to a limit.
+// Threads that serve requests, one each: as many as there are requests at a time, up to a limit.
 #pragma once
 
 #include <condition_variable>
@@ -8,40 +8,37 @@
 #include <thread>
 #include <vector>
 
-#include <httplib.h>
-
 namespace ernie_image {
 
-class ConnectionPool final : public httplib::TaskQueue {
+class ConnectionPool {
  public:
-  /// One more thread than `max_connections`: it turns away those that are too many.
-  explicit ConnectionPool(std::size_t max_connections);
+  explicit ConnectionPool(std::size_t max_threads) : max_threads_(max_threads) {}
+  ~ConnectionPool() { shutdown(); }
+  ConnectionPool(const ConnectionPool&) = delete;
+  ConnectionPool& operator=(const ConnectionPool&) = delete;
 
-  /// What is to be done with the connection that the calling thread was given.
-  enum class Task { serve, turn_away, drop };
-  static Task task();
+  /// Calls `task` on a thread of its own. False, and `task` is untouched: all are busy, or none can
+  /// be made.
+  bool run(std::function<void()>& task);
 
-  /// Calls `serve` on a thread of its own; where all are busy, on the one that turns away; where
-  /// that one cannot keep up, here, to drop the connection.
-  void enqueue(std::function<void()> serve) override;
+  /// The same, but where all are busy `task` waits for the next that is not.
+  bool run_soon(std::function<void()>& task);
 
-  /// Waits for all that have begun.
-  void shutdown() override;
+  /// Waits for all that have begun. Tasks that did not are dropped.
+  void shutdown();
 
  private:
-  void serve_connections();
-  void turn_away_connections();
+  bool add_thread();
+  bool hand_over(std::function<void()>& task);
+  void serve();
 
-  const std::size_t max_connections_;
+  const std::size_t max_threads_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::condition_variable too_many_changed_;
   std::deque<std::function<void()>> waiting_;
-  std::deque<std::function<void()>> too_many_;
-  std::size_t idle_ = 0;
+  std::size_t idle_ = 0;  ///< threads that have nothing to do, or have just been made
   bool stopping_ = false;
   std::vector<std::thread> threads_;
-  std::thread turning_away_;
 };
 
 }  // namespace ernie_image

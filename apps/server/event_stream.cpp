@@ -1,6 +1,7 @@
 #include "server/event_stream.h"
 
 #include "server/api_error.h"
+#include "server/spooled_text.h"
 
 namespace ernie_image {
 namespace {
@@ -24,15 +25,28 @@ bool next_events(const std::function<bool(EventSink&)>& next, EventSink& sink) {
 
 }  // namespace
 
-void EventSink::write(const std::string& text) {
+void EventSink::write(std::string text) {
   if (is_gone_) return;
-  is_gone_ = !sink_.write(text.data(), text.size());
+  const std::optional<SpooledText> spooled =
+      text.size() < kSpooledBytes ? std::nullopt : SpooledText::of(text);
+  if (spooled) {
+    std::string().swap(text);
+    for (std::size_t sent = 0; sent < spooled->size() && !is_gone_;) {
+      const std::size_t size = spooled->write_piece(sent, sink_);
+      sent += size;
+      is_gone_ = size == 0;
+    }
+  } else {
+    is_gone_ = !sink_.write(text.data(), text.size());
+  }
   last_write_ = Clock::now();
 }
 
-void EventSink::send(const std::string& event, const nlohmann::json& data) {
-  write("event: " + event +
-        "\ndata: " + data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n\n");
+void EventSink::send(const std::string& event, nlohmann::json data) {
+  std::string text = "event: " + event + "\ndata: " +
+                     data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n\n";
+  data = nullptr;
+  write(std::move(text));
 }
 
 void EventSink::beat() {

@@ -17,13 +17,14 @@ class EventSink {
   EventSink(httplib::DataSink& sink, std::chrono::steady_clock::time_point& last_write)
       : sink_(sink), last_write_(last_write) {}
 
-  void send(const std::string& event, const nlohmann::json& data);
+  /// Large events wait for slow clients in a file.
+  void send(const std::string& event, nlohmann::json data);
   /// A comment, if nothing was sent for a while: keeps proxies from closing the stream.
   void beat();
   bool is_gone() const { return is_gone_ || !sink_.is_writable(); }
 
  private:
-  void write(const std::string& text);
+  void write(std::string text);
 
   httplib::DataSink& sink_;
   std::chrono::steady_clock::time_point& last_write_;

@@ -3,11 +3,13 @@
 
 #include <chrono>
 #include <map>
+#include <memory>
 #include <string>
 
 #include <httplib.h>
 
 #include "server/connection.h"
+#include "server/memory_budget.h"
 #include "server/request_head.h"
 
 namespace ernie_image {
@@ -23,7 +25,8 @@ struct Exchange {
   const httplib::Request* request = nullptr;  ///< path, query and body; set once routed
   const Route* route = nullptr;               ///< null: refused before one was found
   std::map<std::string, std::string> path_parameters = {};
-  const ApiKey* key = nullptr;  ///< who asks; null where nobody needs a key
+  const ApiKey* key = nullptr;                       ///< who asks; null where nobody needs a key
+  std::shared_ptr<MemoryBudget::Share> memory = {};  ///< set once admitted
 
   /// Name of the key, under which jobs are kept; empty without keys.
   std::string owner() const;

@@ -3,18 +3,17 @@
 #include <cerrno>
 #include <cstring>
 
-#include <fcntl.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "server/connection_pool.h"
+#include "jobs/store_patience.h"
+#include "server/log.h"
 
 namespace ernie_image {
 namespace {
 
+constexpr std::chrono::milliseconds kStorePatience{1800};  // a client is told within two seconds
 constexpr int kBacklog = 1024;  // connections that wait to be accepted; the library's own is 5
-constexpr int kTurnAwayMs = 100;
 
 /// What the library's callbacks, which know only its own types, are about. Everything of one
 /// request happens on one thread.
@@ -45,21 +44,23 @@ void set_error(httplib::Response& response, const ApiError& error) {
   if (error.status == 401) response.set_header("WWW-Authenticate", "Bearer");
 }
 
-void close_socket(int socket) {
-  ::shutdown(socket, SHUT_RDWR);
-  ::close(socket);
-}
+/// Counts what is alive.
+class Counted {
+ public:
+  explicit Counted(std::atomic<int>& count) : count_(count) { ++count_; }
+  ~Counted() { --count_; }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  std::atomic<int>& count_;
+};
 
 }  // namespace
 
 HttpServer::HttpServer(HttpApplication& application, const HttpLimits& limits)
-    : application_(application), limits_(limits) {
-  if (::pipe2(stop_pipe_, O_CLOEXEC | O_NONBLOCK) != 0) {
-    throw Error(ErrorKind::io, std::string("cannot make a pipe: ") + std::strerror(errno));
-  }
-  new_task_queue = [this] { return new ConnectionPool(limits_.max_connections); };
+    : application_(application), limits_(limits), listener_(*this, limits) {
   set_payload_max_length(limits_.connection.max_body_bytes);
-  set_tcp_nodelay(true);
   // Not SO_REUSEPORT, the library's default: it lets a second server take half of the connections.
   set_socket_options([](socket_t socket) {
     const int yes = 1;
@@ -69,9 +70,8 @@ HttpServer::HttpServer(HttpApplication& application, const HttpLimits& limits)
 }
 
 HttpServer::~HttpServer() {
-  if (stopped_socket_ != INVALID_SOCKET) ::close(stopped_socket_);
-  ::close(stop_pipe_[0]);
-  ::close(stop_pipe_[1]);
+  const socket_t socket = svr_sock_.exchange(INVALID_SOCKET);
+  if (socket != INVALID_SOCKET) ::close(socket);
 }
 
 void HttpServer::install_handlers() {
@@ -112,7 +112,10 @@ void HttpServer::install_handlers() {
   });
 }
 
-void HttpServer::write_error(Exchange& exchange, const ApiError& error) {
+void HttpServer::refuse(Connection& connection, const RequestHead* head, const ApiError& error) {
+  const RequestHead given = head == nullptr ? RequestHead() : *head;
+  const Exchange exchange = {connection, given, request_id(given),
+                             std::chrono::steady_clock::now()};
   const std::string body = error_body(error);
   std::string text = "HTTP/1.1 " + std::to_string(error.status) +
                      " Refused\r\nContent-Type: application/json\r\nConnection: close\r\n"
@@ -124,63 +127,39 @@ void HttpServer::write_error(Exchange& exchange, const ApiError& error) {
   }
   text += "\r\n" + body;
   for (std::size_t sent = 0; sent < text.size();) {
-    const ssize_t written = exchange.connection.write(text.data() + sent, text.size() - sent);
+    const ssize_t written = connection.write(text.data() + sent, text.size() - sent);
     if (written <= 0) break;
     sent += static_cast<std::size_t>(written);
   }
   application_.finished(exchange, error.status, "");
 }
 
-bool HttpServer::serve_request(Connection& connection) {
-  Exchange exchange = {connection, {}, request_id({}), std::chrono::steady_clock::now()};
+bool HttpServer::is_answered_at_once(const RequestHead& head) const {
+  return application_.is_answered_at_once(head);
+}
+
+AfterRequest HttpServer::serve(Connection& connection, const RequestHead& head) {
+  const Counted active(active_requests_);
+  const StorePatience patience(kStorePatience);
   try {
-    if (!connection.read_head(exchange.head)) return false;
-  } catch (const ApiError& error) {
-    write_error(exchange, error);
-    connection.linger();
-    return false;
+    Exchange exchange = {connection, head, request_id(head), std::chrono::steady_clock::now()};
+    return process(exchange);
+  } catch (...) {
+    // Of the library or of the log, which have no other way to say that memory is short.
+    current = {};
+    return AfterRequest::close;
   }
-  exchange.id = request_id(exchange.head);
-  ++active_requests_;
+}
+
+AfterRequest HttpServer::process(Exchange& exchange) {
   current = {&exchange, 0, ""};
   bool is_closed = false;
   const bool is_written =
-      process_request(connection, !keeps_alive(exchange.head), is_closed, nullptr);
+      process_request(exchange.connection, !keeps_alive(exchange.head), is_closed, nullptr);
   application_.finished(exchange, current.status, current.failure);
   current = {};
-  --active_requests_;
-  if (!connection.body_is_read()) {
-    connection.linger();
-    return false;
-  }
-  return is_written && !is_closed;
-}
-
-void HttpServer::turn_away(Connection& connection) {
-  // Closing with an unread request would make a reset of it that overtakes the response.
-  pollfd poller = {connection.socket(), POLLIN, 0};
-  ::poll(&poller, 1, kTurnAwayMs);
-  char bytes[16 << 10];
-  (void)::recv(connection.socket(), bytes, sizeof bytes, MSG_DONTWAIT);
-  Exchange exchange = {connection, {}, request_id({}), std::chrono::steady_clock::now()};
-  ApiError error(503, "the server has as many connections as it can serve", "", "overloaded");
-  error.retry_after_seconds = 1;
-  write_error(exchange, error);
-}
-
-bool HttpServer::process_and_close_socket(socket_t socket) {
-  const ConnectionPool::Task task = ConnectionPool::task();
-  if (task != ConnectionPool::Task::drop) {
-    Connection connection(socket, stop_pipe_[0], limits_.connection);
-    if (task == ConnectionPool::Task::turn_away) {
-      turn_away(connection);
-    } else {
-      while (connection.wait_for_request() && serve_request(connection)) {
-      }
-    }
-  }
-  close_socket(socket);
-  return true;
+  if (!exchange.connection.body_is_read()) return AfterRequest::linger;
+  return is_written && !is_closed ? AfterRequest::wait_for_next : AfterRequest::close;
 }
 
 int HttpServer::bind(const std::string& host, int port) {
@@ -200,15 +179,6 @@ int HttpServer::bind(const std::string& host, int port) {
   return bound;
 }
 
-void HttpServer::serve() { listen_after_bind(); }
-
-void HttpServer::stop_serving() {
-  const char byte = 0;
-  (void)!::write(stop_pipe_[1], &byte, 1);
-  // What the library's stop() does, which does nothing before the server has begun, and closes a
-  // socket that another thread may be about to use.
-  stopped_socket_ = svr_sock_.exchange(INVALID_SOCKET);
-  if (stopped_socket_ != INVALID_SOCKET) ::shutdown(stopped_socket_, SHUT_RDWR);
-}
+void HttpServer::serve() { listener_.run(svr_sock_); }
 
 }  // namespace ernie_image

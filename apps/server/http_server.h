@@ -1,4 +1,4 @@
-// The HTTP server: connections, limits and what is common to all responses; what a request means is
+// The HTTP server: requests, limits and what is common to all responses; what a request means is
 // its handler's business.
 #pragma once
 
@@ -10,18 +10,16 @@
 #include "server/api_error.h"
 #include "server/connection.h"
 #include "server/exchange.h"
+#include "server/listener.h"
 
 namespace ernie_image {
-
-struct HttpLimits {
-  ConnectionLimits connection;
-  std::size_t max_connections = 512;
-};
 
 /// What the server asks of the application.
 class HttpApplication {
  public:
   virtual ~HttpApplication() = default;
+  /// Requests that need nothing that could be waited for.
+  virtual bool is_answered_at_once(const RequestHead& head) const = 0;
   /// Before the body is read: finds the route, checks the key. Throws ApiError.
   virtual void admit(Exchange& exchange) = 0;
   /// Makes the response. Throws ApiError, or anything else.
@@ -31,7 +29,7 @@ class HttpApplication {
   virtual void finished(const Exchange& exchange, int status, const std::string& failure) = 0;
 };
 
-class HttpServer final : public httplib::Server {
+class HttpServer final : public httplib::Server, private RequestServer {
  public:
   HttpServer(HttpApplication& application, const HttpLimits& limits);
   ~HttpServer() override;
@@ -39,29 +37,28 @@ class HttpServer final : public httplib::Server {
   /// Port 0 takes any free one; gives the port. Throws Error(io).
   int bind(const std::string& host, int port);
 
-  /// Serves until `stop`, then ends what is under way.
+  /// Serves until `stop_serving`, then ends what is under way. Throws Error(io) if the system ends
+  /// it before.
   void serve();
 
   /// From any thread, once.
-  void stop_serving();
+  void stop_serving() { listener_.stop(); }
 
   /// Requests that have begun and not ended.
   int active_requests() const { return active_requests_; }
 
  private:
-  bool process_and_close_socket(socket_t socket) override;
-  /// False: the connection ends.
-  bool serve_request(Connection& connection);
-  void turn_away(Connection& connection);
-  /// Before the library has a hand in it.
-  void write_error(Exchange& exchange, const ApiError& error);
+  bool is_answered_at_once(const RequestHead& head) const override;
+  AfterRequest serve(Connection& connection, const RequestHead& head) override;
+  void refuse(Connection& connection, const RequestHead* head, const ApiError& error) override;
+
+  AfterRequest process(Exchange& exchange);
   void install_handlers();
 
   HttpApplication& application_;
   HttpLimits limits_;
-  int stop_pipe_[2] = {-1, -1};
-  socket_t stopped_socket_ = INVALID_SOCKET;
   std::atomic<int> active_requests_ = 0;
+  Listener listener_;
 };
 
 }  // namespace ernie_image

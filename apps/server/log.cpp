@@ -1,10 +1,13 @@
 #include "server/log.h"
 
+#include <atomic>
 #include <chrono>
 
 #include <spdlog/fmt/chrono.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+
+#include "common/console.h"
 
 namespace ernie_image {
 namespace {
@@ -57,12 +60,47 @@ std::string now() {
                      milliseconds.count());
 }
 
+std::string local_time() {
+  return fmt::format(
+      "{:%H:%M:%S}",
+      fmt::localtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())));
+}
+
+std::atomic<bool> is_for_people{false};
+
+/// A text as it is but for what a terminal would obey.
+std::string shown(const nlohmann::json& value) {
+  return visible(value.is_string()
+                     ? value.get<std::string>()
+                     : value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
 }  // namespace
+
+void set_log_for_people() { is_for_people = true; }
+
+std::string log_line_for_people(const std::string& time, LogLevel level, const std::string& message,
+                                const nlohmann::json& fields) {
+  std::string line = time + " ";
+  if (level == LogLevel::warning) line += "Warning: ";
+  if (level == LogLevel::error) line += "Error: ";
+  line += visible(message);
+  const char* separator = ": ";
+  for (const auto& [name, value] : fields.items()) {
+    line += separator + visible(name) + " " + shown(value);
+    separator = ", ";
+  }
+  return line;
+}
 
 void set_log_level(LogLevel level) { logger().set_level(spdlog_level(level)); }
 
 void log_event(LogLevel level, const std::string& message, const nlohmann::json& fields) {
   if (!logger().should_log(spdlog_level(level))) return;
+  if (is_for_people) {
+    logger().log(spdlog_level(level), log_line_for_people(local_time(), level, message, fields));
+    return;
+  }
   nlohmann::ordered_json line = {{"time", now()}, {"level", name_of(level)}, {"message", message}};
   for (const auto& [name, value] : fields.items()) line[name] = value;
   logger().log(spdlog_level(level),

@@ -15,16 +15,16 @@ bool MeasuredQueue::cancel(const std::string& id) {
   const bool is_cancelled = queue_.cancel(id);
   if (!is_cancelled) return false;
   // A running job is counted when its worker gives it up.
-  const std::optional<Job> job = queue_.find(id);
+  const std::optional<Job> job = queue_.find_readable(id);
   if (job && job->state == JobState::cancelled && job->started_ms == 0) {
     metrics_.count_job(job->request.kind, JobState::cancelled, 0);
   }
   return true;
 }
 
-std::vector<Job> MeasuredQueue::claim(const WorkerInfo& worker, int max_jobs,
+std::vector<Job> MeasuredQueue::claim(const WorkerInfo& worker, const BatchLimit& limit,
                                       std::chrono::milliseconds timeout) {
-  std::vector<Job> jobs = queue_.claim(worker, max_jobs, timeout);
+  std::vector<Job> jobs = queue_.claim(worker, limit, timeout);
   const std::lock_guard lock(mutex_);
   const Time now = Clock::now();
   for (const Job& job : jobs) runs_[job.id] = {job.request.kind, now, "", now};
@@ -72,7 +72,7 @@ void MeasuredQueue::end_run(const std::string& id, bool is_ended) {
   const Time now = Clock::now();
   leave_stage(run, now);
   if (!is_ended) return;
-  const std::optional<Job> job = queue_.find(id);
+  const std::optional<Job> job = queue_.find_readable(id);
   if (job && is_final(job->state)) {
     metrics_.count_job(run.kind, job->state, seconds_between(run.start, now));
   }

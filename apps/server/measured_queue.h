@@ -20,6 +20,10 @@ class MeasuredQueue final : public JobQueue {
   }
   JobInputs inputs(const std::string& id) override { return queue_.inputs(id); }
   std::optional<Job> find(const std::string& id) override { return queue_.find(id); }
+  std::optional<Job> find_by_key(const std::string& owner,
+                                 const std::string& idempotency_key) override {
+    return queue_.find_by_key(owner, idempotency_key);
+  }
   std::vector<Job> list(const JobFilter& filter) override { return queue_.list(filter); }
   std::optional<Job> wait(const std::string& id, std::int64_t version,
                           std::chrono::milliseconds timeout) override {
@@ -36,7 +40,7 @@ class MeasuredQueue final : public JobQueue {
   std::vector<WorkerInfo> workers() override { return queue_.workers(); }
 
   void announce(const WorkerInfo& worker) override { queue_.announce(worker); }
-  std::vector<Job> claim(const WorkerInfo& worker, int max_jobs,
+  std::vector<Job> claim(const WorkerInfo& worker, const BatchLimit& limit,
                          std::chrono::milliseconds timeout) override;
   bool report(const std::string& id, const std::string& worker, const JobProgress& progress,
               const Bytes& preview) override;

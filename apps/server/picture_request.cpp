@@ -111,6 +111,15 @@ std::vector<std::uint64_t> read_seeds(const JsonReader& fields, std::size_t imag
   return seeds;
 }
 
+/// False if one was drawn.
+bool has_all_seeds(const JsonReader& fields) {
+  const nlohmann::json* const value = fields.find("seed");
+  if (value == nullptr) return false;
+  if (!value->is_array()) return read_seed(*value).has_value();
+  return std::ranges::all_of(*value,
+                             [](const auto& entry) { return read_seed(entry).has_value(); });
+}
+
 void set_output(const JsonReader& fields, JobRequest& request) {
   request.image_format = fields.choice("output_format", "png", {"png", "jpeg", "webp"});
   request.image_quality = static_cast<int>(fields.integer("output_compression", 100, 0, 100));
@@ -188,6 +197,7 @@ JobRequest picture_request(const JsonReader& fields, const std::vector<WorkerInf
   set_options(fields, naming, worker, limits, picture, request);
   const std::int64_t images = count ? *count : fields.integer("n", 1, 1, limits.max_images);
   request.set_seeds(read_seeds(fields, static_cast<std::size_t>(images)));
+  request.has_given_seeds = has_all_seeds(fields);
   request.enhance = fields.boolean("use_pe", worker.has_enhancer && picture == nullptr);
   if (request.enhance && !worker.has_enhancer) {
     refuse_field("use_pe", "asks for a prompt enhancer, which this model has not");

@@ -41,4 +41,12 @@ void Quotas::take(const ApiKey& key, double pixels, Bucket::Time now) {
   if (counts_pixels) usage.megapixels.take(megapixels);
 }
 
+void Quotas::give_back(const ApiKey& key, double pixels) {
+  const std::lock_guard lock(mutex_);
+  const auto usage = usage_.find(key.name);
+  if (usage == usage_.end()) return;
+  if (key.requests_per_minute > 0) usage->second.requests.give_back(1);
+  if (key.megapixels_per_hour > 0) usage->second.megapixels.give_back(pixels / 1e6);
+}
+
 }  // namespace ernie_image

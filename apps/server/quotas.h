@@ -1,6 +1,7 @@
 // How much each key has used of what it may, as buckets that fill at a constant rate.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <mutex>
@@ -22,6 +23,7 @@ class Bucket {
   /// once the bucket is full; it then owes the rest.
   double seconds_until(double amount, Time now);
   void take(double amount) { level_ -= amount; }
+  void give_back(double amount) { level_ = std::min(capacity_, level_ + amount); }
 
  private:
   double capacity_;
@@ -35,6 +37,9 @@ class Quotas {
   /// Takes one request and its pixels from the key's quotas, or throws ApiError(429) with the time
   /// to wait and takes nothing.
   void take(const ApiKey& key, double pixels, Bucket::Time now);
+
+  /// What was taken for something that did not come about.
+  void give_back(const ApiKey& key, double pixels);
 
  private:
   struct Usage {

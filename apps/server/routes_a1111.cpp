@@ -104,6 +104,7 @@ void A1111Api::make(Exchange& exchange, httplib::Response& response, bool begins
   const ShownJob shown(*this, owner, job.id);
   const Job finished = service_.wait_until_final(exchange, job);
   if (finished.state != JobState::cancelled) require_completed(finished);
+  if (sends_images) take_memory_for_images(exchange, finished);
   send_json(response, {{"images", sends_images ? images_of(service_, finished) : json::array()},
                        {"parameters", a1111_parameters(fields)},
                        {"info", a1111_info(finished)}});
@@ -113,7 +114,7 @@ void A1111Api::show_progress(Exchange& exchange, httplib::Response& response) {
   const bool skips_image = exchange.request->get_param_value("skip_current_image") == "true";
   std::optional<Job> shown;
   for (const std::string& id : shown_jobs(exchange.owner())) {
-    std::optional<Job> job = service_.queue().find(id);
+    std::optional<Job> job = service_.queue().find_readable(id);
     if (!job || is_final(job->state)) continue;
     if (!shown || job->state == JobState::running) shown = std::move(job);
     if (shown->state == JobState::running) break;
@@ -125,7 +126,7 @@ void A1111Api::show_progress(Exchange& exchange, httplib::Response& response) {
 
 void A1111Api::interrupt(Exchange& exchange, httplib::Response& response) {
   for (const std::string& id : shown_jobs(exchange.owner())) {
-    const std::optional<Job> job = service_.queue().find(id);
+    const std::optional<Job> job = service_.queue().find_readable(id);
     if (job && job->state == JobState::running) service_.queue().cancel(id);
   }
   send_json(response, json::object());

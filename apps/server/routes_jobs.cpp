@@ -110,8 +110,13 @@ void cancel_job(Service& service, Exchange& exchange, httplib::Response& respons
 }
 
 void delete_job(Service& service, Exchange& exchange, httplib::Response& response) {
-  const Job job = job_of_path(service, exchange);
-  if (!service.queue().remove(job.id)) {
+  const std::string& id = exchange.path_parameters.at("id");
+  try {
+    service.own_job(exchange, id);
+  } catch (const DamagedJob&) {
+    // Which is all that can be done with it.
+  }
+  if (!service.queue().remove(id)) {
     throw ApiError(409, "the job is not over yet; cancel it first", "", "job_is_not_final");
   }
   response.status = 204;
@@ -139,7 +144,7 @@ void stream_job(Service& service, Exchange& exchange, httplib::Response& respons
 
 void show_image(Service& service, Exchange& exchange, httplib::Response& response) {
   const Job job = job_of_path(service, exchange);
-  send_image(service, job.id, exchange.path_parameters.at("index"), response);
+  send_image(service, exchange, job.id, exchange.path_parameters.at("index"), response);
 }
 
 void show_trace(Service& service, Exchange& exchange, httplib::Response& response) {

@@ -17,8 +17,9 @@ using nlohmann::json;
 /// cancelled.
 class OpenAiStream {
  public:
-  OpenAiStream(Service& service, OpenAiRequest request, const Job& job)
+  OpenAiStream(Service& service, const Exchange& exchange, OpenAiRequest request, const Job& job)
       : service_(service),
+        exchange_(exchange),
         request_(std::move(request)),
         id_(job.id),
         follower_(service.queue(), id_) {}
@@ -47,6 +48,7 @@ class OpenAiStream {
  private:
   void send_result(const Job& job, EventSink& sink) {
     require_completed(job);
+    take_memory_for_images(exchange_, job);
     for (std::size_t i = 0; i < job.images.size(); ++i) {
       sink.send(openai_event(request_, "completed"),
                 openai_completed_image(service_, request_, job, static_cast<int>(i)));
@@ -54,6 +56,7 @@ class OpenAiStream {
   }
 
   Service& service_;
+  const Exchange& exchange_;  ///< which lives as long as its response
   OpenAiRequest request_;
   std::string id_;
   JobFollower follower_;
@@ -66,11 +69,12 @@ void answer(Service& service, Exchange& exchange, httplib::Response& response,
   const Job job = service.submit(exchange, std::move(request.job));
   request.job = job.request;  // without the pixels
   if (request.wants_stream) {
-    const auto stream = std::make_shared<OpenAiStream>(service, request, job);
+    const auto stream = std::make_shared<OpenAiStream>(service, exchange, request, job);
     send_events(exchange, response, [stream](EventSink& sink) { return stream->next(sink); });
     return;
   }
   const Job finished = service.wait_until_final(exchange, job);
+  if (!request.wants_url) take_memory_for_images(exchange, finished);
   send_json(response, openai_response(service, exchange, request, finished));
 }
 
@@ -121,7 +125,7 @@ void show_file(Service& service, const Exchange& exchange, httplib::Response& re
                        is_signed(service.keys().shared_secret(), id, path.at("index"),
                                  path.at("expires"), path.at("signature"), now_seconds());
   if (!is_good) throw not_found("picture, or its link has expired");
-  send_image(service, id, path.at("index"), response);
+  send_image(service, exchange, id, path.at("index"), response);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "jobs/job_id.h"
+#include "jobs/job_json.h"
 #include "server/api_error.h"
 
 namespace ernie_image {
@@ -32,12 +33,17 @@ std::string idempotency_key(const RequestHead& head) {
   return key;
 }
 
-/// Seeds are left out: they may have been drawn.
-bool asks_for_the_same(const JobRequest& a, const JobRequest& b) {
-  return a.kind == b.kind && a.model == b.model && a.prompts == b.prompts &&
-         a.negative_prompts == b.negative_prompts && options_json(a) == options_json(b) &&
-         a.enhance == b.enhance && a.image_format == b.image_format &&
-         a.seeds.size() == b.seeds.size();
+/// Seeds that were drawn may differ, and nothing else.
+bool asks_for_the_same(const JobRequest& a, JobRequest b) {
+  const bool may_differ = !a.has_given_seeds && !b.has_given_seeds;
+  if (may_differ && a.seeds.size() == b.seeds.size()) b.seeds = a.seeds;
+  return request_text(a) == request_text(b);
+}
+
+void require_same(const Job& job, const JobRequest& request) {
+  if (asks_for_the_same(job.request, request)) return;
+  throw ApiError(409, "this Idempotency-Key came with another request before", "Idempotency-Key",
+                 "idempotency_conflict");
 }
 
 }  // namespace
@@ -55,20 +61,38 @@ std::vector<WorkerInfo> Service::workers() {
 Job Service::submit(const Exchange& exchange, JobRequest request) {
   if (is_draining_) throw unavailable("the server is about to stop and takes no new jobs");
   const std::string idempotency = idempotency_key(exchange.head);
-  if (exchange.key != nullptr) quotas_.take(*exchange.key, pixels_of(request), Clock::now());
   const JobInputs inputs = taken_inputs(request);
-  Job job = queue_.submit(request, exchange.owner(), idempotency, inputs);
-  if (!idempotency.empty() && !asks_for_the_same(job.request, request)) {
-    throw ApiError(409, "this Idempotency-Key came with another request before", "Idempotency-Key",
-                   "idempotency_conflict");
+  if (const auto known = queue_.find_by_key(exchange.owner(), idempotency)) {
+    require_same(*known, request);
+    return *known;
   }
-  return job;
+  const double pixels = pixels_of(request);
+  if (exchange.key != nullptr) quotas_.take(*exchange.key, pixels, Clock::now());
+  const auto give_back = [&] {
+    if (exchange.key != nullptr) quotas_.give_back(*exchange.key, pixels);
+  };
+  try {
+    Job job = queue_.submit(request, exchange.owner(), idempotency, inputs);
+    // Another request with the key may have been faster.
+    if (job.request.seeds != request.seeds) give_back();
+    if (!idempotency.empty()) require_same(job, request);
+    return job;
+  } catch (const ApiError&) {
+    throw;
+  } catch (...) {
+    give_back();
+    throw;
+  }
 }
 
 Job Service::own_job(const Exchange& exchange, const std::string& id) {
-  std::optional<Job> job = is_job_id(id) ? queue_.find(id) : std::nullopt;
-  if (!job || job->owner != exchange.owner()) throw not_found("job");
-  return *std::move(job);
+  try {
+    std::optional<Job> job = is_job_id(id) ? queue_.find(id) : std::nullopt;
+    if (job && job->owner == exchange.owner()) return *std::move(job);
+  } catch (const DamagedJob& damaged) {
+    if (damaged.owner() == exchange.owner()) throw;
+  }
+  throw not_found("job");
 }
 
 Job Service::wait_until_final(const Exchange& exchange, Job job) {
@@ -92,28 +116,42 @@ std::string Service::base_url(const Exchange& exchange) const {
 }
 
 JsonReader fields_of(const Exchange& exchange) {
-  return JsonReader::parse(exchange.request->body, "the request's body");
+  try {
+    return JsonReader::parse(exchange.request->body, "the request's body");
+  } catch (const Error& error) {
+    throw ApiError(400, error.what());
+  }
 }
 
-void send_image(Service& service, const std::string& id, const std::string& index_text,
-                httplib::Response& response) {
+void take_memory_for_images(const Exchange& exchange, const Job& job) {
+  // In base64, which is a third more: as JSON, as its text while that grows, and as the response.
+  constexpr std::size_t kCopies = 5;
+  std::size_t bytes = 0;
+  for (const JobImage& image : job.images) bytes += image.size_bytes;
+  exchange.memory->take_patiently(kCopies * bytes);
+}
+
+void send_image(Service& service, const Exchange& exchange, const std::string& id,
+                const std::string& index_text, httplib::Response& response) {
   std::size_t index = 0;
   const char* const end = index_text.data() + index_text.size();
   const auto [rest, error] = std::from_chars(index_text.data(), end, index);
   const bool is_number = error == std::errc() && rest == end;
   const std::optional<Job> job = is_job_id(id) ? service.queue().find(id) : std::nullopt;
   if (!is_number || !job || index >= job->images.size()) throw not_found("image");
-  const std::optional<Bytes> bytes = service.queue().image(id, static_cast<int>(index));
+  exchange.memory->take_patiently(2 * job->images[index].size_bytes);
+  std::optional<Bytes> bytes = service.queue().image(id, static_cast<int>(index));
   if (!bytes) throw not_found("image");
   response.status = 200;
   response.set_header("Cache-Control", "private, max-age=31536000, immutable");
-  response.set_content(*bytes, job->images[index].content_type);
+  response.body = *std::move(bytes);
+  response.set_header("Content-Type", job->images[index].content_type);
 }
 
 void send_json(httplib::Response& response, const nlohmann::json& body, int status) {
   response.status = status;
-  response.set_content(body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
-                       "application/json");
+  response.body = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  response.set_header("Content-Type", "application/json");
 }
 
 }  // namespace ernie_image

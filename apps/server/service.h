@@ -21,27 +21,35 @@ struct ServiceOptions {
   std::vector<std::string> allowed_hosts;
   /// What links in responses begin with, "https://pictures.example.org"; empty: as the client asked
   std::string public_url;
+  /// That bodies, what is made of them, and responses may take together.
+  std::size_t request_memory_bytes = 512 << 20;
 };
 
 class Service {
  public:
   /// `queue` and `metrics` must outlive it.
   Service(JobQueue& queue, ApiKeys keys, Metrics& metrics, ServiceOptions options)
-      : queue_(queue), keys_(std::move(keys)), metrics_(metrics), options_(std::move(options)) {}
+      : queue_(queue),
+        keys_(std::move(keys)),
+        metrics_(metrics),
+        options_(std::move(options)),
+        memory_(options_.request_memory_bytes) {}
 
   JobQueue& queue() { return queue_; }
   const ApiKeys& keys() const { return keys_; }
   Metrics& metrics() { return metrics_; }
   const ServiceOptions& options() const { return options_; }
+  MemoryBudget& memory() { return memory_; }
 
   /// Those that live, asked of the store once a second at most.
   std::vector<WorkerInfo> workers();
 
-  /// Checks quotas, then submits. Throws ApiError: 429, 503 while draining, 409 for an idempotency
-  /// key that came with another request.
+  /// Checks quotas, then submits; what is refused, or was submitted with this idempotency key
+  /// before, uses up nothing. Throws ApiError: 429, 503 while draining, 409 for an idempotency key
+  /// that came with another request.
   Job submit(const Exchange& exchange, JobRequest request);
 
-  /// The job of that id if it is the asker's own. Throws ApiError(404).
+  /// The job of that id if it is the asker's own. Throws ApiError(404), DamagedJob.
   Job own_job(const Exchange& exchange, const std::string& id);
 
   /// Waits until the job is final. A client that goes away meanwhile has it cancelled, and
@@ -64,6 +72,7 @@ class Service {
   const ApiKeys keys_;
   Metrics& metrics_;
   const ServiceOptions options_;
+  MemoryBudget memory_;
   Quotas quotas_;
   std::atomic<bool> is_draining_ = false;
   std::atomic<bool> is_stopping_ = false;
@@ -73,12 +82,15 @@ class Service {
   std::chrono::steady_clock::time_point workers_time_;
 };
 
-/// The JSON object that the request sends. Throws Error(corrupt_file).
+/// The JSON object that the request sends. Throws ApiError(400).
 JsonReader fields_of(const Exchange& exchange);
 
+/// Takes what it needs to send all pictures of a job as text in JSON. Throws ApiError(503).
+void take_memory_for_images(const Exchange& exchange, const Job& job);
+
 /// Sends a finished picture, whoever asks. Throws ApiError(404).
-void send_image(Service& service, const std::string& id, const std::string& index,
-                httplib::Response& response);
+void send_image(Service& service, const Exchange& exchange, const std::string& id,
+                const std::string& index, httplib::Response& response);
 
 /// Sends `body` as application/json.
 void send_json(httplib::Response& response, const nlohmann::json& body, int status = 200);

@@ -87,6 +87,7 @@ struct ModelInfo {
   Request defaults;
   int size_multiple_px = 0;  ///< height and width must divide by this
   int latent_channels = 0;   ///< C of the latents [images, C, h, w]
+  int text_width = 0;        ///< of text states [tokens, width]
   bool has_prompt_enhancer = false;
   double load_seconds = 0;
   /// Tensors that no part of the pipeline knows: usually a sign of a file that belongs to another

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,7 +16,7 @@
 namespace ernie_image {
 
 class CancelToken;  // cancel.h
-class Trace;
+class Trace;        // trace.h
 
 /// The largest values that a request may hold: far beyond what any device can do, they keep later
 /// products within 64 bits.
@@ -66,12 +67,30 @@ struct PictureInput {
   bool puts_back = true;
 };
 
+/// A denoising step that is finished.
+struct StepLatents {
+  int step;                           ///< counted from 0
+  int steps;                          ///< in all
+  float timestep;                     ///< that the transformer was given, 1000 at the start
+  float sigma;                        ///< share of noise before the step
+  float sigma_next;                   ///< and after it; 0 after the last
+  std::array<std::int64_t, 4> shape;  ///< [images, C, h, w]
+  std::span<float> latents;           ///< after the step; what is written here is gone on with
+  std::span<const float> velocity;    ///< latents - sigma_next * velocity is the picture to be
+};
+
 /// A LoRA or one of its kin, which changes the model for one request.
 struct Adapter {
   /// A safetensors file, or a folder of PEFT's or diffusers' with one.
   std::string path;
   double strength = 1.0;  ///< 0: as without it; may be negative
   int prompt = -1;        ///< which prompt's pictures it changes; -1: all
+};
+
+/// What the text encoder makes of one prompt, made elsewhere.
+struct TextStates {
+  std::vector<float> values;  ///< [tokens, width], width as the transformer's config has it
+  int tokens = 0;
 };
 
 /// An option that is added here is also added to the table in src/request/request.cpp, to the flags
@@ -92,9 +111,19 @@ struct Request {
   /// Initial latents [images, C, h, w] instead of noise from the seeds; empty for none.
   std::vector<float> latents{};
   PictureInput picture{};
+  /// In place of what the text encoder makes of the prompts, which are not read: one a prompt. All
+  /// prompts must then have the same adapters, and the first of several cards draws all pictures.
+  std::vector<TextStates> prompt_states{};
+  /// The same of the negative prompts, with guidance.
+  std::vector<TextStates> negative_prompt_states{};
   /// Changes add up. Files are opened once and kept for later requests.
   std::vector<Adapter> adapters{};
   std::function<void(const Progress&)> on_progress{};
+  /// After each step, on the thread that called `generate`. All prompts must have the same
+  /// adapters, and the first of several cards draws all pictures.
+  std::function<void(const StepLatents&)> on_step{};
+  /// False: the run ends with the last step, and Result::images stays empty.
+  bool decode = true;
   /// Stops the run from another thread or a signal handler, with Error(cancelled).
   std::shared_ptr<const CancelToken> cancel{};
   /// Receives intermediate tensors; must outlive the call.

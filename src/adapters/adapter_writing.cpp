@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "adapters/weight_rows.h"
+#include "core/enum_names.h"
 #include "ernie_image/error.h"
 #include "io/atomic_file.h"
 #include "io/file_view.h"
@@ -22,18 +23,6 @@ using Part = AdapterPart;
 using Kind = AdapterModule::Kind;
 using Tensors = std::vector<std::pair<std::string, Tensor>>;
 using nlohmann::json;
-
-struct NamingName {
-  std::string_view name;
-  AdapterNaming naming;
-};
-constexpr std::array kNamings = {
-    NamingName{"diffusers", AdapterNaming::diffusers},
-    NamingName{"comfyui", AdapterNaming::comfyui},
-    NamingName{"peft", AdapterNaming::peft},
-    NamingName{"kohya", AdapterNaming::kohya},
-    NamingName{"original", AdapterNaming::original},
-};
 
 /// Read by programs that know PEFT's words alone.
 bool is_strict(AdapterNaming naming) {
@@ -56,9 +45,8 @@ std::string prefixed(AdapterNaming naming, const std::string& component, const s
 }
 
 [[noreturn]] void refuse(AdapterNaming naming, const std::string& module, const std::string& what) {
-  const auto found = std::ranges::find(kNamings, naming, &NamingName::naming);
   throw Error(ErrorKind::unsupported, module + ": " + what + " cannot be written for " +
-                                          std::string(found->name) +
+                                          name_of(naming) +
                                           "; comfyui, kohya and original can hold it");
 }
 
@@ -223,14 +211,6 @@ Tensor stored_tensor(const Weight& weight) {
 }
 
 }  // namespace
-
-AdapterNaming naming_from_name(std::string_view name) {
-  const auto found = std::ranges::find(kNamings, name, &NamingName::name);
-  if (found != kNamings.end()) return found->naming;
-  throw Error(ErrorKind::invalid_argument,
-              "there is no naming \"" + std::string(name) +
-                  "\"; expected diffusers, comfyui, peft, kohya or original");
-}
 
 WrittenModule written_module(const AdapterModule& module) {
   WrittenModule written{module.module().name,

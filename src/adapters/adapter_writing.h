@@ -1,6 +1,7 @@
 // Adapters written as other programs name and scale them.
 #pragma once
 
+#include <array>
 #include <map>
 #include <string>
 #include <string_view>
@@ -19,8 +20,9 @@ enum class AdapterNaming {
   original,   ///< <m>.lora_A.weight and .alpha
 };
 
-/// "diffusers"...; throws Error(invalid_argument).
-AdapterNaming naming_from_name(std::string_view name);
+constexpr std::array<std::string_view, 5> names_of(AdapterNaming /*type*/) {
+  return {"diffusers", "comfyui", "peft", "kohya", "original"};
+}
 
 /// One module in any naming: D = up down and its scale, or the parts of another kind.
 struct WrittenModule {

@@ -62,6 +62,7 @@ bool NamePattern::matches(std::string_view module) const {
       pcre2_match_data_create(1, nullptr));
   if (context == nullptr || data == nullptr) throw std::bad_alloc();
   pcre2_set_match_limit(context.get(), kMatchLimit);
+  pcre2_set_depth_limit(context.get(), kMatchLimit);
   const int result = pcre2_match(regex_->code.get(), reinterpret_cast<PCRE2_SPTR>(module.data()),
                                  module.size(), 0, 0, data.get(), context.get());
   if (result == PCRE2_ERROR_NOMATCH) return false;

@@ -19,9 +19,7 @@ constexpr std::int64_t kFewRows = 512;
 void read_elements(const Weight& weight, std::int64_t begin, std::int64_t count, float* target) {
   const bool is_wide = weight.format == WeightFormat::plain && weight.dtype == DType::f64;
   if (!is_wide) {
-    const bool is_number = weight.format == WeightFormat::encoded || weight.dtype == DType::f32 ||
-                           weight.dtype == DType::f16 || weight.dtype == DType::bf16;
-    if (!is_number) {
+    if (weight.format != WeightFormat::encoded && !is_weight_number(weight.dtype)) {
       throw Error(ErrorKind::unsupported, weight.name + ": type " +
                                               std::string(dtype_name(weight.dtype)) +
                                               ", expected F32, F16, BF16 or F64");

@@ -21,6 +21,17 @@ struct DeviceOption {
   std::string name;                 ///< "cuda_attention"; the flag is --cuda-attention
   std::vector<std::string> values;  ///< the first is the default
   std::string help;                 ///< of the flag
+  /// Whether pictures record its default too; not for an option that came later and whose default
+  /// is what was done before.
+  bool records_default = true;
+};
+
+/// What a device has timed to choose between ways of computing, and remembers.
+struct DeviceTiming {
+  std::string what;                            ///< operation and shape
+  std::string where;                           ///< chip and release of the vendor's libraries
+  std::map<std::string, double> milliseconds;  ///< by name; infinite if refused
+  std::string chosen;
 };
 
 /// What `ernie-image devices` says of this machine.
@@ -28,6 +39,8 @@ struct DeviceInfo {
   std::string problem;                 ///< why there is no card; empty if there is one
   std::optional<std::string> path;     ///< of a library of ours, empty if it is not there
   std::vector<std::string> libraries;  ///< of the vendor, as they were opened
+  std::string release;                 ///< of these, where they tell
+  std::vector<std::string> notes;  ///< what works differently on the cards at hand, in sentences
   struct Card {
     int index;
     std::string name;
@@ -42,6 +55,7 @@ struct DeviceInfo {
   };
   /// Of the vendor's libraries, where these may lack some.
   std::optional<std::vector<Operation>> operations;
+  std::vector<DeviceTiming> timings;
 };
 
 struct BackendOptions {

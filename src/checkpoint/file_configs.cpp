@@ -19,12 +19,6 @@ namespace {
 
 using nlohmann::json;
 
-const char* stem_of(Component component) {
-  return component == Component::text_encoder || component == Component::pe
-             ? "model"
-             : "diffusion_pytorch_model";
-}
-
 /// Sizes that the tensors of a component tell, over those of a config.
 class Shapes {
  public:
@@ -269,7 +263,7 @@ FileConfig part_config(const ModelFolder& folder, Component component) {
     return {JsonReader::open(path), {}};
   std::string where;
   json config = first_config(folder, component, where);
-  const WeightFiles files(folder.weights(part), stem_of(component), component);
+  const WeightFiles files(folder.weights(part), std::string(weights_stem(component)), component);
   std::vector<std::string> notes;
   if (component == Component::transformer) {
     add_transformer_shapes(files, config, notes);

@@ -103,6 +103,22 @@ ModelConfigs ModelConfigs::read(const ModelFolder& folder) {
   return configs;
 }
 
+std::vector<std::string> ModelWeights::notes() const {
+  std::vector<std::string> result;
+  for (const auto& [part, files] :
+       {std::pair{"text_encoder", &text_encoder}, {"transformer", &transformer}, {"vae", &vae}}) {
+    std::string ignored;
+    for (const std::string& name : files->ignored_files())
+      ignored += (ignored.empty() ? "" : ", ") + name;
+    if (ignored.empty()) continue;
+    const std::string& read = files->files().front()->path();
+    result.push_back(
+        std::string(part) + ": the weights are those of " + read.substr(read.rfind('/') + 1) +
+        (files->files().size() > 1 ? " and the other shards" : "") + "; not read: " + ignored);
+  }
+  return result;
+}
+
 Model::Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization,
              DType expanded,
              const std::function<void(const ModelConfigs&, const ModelWeights&)>& check)

@@ -50,6 +50,9 @@ struct ModelWeights {
         vae(folder.weights("vae"), "diffusion_pytorch_model", Component::vae, expanded),
         tokenizer_bytes(tokenizer_memory_bytes(folder, "tokenizer")) {}
 
+  /// Which files of the folders are not read, a line for each part that has such.
+  std::vector<std::string> notes() const;
+
   WeightFiles text_encoder;
   WeightFiles transformer;
   WeightFiles vae;

@@ -43,6 +43,11 @@ std::size_t bits_of(DType dtype);
 /// Of `count` elements one after another, the last byte filled up.
 std::size_t storage_bytes(DType dtype, std::size_t count);
 
+/// Whether weights may have that type and be computed with as they are.
+constexpr bool is_weight_number(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
+}
+
 /// Of tensors between operations.
 constexpr DType dtype_of(Precision precision) {
   return precision == Precision::bf16 ? DType::bf16 : DType::f32;

@@ -40,4 +40,19 @@ inline float f16_to_float(std::uint16_t bits) {
   return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
 }
 
+/// Rounds to nearest, ties to even; beyond the largest number: infinite.
+inline std::uint16_t float_to_f16(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
+  const float magnitude = std::abs(value);
+  if (std::isnan(value)) return static_cast<std::uint16_t>(sign | 0x7e00u);
+  if (magnitude >= 65520.0f) return static_cast<std::uint16_t>(sign | 0x7c00u);
+  if (magnitude < 0x1p-14f)
+    return static_cast<std::uint16_t>(sign |
+                                      static_cast<unsigned>(std::nearbyint(magnitude * 0x1p24f)));
+  const std::uint32_t shifted = std::bit_cast<std::uint32_t>(magnitude) - (112u << 23);
+  const std::uint32_t rounded = shifted + 0xfffu + ((shifted >> 13) & 1u);
+  return static_cast<std::uint16_t>(sign | (rounded >> 13));
+}
+
 }  // namespace ernie_image

@@ -25,8 +25,12 @@ void set_log_sink(LogSink next) {
 }
 
 void log_message(LogLevel level, const std::string& message) noexcept {
-  const std::lock_guard lock(sink().mutex);
-  if (sink().tell) sink().tell(level, message);
+  try {
+    const std::lock_guard lock(sink().mutex);
+    if (sink().tell) sink().tell(level, message);
+  } catch (...) {
+    // Out of memory, say: no message is worth more than the work.
+  }
 }
 
 }  // namespace ernie_image

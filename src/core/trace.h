@@ -1,23 +1,24 @@
-// The one hook through which tests, evaluation and --save-tensors see intermediate tensors.
+// The hook through which tests, evaluation and --save-tensors see intermediate tensors: the public
+// one, and the project's own way to it.
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "core/tensor.h"
+#include "ernie_image/trace.h"
 
 namespace ernie_image {
 
-/// Receives named host tensors, under the names of the golden cases: "step3.latents",
-/// "dit.block0.input"... The tensors may be kept: nobody writes to them afterwards.
-class Trace {
+/// A trace of the project's own, which takes the tensors as they are.
+class TensorTrace : public Trace {
  public:
-  virtual ~Trace() = default;
-
-  /// Asked first, so that a tensor nobody wants is neither downloaded nor copied.
-  virtual bool wants(std::string_view name) const = 0;
-
   virtual void record(const std::string& name, const Tensor& host) = 0;
+
+ private:
+  void record(const std::string& name, const TracedTensor& tensor) final;
 };
+
+/// Hands a host tensor to a trace of either kind.
+void record_tensor(Trace& trace, const std::string& name, const Tensor& host);
 
 }  // namespace ernie_image

@@ -10,7 +10,7 @@ namespace ernie_image {
 namespace {
 
 void widen_plain(const Weight& weight, std::int64_t begin, std::int64_t count, float* target) {
-  assert(weight.dtype == DType::f32 || weight.dtype == DType::f16 || weight.dtype == DType::bf16);
+  assert(is_weight_number(weight.dtype));
   const std::byte* source = weight.data + static_cast<std::size_t>(begin) * size_of(weight.dtype);
   if (weight.dtype == DType::f32) {
     std::memcpy(target, source, static_cast<std::size_t>(count) * sizeof(float));

@@ -1,7 +1,6 @@
 #include "enhance/enhance_cache.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <span>
@@ -13,6 +12,7 @@
 #include "io/atomic_file.h"
 #include "io/json.h"
 #include "io/sha256.h"
+#include "io/user_cache.h"
 
 namespace ernie_image {
 namespace {
@@ -123,12 +123,6 @@ void EnhanceCache::remove_oldest() const {
   for (auto it = by_age.begin(); it != last; ++it) fs::remove(it->second, error);
 }
 
-std::string default_enhance_cache_directory() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  if (cache != nullptr && cache[0] == '/') return join_path(cache, "ernie-image/enhanced");
-  const char* home = std::getenv("HOME");
-  if (home != nullptr && home[0] == '/') return join_path(home, ".cache/ernie-image/enhanced");
-  return "";
-}
+std::string default_enhance_cache_directory() { return user_cache_path("enhanced"); }
 
 }  // namespace ernie_image

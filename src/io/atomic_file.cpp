@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <vector>
 
 #include "ernie_image/error.h"
 #include "io/file_descriptor.h"
@@ -45,6 +46,16 @@ class TemporaryFile {
  public:
   explicit TemporaryFile(const std::string& target)
       : target_(target), folder_(folder_of(target)), file_(create()) {}
+
+  /// Owner and permissions of the file that is replaced, as far as this process may set them.
+  void take_mode(const struct stat& replaced) {
+    constexpr mode_t kPermissions = 0777;
+    if (::fchown(file_.get(), replaced.st_uid, replaced.st_gid) != 0) {
+      // Another user's file in a folder of ours: it becomes ours, as with every program that
+      // renames.
+    }
+    ::fchmod(file_.get(), replaced.st_mode & kPermissions);
+  }
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
   ~TemporaryFile() {
@@ -56,18 +67,44 @@ class TemporaryFile {
   /// Renamed only once its bytes are on the disk: after a power cut the target is the old file or
   /// the new one. Some network file systems report a full disk at fsync or close only.
   void commit() {
+    finish();
+    rename();
+  }
+
+  /// The same unless the target is there; false then.
+  bool commit_as_new() {
+    finish();
+    if (::link(path_.c_str(), target_.c_str()) == 0) {
+      sync_folder();
+      return true;
+    }
+    if (errno == EEXIST) return false;
+    // A file system without links: two programs that look in the same moment may both see nothing.
+    if (::access(target_.c_str(), F_OK) == 0) return false;
+    rename();
+    return true;
+  }
+
+ private:
+  void finish() {
     if (::fsync(file_.get()) != 0) throw_write_error(target_, std::strerror(errno));
     if (::close(file_.release()) != 0) throw_write_error(target_, std::strerror(errno));
+  }
+
+  void rename() {
     if (::rename(path_.c_str(), target_.c_str()) != 0) {
       throw_write_error(target_, std::strerror(errno));
     }
     path_.clear();
-    // Makes the rename durable as well; not every file system can, and the file itself is safe.
+    sync_folder();
+  }
+
+  /// Makes the new name durable as well; not every file system can, and the file itself is safe.
+  void sync_folder() const {
     const FileDescriptor folder(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (folder.valid()) ::fsync(folder.get());
   }
 
- private:
   FileDescriptor create() {
     static std::atomic<unsigned> counter{0};
     constexpr int kAttempts = 1000;  // names left behind by a killed process of the same id
@@ -101,14 +138,24 @@ void write_directly(const std::string& path, const auto& write) {
   write([&](std::span<const std::byte> bytes) { write_all(file, bytes, path); });
 }
 
-/// What a rename should replace: the file itself where `path` is a symbolic link to one.
-std::string resolve_links(const std::string& path) {
-  std::error_code error;
-  const fs::path resolved = fs::canonical(path, error);
-  return error ? path : resolved.string();
+}  // namespace
+
+std::string link_target(const std::string& path) {
+  constexpr int kMostLinks = 40;  // as the system follows
+  fs::path target = path;
+  for (int i = 0; i < kMostLinks; ++i) {
+    std::error_code error;
+    const fs::path next = fs::read_symlink(target, error);
+    if (error) return target.string();
+    target = next.is_absolute() ? next : target.parent_path() / next;
+  }
+  throw_write_error(path, "links that lead to each other");
 }
 
-}  // namespace
+void try_writing(const std::string& path, std::size_t bytes) {
+  TemporaryFile file(link_target(path));
+  file.append(std::vector<std::byte>(bytes));
+}
 
 void write_file_atomically(
     const std::string& path,
@@ -123,9 +170,16 @@ void write_file_atomically(
   // A rename would replace even a file that its owner has protected.
   if (exists && ::access(path.c_str(), W_OK) != 0) throw_write_error(path, std::strerror(errno));
 
-  TemporaryFile file(exists ? resolve_links(path) : path);
+  TemporaryFile file(link_target(path));
+  if (exists) file.take_mode(status);
   write([&](std::span<const std::byte> bytes) { file.append(bytes); });
   file.commit();
+}
+
+bool write_new_file_atomically(const std::string& path, std::span<const std::byte> bytes) {
+  TemporaryFile file(path);
+  file.append(bytes);
+  return file.commit_as_new();
 }
 
 void write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {

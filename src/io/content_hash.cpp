@@ -6,6 +6,7 @@
 #include "io/model_folder.h"
 #include "io/sha256.h"
 #include "io/tensor_file.h"
+#include "io/weight_files.h"
 
 namespace ernie_image {
 namespace {
@@ -36,6 +37,16 @@ void update_weights(Sha256& hash, const std::string& name, const std::string& pa
   if (values == Values::sampled) update_samples(hash, *weights);
 }
 
+/// Not read, where a folder holds both a single file and an index: see WeightFiles.
+bool is_ignored(const std::string& directory, const std::string& part, const std::string& file) {
+  const bool of_diffusers = part == "transformer" || part == "vae";
+  const std::string single =
+      std::string(of_diffusers ? kDiffusersStem : kTransformersStem) + ".safetensors";
+  const bool has_both = file_exists(join_path(directory, single)) &&
+                        file_exists(join_path(directory, single + ".index.json"));
+  return has_both && (file == single) == of_diffusers;
+}
+
 void hash_component(Sha256& hash, const ModelFolder& folder, const std::string& part,
                     Values values) {
   const std::string directory = folder.component(part);
@@ -43,7 +54,7 @@ void hash_component(Sha256& hash, const ModelFolder& folder, const std::string& 
     const std::string name = part + "/" + file;
     if (file.ends_with(".json") || file.ends_with(".jinja")) {
       update_file(hash, name, open_file(join_path(directory, file)).text());
-    } else if (!folder.is_file(part) &&
+    } else if (!folder.is_file(part) && !is_ignored(directory, part, file) &&
                (file.ends_with(".safetensors") || file.ends_with(".gguf"))) {
       update_weights(hash, name, join_path(directory, file), values);
     }

@@ -26,9 +26,6 @@ float half(Byte at) { return f16_to_float(u16(at)); }
 
 float number(int value) { return static_cast<float>(value); }
 
-constexpr std::array<std::int8_t, 16> kIq4 = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                              1,    13,   25,  38,  53,  69,  89,  113};
-
 // ---- 32 weights, low nibbles first
 // ---------------------------------------------------------------
 
@@ -85,8 +82,8 @@ void decode_iq4_nl(const std::byte* block, float* target) {
   const Byte b = bytes_of(block);
   const float d = half(b);
   for (int i = 0; i < 16; ++i) {
-    target[i] = d * number(kIq4[b[2 + i] & 15]);
-    target[16 + i] = d * number(kIq4[b[2 + i] >> 4]);
+    target[i] = d * number(kIq4Levels[b[2 + i] & 15]);
+    target[16 + i] = d * number(kIq4Levels[b[2 + i] >> 4]);
   }
 }
 
@@ -125,8 +122,8 @@ void decode_iq4_xs(const std::byte* block, float* target) {
     const float scale = d * number((low | (high >> (2 * j) & 3) << 4) - 32);
     const Byte q = b + 8 + 16 * j;
     for (int i = 0; i < 16; ++i) {
-      target[32 * j + i] = scale * number(kIq4[q[i] & 15]);
-      target[32 * j + 16 + i] = scale * number(kIq4[q[i] >> 4]);
+      target[32 * j + i] = scale * number(kIq4Levels[q[i] & 15]);
+      target[32 * j + 16 + i] = scale * number(kIq4Levels[q[i] >> 4]);
     }
   }
 }

@@ -2,6 +2,7 @@
 // Source: ggml's block structures, compared value by value (tests/data/formats/gguf/blocks).
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,6 +25,10 @@ struct GgufType {
   /// A whole block; null for numbers, and for types that this program cannot read.
   void (*decode)(const std::byte* block, float* target) = nullptr;
 };
+
+/// What the codes of IQ4_NL and IQ4_XS stand for, times the scale.
+inline constexpr std::array<std::int8_t, 16> kIq4Levels = {
+    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 /// Null for a number that no type has.
 const GgufType* gguf_type(std::uint32_t id);

@@ -12,7 +12,7 @@
 namespace ernie_image {
 namespace {
 
-void check_image(const Image& image, const ImageEncoding& encoding) {
+void check_image(const Image& image) {
   const auto pixels = static_cast<std::size_t>(std::max(image.width_px, 0)) *
                       static_cast<std::size_t>(std::max(image.height_px, 0));
   const std::string size =
@@ -23,10 +23,18 @@ void check_image(const Image& image, const ImageEncoding& encoding) {
                                                  std::to_string(image.rgb.size()) +
                                                  " bytes, expected " + std::to_string(pixels * 3));
   }
-  if (encoding.quality < 1 || encoding.quality > 100) {
-    throw Error(ErrorKind::invalid_argument,
-                "image quality " + std::to_string(encoding.quality) + ", expected 1 to 100");
-  }
+}
+
+std::string exif_of(const ImageMetadata& metadata) {
+  const auto parameters = metadata.find("parameters");
+  return parameters == metadata.end() ? "" : exif_with_user_comment(parameters->second);
+}
+
+[[noreturn]] void refuse_side(const char* format, int most_px, int width_px, int height_px) {
+  throw Error(ErrorKind::invalid_argument, std::string("a ") + format + " has at most " +
+                                               std::to_string(most_px) + " pixels a side, not " +
+                                               std::to_string(width_px) + "x" +
+                                               std::to_string(height_px) + "; save as PNG");
 }
 
 }  // namespace
@@ -43,13 +51,32 @@ ImageFormat image_format_of(const std::string& path) {
                                                "\"; end the name in .png, .jpg (.jpeg) or .webp");
 }
 
+void check_encodable(int width_px, int height_px, const ImageEncoding& encoding,
+                     const ImageMetadata& metadata) {
+  if (encoding.quality < 1 || encoding.quality > 100) {
+    throw Error(ErrorKind::invalid_argument,
+                "image quality " + std::to_string(encoding.quality) + ", expected 1 to 100");
+  }
+  const int longest = std::max(width_px, height_px);
+  if (encoding.format == ImageFormat::webp && longest > kMaxWebpSidePx)
+    refuse_side("WebP", kMaxWebpSidePx, width_px, height_px);
+  if (encoding.format != ImageFormat::jpeg) return;
+  if (longest > kMaxJpegSidePx) refuse_side("JPEG", kMaxJpegSidePx, width_px, height_px);
+  const std::size_t bytes = exif_of(metadata).size() + kExifPrefix.size();
+  if (bytes > kMaxJpegMarkerBytes) {
+    throw Error(ErrorKind::invalid_argument,
+                "metadata of " + std::to_string(bytes) +
+                    " bytes (the prompts, above all) does not fit into a JPEG (at most " +
+                    std::to_string(kMaxJpegMarkerBytes) + "); save as PNG or WebP");
+  }
+}
+
 std::vector<std::uint8_t> encode_image(const Image& image, const ImageEncoding& encoding,
                                        const ImageMetadata& metadata) {
-  check_image(image, encoding);
+  check_image(image);
+  check_encodable(image.width_px, image.height_px, encoding, metadata);
   if (encoding.format == ImageFormat::png) return encode_png(image, metadata);
-  const auto parameters = metadata.find("parameters");
-  const std::string exif =
-      parameters == metadata.end() ? "" : exif_with_user_comment(parameters->second);
+  const std::string exif = exif_of(metadata);
   if (encoding.format == ImageFormat::jpeg) return encode_jpeg(image, encoding.quality, exif);
   return encode_webp(image, encoding.quality, exif);
 }

@@ -31,6 +31,11 @@ struct ImageEncoding {
 std::vector<std::uint8_t> encode_image(const Image& image, const ImageEncoding& encoding,
                                        const ImageMetadata& metadata);
 
+/// What encode_image would refuse of such an image, whatever its pixels are: sides and texts that
+/// the format has no room for. Throws Error(invalid_argument).
+void check_encodable(int width_px, int height_px, const ImageEncoding& encoding,
+                     const ImageMetadata& metadata);
+
 struct ImageFile {
   Image image;
   ImageMetadata metadata;

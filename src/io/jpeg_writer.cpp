@@ -11,7 +11,7 @@
 namespace ernie_image {
 namespace {
 
-constexpr std::size_t kMaxMarkerBytes = 65533;  // a 16-bit length that counts itself
+static_assert(kMaxJpegSidePx == JPEG_MAX_DIMENSION);
 
 class JpegWriter {
  public:
@@ -82,16 +82,7 @@ class JpegWriter {
 }  // namespace
 
 std::vector<std::uint8_t> encode_jpeg(const Image& image, int quality, const std::string& exif) {
-  const std::string app1 = exif.empty() ? "" : std::string("Exif\0\0", 6) + exif;
-  if (app1.size() > kMaxMarkerBytes) {
-    throw Error(ErrorKind::invalid_argument,
-                "metadata of " + std::to_string(app1.size()) +
-                    " bytes does not fit into a JPEG (at most 65533); save as PNG or WebP");
-  }
-  if (image.width_px > JPEG_MAX_DIMENSION || image.height_px > JPEG_MAX_DIMENSION) {
-    throw Error(ErrorKind::invalid_argument,
-                "a JPEG has at most 65500 x 65500 pixels; save as PNG");
-  }
+  const std::string app1 = exif.empty() ? "" : std::string(kExifPrefix) + exif;
   return JpegWriter().write(image, quality, app1);
 }
 

@@ -96,11 +96,8 @@ ModelFolder check_folder(const std::string& path, const std::string& name) {
                                    const std::vector<std::string>& looked_in) {
   std::string message = id + ": no folder of that name, and the model is not in the caches:";
   for (const std::string& place : looked_in) message += "\n  " + place;
-  throw Error(ErrorKind::not_found,
-              message +
-                  "\nThis program never downloads. To get the model, run one of\n"
-                  "  huggingface-cli download " +
-                  id + "\n  modelscope download --model " + id);
+  throw Error(ErrorKind::not_found, message + "\nTo get the model, run `ernie-image pull " + id +
+                                        "`, or\n" + download_advice(id));
 }
 
 [[noreturn]] void throw_no_model(const std::string& model) {
@@ -126,6 +123,18 @@ std::string from_environment() {
   return variable == nullptr ? "" : variable;
 }
 
+/// What `resolve` throws about the model that the environment names says so: whoever reads it may
+/// have forgotten that.
+template <typename Resolve>
+ModelFolder naming_environment(const Resolve& resolve) {
+  try {
+    return resolve();
+  } catch (const Error& error) {
+    throw Error(error.kind(),
+                std::string("the environment variable ERNIE_IMAGE_MODEL: ") + error.what());
+  }
+}
+
 // ---- models put together from files
 // --------------------------------------------------------------
 
@@ -135,7 +144,7 @@ constexpr const char* kReleased[] = {"baidu/ERNIE-Image-Turbo", "baidu/ERNIE-Ima
 ModelFolder resolve_base(const std::string& base, const std::string& wanted) {
   if (!base.empty()) return resolve_folder(base);
   if (const std::string model = from_environment(); !model.empty()) {
-    if (!file_exists(model)) return resolve_folder(model);
+    if (!file_exists(model)) return naming_environment([&] { return resolve_folder(model); });
   }
   std::vector<std::string> looked_in, ids;
   std::string path;
@@ -311,7 +320,8 @@ ModelFolder resolve_model(const std::string& model, const ModelParts& parts) {
                         .tokenizer = {}};
   if (model.empty() && parts == none && parts.base.empty()) {
     const std::string variable = from_environment();
-    return resolve_model(variable.empty() ? kEmbeddedModel : variable);
+    if (variable.empty()) return resolve_model(kEmbeddedModel);
+    return naming_environment([&] { return resolve_model(variable); });
   }
   const bool is_file = !directory_exists(model) && file_exists(model);
   ModelParts all = parts;

@@ -42,8 +42,9 @@ struct ModelFolder {
 /// `model`: a folder, or "owner/name" looked up in the Hugging Face cache (HF_HUB_CACHE, else
 /// HF_HOME/hub, else
 /// ~/.cache/huggingface/hub: models--owner--name/{refs/main,snapshots}) and the ModelScope cache
-/// (MODELSCOPE_CACHE, else ~/.cache/modelscope: hub/models/owner/name, hub/owner/name,
-/// models/owner/name, with ModelScope's "." -> "___" escaping). Empty: the environment's
+/// (MODELSCOPE_CACHE, else ~/.cache/modelscope: models/owner--name/snapshots/{master, or the only
+/// one}, and of older versions hub/models/owner/name, hub/owner/name, models/owner/name, with "___"
+/// for "."). Empty: the environment's
 /// ERNIE_IMAGE_MODEL, else the embedded model. Throws Error(not_found) that lists where it looked,
 /// Error(corrupt_file) for a folder without model_index.json, with another pipeline's _class_name,
 /// or with a missing component.

@@ -40,7 +40,7 @@ void reject_placeholder(const FileView& file) {
                 file.path + ": this is a git-lfs pointer, not the file itself" +
                     size_in_pointer(file.text()) +
                     "; run \"git lfs install && git lfs pull\" in the repository, or download the "
-                    "model with huggingface-cli");
+                    "model with hf download");
   }
   if (is_web_page(file.text())) {
     throw Error(ErrorKind::corrupt_file,

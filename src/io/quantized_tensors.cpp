@@ -20,10 +20,6 @@ using Order = CodeGrid::Order;
 constexpr std::int64_t kMaxMatrixExtent = std::int64_t{1} << 31;
 constexpr std::size_t kMaxJson = 1 << 16;
 
-bool is_number(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
-}
-
 bool is_fp8(DType dtype) {
   return dtype == DType::f8_e4m3 || dtype == DType::f8_e5m2 || dtype == DType::f8_e4m3fnuz ||
          dtype == DType::f8_e5m2fnuz;
@@ -98,7 +94,8 @@ class Recognizer {
   const Weight& numbers(const std::string& name, const std::string& for_what,
                         std::int64_t count) const {
     const Weight& tensor = need(name, for_what);
-    if (!is_number(tensor.dtype) || tensor.format != WeightFormat::plain || extent(tensor) != count)
+    if (!is_weight_number(tensor.dtype) || tensor.format != WeightFormat::plain ||
+        extent(tensor) != count)
       fail(name, "is " + described(tensor) + ", expected " + std::to_string(count) + " numbers");
     return tensor;
   }
@@ -231,7 +228,7 @@ class Recognizer {
     const std::int64_t count = extent(tensor);
     const bool readable =
         tensor.format == WeightFormat::plain &&
-        (is_number(tensor.dtype) || is_byte(tensor.dtype) || tensor.dtype == DType::f8_e8m0);
+        (is_weight_number(tensor.dtype) || is_byte(tensor.dtype) || tensor.dtype == DType::f8_e8m0);
     const std::int64_t groups = count == 1 ? 1 : count / rows;
     if (!readable || count < 1 || (count != 1 && count % rows != 0) || columns % groups != 0) {
       fail(name, "is " + described(tensor) + ", which are no scales of a weight [" +
@@ -571,7 +568,7 @@ class Recognizer {
     std::vector<std::string> sources = {data, scale};
     if (const Weight* points = find(zero)) {
       std::int64_t group = 0;
-      if (points->dtype == DType::i8 || is_number(points->dtype)) {
+      if (points->dtype == DType::i8 || is_weight_number(points->dtype)) {
         scaling.before = scales(zero, data, weight.shape[0], weight.shape[1], group);
         if (group != scaling.group) fail(zero, "is " + described(*points) + ", unlike the scales");
         sources.push_back(zero);
@@ -649,8 +646,9 @@ class Recognizer {
                        std::vector<std::string>& sources) const {
     const std::string up_name = module + ".svd_up", down_name = module + ".svd_down";
     const Weight &up = matrix(up_name), &down = matrix(down_name);
-    const bool fits = is_number(up.dtype) && is_number(down.dtype) && up.shape[0] == shape[0] &&
-                      up.shape[1] == down.shape[0] && down.shape[1] == shape[1];
+    const bool fits = is_weight_number(up.dtype) && is_weight_number(down.dtype) &&
+                      up.shape[0] == shape[0] && up.shape[1] == down.shape[0] &&
+                      down.shape[1] == shape[1];
     if (!fits) {
       fail(up_name, "is " + described(up) + " and svd_down " + described(down) + ", for a weight " +
                         to_string(shape));

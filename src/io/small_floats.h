@@ -39,6 +39,19 @@ inline float e4m3_to_float(std::uint8_t code) {
   return (code & 0x80) != 0 ? -value : value;
 }
 
+/// Rounds to nearest, ties to even; beyond the largest number, 448, that.
+inline std::uint8_t float_to_e4m3(float value) {
+  const unsigned sign = std::signbit(value) ? 0x80 : 0;
+  const float magnitude = std::abs(value);
+  if (std::isnan(value)) return static_cast<std::uint8_t>(sign | 0x7f);
+  if (magnitude >= 448) return static_cast<std::uint8_t>(sign | 0x7e);
+  const int exponent = magnitude < 0x1p-6f ? -6 : std::ilogb(magnitude);
+  const auto steps = static_cast<unsigned>(std::nearbyint(std::ldexp(magnitude, 3 - exponent)));
+  // Eight steps more are the next exponent: a carry does what it should.
+  return static_cast<std::uint8_t>(
+      sign | (steps + (magnitude < 0x1p-6f ? 0u : static_cast<unsigned>(exponent + 6) << 3)));
+}
+
 /// The value of every code of an 8-bit type: F8_*, I8, U8.
 std::array<float, 256> byte_values(DType dtype);
 

@@ -101,16 +101,19 @@ bool replace_front(std::string& text, std::string_view from, std::string_view to
   return true;
 }
 
+constexpr std::array kBlackForestPart = {
+    Pair{"mid.block_1.", "mid_block.resnets.0."},
+    Pair{"mid.block_2.", "mid_block.resnets.1."},
+    Pair{"mid.attn_1.norm.", "mid_block.attentions.0.group_norm."},
+    Pair{"mid.attn_1.q.", "mid_block.attentions.0.to_q."},
+    Pair{"mid.attn_1.k.", "mid_block.attentions.0.to_k."},
+    Pair{"mid.attn_1.v.", "mid_block.attentions.0.to_v."},
+    Pair{"mid.attn_1.proj_out.", "mid_block.attentions.0.to_out.0."},
+    Pair{"norm_out.", "conv_norm_out."}};
+
 /// Within "encoder." or "decoder.", or at the top.
 std::string from_black_forest_part(std::string rest, bool decoder, int levels) {
-  for (const auto& [theirs, ours] :
-       {Pair{"mid.block_1.", "mid_block.resnets.0."}, Pair{"mid.block_2.", "mid_block.resnets.1."},
-        Pair{"mid.attn_1.norm.", "mid_block.attentions.0.group_norm."},
-        Pair{"mid.attn_1.q.", "mid_block.attentions.0.to_q."},
-        Pair{"mid.attn_1.k.", "mid_block.attentions.0.to_k."},
-        Pair{"mid.attn_1.v.", "mid_block.attentions.0.to_v."},
-        Pair{"mid.attn_1.proj_out.", "mid_block.attentions.0.to_out.0."},
-        Pair{"norm_out.", "conv_norm_out."}}) {
+  for (const auto& [theirs, ours] : kBlackForestPart) {
     if (replace_front(rest, theirs, ours)) break;
   }
   const std::string_view stem = decoder ? "up." : "down.";
@@ -128,6 +131,27 @@ std::string from_black_forest_part(std::string rest, bool decoder, int levels) {
   }
   if (const std::size_t at = rest.find("nin_shortcut"); at != std::string::npos)
     rest.replace(at, 12, "conv_shortcut");
+  return rest;
+}
+
+/// The reverse, within "encoder." or "decoder.".
+std::string to_black_forest_part(std::string rest, int levels) {
+  for (const auto& [theirs, ours] : kBlackForestPart) {
+    if (replace_front(rest, ours, theirs)) break;
+  }
+  for (const std::string_view stem : {"up", "down"}) {
+    const std::string blocks = std::string(stem) + "_blocks.";
+    if (!rest.starts_with(blocks) || rest.size() < blocks.size() + 2) continue;
+    const int index = rest[blocks.size()] - '0';
+    const int level = stem == "up" ? levels - 1 - index : index;
+    rest = rest.substr(blocks.size() + 2);
+    replace_front(rest, "resnets.", "block.");
+    replace_front(rest, "upsamplers.0.", "upsample.");
+    replace_front(rest, "downsamplers.0.", "downsample.");
+    rest = std::string(stem) + "." + std::to_string(level) + "." + rest;
+  }
+  if (const std::size_t at = rest.find("conv_shortcut"); at != std::string::npos)
+    rest.replace(at, 13, "nin_shortcut");
   return rest;
 }
 
@@ -186,19 +210,6 @@ bool is_adapter(const std::vector<std::string>& names) {
 
 }  // namespace
 
-std::string_view component_name(Component component) {
-  switch (component) {
-    case Component::transformer:
-      return "transformer";
-    case Component::text_encoder:
-      return "text_encoder";
-    case Component::pe:
-      return "pe";
-    default:
-      return "vae";
-  }
-}
-
 std::vector<NamedComponent> find_components(const std::vector<std::string>& names) {
   std::vector<NamedComponent> found;
   for (const std::string& name : names) {
@@ -214,8 +225,7 @@ std::vector<NamedComponent> find_components(const std::vector<std::string>& name
 
 std::optional<std::string> canonical_name(const NamedComponent& found, std::string_view name,
                                           int levels) {
-  const bool language =
-      found.component == Component::text_encoder || found.component == Component::pe;
+  const bool language = is_language_model(found.component);
   const std::string model = found.component == Component::pe ? "model." : "language_model.";
   if (language && found.dialect == Dialect::diffusers && name.ends_with("lm_head.weight") &&
       found.prefix.starts_with(name.substr(0, name.size() - 14))) {
@@ -231,6 +241,38 @@ std::optional<std::string> canonical_name(const NamedComponent& found, std::stri
     default:
       return language ? model + std::string(rest) : std::string(rest);
   }
+}
+
+std::optional<std::string> llama_name(std::string_view name) {
+  if (name == "lm_head.weight") return std::string("output.weight");
+  for (const auto& [theirs, ours] : kLlamaModel) {
+    if (name.starts_with(ours) && name.substr(ours.size()).starts_with('.'))
+      return std::string(theirs) + std::string(name.substr(ours.size()));
+  }
+  constexpr std::string_view kLayers = "layers.";
+  if (!name.starts_with(kLayers)) return std::nullopt;
+  const std::size_t dot = name.find('.', kLayers.size());
+  if (dot == std::string_view::npos) return std::nullopt;
+  const std::string_view rest = name.substr(dot + 1);
+  for (const auto& [theirs, ours] : kLlamaLayer) {
+    if (rest.starts_with(ours) && rest.substr(ours.size()).starts_with('.')) {
+      return "blk." + std::string(name.substr(kLayers.size(), dot - kLayers.size())) + "." +
+             std::string(theirs) + std::string(rest.substr(ours.size()));
+    }
+  }
+  return std::nullopt;
+}
+
+std::string black_forest_name(std::string_view name, int levels) {
+  if (name.starts_with("quant_conv.")) return "encoder." + std::string(name);
+  if (name.starts_with("post_quant_conv.")) return "decoder." + std::string(name);
+  for (const std::string_view part : {"encoder.", "decoder."}) {
+    if (name.starts_with(part)) {
+      return std::string(part) +
+             to_black_forest_part(std::string(name.substr(part.size())), levels);
+    }
+  }
+  return std::string(name);
 }
 
 int count_levels(const NamedComponent& found, const std::vector<std::string>& names) {

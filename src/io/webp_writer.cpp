@@ -12,6 +12,8 @@ namespace {
 using WebPBytes = std::unique_ptr<std::uint8_t, decltype(&WebPFree)>;
 using Mux = std::unique_ptr<WebPMux, decltype(&WebPMuxDelete)>;
 
+static_assert(kMaxWebpSidePx == WEBP_MAX_DIMENSION);
+
 std::vector<std::uint8_t> encode_pixels(const Image& image, int quality) {
   const int stride = image.width_px * 3;
   std::uint8_t* output = nullptr;
@@ -43,10 +45,6 @@ std::vector<std::uint8_t> with_exif(const std::vector<std::uint8_t>& pixels,
 }  // namespace
 
 std::vector<std::uint8_t> encode_webp(const Image& image, int quality, const std::string& exif) {
-  if (image.width_px > WEBP_MAX_DIMENSION || image.height_px > WEBP_MAX_DIMENSION) {
-    throw Error(ErrorKind::invalid_argument,
-                "a WebP has at most 16383 x 16383 pixels; save as PNG");
-  }
   std::vector<std::uint8_t> pixels = encode_pixels(image, quality);
   return exif.empty() ? pixels : with_exif(pixels, exif);
 }

@@ -93,8 +93,7 @@ void check_shard(const std::string& index_path, const WeightMap& weight_map,
 
 bool is_usable(const Weight& weight) {
   if (weight.format == WeightFormat::encoded) return weight.decoder->is_readable();
-  return weight.format != WeightFormat::plain || weight.dtype == DType::f32 ||
-         weight.dtype == DType::f16 || weight.dtype == DType::bf16;
+  return weight.format != WeightFormat::plain || is_weight_number(weight.dtype);
 }
 
 std::string type_of(const Weight& weight) {
@@ -182,11 +181,14 @@ WeightFiles::WeightFiles(const std::string& path, const std::string& stem,
 
 void WeightFiles::open_folder(const std::string& stem) {
   const std::string single = join_path(path_, stem + ".safetensors");
+  const std::string index = single + ".index.json";
+  // As diffusers (transformer, VAE) and transformers (text encoder, enhancer) choose.
+  const bool index_first = stem == kDiffusersStem;
+  if (file_exists(index) && (index_first || !file_exists(single))) return open_index(index);
   if (file_exists(single)) {
     files_.push_back(TensorFile::open(single));
     return;
   }
-  if (file_exists(single + ".index.json")) return open_index(single + ".index.json");
   std::vector<std::string> singles, indices;
   for (const std::string& name : list_files(path_)) {
     if (name.starts_with(stem + ".safetensors.index.") && name.ends_with(".json"))
@@ -239,6 +241,16 @@ void WeightFiles::open_file_and_parts() {
   for (const std::string& part : parts) files_.push_back(TensorFile::open(part));
 }
 
+std::vector<std::string> WeightFiles::ignored_files() const {
+  std::vector<std::string> ignored;
+  if (!is_folder_) return ignored;
+  for (const std::string& name : list_files(path_)) {
+    const auto is_open = [&](const auto& file) { return file->path() == join_path(path_, name); };
+    if (is_weight_file(name) && std::ranges::none_of(files_, is_open)) ignored.push_back(name);
+  }
+  return ignored;
+}
+
 FileTensors WeightFiles::stored_tensors() const {
   FileTensors tensors;
   for (const auto& file : files_) {
@@ -267,7 +279,7 @@ void WeightFiles::assemble(std::optional<Component> wanted, DType expanded) {
   for (const auto& [name, tensor] : recognized.weights) names.push_back(name);
   std::vector<NamedComponent> found = find_components(names);
   if (wanted) {
-    const bool is_language = wanted == Component::pe || wanted == Component::text_encoder;
+    const bool is_language = is_language_model(*wanted);
     // Either language model serves as the other: they have the same names.
     const auto serves = [&](const NamedComponent& other) {
       return other.component == *wanted ||
@@ -367,7 +379,7 @@ Weight WeightFiles::get(const std::string& name, const Shape& expected_shape) {
     problems_.push_back(name + ": missing, expected shape " + to_string(expected_shape));
     return absent;
   }
-  used_.insert(name);
+  asked_.insert_or_assign(name, expected_shape);
   if (!fits(*stored, expected_shape)) {
     problems_.push_back(name + ": shape " + to_string(stored->shape) + ", expected " +
                         to_string(expected_shape));
@@ -391,7 +403,7 @@ void WeightFiles::require_complete() const {
 std::vector<std::string> WeightFiles::unused() const {
   std::vector<std::string> names = unknown_;
   for (const auto& [name, tensor] : weights_) {
-    if (!used_.contains(name)) names.push_back(name);
+    if (!asked_.contains(name)) names.push_back(name);
   }
   return names;
 }
@@ -425,6 +437,16 @@ std::vector<FilePart> WeightFiles::parts(std::string_view prefix) const {
     }
   }
   return joined;
+}
+
+std::vector<Weight> WeightFiles::all_as_asked() const {
+  std::vector<Weight> weights;
+  for (const auto& [name, tensor] : weights_) {
+    const auto asked = asked_.find(name);
+    const bool as_stored = asked == asked_.end() || !fits(tensor.weight, asked->second);
+    weights.push_back(as_stored ? tensor.weight : shaped(tensor.weight, asked->second));
+  }
+  return weights;
 }
 
 std::vector<Weight> WeightFiles::all() const {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/weight.h"
@@ -16,10 +17,21 @@
 
 namespace ernie_image {
 
+/// What the libraries call the weights that they write.
+inline constexpr std::string_view kDiffusersStem = "diffusion_pytorch_model";
+inline constexpr std::string_view kTransformersStem = "model";
+
+/// By which of them a component is written.
+constexpr std::string_view weights_stem(Component component) {
+  return is_language_model(component) ? kTransformersStem : kDiffusersStem;
+}
+
 class WeightFiles : public WeightSource {
  public:
   /// `path` is a folder: opens `<path>/<stem>.safetensors`, or the shards of
-  /// `<path>/<stem>.safetensors.index.json`; where neither is there, those of a variant
+  /// `<path>/<stem>.safetensors.index.json`. Of both the index comes first for the stem of
+  /// diffusers, "diffusion_pytorch_model", and the single file for that of transformers, "model",
+  /// as it does there. Where neither is there, those of a variant
   /// ("<stem>.fp16.safetensors"), or a GGUF or safetensors file that is alone. An index is hostile
   /// input: shard names may not leave the folder, and it must agree with the shards about every
   /// tensor. Or a file: safetensors or GGUF (one part of a split file stands for all).
@@ -41,6 +53,9 @@ class WeightFiles : public WeightSource {
 
   /// Every weight, sorted by name; for listing (see TensorFile::stored).
   std::vector<Weight> all() const;
+  /// The same in the shapes in which a model has asked for them (`get`); as stored what nobody
+  /// asked for. For writing them again.
+  std::vector<Weight> all_as_asked() const;
   /// Null if there is none of that name.
   const Weight* find(std::string_view name) const;
   /// Where the tensors lie whose names begin with `prefix`; neighbours in a file joined. Nothing of
@@ -48,6 +63,8 @@ class WeightFiles : public WeightSource {
   std::vector<FilePart> parts(std::string_view prefix) const;
   const std::vector<std::shared_ptr<const TensorFile>>& files() const { return files_; }
   const std::string& path() const { return path_; }
+  /// Names of weight files in the folder that were not opened.
+  std::vector<std::string> ignored_files() const;
   /// What the names were recognised as, if they were.
   const std::optional<NamedComponent>& component() const { return component_; }
 
@@ -66,7 +83,7 @@ class WeightFiles : public WeightSource {
   std::optional<NamedComponent> component_;
   FileTensors weights_;
   std::vector<std::string> unknown_;  // of the component's files, but no weight of it
-  std::set<std::string, std::less<>> used_;
+  std::map<std::string, Shape, std::less<>> asked_;  // for these shapes
   std::vector<std::string> problems_;
 };
 

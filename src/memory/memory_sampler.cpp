@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
+
+#include "core/start_thread.h"
 
 namespace ernie_image {
 
-MemorySampler::MemorySampler() : thread_([this] { sample_until_stopped(); }) {}
+MemorySampler::MemorySampler() : thread_(start_thread([this] { sample_until_stopped(); })) {}
 
 MemorySampler::~MemorySampler() {
   {
@@ -26,7 +29,11 @@ void MemorySampler::sample_until_stopped() {
   constexpr auto kPeriod = std::chrono::milliseconds(20);
   std::unique_lock lock(mutex_);
   while (!stop_) {
-    sample();
+    try {
+      sample();
+    } catch (const std::exception&) {
+      // No memory to look, or no file descriptor: the next time may see more.
+    }
     stopped_.wait_for(lock, kPeriod, [this] { return stop_; });
   }
 }

@@ -1,7 +1,10 @@
 #include "memory/weight_residency.h"
 
 #include <algorithm>
+#include <new>
 #include <string>
+
+#include "core/start_thread.h"
 
 namespace ernie_image {
 namespace {
@@ -35,7 +38,7 @@ WeightResidency::WeightResidency(const WeightFiles& files, std::string_view laye
   for (std::int64_t i = 0; i < plan.layers; ++i)
     layers_.push_back(
         {files.parts(std::string(layer_prefix) + std::to_string(i) + "."), false, false});
-  reader_ = std::thread([this] { read_until_stopped(); });
+  reader_ = start_thread([this] { read_until_stopped(); });
 }
 
 WeightResidency::~WeightResidency() {
@@ -85,7 +88,11 @@ void WeightResidency::read_until_stopped() {
     Layer& layer = layers_[static_cast<std::size_t>(reading_)];
     layer.touched = layer.read = true;
     lock.unlock();
-    read(layer, reading_);
+    try {
+      read(layer, reading_);
+    } catch (const std::bad_alloc&) {
+      // What was not read ahead is read when it is used.
+    }
     lock.lock();
     reading_ = -1;
     idle_.notify_one();

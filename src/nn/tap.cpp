@@ -21,19 +21,19 @@ Tensor swap_axes(const Tensor& host, std::int64_t a, std::int64_t b, Shape shape
 }  // namespace
 
 void Tap::operator()(const std::string& name, const Tensor& tensor) const {
-  if (wants(name)) trace_->record(prefix_ + name, ops_.download(tensor));
+  if (wants(name)) record_tensor(*trace_, prefix_ + name, ops_.download(tensor));
 }
 
 void Tap::host(const std::string& name, const Tensor& tensor) const {
-  if (wants(name)) trace_->record(prefix_ + name, tensor);
+  if (wants(name)) record_tensor(*trace_, prefix_ + name, tensor);
 }
 
 void Tap::sequence_first(const std::string& name, const Tensor& tensor) const {
   if (!wants(name)) return;
   const std::int64_t rows = tensor.dim(0);
   const std::int64_t tokens = tensor.dim(1);
-  trace_->record(prefix_ + name,
-                 swap_axes(ops_.download(tensor), rows, tokens, {tokens, rows, tensor.dim(2)}));
+  record_tensor(*trace_, prefix_ + name,
+                swap_axes(ops_.download(tensor), rows, tokens, {tokens, rows, tensor.dim(2)}));
 }
 
 void Tap::channels_first(const std::string& name, const Tensor& tensor) const {
@@ -42,7 +42,8 @@ void Tap::channels_first(const std::string& name, const Tensor& tensor) const {
   const std::int64_t width = tensor.dim(2);
   const Tensor pixels = tensor.reshaped({tensor.dim(0), height * width, tensor.dim(3)});
   const Tensor planes = ops_.download(ops_.transpose_rows(pixels));
-  trace_->record(prefix_ + name, planes.reshaped({tensor.dim(0), tensor.dim(3), height, width}));
+  record_tensor(*trace_, prefix_ + name,
+                planes.reshaped({tensor.dim(0), tensor.dim(3), height, width}));
 }
 
 }  // namespace ernie_image

@@ -11,12 +11,13 @@
 #include "sampling/guidance.h"
 #include "sampling/inpaint.h"
 #include "sampling/random.h"
+#include "sampling/scheduler.h"
 
 namespace ernie_image {
 namespace {
 
 void record(Trace* trace, const std::string& name, const Tensor& host) {
-  if (trace != nullptr && trace->wants(name)) trace->record(name, host);
+  if (trace != nullptr && trace->wants(name)) record_tensor(*trace, name, host);
 }
 
 Tensor float_tensor(const std::vector<float>& values) {
@@ -43,7 +44,7 @@ Tensor channels_first(const Tensor& images) {
 }
 
 void record_channels_first(Trace* trace, const std::string& name, const Tensor& images) {
-  if (trace != nullptr && trace->wants(name)) trace->record(name, channels_first(images));
+  if (trace != nullptr && trace->wants(name)) record_tensor(*trace, name, channels_first(images));
 }
 
 void require_finite(const Tensor& picture, const std::string& model) {
@@ -106,8 +107,8 @@ void Generation::encode_picture(std::size_t band_bytes) {
 void Generation::encode(TextCache& cache) {
   const Stopwatch watch;
   text_ = {}, latents_ = {};  // of an earlier round, in a rehearsal
-  text_ = encode_text(networks_.ops, networks_.text_encoder, plan_, request_.num_images_per_prompt,
-                      dtype_of(precision_), request_.trace, cache, [&](int done, int total) {
+  text_ = encode_text(networks_.ops, networks_.text_encoder, plan_, request_, dtype_of(precision_),
+                      cache, [&](int done, int total) {
                         if (request_.on_progress)
                           request_.on_progress({Stage::text_encoder, done, total, watch.seconds()});
                       });
@@ -140,6 +141,27 @@ Tensor Generation::predict_velocity(float timestep, const std::string& step, Tra
                         plan_.guidance_scale);
 }
 
+/// Goes on with what the listener has made of a copy: a trace may have kept the latents themselves.
+void Generation::tell_step(const FlowMatchEulerScheduler& scheduler, int step, float timestep,
+                           const Tensor& velocity) {
+  if (!request_.on_step || latents_.is_booked()) return;
+  const auto copy = [](const Tensor& host) {
+    const Tensor values = to_float(host);
+    return Tensor::copy_of<float>(DType::f32, host.shape(), values.span<float>());
+  };
+  const Tensor latents = copy(latents_), direction = to_float(velocity);
+  const auto index = static_cast<std::size_t>(step);
+  request_.on_step({step,
+                    plan_.num_inference_steps,
+                    timestep,
+                    scheduler.sigmas()[index],
+                    scheduler.sigmas()[index + 1],
+                    {latents.dim(0), latents.dim(1), latents.dim(2), latents.dim(3)},
+                    latents.span<float>(),
+                    direction.span<float>()});
+  latents_ = round_to(latents, latents_.dtype());
+}
+
 void Generation::denoise(Timings& timings) {
   Trace* const trace = request_.trace;
   const FlowMatchEulerScheduler scheduler(networks_.configs.scheduler, plan_.sigmas);
@@ -168,6 +190,7 @@ void Generation::denoise(Timings& timings) {
     latents_ = scheduler.step(i, velocity, latents_);
     if (!mask.empty()) latents_ = blended(latents_, scheduler.noised(picture_, noise, i + 1), mask);
     record(trace, step + "latents", latents_);
+    tell_step(scheduler, i, timestep, velocity);
     timings.step_seconds.push_back(watch.seconds());
     if (request_.on_progress)
       request_.on_progress({Stage::transformer, i + 1, steps, stage_watch.seconds()});

@@ -55,6 +55,8 @@ class Generation {
   std::vector<Image> decode(std::int64_t at_once, const DecodeBands& bands) const;
 
  private:
+  void tell_step(const FlowMatchEulerScheduler& scheduler, int step, float timestep,
+                 const Tensor& velocity);
   Tensor predict_velocity(float timestep, const std::string& step, Trace* trace) const;
 
   Networks networks_;

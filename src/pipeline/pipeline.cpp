@@ -99,6 +99,12 @@ void require_copy_fits(const Backend& ops, const ModelConfigs& configs, const Mo
                   "their file");
 }
 
+/// Tensors can be looked at in one run on one card.
+bool looks_inside(const Request& request) {
+  return request.trace != nullptr || request.on_step || !request.decode ||
+         !request.prompt_states.empty() || !request.negative_prompt_states.empty();
+}
+
 }  // namespace
 
 struct Pipeline::State {
@@ -173,11 +179,14 @@ Pipeline Pipeline::load(const LoadOptions& options) {
   info.notes = state->model.folder.notes;
   const auto& assumed = state->model.configs.notes;
   info.notes.insert(info.notes.end(), assumed.begin(), assumed.end());
+  const std::vector<std::string> ignored = state->model.weights.notes();
+  info.notes.insert(info.notes.end(), ignored.begin(), ignored.end());
   info.name = state->model.folder.name;
   info.content_hash = content_hash(state->model.folder);
   info.defaults = configs.defaults;
   info.size_multiple_px = static_cast<int>(configs.vae.spatial_factor);
   info.latent_channels = static_cast<int>(configs.transformer.in_channels);
+  info.text_width = static_cast<int>(configs.transformer.text_in_dim);
   info.has_prompt_enhancer = state->model.folder.has_prompt_enhancer;
   info.unused_tensors = unused_tensors(state->model.weights);
   info.load_seconds = watch.seconds();
@@ -211,10 +220,9 @@ EnhancedPrompt Pipeline::enhance(const std::string& prompt, int width_px, int he
   return enhanced;
 }
 
-/// A trace is of one run on one card.
 bool Pipeline::State::is_split(const Request& request) const {
   const bool several = request.prompts.size() > 1 || request.num_images_per_prompt > 1;
-  return several && !replicas.empty() && request.trace == nullptr;
+  return several && !replicas.empty() && !looks_inside(request);
 }
 
 std::vector<Request> Pipeline::State::parts_of(const Request& request) const {
@@ -228,7 +236,7 @@ std::vector<Request> Pipeline::State::parts_by_adapters(const Request& request) 
   const Tensor latents =
       to_float(initial_noise(model.configs, request, plan_generation(request, model), precision));
   std::vector<Request> parts = split_by_adapters(request, latents.span<float>());
-  if (parts.size() > 1 && request.trace != nullptr) {
+  if (parts.size() > 1 && looks_inside(request)) {
     throw Error(ErrorKind::invalid_argument,
                 "prompts with different adapters are run one after another, of which no tensors "
                 "can be kept together; ask for one at a time");
@@ -336,14 +344,16 @@ Result Pipeline::State::run(const Request& request) {
   }
   recorder.finish("transformer");
 
-  recorder.begin("vae");
-  const Stopwatch vae_watch;
-  result.images = generation.decode(decoded_at_once(request, checked.generation),
-                                    checked.memory.stage("vae").bands);
-  result.timings.vae_decoder_seconds = vae_watch.seconds();
-  recorder.finish("vae");
+  if (request.decode) {
+    recorder.begin("vae");
+    const Stopwatch vae_watch;
+    result.images = generation.decode(decoded_at_once(request, checked.generation),
+                                      checked.memory.stage("vae").bands);
+    result.timings.vae_decoder_seconds = vae_watch.seconds();
+    recorder.finish("vae");
+    model.weights.vae.release_pages();
+  }
   ops.release_cache();
-  model.weights.vae.release_pages();
   for (const auto& ids : checked.generation.prompt_ids)
     result.prompt_tokens.push_back(static_cast<int>(ids.size()));
   result.peak_activation_bytes = recorder.peak_activation_bytes();

@@ -8,6 +8,8 @@
 namespace ernie_image {
 namespace {
 
+constexpr int kMaxGivenTokens = 1 << 17;
+
 [[noreturn]] void refuse(const std::string& message) {
   throw Error(ErrorKind::invalid_argument, message);
 }
@@ -50,6 +52,27 @@ void check_picture(const Image& image, const GenerationPlan& plan, const Model& 
   }
 }
 
+/// Stand for the tokens of given states, which only their number is asked of.
+std::vector<std::vector<std::int32_t>> ids_of_states(const std::vector<TextStates>& states,
+                                                     const std::string& what, std::size_t prompts,
+                                                     std::int64_t width) {
+  if (states.size() != prompts) {
+    refuse(std::to_string(states.size()) + " " + what + " for " + std::to_string(prompts) +
+           " prompts; give one each");
+  }
+  std::vector<std::vector<std::int32_t>> ids;
+  for (const TextStates& each : states) {
+    if (each.tokens < 1 || each.tokens > kMaxGivenTokens ||
+        std::ssize(each.values) != each.tokens * width) {
+      refuse("one of the " + what + " has " + std::to_string(each.values.size()) + " values of " +
+             std::to_string(each.tokens) + " tokens; the model needs 1 to " +
+             std::to_string(kMaxGivenTokens) + " tokens of " + std::to_string(width) + " each");
+    }
+    ids.emplace_back(static_cast<std::size_t>(each.tokens));
+  }
+  return ids;
+}
+
 std::vector<std::vector<std::int32_t>> negative_ids(const Request& request,
                                                     const Tokenizer& tokenizer) {
   std::vector<std::vector<std::int32_t>> ids;
@@ -87,9 +110,19 @@ GenerationPlan plan_generation(const Request& asked, const Model& model) {
                                 has_picture ? picture.strength : 1.0, picture.strength_mode);
   plan.uses_mask = std::ranges::any_of(picture.mask, [](int value) { return value != 255; });
   plan.uses_picture = plan.uses_mask || plan.sigmas.front() < flow_sigma(configs.scheduler, 0, 1);
-  for (const std::string& prompt : request.prompts)
-    plan.prompt_ids.push_back(model.tokenizer.encode(prompt));
-  if (plan.guided) plan.negative_ids = negative_ids(request, model.tokenizer);
+  const std::size_t prompts = request.prompts.size();
+  const std::int64_t width = configs.transformer.text_in_dim;
+  if (!request.prompt_states.empty()) {
+    plan.prompt_ids = ids_of_states(request.prompt_states, "prompt states", prompts, width);
+  } else {
+    for (const std::string& prompt : request.prompts)
+      plan.prompt_ids.push_back(model.tokenizer.encode(prompt));
+  }
+  if (!plan.guided) return plan;
+  plan.negative_ids =
+      request.negative_prompt_states.empty()
+          ? negative_ids(request, model.tokenizer)
+          : ids_of_states(request.negative_prompt_states, "negative prompt states", prompts, width);
   return plan;
 }
 

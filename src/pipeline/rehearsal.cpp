@@ -227,6 +227,7 @@ MemoryPlan GenerationRehearsal::keeping_all(std::uint64_t limit_bytes) const {
   plan.limit_bytes = limit_bytes;
   plan.keeps_all = true;
   plan.program_bytes = run.ops().device_memory()->held_bytes;
+  if (generation_.uses_picture) run.encode_picture({});
   run.encode({});
   run.denoise({});
   run.decode({});

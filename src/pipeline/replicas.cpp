@@ -5,6 +5,7 @@
 #include <iterator>
 #include <span>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include "core/log.h"
@@ -139,10 +140,19 @@ std::vector<Result> run_together(const std::vector<std::function<Result()>>& run
       errors[i] = std::current_exception();
     }
   };
-  std::vector<std::thread> threads;
-  for (std::size_t i = 1; i < runs.size(); ++i) threads.emplace_back(run, i);
-  run(0);
-  for (std::thread& thread : threads) thread.join();
+  {
+    std::vector<std::jthread> threads;  // joined however this ends
+    threads.reserve(runs.size());
+    std::vector<std::size_t> own = {0};
+    for (std::size_t i = 1; i < runs.size(); ++i) {
+      try {
+        threads.emplace_back(run, i);
+      } catch (const std::system_error&) {
+        own.push_back(i);  // no more threads can be made: one after another is slower, and right
+      }
+    }
+    for (const std::size_t i : own) run(i);
+  }
   rethrow_first(errors);
   return results;
 }

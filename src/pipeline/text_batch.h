@@ -34,9 +34,10 @@ class TextCache {
 
 /// Rows are [negatives..., positives...] under guidance, else the positives; every prompt
 /// `images_per_prompt` times in a row. Each different prompt is encoded once, alone,
-/// or comes from the cache; a trace that wants text states sees each computed.
+/// or comes from the cache; a trace that wants text states sees each computed. States that
+/// `request` has are taken as they are.
 TextBatch encode_text(Backend& ops, const TextEncoder& encoder, const GenerationPlan& plan,
-                      int images_per_prompt, DType dtype, Trace* trace, TextCache& cache,
+                      const Request& request, DType dtype, TextCache& cache,
                       const std::function<void(int done, int total)>& on_progress);
 
 }  // namespace ernie_image

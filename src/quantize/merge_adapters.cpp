@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <span>
@@ -25,21 +23,6 @@ using ChangesByTensor = std::map<std::string, Changes>;
 
 constexpr std::string_view kWeight = ".weight";
 constexpr std::string_view kBias = ".bias";
-
-/// To the nearest, ties to even.
-std::uint16_t float_to_f16(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
-  const float magnitude = std::abs(value);
-  if (std::isnan(value)) return static_cast<std::uint16_t>(sign | 0x7e00u);
-  if (magnitude >= 65520.0f) return static_cast<std::uint16_t>(sign | 0x7c00u);
-  if (magnitude < 0x1p-14f)
-    return static_cast<std::uint16_t>(sign |
-                                      static_cast<unsigned>(std::nearbyint(magnitude * 0x1p24f)));
-  const std::uint32_t shifted = std::bit_cast<std::uint32_t>(magnitude) - (112u << 23);
-  const std::uint32_t rounded = shifted + 0xfffu + ((shifted >> 13) & 1u);
-  return static_cast<std::uint16_t>(sign | (rounded >> 13));
-}
 
 Tensor rounded(const Tensor& values, DType dtype) {
   if (dtype != DType::f16) return round_to(values, dtype);

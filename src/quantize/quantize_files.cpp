@@ -9,6 +9,7 @@
 #include <span>
 
 #include "core/packed_weight.h"
+#include "core/start_thread.h"
 #include "io/atomic_file.h"
 #include "io/file_view.h"
 #include "io/sha256.h"
@@ -37,7 +38,7 @@ class PieceWriter {
   void submit(Bytes piece) {
     finish();
     bytes_ += piece.size();
-    pending_ = std::async(std::launch::async, [this, piece] {
+    pending_ = start_task([this, piece] {
       hash_.update(as_text(piece));
       append_(piece);
     });

@@ -105,12 +105,7 @@ class QuantizeRun {
     for (const PlannedFile* file : missing_) {
       if (file->kind != PlannedFile::Kind::link) needed += file->bytes;
     }
-    std::error_code error;
-    const fs::space_info space = fs::space(request_.output, error);
-    if (error || space.available >= needed) return;
-    throw Error(ErrorKind::io, request_.output + ": not enough space: " + std::to_string(needed) +
-                                   " bytes will be written and " + std::to_string(space.available) +
-                                   " are free");
+    require_space_for(needed, request_.output);
   }
 
   /// The list of files is renewed after each, and is complete before the last, model_index.json,

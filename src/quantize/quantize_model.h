@@ -15,9 +15,10 @@
 namespace ernie_image {
 
 struct QuantizeProgress {
-  std::size_t tensors = 0;      ///< packed so far, those of a resumed run included
-  std::size_t all_tensors = 0;  ///< to be packed
-  std::uint64_t bytes = 0;      ///< of the source, dealt with so far
+  const char* work = "quantize";  ///< for people
+  std::size_t tensors = 0;        ///< packed so far, those of a resumed run included
+  std::size_t all_tensors = 0;    ///< to be packed
+  std::uint64_t bytes = 0;        ///< of the source, dealt with so far
   std::uint64_t all_bytes = 0;
   std::uint64_t kept_bytes = 0;  ///< of `bytes`, what an earlier run had done
   double seconds = 0;

@@ -119,6 +119,18 @@ std::map<std::string, FileDigest> files_to_keep(const std::string& output, const
   return earlier->files;
 }
 
+void require_space_for(std::uint64_t bytes, const std::string& output) {
+  std::error_code error;
+  fs::path standing = fs::absolute(output, error);
+  while (!fs::exists(standing, error) && standing != standing.parent_path())
+    standing = standing.parent_path();
+  const fs::space_info space = fs::space(standing, error);
+  if (error || space.available >= bytes) return;
+  throw Error(ErrorKind::io, output + ": not enough space: " + std::to_string(bytes) +
+                                 " bytes will be written and " + std::to_string(space.available) +
+                                 " are free");
+}
+
 void make_folder_of(const std::string& output, const std::string& name) {
   const std::size_t slash = name.find('/');
   if (slash == std::string::npos) return;

@@ -1,6 +1,7 @@
 // The folder that `ernie-image quantize` writes to: what may be there already.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 
@@ -30,6 +31,10 @@ OutputLock open_output(const std::string& output);
 /// else, or holds anything that no such run has written.
 std::map<std::string, FileDigest> files_to_keep(const std::string& output, const ModelManifest& job,
                                                 bool force);
+
+/// Throws Error(io) if so many bytes are not free where `output` is, or is going to be. A file
+/// system that does not say has room.
+void require_space_for(std::uint64_t bytes, const std::string& output);
 
 /// The folder of `name` ("vae/config.json") below `output`. Throws Error(io) where a link stands in
 /// its place, which could lead anywhere.

@@ -20,7 +20,7 @@ bool is_weight_file(const std::string& name) {
 }
 
 std::string stem_of(const std::string& component) {
-  return component == "transformer" ? "diffusion_pytorch_model" : "model";
+  return std::string(component == "transformer" ? kDiffusersStem : kTransformersStem);
 }
 
 void require_plain(const std::string& component, const WeightFiles& weights) {
@@ -48,9 +48,7 @@ PlannedTensor plan_tensor(const WeightFiles& component, const TensorFile& file,
   const WeightFormat format =
       format_in_file(quantized_weights(), component, weight.name, quantization);
   const bool matrix = weight.shape.size() == 2 && num_elements(weight.shape) > 0;
-  const bool number =
-      weight.dtype == DType::bf16 || weight.dtype == DType::f16 || weight.dtype == DType::f32;
-  if (!matrix || !number || format == WeightFormat::plain)
+  if (!matrix || !is_weight_number(weight.dtype) || format == WeightFormat::plain)
     return {{weight.name, weight.dtype, weight.shape}, WeightFormat::plain, &file};
   return {{weight.name, DType::u8, packed_extents(format, weight.shape)}, format, &file};
 }

@@ -6,6 +6,7 @@
 #include "ernie_image/error.h"
 #include "io/json.h"
 #include "tokenizer/byte_alphabet.h"
+#include "tokenizer/secret_hash.h"
 
 namespace ernie_image {
 namespace {
@@ -121,9 +122,9 @@ void Bpe::read_merges(const std::vector<MergeRule>& merges, const std::string& w
 // The slot that holds the merge of two tokens, or the free one where it belongs.
 std::size_t Bpe::slot_of(std::int32_t left, std::int32_t right) const {
   const std::size_t mask = merges_.size() - 1;
-  const std::uint64_t pair =
-      static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint32_t>(right);
-  std::size_t i = (pair * 0x9E3779B97F4A7C15u >> 32) & mask;
+  std::size_t i =
+      secret_hash(static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint32_t>(right)) &
+      mask;
   while (merges_[i].left != kNone && (merges_[i].left != left || merges_[i].right != right)) {
     i = (i + 1) & mask;
   }

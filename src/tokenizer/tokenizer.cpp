@@ -16,13 +16,14 @@
 namespace ernie_image {
 namespace {
 
-constexpr std::size_t kMaxTextBytes = std::size_t{256} << 20;  // offsets are 32-bit
+// Of a prompt, whichever way it came in; a stored job has no more, and no model reads as much.
+constexpr std::size_t kMaxTextBytes = std::size_t{1} << 20;
 
 void require_text(std::string_view text) {
   if (text.size() > kMaxTextBytes) {
-    throw Error(ErrorKind::invalid_argument, "text of " + std::to_string(text.size()) +
+    throw Error(ErrorKind::invalid_argument, "prompt of " + std::to_string(text.size()) +
                                                  " bytes, at most " +
-                                                 std::to_string(kMaxTextBytes));
+                                                 std::to_string(kMaxTextBytes) + "; shorten it");
   }
   if (const auto position = find_invalid_utf8(text)) {
     throw Error(ErrorKind::invalid_argument,

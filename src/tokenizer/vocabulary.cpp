@@ -1,16 +1,16 @@
 #include "tokenizer/vocabulary.h"
 
 #include <bit>
-#include <functional>
 
 #include "ernie_image/error.h"
 #include "io/json.h"
+#include "tokenizer/secret_hash.h"
 
 namespace ernie_image {
 namespace {
 
 std::uint32_t hash_of(std::string_view token) {
-  return static_cast<std::uint32_t>(std::hash<std::string_view>{}(token));
+  return static_cast<std::uint32_t>(secret_hash(token));
 }
 
 }  // namespace

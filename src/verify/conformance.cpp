@@ -13,8 +13,9 @@ std::vector<ConformanceCase> conformance_cases() {
   return all;
 }
 
-Outcome run_case(const ConformanceCase& conformance_case, Backend& ops, DType dtype) {
-  Verifier verifier(ops, dtype);
+Outcome run_case(const ConformanceCase& conformance_case, Backend& ops, DType dtype,
+                 GeluForm gelu) {
+  Verifier verifier(ops, dtype, gelu);
   try {
     conformance_case.run(verifier);
   } catch (const std::exception& error) {

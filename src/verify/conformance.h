@@ -29,6 +29,7 @@ std::span<const ConformanceCase> band_cases();
 std::vector<ConformanceCase> conformance_cases();
 
 /// Runs one case. Whatever it throws is a failure with the message.
-Outcome run_case(const ConformanceCase& conformance_case, Backend& ops, DType dtype);
+Outcome run_case(const ConformanceCase& conformance_case, Backend& ops, DType dtype,
+                 GeluForm gelu = GeluForm::exact);
 
 }  // namespace ernie_image::verify

@@ -36,18 +36,19 @@ void multiply_rounds_the_exact_product(Verifier& v) {
   }
 }
 
-void gelu_matches_the_exact_form(Verifier& v) {
+void gelu_matches_its_form(Verifier& v) {
   for (const Shape& shape : shapes()) {
     const Tensor x = v.random(shape, 6);
-    v.expect_close(v.ops().gelu(v.up(x)), oracle::gelu(x), kActivation);
+    v.expect_close(v.ops().gelu(v.up(x)), oracle::gelu(x, v.gelu()), kActivation);
   }
 }
 
-void gelu_mul_matches_the_exact_form(Verifier& v) {
+void gelu_mul_matches_its_form(Verifier& v) {
   for (const Shape& shape : shapes()) {
     const Tensor gate = v.random(shape, 6);
     const Tensor up = v.random(shape, 1);
-    v.expect_close(v.ops().gelu_mul(v.up(gate), v.up(up)), oracle::gelu_mul(gate, up), kActivation);
+    v.expect_close(v.ops().gelu_mul(v.up(gate), v.up(up)), oracle::gelu_mul(gate, up, v.gelu()),
+                   kActivation);
   }
 }
 
@@ -73,8 +74,11 @@ void gelu_is_within_a_millionth_everywhere(Verifier& v) {
     sweep.data<float>()[i] = 24.0f * (static_cast<float>(i) / (kCount - 1) - 0.5f);
   const Tensor x = round_to(sweep, v.dtype());
   const Tensor one = v.constant(x.shape(), 1);
-  // Absolute for |gelu| <= 1; beyond, the rounding of the result itself is relative.
-  v.expect_close(v.ops().gelu_mul(v.up(x), v.up(one)), oracle::gelu_mul(x, one), {.f32 = 3e-7f});
+  // Absolute for |gelu| <= 1; beyond, the rounding of the result itself is relative. Of the tanh
+  // form little is left in the far negative quarter, where 1 + tanh cancels.
+  const bool is_exact = v.gelu() == GeluForm::exact;
+  v.expect_close(v.ops().gelu_mul(v.up(x), v.up(one)), oracle::gelu_mul(x, one, v.gelu()),
+                 {.f32 = 3e-7f, .bf16_share = is_exact ? 0.003 : 0.3});
 }
 
 void activations_of_huge_values_are_finite(Verifier& v) {
@@ -130,8 +134,8 @@ void cast_rounds_to_nearest_even(Verifier& v) {
 constexpr std::array kCases = {
     ConformanceCase{"add", "RoundsTheExactSum", add_rounds_the_exact_sum},
     ConformanceCase{"multiply", "RoundsTheExactProduct", multiply_rounds_the_exact_product},
-    ConformanceCase{"gelu", "MatchesTheExactForm", gelu_matches_the_exact_form},
-    ConformanceCase{"gelu_mul", "MatchesTheExactForm", gelu_mul_matches_the_exact_form},
+    ConformanceCase{"gelu", "MatchesItsForm", gelu_matches_its_form},
+    ConformanceCase{"gelu_mul", "MatchesItsForm", gelu_mul_matches_its_form},
     ConformanceCase{"gelu_mul", "IsWithinAMillionthEverywhere",
                     gelu_is_within_a_millionth_everywhere},
     ConformanceCase{"silu_mul", "Matches", silu_mul_matches},

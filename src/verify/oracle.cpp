@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <utility>
 #include <vector>
 
@@ -84,7 +85,11 @@ double mean_of(const Values& x, std::int64_t begin, std::int64_t count) {
 
 double silu_of(double x) { return x / (1.0 + std::exp(-x)); }
 
-double gelu_of(double x) { return 0.5 * x * std::erfc(-x * std::sqrt(0.5)); }
+double gelu_of(double x, GeluForm form) {
+  if (form == GeluForm::exact) return 0.5 * x * std::erfc(-x * std::sqrt(0.5));
+  const double z = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
+  return x / (1 + std::exp(-2 * z));  // x/2 (1 + tanh z), of which nothing is left where z is small
+}
 
 }  // namespace
 
@@ -264,10 +269,10 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
   return result.tensor();
 }
 
-Tensor gelu_mul(const Tensor& gate, const Tensor& up) {
+Tensor gelu_mul(const Tensor& gate, const Tensor& up, GeluForm form) {
   const Values g(gate);
   const Values u(up);
-  return map(gate, [&](std::int64_t i) { return g.round(gelu_of(g[i])) * u[i]; });
+  return map(gate, [&](std::int64_t i) { return g.round(gelu_of(g[i], form)) * u[i]; });
 }
 
 Tensor silu_mul(const Tensor& gate, const Tensor& up) {
@@ -295,9 +300,9 @@ Tensor multiply(const Tensor& a, const Tensor& b) {
   return map(a, [&](std::int64_t i) { return left[i] * right[i]; });
 }
 
-Tensor gelu(const Tensor& x) {
+Tensor gelu(const Tensor& x, GeluForm form) {
   const Values in(x);
-  return map(x, [&](std::int64_t i) { return gelu_of(in[i]); });
+  return map(x, [&](std::int64_t i) { return gelu_of(in[i], form); });
 }
 
 Tensor silu(const Tensor& x) {

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "backend/backend.h"
+#include "backend/gelu.h"
 #include "core/tensor.h"
 
 namespace ernie_image::oracle {
@@ -29,12 +30,12 @@ Tensor group_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, int
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& mask,
                  double scale);
 
-Tensor gelu_mul(const Tensor& gate, const Tensor& up);
+Tensor gelu_mul(const Tensor& gate, const Tensor& up, GeluForm form = GeluForm::exact);
 Tensor silu_mul(const Tensor& gate, const Tensor& up);
 Tensor gated_add(const Tensor& x, Chunk gate, const Tensor& y);
 Tensor add(const Tensor& a, const Tensor& b);
 Tensor multiply(const Tensor& a, const Tensor& b);
-Tensor gelu(const Tensor& x);
+Tensor gelu(const Tensor& x, GeluForm form = GeluForm::exact);
 Tensor silu(const Tensor& x);
 Tensor cast(const Tensor& x, DType dtype);
 

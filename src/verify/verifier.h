@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/gelu.h"
 #include "core/tensor.h"
 
 namespace ernie_image::verify {
@@ -43,10 +44,13 @@ struct Outcome {
 
 class Verifier {
  public:
-  Verifier(Backend& ops, DType dtype) : ops_(ops), dtype_(dtype) {}
+  Verifier(Backend& ops, DType dtype, GeluForm gelu = GeluForm::exact)
+      : ops_(ops), dtype_(dtype), gelu_(gelu) {}
 
   Backend& ops() { return ops_; }
   DType dtype() const { return dtype_; }
+  /// Which one the device has been told to compute.
+  GeluForm gelu() const { return gelu_; }
   const Outcome& outcome() const { return outcome_; }
 
   /// Host tensors; uniform in [-magnitude, magnitude), of the activation dtype.
@@ -65,6 +69,7 @@ class Verifier {
 
   Backend& ops_;
   DType dtype_;
+  GeluForm gelu_;
   std::mt19937 generator_{42};
   Outcome outcome_;
 };

@@ -8,7 +8,7 @@
 
 namespace ernie_image {
 
-class FinalLatents : public Trace {
+class FinalLatents : public TensorTrace {
  public:
   bool wants(std::string_view name) const override { return name == "latents.final"; }
   void record(const std::string&, const Tensor& host) override { latents = host; }

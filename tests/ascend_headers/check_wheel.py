@@ -35,10 +35,13 @@ ERNIE_IMAGE_ACL_NUMBERS(CHECK)
 #undef CHECK
 #define CHECK(result, name, parameters) static_assert(std::is_same_v<decltype(&::name), decltype(Cann::name)>, #name);
 ERNIE_IMAGE_ACL_RUNTIME(CHECK)
+ERNIE_IMAGE_ACL_RUNTIME_OPTIONAL(CHECK)
 #undef CHECK
 #define CHECK(result, name, parameters) static_assert(std::is_same_v<::_##name, decltype(Cann::name)>, #name);
 ERNIE_IMAGE_ACLNN_OBJECTS(CHECK)
 #undef CHECK
+static_assert(sizeof(::aclCANNPackageVersion) == 512);
+static_assert(kAclEventSync == ACL_EVENT_SYNC && kAclEventTimeLine == ACL_EVENT_TIME_LINE);
 static_assert(kAclRepeatInitialize == ACL_ERROR_REPEAT_INITIALIZE, "kAclRepeatInitialize");
 }
 """

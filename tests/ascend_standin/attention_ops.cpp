@@ -14,7 +14,7 @@ struct AttentionCall {
   aclTensor query, key, value, out;       // BSND
   std::vector<std::int64_t> key_lengths;  // none, one for all, or one for each row
   bool masked = false;
-  aclTensor mask;  // as [B, 1, Sq, Skv] with strides of 0 where it is shared
+  aclTensor mask;  // as [B, heads, Sq, Skv] with strides of 0 where it is shared
   double scale = 1;
 };
 
@@ -57,33 +57,44 @@ void run(const AttentionCall& call) {
     const std::size_t which = call.key_lengths.size() == 1 ? 0 : static_cast<std::size_t>(batch);
     const std::int64_t count = call.key_lengths.empty() ? keys : call.key_lengths[which];
     const float* const mask =
-        call.masked ? hidden.data() + (batch * queries + position) * keys : nullptr;
+        call.masked ? hidden.data() + ((batch * heads + row % heads) * queries + position) * keys
+                    : nullptr;
     attend(q.data() + row * width, k.data() + start, v.data() + start, mask, count, width,
            kv_heads * width, call.scale, result.data() + row * width);
   }
   write(call.out, result);
 }
 
-/// Shapes, layout, heads: what all attention operators check.
-void check_common(Plan& plan, const AttentionCall& call, std::int64_t heads, const char* layout) {
+/// Tensors of the layout as BSND, which may then be strided. What the kernels see must be dense.
+void take_layout(Plan& plan, AttentionCall& call, const char* layout) {
+  const std::string text = layout == nullptr ? "" : layout;
+  plan.require(text == "BSND" || text == "BNSD", "inputLayout is neither BSND nor BNSD");
+  for (aclTensor* tensor : {&call.query, &call.key, &call.value, &call.out}) {
+    plan.require(tensor->dims.size() == 4, text + " tensors have rank 4");
+    plan.require(is_dense(*tensor), "query, key, value and output must be dense");
+    if (plan.refused() || text == "BSND") continue;
+    std::swap(tensor->dims[1], tensor->dims[2]);
+    std::swap(tensor->strides[1], tensor->strides[2]);
+  }
+}
+
+/// Shapes and heads: what all attention operators check.
+void check_common(Plan& plan, AttentionCall& call, std::int64_t heads, const char* layout) {
+  take_layout(plan, call, layout);
+  if (plan.refused()) return;
   const auto& q = call.query;
   const auto& k = call.key;
-  plan.require(layout != nullptr && std::strcmp(layout, "BSND") == 0, "inputLayout is not BSND");
-  plan.require(q.dims.size() == 4 && k.dims.size() == 4, "BSND tensors have rank 4");
-  if (plan.refused()) return;
   plan.require(k.dims == call.value.dims, "key and value differ in shape");
   plan.require(q.dims[0] == k.dims[0] && q.dims[3] == k.dims[3], "query and key do not fit");
   plan.require(heads == q.dims[2], "numHeads is not that of the query");
   plan.require(q.dtype == k.dtype && q.dtype == call.value.dtype && q.dtype == call.out.dtype,
                "query, key, value and output must have one dtype");
-  plan.require(is_dense(q) && is_dense(k) && is_dense(call.value) && is_dense(call.out),
-               "query, key, value and output must be dense");
   plan.require(q.dims[2] <= 256, "more than 256 heads");
   plan.require(call.out.dims == q.dims, "the output must be like the query");
 }
 
-/// Puts the mask in as [B, 1, Sq, Skv].
-void add_mask(Plan& plan, AttentionCall& call, const aclTensor* mask) {
+/// Puts the mask in as [B, heads, Sq, Skv]. `may_have_heads`: one for each of them.
+void add_mask(Plan& plan, AttentionCall& call, const aclTensor* mask, bool may_have_heads) {
   call.masked = true;
   call.mask = *mask;
   const std::int64_t batch = call.query.dims[0];
@@ -94,7 +105,9 @@ void add_mask(Plan& plan, AttentionCall& call, const aclTensor* mask) {
   if (plan.refused()) return;
   const std::size_t rank = mask->dims.size();
   const std::int64_t mask_batch = rank > 2 ? mask->dims[0] : 1;
-  if (rank == 4) plan.require(mask->dims[1] == 1, "the mask has heads");
+  const std::int64_t mask_heads = rank == 4 ? mask->dims[1] : 1;
+  plan.require(mask_heads == 1 || (may_have_heads && mask_heads == call.query.dims[2]),
+               "the mask has heads");
   plan.require(
       mask_batch == 1 || mask_batch == batch,
       "attenMask batch(" + std::to_string(mask_batch) + ") must be 1 or " + std::to_string(batch));
@@ -104,8 +117,9 @@ void add_mask(Plan& plan, AttentionCall& call, const aclTensor* mask) {
   plan.require(mask->dims[rank - 1] >= keys,
                "attenMask KV_S(" + std::to_string(mask->dims[rank - 1]) +
                    ") must be larger than sKV(" + std::to_string(keys) + ")");
-  call.mask.dims = {batch, 1, queries, keys};
-  call.mask.strides = {mask_batch == 1 ? 0 : mask->strides[0], 0, mask->strides[rank - 2],
+  call.mask.dims = {batch, call.query.dims[2], queries, keys};
+  call.mask.strides = {mask_batch == 1 ? 0 : mask->strides[0],
+                       mask_heads == 1 ? 0 : mask->strides[1], mask->strides[rank - 2],
                        mask->strides[rank - 1]};
 }
 
@@ -147,7 +161,7 @@ void check_fused(Plan& plan, AttentionCall& call, const FusedArguments& a) {
   if (!plan.refused() && a.mask != nullptr) {
     plan.require(a.pre_tokens == kWholeBand && a.next_tokens == kWholeBand,
                  "the stand-in has no band masks");
-    add_mask(plan, call, a.mask);
+    add_mask(plan, call, a.mask, false);
   }
   if (!plan.refused() && a.key_lengths != nullptr) check_key_lengths(plan, call, a.key_lengths);
 }
@@ -157,6 +171,7 @@ aclnnStatus fused(const char* name, const FusedArguments& a, std::uint64_t* work
                   aclOpExecutor** executor) {
   constexpr std::uint64_t kSystemWorkspace = std::uint64_t{16} << 20;
   Plan plan(name, kSystemWorkspace);
+  plan.require(chip_name().starts_with("Ascend910B3"), "no kernel for " + chip_name(), kNoKernel);
   plan.require(a.key != nullptr && a.value != nullptr && a.key->tensors.size() == 1 &&
                    a.value->tensors.size() == 1,
                "key and value must be lists of one");
@@ -196,10 +211,11 @@ STANDIN_OPERATION(FlashAttentionScore, const aclTensor* query, const aclTensor* 
                   const aclTensor* value, const aclTensor*, const aclTensor*, const aclTensor*,
                   const aclTensor* atten_mask, const aclIntArray*, double scale, double keep_prob,
                   std::int64_t pre_tokens, std::int64_t next_tokens, std::int64_t heads,
-                  char* layout, std::int64_t, std::int64_t sparse_mode,
+                  char* layout, std::int64_t inner_precise, std::int64_t sparse_mode,
                   const aclTensor* softmax_max, const aclTensor* softmax_sum,
                   const aclTensor* softmax_out, const aclTensor* out) {
   Plan plan("aclnnFlashAttentionScore", std::uint64_t{16} << 20);
+  plan.require(chip_name() != "Ascend910B", "no kernel for " + chip_name(), kNoKernel);
   plan.input(query, "query");
   plan.input(key, "key");
   plan.input(value, "value");
@@ -212,20 +228,22 @@ STANDIN_OPERATION(FlashAttentionScore, const aclTensor* query, const aclTensor* 
   AttentionCall call{*query, *key, *value, *out, {}, false, {}, scale};
   check_common(plan, call, heads, layout);
   if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
-  const std::vector<std::int64_t> statistics = {query->dims[0], heads, query->dims[1], 8};
+  const std::int64_t queries = call.query.dims[1], keys = call.key.dims[1];
+  const std::vector<std::int64_t> statistics = {query->dims[0], heads, queries, 8};
   plan.require(softmax_max->dims == statistics && softmax_max->dtype == ACL_FLOAT &&
                    softmax_sum->dims == statistics && softmax_sum->dtype == ACL_FLOAT,
                "softmaxMax and softmaxSum must be FLOAT [B, N, Sq, 8]");
-  plan.require(query->dims[3] <= 768 && heads % key->dims[2] == 0, "head size or heads are wrong");
+  plan.require(query->dims[3] <= 768 && heads % call.key.dims[2] == 0,
+               "head size or heads are wrong");
+  plan.require(inner_precise >= 0 && inner_precise <= 2, "there is no such innerPrecise");
   plan.require(
       keep_prob == 1.0 && sparse_mode == 0 && pre_tokens == kWholeBand && next_tokens == kWholeBand,
       "the stand-in has plain attention only");
   if (!plan.refused() && atten_mask != nullptr) {
     const auto& dims = atten_mask->dims;
-    const bool exact =
-        dims.size() >= 2 && dims[dims.size() - 2] == query->dims[1] && dims.back() == key->dims[1];
+    const bool exact = dims.size() >= 2 && dims[dims.size() - 2] == queries && dims.back() == keys;
     plan.require(exact, "get unsupported atten_mask shape " + text_of(*atten_mask));
-    if (!plan.refused()) add_mask(plan, call, atten_mask);
+    if (!plan.refused()) add_mask(plan, call, atten_mask, true);
   }
   return plan.finish(workspace_bytes, executor, [call] { run(call); });
 }

@@ -45,13 +45,6 @@ void multiply_transposed(const float* a, const float* b, float* y, std::int64_t 
 
 namespace {
 
-aclTensor transposed(aclTensor tensor) {
-  const std::size_t rank = tensor.dims.size();
-  std::swap(tensor.dims[rank - 1], tensor.dims[rank - 2]);
-  std::swap(tensor.strides[rank - 1], tensor.strides[rank - 2]);
-  return tensor;
-}
-
 /// x [(batch,) M, K] times w [(batch,) K, N].
 aclnnStatus product(Plan& plan, const aclTensor* x, const aclTensor* w, aclTensor* out,
                     std::int8_t cube_math_type, std::size_t rank, std::uint64_t* workspace_bytes,
@@ -68,6 +61,8 @@ aclnnStatus product(Plan& plan, const aclTensor* x, const aclTensor* w, aclTenso
   plan.require(cube_math_type >= 0 && cube_math_type <= 3, "no such cubeMathType");
   plan.require(x->dtype != ACL_BF16 || cube_math_type != 2, "cubeMathType 2 is refused for BF16");
   if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
+  plan.reads_transposed(*x);
+  plan.reads_transposed(*w);
   const std::int64_t batch = rank == 3 ? x->dims[0] : 1;
   const std::int64_t m = x->dims[rank - 2], k = x->dims[rank - 1], n = w->dims[rank - 1];
   plan.require(w->dims[rank - 2] == k && out->dims[rank - 2] == m && out->dims[rank - 1] == n &&

@@ -24,11 +24,31 @@ bool broadcast(aclTensor& tensor, const std::vector<std::int64_t>& dims) {
 
 namespace {
 
+/// How an operation comes by one type for all operands: bf16 beside float is widened.
+enum class Widening {
+  in_kernel,  ///< Add, Sub, Mul: the kernel takes both
+  by_casts,   ///< a Cast of each operand that differs
+  is_itself,  ///< Cast
+  of_a_copy,  ///< InplaceCopy, which reads or writes one strided tensor by itself
+};
+
+void count_casts(Plan& plan, const std::vector<const aclTensor*>& operands, const aclTensor& out,
+                 Widening widening) {
+  if (widening == Widening::is_itself) return;
+  if (widening == Widening::of_a_copy) plan.copies_itself();
+  aclDataType common = operands[0]->dtype;
+  for (const aclTensor* operand : operands)
+    if (operand->dtype != common) common = ACL_FLOAT;
+  for (const aclTensor* operand : operands)
+    plan.count_cast(widening == Widening::by_casts && operand->dtype != common);
+  plan.count_cast(out.dtype != common);
+}
+
 /// out[i] = function(values of the operands at i), broadcast to the shape of `out`.
 template <typename Function>
 aclnnStatus map(Plan& plan, std::vector<const aclTensor*> operands, aclTensor* out,
                 std::uint64_t* workspace_bytes, aclOpExecutor** executor, Function function,
-                Rounding rounding = Rounding::device) {
+                Rounding rounding = Rounding::device, Widening widening = Widening::in_kernel) {
   std::vector<aclTensor> copies;
   for (const aclTensor* operand : operands) plan.input(operand, "an operand");
   plan.output(out, "out");
@@ -42,6 +62,7 @@ aclnnStatus map(Plan& plan, std::vector<const aclTensor*> operands, aclTensor* o
     plan.require(out->dtype == ACL_FLOAT || out->dtype == ACL_BF16, "out is not of a float type");
   }
   if (plan.refused()) return plan.finish(workspace_bytes, executor, nullptr);
+  count_casts(plan, operands, *out, widening);
   return plan.finish(workspace_bytes, executor, [copies, target = *out, function, rounding] {
     std::vector<Values> values;
     for (const aclTensor& copy : copies) values.push_back(read(copy));
@@ -102,8 +123,10 @@ STANDIN_OPERATION(Addcmul, const aclTensor* x, const aclTensor* a, const aclTens
   Plan plan("aclnnAddcmul");
   plan.require(value != nullptr, "the scalar is null", kNullPointer);
   const float factor = value == nullptr ? 0 : value->value;
-  return map(plan, {x, a, b}, out, workspace_bytes, executor,
-             [factor](float s, float p, float q) { return s + factor * (p * q); });
+  return map(
+      plan, {x, a, b}, out, workspace_bytes, executor,
+      [factor](float s, float p, float q) { return s + factor * (p * q); }, Rounding::device,
+      Widening::by_casts);
 }
 
 STANDIN_OPERATION(Silu, const aclTensor* x, aclTensor* out) {
@@ -130,14 +153,14 @@ STANDIN_OPERATION(Cast, const aclTensor* x, const aclDataType dtype, aclTensor* 
   if (is_alive(out)) plan.require(out->dtype == dtype, "out is not of the dtype asked for");
   return map(
       plan, {x}, out, workspace_bytes, executor, [](float v, float, float) { return v; },
-      Rounding::exact);
+      Rounding::exact, Widening::is_itself);
 }
 
 STANDIN_OPERATION(InplaceCopy, aclTensor* target, const aclTensor* source) {
   Plan plan("aclnnInplaceCopy");
   return map(
       plan, {source}, target, workspace_bytes, executor, [](float v, float, float) { return v; },
-      Rounding::exact);
+      Rounding::exact, Widening::of_a_copy);
 }
 
 STANDIN_OPERATION(InplaceFillScalar, aclTensor* target, const aclScalar* value) {

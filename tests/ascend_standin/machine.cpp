@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "machine_state.h"
@@ -103,6 +104,21 @@ void violation(const std::string& message) {
   report_violation(message);
 }
 
+const std::string& chip_name() {
+  static const std::string kName = [] {
+    const char* const name = std::getenv("ASCEND_STANDIN_CHIP");
+    return std::string(name == nullptr ? "Ascend910B3-standin" : name);
+  }();
+  return kName;
+}
+
+void count_launch(const Kernels& hidden) {
+  const std::lock_guard lock(machine().mutex);
+  ++machine().launches;
+  machine().hidden.copies += hidden.copies;
+  machine().hidden.casts += hidden.casts;
+}
+
 void count_object(const char* kind, int change) {
   const std::lock_guard lock(machine().mutex);
   machine().objects[kind] += change;
@@ -138,7 +154,14 @@ const char* aclGetRecentErrMsg() {
 }
 
 const char* aclrtGetSocName() {
-  return require_initialized("aclrtGetSocName") != 0 ? nullptr : "Ascend910B-standin";
+  return require_initialized("aclrtGetSocName") != 0 ? nullptr : chip_name().c_str();
+}
+
+aclError aclsysGetCANNVersion(aclCANNPackageName, aclCANNPackageVersion* version) {
+  if (const int status = require_initialized("aclsysGetCANNVersion")) return status;
+  *version = {};
+  std::strncpy(version->version, "8.1.standin", sizeof(version->version) - 1);
+  return 0;
 }
 
 aclError aclrtGetDeviceCount(std::uint32_t* count) {
@@ -175,7 +198,10 @@ void standin_books(int device, StandinBooks* books) {
             machine().pinned.size(),
             objects,
             machine().operations_run,
-            machine().violations.size()};
+            machine().violations.size(),
+            machine().launches,
+            machine().hidden.copies,
+            machine().hidden.casts};
 }
 
 void standin_reset_peak(int device) {

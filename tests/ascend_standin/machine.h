@@ -24,6 +24,7 @@ inline constexpr int kKernelFault = 507015;
 inline constexpr int kNullPointer = 161001;
 inline constexpr int kRefused = 161002;
 inline constexpr int kTilingRefused = 561002;
+inline constexpr int kNoKernel = 561003;
 inline constexpr int kExecutorMisuse = 561102;
 
 /// Bytes of the card (by its address) or of host memory.
@@ -61,9 +62,20 @@ std::string check_range(const Range& range, std::size_t spare);
 /// Where the bytes of a device address really are. Empty message if they may be touched.
 std::byte* real_address(const void* device_address);
 
-/// Puts work into a queue. `uses` is all it will touch, and must stay as it is until it ran.
+/// Puts work into a queue. `uses` is all it will touch, and must stay as it is until it ran. On the
+/// card's clock it takes 10 us for each kernel: always the same, whatever this machine does.
 int enqueue(aclrtStream stream, const std::string& name, std::vector<Range> uses,
-            std::function<void()> work);
+            std::function<void()> work, std::uint64_t kernels = 0);
+
+/// What an operation makes a card run: its own kernel, and what nobody asked for by name.
+struct Kernels {
+  std::uint64_t copies = 0;  ///< of a strided tensor to or from a dense one
+  std::uint64_t casts = 0;   ///< of an operand or a result to another type
+};
+void count_launch(const Kernels& hidden);
+
+/// $ASCEND_STANDIN_CHIP, else a 910B3: what the chip lacks is refused.
+const std::string& chip_name();
 
 /// For leak checks: objects alive, by kind ("tensor", "executor").
 void count_object(const char* kind, int change);
@@ -80,6 +92,9 @@ struct StandinBooks {
   std::int64_t objects;
   std::uint64_t operations_run;
   std::uint64_t violations;
+  std::uint64_t launches;       ///< operations called
+  std::uint64_t hidden_copies;  ///< kernels that these took beside
+  std::uint64_t hidden_casts;
 };
 void standin_books(int device, StandinBooks* books);
 void standin_reset_peak(int device);

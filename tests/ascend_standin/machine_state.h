@@ -17,6 +17,7 @@ namespace standin {
 
 inline constexpr std::size_t kAddressSpace = std::size_t{1} << 38;
 inline constexpr int kMaxDevices = 8;
+inline constexpr std::uint64_t kNanosecondsOfAKernel = 10000;
 
 struct Block {
   std::size_t bytes;
@@ -28,6 +29,7 @@ struct Stream {
   int device = 0;
   int id = 0;                                                       // in the order of queued work
   std::deque<std::pair<std::string, std::function<void()>>> tasks;  // the front one is running
+  std::uint64_t nanoseconds = 0;  // on its clock, when all of that is done
   bool stop = false;
   std::thread worker;
 };
@@ -47,6 +49,8 @@ struct Machine {
   std::vector<std::string> violations;
   std::map<std::string, std::int64_t> objects;
   std::uint64_t operations_run = 0;
+  std::uint64_t launches = 0;
+  Kernels hidden;
   std::uint64_t in_use[kMaxDevices] = {};
   std::uint64_t peak[kMaxDevices] = {};
   std::uint64_t capacity[kMaxDevices] = {};

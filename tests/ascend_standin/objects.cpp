@@ -69,6 +69,13 @@ Range range_of(const aclTensor& tensor) {
           (static_cast<std::size_t>(last) + 1) * size};
 }
 
+/// As torch_npu names formats.
+aclFormat format_of_rank(std::size_t rank) {
+  constexpr aclFormat kNames[] = {ACL_FORMAT_ND,  ACL_FORMAT_ND,   ACL_FORMAT_ND,
+                                  ACL_FORMAT_NCL, ACL_FORMAT_NCHW, ACL_FORMAT_NCDHW};
+  return rank < std::size(kNames) ? kNames[rank] : ACL_FORMAT_ND;
+}
+
 template <typename T>
 aclnnStatus destroy(const T* object) {
   if (registry<T>().remove(object)) return 0;
@@ -128,6 +135,13 @@ bool is_dense(const aclTensor& tensor) {
   return true;
 }
 
+aclTensor transposed(aclTensor tensor) {
+  const std::size_t rank = tensor.dims.size();
+  std::swap(tensor.dims[rank - 1], tensor.dims[rank - 2]);
+  std::swap(tensor.strides[rank - 1], tensor.strides[rank - 2]);
+  return tensor;
+}
+
 std::string text_of(const aclTensor& tensor) {
   std::string text = tensor.dtype == ACL_FLOAT  ? "FLOAT ["
                      : tensor.dtype == ACL_BF16 ? "BF16 ["
@@ -150,7 +164,24 @@ void Plan::require(bool right, const std::string& message, int code) {
   if (!right && status_ == 0) status_ = fail(code, executor_->operation + ": " + message);
 }
 
-void Plan::add(const aclTensor* tensor, const char* name, bool optional, aclFormat format) {
+/// The storage is that of the whole tensor: it holds every element, lies in one block, and ends
+/// with a row. Where it ends within the last row of a slice, the vendor's operators do not see that
+/// it is one.
+void Plan::check_storage(const aclTensor& tensor, const std::string& what) {
+  std::int64_t reach = tensor.offset + 1, widest = 1, rows = 1;
+  for (std::size_t i = 0; i < tensor.dims.size(); ++i) {
+    reach += (tensor.dims[i] - 1) * tensor.strides[i];
+    if (tensor.dims[i] > 1 && tensor.strides[i] > widest) {
+      widest = tensor.strides[i];
+      rows = tensor.dims[i];
+    }
+  }
+  require(tensor.storage >= reach, what + " reaches past its storage");
+  require(is_dense(tensor) || tensor.storage / widest >= rows,
+          what + "'s storage ends within its last row: not the length of the whole tensor");
+}
+
+void Plan::add(const aclTensor* tensor, const char* name, bool optional, bool is_picture) {
   if (refused() || (tensor == nullptr && optional)) return;
   const std::string what(name);
   require(tensor != nullptr, what + " is null", kNullPointer);
@@ -161,24 +192,39 @@ void Plan::add(const aclTensor* tensor, const char* name, bool optional, aclForm
   require(address_of(tensor->data) % 32 == 0, what + " does not begin at a multiple of 32 bytes");
   require(tensor->offset >= 0, what + " has a negative offset");
   require(tensor->dims.size() <= 8, what + " has more than 8 axes");
-  require(tensor->format == format, what + " has format " + std::to_string(tensor->format) +
-                                        ", expected " + std::to_string(format));
+  const aclFormat of_rank = format_of_rank(tensor->dims.size());
+  require(tensor->format == of_rank || (tensor->format == ACL_FORMAT_ND && !is_picture),
+          what + " has format " + std::to_string(tensor->format) + ", expected " +
+              std::to_string(of_rank));
   if (refused() || element_count(*tensor) == 0) return;
+  check_storage(*tensor, what);
+  require(tensor->dtype != ACL_BF16 || chip_name() != "Ascend910B",
+          what + " is BF16, which this chip has not");
+  if (refused()) return;
   const Range range = range_of(*tensor);
   const std::string problem = check_range(range, 32);
   require(problem.empty(), what + " " + text_of(*tensor) + ": " + problem);
   executor_->tensors.push_back(tensor);
   executor_->uses.push_back(range);
+  executor_->hidden.copies += is_dense(*tensor) ? 0 : 1;
 }
 
-void Plan::input(const aclTensor* tensor, const char* name, bool optional, aclFormat format) {
-  add(tensor, name, optional, format);
+void Plan::reads_transposed(const aclTensor& matrix) {
+  if (!is_dense(matrix) && is_dense(transposed(matrix))) --executor_->hidden.copies;
+}
+
+void Plan::copies_itself() {
+  if (executor_->hidden.copies > 0) --executor_->hidden.copies;
+}
+
+void Plan::input(const aclTensor* tensor, const char* name, bool optional, bool is_picture) {
+  add(tensor, name, optional, is_picture);
   if (!refused() && tensor != nullptr && element_count(*tensor) > 0)
     inputs_.push_back(range_of(*tensor));
 }
 
-void Plan::output(const aclTensor* tensor, const char* name, bool in_place, aclFormat format) {
-  add(tensor, name, false, format);
+void Plan::output(const aclTensor* tensor, const char* name, bool in_place, bool is_picture) {
+  add(tensor, name, false, is_picture);
   if (refused() || element_count(*tensor) == 0) return;
   executor_->uses.back().written = true;
   require(tensor->dtype == ACL_FLOAT || tensor->dtype == ACL_BF16,
@@ -224,14 +270,17 @@ aclnnStatus launch(const char* operation, void* workspace, std::uint64_t workspa
   if (!problem.empty()) return fail(kRefused, name + ": workspace: " + problem);
   std::vector<Range> uses = executor->uses;
   if (asked > 0) uses.push_back({address_of(workspace), asked, true});
+  count_launch(executor->hidden);
+  const std::uint64_t kernels = executor->hidden.copies + executor->hidden.casts;
   const std::size_t scribbled = std::min<std::uint64_t>(asked, 65536);
-  const int status = enqueue(stream, name, std::move(uses),
-                             [workspace, scribbled, work = std::move(executor->work)] {
-                               if (is_idle()) return;
-                               if (scribbled > 0)
-                                 std::memset(real_address(workspace), 0xa5, scribbled);
-                               work();
-                             });
+  const int status = enqueue(
+      stream, name, std::move(uses),
+      [workspace, scribbled, work = std::move(executor->work)] {
+        if (is_idle()) return;
+        if (scribbled > 0) std::memset(real_address(workspace), 0xa5, scribbled);
+        work();
+      },
+      1 + kernels);
   registry<aclOpExecutor>().remove(executor);
   return status;
 }
@@ -244,13 +293,17 @@ extern "C" {
 
 aclTensor* aclCreateTensor(const std::int64_t* dims, std::uint64_t rank, aclDataType dtype,
                            const std::int64_t* strides, std::int64_t offset, aclFormat format,
-                           const std::int64_t*, std::uint64_t, void* data) {
+                           const std::int64_t* storage_dims, std::uint64_t storage_rank,
+                           void* data) {
+  std::int64_t storage = 1;
+  for (std::uint64_t i = 0; i < storage_rank; ++i) storage *= storage_dims[i];
   return registry<aclTensor>().add(
       std::make_unique<aclTensor>(aclTensor{{dims, dims + rank},
                                             {strides, strides + rank},
                                             offset,
                                             dtype,
                                             format,
+                                            storage,
                                             static_cast<std::byte*>(data)}));
 }
 

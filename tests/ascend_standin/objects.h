@@ -18,7 +18,8 @@ struct aclTensor {
   std::int64_t offset;
   aclDataType dtype;
   aclFormat format;
-  std::byte* data;  // device address
+  std::int64_t storage;  // elements from `data` to the end of the whole tensor
+  std::byte* data;       // device address
 };
 struct aclTensorList {
   std::vector<const aclTensor*> tensors;
@@ -34,6 +35,7 @@ struct aclOpExecutor {
   std::vector<const aclTensor*> tensors;  // must live until phase 2
   std::vector<standin::Range> uses;
   std::uint64_t workspace_bytes;
+  standin::Kernels hidden;
   std::function<void()> work;
   std::thread::id thread;  // of phase 1
   int device;
@@ -48,6 +50,8 @@ bool is_alive(const aclTensor* tensor);
 std::size_t element_bytes(aclDataType dtype);
 std::int64_t element_count(const aclTensor& tensor);
 bool is_dense(const aclTensor& tensor);
+/// The same matrices with their last two axes swapped.
+aclTensor transposed(aclTensor tensor);
 /// "BF16 [2, 3]"
 std::string text_of(const aclTensor& tensor);
 
@@ -57,12 +61,18 @@ class Plan {
   /// `workspace_bytes` is what phase 2 will demand and scribble over.
   Plan(const char* operation, std::uint64_t workspace_bytes = 4096);
 
-  /// Checks address, alignment, reach and format; null is an error unless `optional`.
+  /// Checks address, alignment, reach, storage and format: that of its rank, or ND if there need
+  /// not be a picture. Null is an error unless `optional`.
   void input(const aclTensor* tensor, const char* name, bool optional = false,
-             aclFormat format = ACL_FORMAT_ND);
+             bool is_picture = false);
   /// The same, and that it overlaps neither itself nor an input that came before.
   void output(const aclTensor* tensor, const char* name, bool in_place = false,
-              aclFormat format = ACL_FORMAT_ND);
+              bool is_picture = false);
+  /// No hidden copy of the matrix if only its last two axes are swapped: products read it so.
+  void reads_transposed(const aclTensor& matrix);
+  /// One of the strided tensors is what the operation itself copies.
+  void copies_itself();
+  void count_cast(bool needed) { executor_->hidden.casts += needed ? 1 : 0; }
   /// Refuses with this message and code unless `right`.
   void require(bool right, const std::string& message, int code = kRefused);
   bool refused() const { return status_ != 0; }
@@ -72,7 +82,8 @@ class Plan {
                      std::function<void()> work);
 
  private:
-  void add(const aclTensor* tensor, const char* name, bool optional, aclFormat format);
+  void add(const aclTensor* tensor, const char* name, bool optional, bool is_picture);
+  void check_storage(const aclTensor& tensor, const std::string& what);
 
   std::unique_ptr<aclOpExecutor> executor_;
   std::vector<Range> inputs_;

@@ -119,6 +119,19 @@ TEST_F(AscendAttentionRules, FlashAttentionTakesExactMasksAndFloatStatistics) {
   EXPECT_TRUE(refused(words, [&] { flash(q, k, View(bools({2, 1, 5, 8}))); }));
   EXPECT_TRUE(refused("softmaxMax", [&] { flash(q, k, kNone, DType::bf16); }));
   EXPECT_NO_THROW(flash(q, k, View(bools({2, 1, 5, 7}))));
+  EXPECT_NO_THROW(flash(q, k, View(bools({2, 2, 5, 7}))));  // a head each, as torch_npu has it
+  EXPECT_TRUE(refused("heads", [&] { flash(q, k, View(bools({2, 3, 5, 7}))); }));
+}
+
+TEST(AscendChips, AreToldApartByTheirNames) {
+  for (const char* chip : {"Ascend910B1", "Ascend910B2C", "Ascend910B4-1", "Ascend910_9391"})
+    EXPECT_EQ(generation_of(chip), ChipGeneration::second) << chip;
+  for (const char* chip : {"Ascend910B", "Ascend910", "Ascend910A", "Ascend910ProB"})
+    EXPECT_EQ(generation_of(chip), ChipGeneration::first) << chip;
+  EXPECT_EQ(generation_of("Ascend950PR_9599"), ChipGeneration::third);
+  EXPECT_EQ(generation_of("Ascend310P3"), ChipGeneration::other);
+  EXPECT_EQ(generation_of(""), ChipGeneration::other);
+  EXPECT_TRUE(notes_on("Ascend910B3").empty());
 }
 
 /// By construction: the backend has no other way to make a mask.

@@ -69,29 +69,45 @@ TEST_F(AscendOperatorRules, ConvolutionsNeedTheirFormatAndOneType) {
   const Tensor x = filled(DType::bf16, {1, 3, 4, 4}), w = filled(DType::bf16, {2, 3, 1, 1});
   const Tensor y = empty(DType::bf16, {1, 2, 4, 4});
   const auto conv = [&](const View& input, const Tensor& bias) {
-    stream->call(cann().Convolution, input, View(w).as(ACL_FORMAT_NCHW), bias, Integers{{1, 1}},
-                 Integers{{0, 0}}, Integers{{1, 1}}, false, Integers{{0, 0}}, std::int64_t{1},
-                 View(y).as(ACL_FORMAT_NCHW), kKeep);
+    stream->call(cann().Convolution, input, w, bias, Integers{{1, 1}}, Integers{{0, 0}},
+                 Integers{{1, 1}}, false, Integers{{0, 0}}, std::int64_t{1}, y, kKeep);
   };
-  EXPECT_TRUE(refused("format", [&] { conv(x, filled(DType::bf16, {2})); }));
   EXPECT_TRUE(
-      refused("one dtype", [&] { conv(View(x).as(ACL_FORMAT_NCHW), filled(DType::f32, {2})); }));
+      refused("format", [&] { conv(View(x).as(ACL_FORMAT_ND), filled(DType::bf16, {2})); }));
+  EXPECT_TRUE(refused("the bias", [&] { conv(x, bools({2})); }));
+  EXPECT_NO_THROW(conv(x, filled(DType::f32, {2})));
 }
 
-/// FRACTAL_NZ among them: no tensor here went through TransMatmulWeight.
+/// That of their rank, as torch_npu names them, or ND; never FRACTAL_NZ, as no tensor here went
+/// through TransMatmulWeight.
 TEST_F(AscendOperatorRules, OtherOperationsTakePlainFormatsOnly) {
   const Tensor x = filled(DType::f32, {1, 2, 2, 2}), y = empty(DType::f32, {1, 2, 2, 2});
-  EXPECT_TRUE(refuses("format", cann().Silu, View(x).as(ACL_FORMAT_NCHW), y));
-  EXPECT_TRUE(refuses("format", cann().Silu, View(x).as(static_cast<aclFormat>(29)), y));
-  EXPECT_TRUE(refuses("format", cann().UpsampleNearest2d, x, Integers{{4, 4}}, y));
+  EXPECT_NO_THROW(stream->call(cann().Silu, x, y));
+  EXPECT_NO_THROW(stream->call(cann().Silu, View(x).as(ACL_FORMAT_ND), y));
+  const auto nhwc = static_cast<aclFormat>(1), fractal_nz = static_cast<aclFormat>(29);
+  for (const aclFormat format : {nhwc, fractal_nz, ACL_FORMAT_NCL, ACL_FORMAT_NCDHW})
+    EXPECT_TRUE(refuses("format", cann().Silu, View(x).as(format), y)) << format;
+  EXPECT_TRUE(refuses("format", cann().UpsampleNearest2d, View(x).as(ACL_FORMAT_ND),
+                      Integers{{4, 4}}, empty(DType::f32, {1, 2, 4, 4})));
+}
+
+/// Else a slice is not seen to be one, and is copied element by element.
+TEST_F(AscendOperatorRules, TheStorageIsThatOfTheWholeTensor) {
+  const Tensor x = filled(DType::f32, {4, 8}), y = empty(DType::f32, {4, 3});
+  View slice = View(x).sliced(1, 2, 3);
+  EXPECT_EQ(slice.storage, 32);
+  EXPECT_NO_THROW(stream->call(cann().InplaceCopy, y, slice));
+  slice.storage = 29;  // the last element of the slice
+  EXPECT_TRUE(refuses("whole tensor", cann().InplaceCopy, y, slice));
+  slice.storage = 28;
+  EXPECT_TRUE(refuses("past its storage", cann().InplaceCopy, y, slice));
 }
 
 TEST_F(AscendOperatorRules, UpsamplingHasALargestSide) {
   const std::int64_t width = (1 << 19) + 1;
-  const Tensor x = filled(DType::bf16, {1, 1, width, 1});
-  const Tensor y = empty(DType::bf16, {1, 2, 2 * width, 1});
-  EXPECT_TRUE(refuses("2^20", cann().UpsampleNearest2d, View(x).as(ACL_FORMAT_NHWC),
-                      Integers{{2, 2 * width}}, View(y).as(ACL_FORMAT_NHWC)));
+  const Tensor x = filled(DType::bf16, {1, 1, 1, width});
+  const Tensor y = empty(DType::bf16, {1, 1, 2, 2 * width});
+  EXPECT_TRUE(refuses("2^20", cann().UpsampleNearest2d, x, Integers{{2, 2 * width}}, y));
 }
 
 TEST_F(AscendOperatorRules, ElementwiseOperationsTakeFloatsThatFit) {

@@ -1,6 +1,6 @@
-// What the tests of the stand-in's rules share. docs/ascend.md lists rule by rule which test shows
-// that a deliberately wrong call is refused; without that, that the backend passes on the stand-in
-// would mean little.
+// What the tests of the stand-in's rules share. docs/ascend_backend.md lists rule by rule which
+// test shows that a deliberately wrong call is refused; without that, that the backend passes on
+// the stand-in would mean little.
 #pragma once
 
 #include <dlfcn.h>

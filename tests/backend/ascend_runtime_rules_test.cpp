@@ -257,16 +257,26 @@ TEST_F(AscendRuntimeRules, AnEventOrdersTwoQueues) {
 }
 
 TEST_F(AscendRuntimeRules, EventsKnowTheirTimeOnceTheyHavePassed) {
-  Event begin(stream->device()), end(stream->device());
+  const Tensor x = filled(DType::f32, {4}), y = stream->empty(DType::f32, {4});
+  Event begin(stream->device(), true), end(stream->device(), true);
   begin.record(stream->queue());
   stream->queue().synchronize();
   STANDIN(standin_hold)(1);
+  for (int i = 0; i < 3; ++i) stream->call(cann().Silu, x, y);
   end.record(stream->queue());
   EXPECT_TRUE(refused("has not passed", [&] { end.seconds_since(begin); }));
-  std::this_thread::sleep_for(std::chrono::milliseconds(5));
   STANDIN(standin_hold)(0);
   end.synchronize();
-  EXPECT_GE(end.seconds_since(begin), 0.005);
+  EXPECT_NEAR(end.seconds_since(begin), 30e-6, 1e-8);  // 10 us a kernel, by the stand-in's clock
+}
+
+/// And only those that were made for it; others take less.
+TEST_F(AscendRuntimeRules, EventsWithoutATimeLineKnowNone) {
+  Event begin(stream->device()), end(stream->device(), true);
+  begin.record(stream->queue());
+  end.record(stream->queue());
+  end.synchronize();
+  EXPECT_TRUE(refused("knows no time", [&] { end.seconds_since(begin); }));
 }
 
 TEST_F(AscendRuntimeRules, AQueueDestroyedBeforeItsWorkRanIsFound) {

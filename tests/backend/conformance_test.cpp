@@ -47,16 +47,16 @@ INSTANTIATE_TEST_SUITE_P(Cpu, CpuConformance,
                          test_name);
 
 /// The first card of that kind, or null.
-std::unique_ptr<Backend> card(const std::string& kind, const std::string& attention = "auto") {
+std::unique_ptr<Backend> card(const std::string& kind, const DeviceOptions& options = {}) {
   const DeviceKind* const device = find_device_kind(kind);
   if (device == nullptr || device->info().cards.empty()) return nullptr;
-  return make_backend({.device = kind, .device_options = {{kind + "_attention", attention}}});
+  return make_backend({.device = kind, .device_options = options});
 }
 
 class AscendConformance : public testing::TestWithParam<Parameters> {};
 
 TEST_P(AscendConformance, Holds) {
-  const auto ops = card("ascend", std::get<0>(GetParam()));
+  const auto ops = card("ascend", {{"ascend_attention", std::get<0>(GetParam())}});
   if (ops == nullptr) GTEST_SKIP() << "no device";
   expect_conformance(*ops, GetParam());
 }
@@ -74,7 +74,7 @@ std::vector<ConformanceCase> attention_only() {
 }
 
 INSTANTIATE_TEST_SUITE_P(AscendForms, AscendConformance,
-                         testing::Combine(testing::Values("lengths", "mask", "composed"),
+                         testing::Combine(testing::Values("flash", "lengths", "mask", "composed"),
                                           testing::Values(DType::f32, DType::bf16),
                                           testing::ValuesIn(attention_only())),
                          test_name);
@@ -82,7 +82,7 @@ INSTANTIATE_TEST_SUITE_P(AscendForms, AscendConformance,
 class CudaConformance : public testing::TestWithParam<Parameters> {};
 
 TEST_P(CudaConformance, Holds) {
-  const auto ops = card("cuda", std::get<0>(GetParam()));
+  const auto ops = card("cuda", {{"cuda_attention", std::get<0>(GetParam())}});
   if (ops == nullptr) GTEST_SKIP() << "no device";
   expect_conformance(*ops, GetParam());
 }
@@ -97,6 +97,49 @@ INSTANTIATE_TEST_SUITE_P(CudaOwn, CudaConformance,
                          testing::Combine(testing::Values("own"),
                                           testing::Values(DType::f32, DType::bf16),
                                           testing::ValuesIn(attention_only())),
+                         test_name);
+
+/// With --gelu tanh; the parameter is a kernel set of the CPU, or a card.
+class TanhGelu : public testing::TestWithParam<Parameters> {
+ protected:
+  static std::unique_ptr<Backend> make(const std::string& name) {
+    if (find_device_kind(name) != nullptr) return card(name, {{"gelu", "tanh"}});
+    return make_cpu_backend({.num_threads = 3, .kernels = name, .gelu = GeluForm::tanh});
+  }
+};
+
+TEST_P(TanhGelu, Holds) {
+  const auto& [name, dtype, conformance_case] = GetParam();
+  const auto ops = make(name);
+  if (ops == nullptr) GTEST_SKIP() << "no device";
+  const verify::Outcome outcome = verify::run_case(conformance_case, *ops, dtype, GeluForm::tanh);
+  for (const std::string& failure : outcome.failures) ADD_FAILURE() << failure;
+}
+
+std::vector<ConformanceCase> gelu_only() {
+  std::vector<ConformanceCase> cases = verify::conformance_cases();
+  std::erase_if(cases, [](const ConformanceCase& c) {
+    return !std::string(c.operation).starts_with("gelu") &&
+           std::string(c.behaviour) != "OfHugeValuesIsFinite" &&
+           std::string(c.behaviour) != "PassesNanOn";
+  });
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, TanhGelu,
+                         testing::Combine(testing::ValuesIn(cpu_kernel_names()),
+                                          testing::Values(DType::f32, DType::bf16),
+                                          testing::ValuesIn(gelu_only())),
+                         test_name);
+INSTANTIATE_TEST_SUITE_P(Ascend, TanhGelu,
+                         testing::Combine(testing::Values("ascend"),
+                                          testing::Values(DType::f32, DType::bf16),
+                                          testing::ValuesIn(gelu_only())),
+                         test_name);
+INSTANTIATE_TEST_SUITE_P(Cuda, TanhGelu,
+                         testing::Combine(testing::Values("cuda"),
+                                          testing::Values(DType::f32, DType::bf16),
+                                          testing::ValuesIn(gelu_only())),
                          test_name);
 
 /// The operations that a device need not have, each in the place of the device's own.

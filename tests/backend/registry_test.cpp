@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "ernie_image/error.h"
@@ -47,8 +48,12 @@ TEST(Registry, OptionsThatAreNotGivenHaveTheirDefaults) {
 }
 
 TEST(Registry, OptionsOfOtherDevicesAreLeftOut) {
-  for (const DeviceOption& option : all_device_options())
-    EXPECT_TRUE(options_of_device("cpu", {{option.name, option.values.back()}}).empty());
+  const auto& cpu = find_device_kind("cpu")->options;
+  for (const DeviceOption& option : all_device_options()) {
+    if (std::ranges::find(cpu, option.name, &DeviceOption::name) != cpu.end()) continue;
+    EXPECT_EQ(options_of_device("cpu", {{option.name, option.values.back()}}),
+              options_of_device("cpu", {}));
+  }
 }
 
 TEST(Registry, UnknownOptionsAndValuesAreErrors) {
@@ -57,7 +62,10 @@ TEST(Registry, UnknownOptionsAndValuesAreErrors) {
   for (const DeviceKind* kind : device_kinds()) {
     for (const DeviceOption& option : kind->options) {
       const std::string text = refusal(kind->name, {{option.name, "fast"}});
-      EXPECT_EQ(text.find(flag_of_option(option.name) + ": \"fast\" is none of auto"), 0u) << text;
+      EXPECT_EQ(
+          text.find(flag_of_option(option.name) + ": \"fast\" is none of " + option.values.front()),
+          0u)
+          << text;
     }
   }
 }

@@ -47,8 +47,31 @@ TEST(WithoutCann, TheDeviceIsAnErrorThatSaysTheSame) {
 TEST(OnStandin, DevicesListsCardsAndOperations) {
   const Outcome outcome = on_standin({"devices"});
   EXPECT_EQ(outcome.exit_code, 0);
-  for (const char* part : {"ascend:0: Ascend910B-standin", "ascend:1: ", "aclnnMm: present"})
+  for (const char* part : {"ascend:0: Ascend910B3-standin", "ascend:1: ", "aclnnMm: present"})
     EXPECT_NE(outcome.out.find(part), std::string::npos) << part << " in " << outcome.out;
+}
+
+/// A name without a digit is another chip; and what a chip lacks is not called.
+TEST(OnStandin, DevicesSaysWhatTheChipAtHandDoesNotDo) {
+  EXPECT_FALSE(on_standin({"devices", "--json"}).json()["ascend"].contains("notes"));
+  for (const auto& [chip, words, attention, exit_code] :
+       {std::tuple{"Ascend910B", "first generation", "auto", 1},
+        {"Ascend950PR_9599", "before V5", "auto", 0},
+        {"Ascend310P3", "nothing is known", "composed", 0}}) {
+    const std::string environment = std::string("ASCEND_STANDIN_CHIP=") + chip;
+    const json ascend = on_standin({"devices", "--json"}, {environment}).json()["ascend"];
+    EXPECT_NE(ascend["notes"].dump().find(words), std::string::npos) << ascend["notes"];
+    EXPECT_NE(on_standin({"devices"}, {environment}).out.find(words), std::string::npos);
+    const TemporaryFolder folder;
+    const Outcome outcome = on_standin(
+        quick_run(folder / "a.png",
+                  {"--device", "ascend", "--dtype", "bf16", "--ascend-attention", attention}),
+        {environment});
+    EXPECT_EQ(outcome.exit_code, exit_code) << chip << ": " << outcome.err;
+    if (exit_code != 0) {
+      EXPECT_NE(outcome.err.find(words), std::string::npos) << outcome.err;
+    }
+  }
 }
 
 TEST(OnStandin, DevicesNamesTheFallbackOfWhatIsAbsent) {
@@ -77,6 +100,57 @@ TEST(OnStandin, OperationsAreFoundInSplitLibraries) {
     EXPECT_EQ(state, "present") << name;
   EXPECT_EQ(std::ranges::count(ascend["libraries"], "libopapi_math.so"), 1);
   EXPECT_EQ(std::ranges::count(ascend["libraries"], "libopapi.so"), 0);
+}
+
+/// What somebody with a card sends, and somebody without reads.
+TEST(OnStandin, AReportHoldsWhatIsToBeKnownOfTheCard) {
+  const TemporaryFolder folder;
+  const std::string cache = folder.path() / "cache";
+  std::filesystem::create_directories(cache + "/ernie-image");
+  write_bytes(folder / "cache/ernie-image/ascend-attention.txt",
+              "ernie-image attention timings 1\nAscend910B3\t8.1\tBF16 [1, 4128, 32, 128]\t"
+              "flash=2.5\tlengths=1.5\tmask=refused\n");
+  const Outcome outcome =
+      on_standin({"devices", "--report", folder / "r.json", "--report-parts", "timings"},
+                 {"XDG_CACHE_HOME=" + cache});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Outcome shown = run_program({"devices", "--from-report", folder / "r.json"});
+  EXPECT_EQ(shown.exit_code, 0) << shown.err;
+  for (const char* part :
+       {"device: ascend", "release: 8.1.standin", "Ascend910B3-standin", "aclnnMm: present",
+        "libopapi.so", "chosen: lengths", "\"lengths\":1.5", "\"mask\":null"})
+    EXPECT_NE(shown.out.find(part), std::string::npos) << part << " in " << shown.out;
+  EXPECT_EQ(shown.out.find("evaluation"), std::string::npos);
+}
+
+/// A card that cannot be used has a report too: of why.
+TEST(OnStandin, AReportHoldsTheWordsOfWhatFailed) {
+  const TemporaryFolder folder;
+  const Outcome outcome =
+      on_standin({"devices", "--report", folder / "r.json", "--report-parts", "verify,bench"},
+                 {"ASCEND_STANDIN_CHIP=Ascend910B"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  const json report = json::parse(read_bytes(folder / "r.json"));
+  for (const char* part : {"verify", "bench"})
+    EXPECT_NE(report[part]["error"].dump().find("first generation"), std::string::npos) << part;
+}
+
+TEST(DeviceReports, WhatIsNoneIsAnError) {
+  const TemporaryFolder folder;
+  for (const auto& [text, words] :
+       {std::pair{"[]", "is not a report"},
+        {"{\"format\":1}", "is not a report"},
+        {"{", "r.json"},
+        {"{\"format\":\"ernie-image-device-report\",\"format_version\":2}", "version 2"},
+        {"{\"format\":\"ernie-image-device-report\"}", "version null"}}) {
+    write_bytes(folder / "r.json", text);
+    const Outcome outcome = run_program({"devices", "--from-report", folder / "r.json"});
+    EXPECT_EQ(outcome.exit_code, 1) << text;
+    EXPECT_NE(outcome.err.find(words), std::string::npos) << outcome.err;
+  }
+  EXPECT_EQ(run_program({"devices", "--from-report", folder / "absent.json"}).exit_code, 1);
+  EXPECT_EQ(run_program({"devices", "--report", folder / "absent/r.json"}).exit_code, 1);
+  EXPECT_EQ(run_program({"devices", "--report-parts", "all"}).exit_code, 2);
 }
 
 // ---- installations and failures that people meet

@@ -3,11 +3,24 @@
 The behaviour is the path: /ok/v1/chat/completions and so on. Ends with its standard input.
 """
 
+import gzip
 import http.server
 import json
 import sys
 import threading
 import time
+
+
+# What the message holds, by the kind of server.
+CONTENTS = {
+    "think": lambda text: {"content": "<think>\nA fox?\n</think>\n\n" + text + "<think>Done.</think>"},
+    "unopened": lambda text: {"content": "A fox?</think>" + text},
+    "unclosed": lambda text: {"content": "<think>A fox, which I see as " + text},
+    "reasoning": lambda text: {"content": None, "reasoning_content": text},
+    "parts": lambda text: {"content": [{"type": "text", "text": text[:4]}, {"type": "reasoning", "text": "x"},
+                                       {"type": "text", "text": text[4:]}]},
+    "badparts": lambda text: {"content": [1]},
+}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -26,6 +39,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif kind == "empty":
             choice["message"]["content"] = "  \n"
             self.answer(200, {"choices": [choice]})
+        elif kind in CONTENTS:
+            choice["message"].update(CONTENTS[kind](text))
+            self.answer(200, {"choices": [choice]})
+        elif kind == "error200":
+            self.answer(200, {"error": {"message": "model overloaded, key secret-key"}})
+        elif kind == "gzip":
+            self.send(200, gzip.compress(json.dumps({"choices": [choice]}).encode()), ("Content-Encoding", "gzip"))
         elif kind == "nochoices":
             self.answer(200, {"choices": []})
         elif kind == "failing":

@@ -51,6 +51,16 @@ INSTANTIATE_TEST_SUITE_P(Reference, GoldenEnhance,
                            return param_info.param.substr(0, 6) + param_info.param.substr(7);
                          });
 
+TEST(Enhance, AClosedStandardOutputIsKnownBeforeTheWork) {
+  for (const Stdout kind : {Stdout::closed, Stdout::broken_pipe}) {
+    // A model that is not there would be the next thing to fail.
+    const Outcome outcome =
+        run_program(enhance("a dog", {"--model", "/nonexistent"}), {.standard_output = kind});
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_NE(outcome.err.find("standard output"), std::string::npos) << outcome.err;
+  }
+}
+
 TEST(Enhance, PrintsTheTextAloneAndStreamsTheSame) {
   const Outcome outcome = run_program(enhance("king of the jungle", {"--pe-cache", "off"}));
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
@@ -353,6 +363,23 @@ TEST_F(ChatServer, AnAnswerThatIsNoneIsAnError) {
   expect_failure("moved", "redirects");
 }
 
+TEST_F(ChatServer, ReasoningIsNoPartOfThePrompt) {
+  for (const char* kind : {"think", "unopened"})
+    EXPECT_EQ(ask(kind).out, "A painter of fox by 64, system\n") << kind;
+  for (const char* kind : {"unclosed", "reasoning"})
+    expect_failure(kind, "wrote its reasoning and no text");
+}
+
+TEST_F(ChatServer, AnErrorInASuccessIsOne) {
+  expect_failure("error200", "the server refuses: \"model overloaded, key ***\"");
+}
+
+TEST_F(ChatServer, PartsAreJoinedAndCompressedAnswersRead) {
+  for (const char* kind : {"parts", "gzip"})
+    EXPECT_EQ(ask(kind).out, "A painter of fox by 64, system\n") << kind;
+  expect_failure("badparts", "is no text");
+}
+
 TEST_F(ChatServer, WaitsNoLongerThanAsked) {
   expect_failure("hang", "within 1 seconds", {"--pe-timeout", "1"});
 }
@@ -362,6 +389,12 @@ TEST(ChatAddress, WithoutServerOrOfAnotherKindIsAnError) {
       run_program(enhance("x", {"--pe-url", "http://127.0.0.1:1", "--pe-cache", "off"}));
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_NE(refused.err.find("is the server running?"), std::string::npos) << refused.err;
+  EXPECT_EQ(refused.err.find("proxy"), std::string::npos) << refused.err;
+  const Outcome through_proxy =
+      run_program(enhance("x", {"--pe-url", "http://127.0.0.1:2", "--pe-cache", "off"}),
+                  {.environment = {"http_proxy=http://127.0.0.1:1"}});
+  EXPECT_NE(through_proxy.err.find("environment variable http_proxy"), std::string::npos)
+      << through_proxy.err;
   EXPECT_EQ(run_program(enhance("x", {"--pe-url", "file:///etc/passwd"})).exit_code, 2);
 }
 

@@ -204,6 +204,40 @@ TEST(Generate, SaysThatANegativePromptIsNotUsed) {
   EXPECT_EQ(notes("2").find("negative prompt is not used"), std::string::npos);
 }
 
+TEST(Generate, WarnsOfSizesThatTheEmbeddedModelDoesNotKnow) {
+  const TemporaryFolder folder;
+  const auto notes = [&](const std::vector<std::string>& more) {
+    return run_program(quick_run(folder / "a.png", more)).err;
+  };
+  EXPECT_NE(notes({"-W", "32"}).find("at 32x64 expect noise"), std::string::npos);
+  EXPECT_EQ(notes({"-W", "64", "-H", "64"}).find("expect noise"), std::string::npos);
+  EXPECT_EQ(notes({"-W", "32", "-H", "32", "-m",
+                   std::string(ERNIE_IMAGE_TEST_DATA) + "/reference/models/tiny_a"})
+                .find("expect noise"),
+            std::string::npos);
+}
+
+TEST(Generate, NamesWeightFilesThatAreNotRead) {
+  const TemporaryFolder folder;
+  const std::string model = folder / "model";
+  std::filesystem::copy(std::string(ERNIE_IMAGE_TEST_DATA) + "/reference/models/tiny_b", model,
+                        std::filesystem::copy_options::recursive);
+  const std::vector<std::string> arguments =
+      quick_run(folder / "a.png", {"-W", "32", "-H", "32", "-m", model});
+  ASSERT_EQ(run_program(arguments).err.find("not read"), std::string::npos);
+  const std::string first = read_bytes(folder / "a.png");
+  // A stray file beside the index and its shards, as half of a conversion leaves it.
+  write_bytes(model + "/transformer/diffusion_pytorch_model.safetensors", "no weights");
+  const Outcome outcome = run_program(arguments);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("transformer: the weights are those of "
+                             "diffusion_pytorch_model-00001-of-00002.safetensors and the other "
+                             "shards; not read: diffusion_pytorch_model.safetensors"),
+            std::string::npos)
+      << outcome.err;
+  EXPECT_EQ(read_bytes(folder / "a.png"), first);  // the content hash is that of what is read
+}
+
 TEST(Generate, OverwritesAnOlderPicture) {
   const TemporaryFolder folder;
   write_bytes(folder / "a.png", "old");

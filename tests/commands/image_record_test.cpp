@@ -75,6 +75,24 @@ TEST(ImageRecord, KeepsWhatAPictureWasMadeFrom) {
   EXPECT_TRUE(read.request.picture.image.rgb.empty());
 }
 
+/// Programs that rewrite a PNG lose or damage what is not Latin-1.
+TEST(ImageRecord, IsAsciiAlone) {
+  const std::string text = image_metadata(example()).at(kRecordChunk);
+  for (const char c : text) EXPECT_TRUE(c >= ' ' && c <= '~') << text;
+  EXPECT_NE(text.find("\\u718a\\u732b"), std::string::npos) << text;
+}
+
+TEST(ImageRecord, QuotesValuesAsA1111Does) {
+  ImageRecord record = example();
+  const auto parameters = [&](const std::string& name) {
+    record.model_name = name;
+    return image_metadata(record).at(kParametersChunk);
+  };
+  EXPECT_NE(parameters("a/b-1.0").find(", Model: a/b-1.0, Version: "), std::string::npos);
+  EXPECT_NE(parameters("v1, final: \"x\"").find(", Model: \"v1, final: \\\"x\\\"\", Version: "),
+            std::string::npos);
+}
+
 TEST(ImageRecord, KeepsWhatAMaskWas) {
   Request request = example().request;
   request.picture = {{1, 1, {1, 2, 3}}, 0.25, StrengthMode::exact, {200}};
@@ -126,6 +144,12 @@ TEST(ImageRecord, ReadsOptionsOfEarlierRecords) {
   EXPECT_EQ(read("cuda"), (DeviceOptions{{"offload", "layers"}}));  // it was written there too
 }
 
+/// An option that came later, whose default is what was done before.
+TEST(ImageRecord, LeavesTheDefaultOfALaterOptionOut) {
+  EXPECT_TRUE(kept("cpu", {{"gelu", "exact"}}).device_options.empty());
+  EXPECT_EQ(kept("cpu", {{"gelu", "tanh"}}).device_options, (DeviceOptions{{"gelu", "tanh"}}));
+}
+
 /// Pictures hold it for good.
 TEST(ImageRecord, KeepsItsFormat) {
   const std::string expected =
@@ -133,7 +157,7 @@ TEST(ImageRecord, KeepsItsFormat) {
       R"("height":64,"image_index":0,"memory_limit_bytes":6442450944,)"
       R"("model":{"content_hash":"abc123","name":"emoji-tiny"},"negative_prompts":["blurry","dark"],)"
       R"("num_images_per_prompt":2,"num_inference_steps":8,)"
-      R"("prompts":["a red apple","熊猫\nin two lines"],"quantization":"none",)"
+      R"("prompts":["a red apple","\u718a\u732b\nin two lines"],"quantization":"none",)"
       R"("seeds":[1,2,3,18446744073709551615],"version":")" +
       std::string(version()) + R"(","width":96})";
   EXPECT_EQ(image_metadata(example()).at(kRecordChunk), expected);

@@ -29,6 +29,14 @@ std::vector<std::string> picture(const std::string& output,
 
 std::vector<std::uint8_t> pixels(const std::string& path) { return read_png(path).image.rgb; }
 
+/// Of adapters of full rank, whose products are rounded otherwise: at most one level of a byte,
+/// where a value lies just between two.
+void expect_same_but_for_rounding(const std::string& path, const std::string& expected) {
+  const std::vector<std::uint8_t> a = pixels(path), b = pixels(expected);
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1) << "byte " << i;
+}
+
 void expect_run(const std::vector<std::string>& arguments) {
   const Outcome outcome = run_program(arguments);
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
@@ -218,7 +226,7 @@ TEST_F(Lora, ExtractFindsWhatWasMerged) {
       {"lora", "extract", "--tuned", merged, "--model", kModel, "--rank", "96", "-o", extracted});
   expect_run(picture(folder_ / "a.png", {}, merged));
   expect_run(picture(folder_ / "b.png", {"--lora", extracted}));
-  EXPECT_EQ(pixels(folder_ / "b.png"), pixels(folder_ / "a.png"));
+  expect_same_but_for_rounding(folder_ / "b.png", folder_ / "a.png");
   const Outcome nothing = run_program(
       {"lora", "extract", "--tuned", kModel, "--model", kModel, "-o", folder_ / "n.safetensors"});
   EXPECT_EQ(nothing.exit_code, 2);
@@ -231,7 +239,7 @@ TEST_F(Lora, ResizeKeepsTheScale) {
               "--rank", "96", "-o", loha});
   expect_run(picture(folder_ / "a.png", {"--lora", adapter("lycoris_loha/lycoris.safetensors")}));
   expect_run(picture(folder_ / "b.png", {"--lora", loha}));
-  EXPECT_EQ(pixels(folder_ / "b.png"), pixels(folder_ / "a.png"));
+  expect_same_but_for_rounding(folder_ / "b.png", folder_ / "a.png");
   expect_run(
       {"lora", "resize", kKohya, "--model", kModel, "--rank", "1", "--to", "kohya", "-o", same});
   const SafetensorsFile file = SafetensorsFile::open(same);

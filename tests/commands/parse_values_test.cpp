@@ -46,10 +46,12 @@ TEST(ParseSeeds, DrawsRandomOnes) {
   ASSERT_EQ(seeds.size(), 4u);
   EXPECT_EQ(seeds[1], 5u);
   EXPECT_FALSE(seeds[0] == seeds[2] && seeds[2] == seeds[3]);  // chance 2^-64
+  const auto drawn = parse_seeds("--seed", "-1,-1,-1");
+  EXPECT_FALSE(drawn[0] == drawn[1] && drawn[1] == drawn[2]);
 }
 
 TEST(ParseSeeds, RefusesNegativeAndEmptyEntries) {
-  for (const char* text : {"", "-1", "1,", ",1", "1,,2", "1, 2", "18446744073709551616"}) {
+  for (const char* text : {"", "-2", "1,", ",1", "1,,2", "1, 2", "18446744073709551616"}) {
     EXPECT_THROW(parse_seeds("--seed", text), Error) << text;
   }
 }
@@ -59,10 +61,14 @@ TEST(ParseByteCount, KnowsUnits) {
   EXPECT_EQ(parse_byte_count("--m", "6G"), std::uint64_t{6} << 30);
   EXPECT_EQ(parse_byte_count("--m", "512M"), std::uint64_t{512} << 20);
   EXPECT_EQ(parse_byte_count("--m", "1T"), std::uint64_t{1} << 40);
+  EXPECT_EQ(parse_byte_count("--m", "6GB"), std::uint64_t{6} << 30);
+  EXPECT_EQ(parse_byte_count("--m", "6GiB"), std::uint64_t{6} << 30);
+  EXPECT_EQ(parse_byte_count("--m", "10B"), 10u);
 }
 
 TEST(ParseByteCount, RefusesOverflowAndNonsense) {
-  for (const char* text : {"", "G", "0", "-1G", "6GB", "6g", "1.5G", "99999999999T", "6 G"}) {
+  for (const char* text :
+       {"", "G", "0", "-1G", "6GBB", "6BG", "6iB", "6g", "1.5G", "99999999999T", "6 G"}) {
     EXPECT_THROW(parse_byte_count("--m", text), Error) << text;
   }
 }
@@ -74,9 +80,9 @@ TEST(RequireUtf8, RefusesBrokenTextAndNul) {
   EXPECT_THROW(require_utf8("prompt", std::string_view("a\0b", 3)), Error);
 }
 
-TEST(SplitPromptLines, SkipsBlankLinesAndLineEndsOfEitherKind) {
+TEST(SplitPromptLines, SkipsBlankLinesCommentsAndLineEndsOfEitherKind) {
   EXPECT_EQ(split_prompt_lines("\xEF\xBB\xBF"
-                               "one\r\n\n  \t\r\ntwo \nthree"),
+                               "# apples\none\r\n\n  \t\r\ntwo \n#\nthree"),
             std::vector<std::string>({"one", "two ", "three"}));
   EXPECT_TRUE(split_prompt_lines("").empty());
   EXPECT_TRUE(split_prompt_lines("\n\n").empty());

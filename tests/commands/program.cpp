@@ -67,7 +67,11 @@ RunningProgram::RunningProgram(const std::vector<std::string>& arguments, const 
   std::vector<std::string> command = {ERNIE_IMAGE_PROGRAM};
   command.insert(command.end(), arguments.begin(), arguments.end());
   std::vector<std::string> environment = clean_environment(output_folder_);
-  environment.insert(environment.end(), options.environment.begin(), options.environment.end());
+  for (const std::string& variable : options.environment) {
+    const std::string name = variable.substr(0, variable.find('=') + 1);
+    std::erase_if(environment, [&](const std::string& other) { return other.starts_with(name); });
+    environment.push_back(variable);
+  }
   const std::vector<char*> argv = pointers(command);
   const std::vector<char*> envp = pointers(environment);
   pid_ = fork();

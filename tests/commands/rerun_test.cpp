@@ -89,6 +89,44 @@ TEST_F(Rerun, CountsDifferentPixels) {
   EXPECT_TRUE(run_program({"rerun", path_}).out.starts_with("different: 3 of 4096 pixels, by at"));
 }
 
+TEST_F(Rerun, SaysWhatNoRecordTells) {
+  generate();
+  change([](ImageFile& file) { file.image.rgb[0] ^= 1; });
+  std::string verdict = run_program({"rerun", path_}).out;
+  EXPECT_NE(verdict.find("another processor or build of the program"), std::string::npos)
+      << verdict;
+  EXPECT_EQ(verdict.find("two text chunks"), std::string::npos) << verdict;
+  change([](ImageFile& file) { file.metadata["parameters"][0] ^= 1; });
+  verdict = run_program({"rerun", path_}).out;
+  EXPECT_NE(verdict.find("two text chunks do not say the same"), std::string::npos) << verdict;
+}
+
+TEST_F(Rerun, RunsWithTheKernelsOfThePicture) {
+  generate({"--cpu-kernels", "portable", "--dtype", "bf16"});
+  change([](ImageFile& file) { file.image.rgb[0] ^= 1; });
+  const std::string verdict = run_program({"rerun", path_}).out;
+  EXPECT_NE(verdict.find("different: 1 of"), std::string::npos) << verdict;
+  EXPECT_EQ(verdict.find("made with the CPU kernels"), std::string::npos) << verdict;
+}
+
+TEST_F(Rerun, ReadsPromptsThatLookLikeSettings) {
+  const std::string prompt = "a sign\nNegative prompt: rain\nSteps: 3, Seed: 1\nSteps: none";
+  generate({"-p", prompt});
+  EXPECT_EQ(run_program({"rerun", folder_ / "a-2.png"}).exit_code, 0);
+  EXPECT_EQ(record_of(folder_ / "a-2.png")["prompts"][1], prompt);
+}
+
+TEST_F(Rerun, FormatsOfTheNewPictureHaveLimitsThatAreKnownBefore) {
+  const std::string long_prompt(33000, 'x');
+  ASSERT_EQ(
+      run_program({"generate", "-p", long_prompt, "--no-enhance", "--steps", "1", "-o", path_})
+          .exit_code,
+      0);
+  const Outcome outcome = run_program({"rerun", path_, "-o", folder_ / "b.jpg"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_EQ(outcome.out, "");
+}
+
 TEST_F(Rerun, SaysWhatElseIsDifferentAboutTheRun) {
   generate();
   change([](ImageFile& file) {

@@ -20,6 +20,19 @@ TEST(ProgressLine, KnowsNoSpeedBeforeTheFirstStep) {
             "VAE decoder   [------------------------]  0/1");
 }
 
+TEST(FittedLine, ShortensTheBarThenDropsItThenTheEnd) {
+  const std::string line = progress_line({Stage::transformer, 2, 8, 3.0});
+  EXPECT_EQ(fitted_line(line, 80), line);
+  EXPECT_EQ(fitted_line(line, static_cast<int>(line.size()) + 1), line);
+  EXPECT_EQ(fitted_line(line, static_cast<int>(line.size())),
+            "transformer   [#####------------------]  2/8  1.50 s/step  9.0 s left");
+  EXPECT_EQ(fitted_line(line, 51), "transformer   [#---]  2/8  1.50 s/step  9.0 s left");
+  EXPECT_EQ(fitted_line(line, 50), "transformer    2/8  1.50 s/step  9.0 s left");
+  EXPECT_EQ(fitted_line(line, 30), "transformer    2/8  1.50 s/st");
+  for (int columns = 0; columns < 100; ++columns)
+    EXPECT_LT(fitted_line(line, columns).size(), static_cast<std::size_t>(std::max(columns, 1)));
+}
+
 TEST(BesideEnlarged, RepeatsEachPixelSixTimes) {
   const Image view = beside_enlarged(four_pixels());
   ASSERT_EQ(view.width_px, 2 + 12 + 3 * 16);

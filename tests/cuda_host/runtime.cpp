@@ -33,7 +33,7 @@ std::mutex mutex;
 std::map<void*, std::size_t> blocks;  // of the card, by address
 /// $CUDA_HOST_IDLE=1 does no work and touches no memory: the books of large runs are kept quickly.
 const bool idle = std::getenv("CUDA_HOST_IDLE") != nullptr;
-CudaHostBooks books{std::uint64_t(idle ? 64 : 8) << 30, 0, 0, 0, 0};
+CudaHostBooks books{std::uint64_t{idle ? 64u : 8u} << 30, 0, 0, 0, 0};
 
 cudaError_t put(cudaStream_t stream, std::function<void()> work) {
   if (idle) return cudaSuccess;

@@ -11,9 +11,13 @@ import tempfile
 PROGRAM_FILES = {"/usr/bin/ernie-image", "/usr/lib/systemd/system/ernie-image.service",
                  "/usr/lib/systemd/system/ernie-image-worker@.service", "/usr/lib/sysusers.d/ernie-image.conf",
                  "/etc/default/ernie-image", "/usr/share/doc/ernie-image/nginx.conf",
-                 "/usr/share/doc/ernie-image/copyright", "/usr/share/doc/ernie-image/deploy.md"}
+                 "/usr/share/doc/ernie-image/copyright", "/usr/share/doc/ernie-image/deploy.md",
+                 "/usr/share/man/man1/ernie-image.1", "/usr/share/bash-completion/completions/ernie-image",
+                 "/usr/share/zsh/vendor-completions/_ernie-image",
+                 "/usr/share/fish/vendor_completions.d/ernie-image.fish"}
 LIBRARY_FILES = {"/usr/include/ernie_image/pipeline.h", "/usr/lib/libernie_image.so",
-                 "/usr/lib/cmake/ernie_image/ernie_imageConfig.cmake"}
+                 "/usr/include/ernie_image/c.h", "/usr/lib/libernie_image_c.so.1", "/usr/lib/pkgconfig/ernie_image_c.pc",
+                 "/usr/lib/cmake/ernie_image/ernie_imageConfig.cmake", "/usr/lib/pkgconfig/ernie_image.pc"}
 
 
 def run(*command):

@@ -71,6 +71,44 @@ TEST_F(AtomicFileTest, ReplacesAnExistingFile) {
   EXPECT_EQ(read_whole(path("a")), "new");
 }
 
+TEST_F(AtomicFileTest, KeepsThePermissionsOfWhatItReplaces) {
+  for (const mode_t mode : {0600, 0664, 0755}) {
+    ASSERT_EQ(::chmod(write("a", "old").c_str(), mode), 0);
+    write_file_atomically(path("a"), bytes_of("new"));
+    struct stat status {};
+    ASSERT_EQ(::stat(path("a").c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777, mode);
+  }
+}
+
+TEST_F(AtomicFileTest, FollowsALinkToAFileThatIsNotThereYet) {
+  fs::create_directory(path("target"));
+  fs::create_symlink("target/new", path("link"));
+  fs::create_symlink(path("link"), path("link2"));
+  write_file_atomically(path("link2"), bytes_of("new"));
+  EXPECT_TRUE(fs::is_symlink(path("link2")));
+  EXPECT_TRUE(fs::is_symlink(path("link")));
+  EXPECT_EQ(read_whole(path("target/new")), "new");
+  fs::create_symlink("circle", path("circle"));
+  expect_error(ErrorKind::io, {"circle"},
+               [&] { write_file_atomically(path("circle"), bytes_of("new")); });
+}
+
+TEST_F(AtomicFileTest, ANewFileReplacesNothing) {
+  EXPECT_TRUE(write_new_file_atomically(path("a"), bytes_of("one")));
+  EXPECT_FALSE(write_new_file_atomically(path("a"), bytes_of("two")));
+  EXPECT_EQ(read_whole(path("a")), "one");
+  fs::create_symlink("nothing", path("dangling"));
+  EXPECT_FALSE(write_new_file_atomically(path("dangling"), bytes_of("two")));
+  EXPECT_EQ(files().size(), 1u);  // and no temporary one
+}
+
+TEST_F(AtomicFileTest, TryingLeavesNothing) {
+  try_writing(path("a"), 5000);
+  EXPECT_TRUE(files().empty());
+  expect_error(ErrorKind::not_found, {"does not exist"}, [&] { try_writing(path("none/a"), 1); });
+}
+
 TEST_F(AtomicFileTest, AppendsPieces) {
   write_file_atomically(path("a"), [](const auto& append) {
     append(bytes_of("one "));

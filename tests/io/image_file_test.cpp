@@ -230,5 +230,44 @@ TEST_F(ImageFileTest, SaveImageTakesTheFormatFromTheName) {
                [&] { save_image(path("no/a.png"), image); });
 }
 
+TEST(CheckEncodable, KnowsTheLimitsOfEachFormat) {
+  const auto refused = [](int width_px, ImageFormat format, const std::string& text) {
+    try {
+      check_encodable(width_px, 16, {format, 95}, {{"parameters", text}});
+      return false;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
+      return true;
+    }
+  };
+  EXPECT_FALSE(refused(16383, ImageFormat::webp, "a"));
+  EXPECT_TRUE(refused(16384, ImageFormat::webp, "a"));
+  EXPECT_FALSE(refused(16384, ImageFormat::jpeg, "a"));
+  EXPECT_FALSE(refused(16384, ImageFormat::png, std::string(100000, 'a')));
+  EXPECT_FALSE(refused(16, ImageFormat::webp, std::string(100000, 'a')));
+  // Two bytes a character, and 82 of EXIF around them.
+  EXPECT_FALSE(refused(16, ImageFormat::jpeg, std::string(32700, 'a')));
+  EXPECT_TRUE(refused(16, ImageFormat::jpeg, std::string(32800, 'a')));
+}
+
+/// The border as the encoder itself has it.
+TEST(CheckEncodable, RefusesWhatTheEncoderRefuses) {
+  const Image image{16, 16, std::vector<std::uint8_t>(768)};
+  for (std::size_t length = 32715; length < 32735; ++length) {
+    const ImageMetadata metadata = {{"parameters", std::string(length, 'a')}};
+    bool is_refused = false;
+    try {
+      check_encodable(16, 16, {ImageFormat::jpeg, 95}, metadata);
+    } catch (const Error&) {
+      is_refused = true;
+    }
+    if (is_refused) {
+      EXPECT_THROW(encode_image(image, {ImageFormat::jpeg, 95}, metadata), Error) << length;
+    } else {
+      EXPECT_NO_THROW(encode_image(image, {ImageFormat::jpeg, 95}, metadata)) << length;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace ernie_image

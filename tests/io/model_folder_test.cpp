@@ -127,12 +127,30 @@ TEST_F(ModelFolderTest, WhatIsNeitherFolderNorHubIdIsNotFound) {
 }
 
 TEST_F(ModelFolderTest, UncachedIdTellsWhereItLookedAndHowToGetIt) {
+  const ScopedVariable nothing_installed("PATH", path("none").c_str());
   expect_error(ErrorKind::not_found,
                {kId, folder_ + "/.cache/huggingface/hub/models--baidu--ERNIE-Image-Turbo/snapshots",
                 folder_ + "/.cache/modelscope/hub/models/baidu/ERNIE-Image-Turbo",
-                std::string("huggingface-cli download ") + kId,
+                folder_ + "/.cache/modelscope/models/baidu--ERNIE-Image-Turbo/snapshots",
+                std::string("ernie-image pull ") + kId, std::string("\n  hf download ") + kId,
                 std::string("modelscope download --model ") + kId},
                [] { resolve_model(kId); });
+}
+
+TEST_F(ModelFolderTest, AdviceIsOfTheClientThatIsInstalled) {
+  const auto install = [this](const std::string& name) {
+    fs::permissions(write("bin/" + name, "#!/bin/sh\n"), fs::perms::owner_all);
+  };
+  install("modelscope");
+  const ScopedVariable nothing_installed("PATH", path("none").c_str());
+  EXPECT_EQ(download_advice("a/b"), "  hf download a/b\n  modelscope download --model a/b");
+  const ScopedVariable path_variable("PATH", (path("none") + ":" + path("bin")).c_str());
+  EXPECT_EQ(download_advice("a/b"), "  modelscope download --model a/b");
+  install("huggingface-cli");
+  EXPECT_EQ(download_advice("a/b"),
+            "  huggingface-cli download a/b\n  modelscope download --model a/b");
+  install("hf");
+  EXPECT_EQ(download_advice("a/b"), "  hf download a/b\n  modelscope download --model a/b");
 }
 
 TEST_F(ModelFolderTest, FindsTheSnapshotOfRefsMain) {
@@ -182,7 +200,58 @@ TEST_F(ModelFolderTest, EnvironmentMovesTheHuggingFaceCache) {
   EXPECT_EQ(resolve_model(kId).path, in_hub);
 }
 
-TEST_F(ModelFolderTest, FindsTheModelScopeLayouts) {
+TEST_F(ModelFolderTest, VariablesWithinVariablesAreReplaced) {
+  const std::string snapshot = "/models--baidu--ERNIE-Image-Turbo/snapshots/a";
+  const std::string in_home = make_model("hf/hub" + snapshot);
+  const std::string in_cache = make_model("$hf/other" + snapshot);
+  const ScopedVariable root("ROOT_OF_TEST", folder_.c_str());
+  for (const char* text : {"$ROOT_OF_TEST/hf", "${ROOT_OF_TEST}/hf", "~/hf", "$HOME/hf"}) {
+    const ScopedVariable home("HF_HOME", text);
+    EXPECT_EQ(resolve_model(kId).path, in_home) << text;
+  }
+  // What is not set, or no name, stays as it is.
+  const ScopedVariable cache("HF_HUB_CACHE", "${ROOT_OF_TEST}/$hf/other");
+  EXPECT_EQ(resolve_model(kId).path, in_cache);
+  const ScopedVariable unclosed("HF_HUB_CACHE", "${ROOT_OF_TEST");
+  EXPECT_THROW(resolve_model(kId), Error);
+}
+
+TEST_F(ModelFolderTest, TheHomeOfAnotherUserIsKnown) {
+  const ScopedVariable home("HF_HOME", "~root/none");
+  expect_error(ErrorKind::not_found, {"/root/none/hub/models--"}, [] { resolve_model(kId); });
+  const ScopedVariable nobody("HF_HOME", "~no-such-user/none");
+  expect_error(ErrorKind::not_found, {"~no-such-user/none"}, [] { resolve_model(kId); });
+}
+
+TEST_F(ModelFolderTest, TheModelOfTheEnvironmentIsNamedWhenItIsWrong) {
+  for (const std::string& wrong : {path("none"), std::string(kId)}) {
+    const ScopedVariable model("ERNIE_IMAGE_MODEL", wrong.c_str());
+    expect_error(ErrorKind::not_found, {"ERNIE_IMAGE_MODEL", wrong}, [] { resolve_model(""); });
+    try {
+      resolve_model(wrong);
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(std::string(error.what()).find("ERNIE_IMAGE_MODEL"), std::string::npos);
+    }
+  }
+}
+
+TEST_F(ModelFolderTest, FindsThePresentLayoutOfModelScope) {
+  const std::string snapshots = ".cache/modelscope/models/baidu--ERNIE-Image.v1.5/snapshots/";
+  const ScopedVariable xdg("XDG_CACHE_HOME", path("elsewhere").c_str());  // which it does not read
+  const std::string id = "baidu/ERNIE-Image.v1.5";
+  const std::string tagged = make_model(snapshots + "v1");
+  EXPECT_EQ(resolve_model(id).path, tagged);
+  make_model(snapshots + "v2");
+  EXPECT_THROW(resolve_model(id), Error);  // which of the two?
+  const std::string master = make_model(snapshots + "master");
+  EXPECT_EQ(resolve_model(id).path, master);
+  const std::string moved = make_model("ms/models/baidu--ERNIE-Image.v1.5/snapshots/master");
+  const ScopedVariable cache("MODELSCOPE_CACHE", path("ms").c_str());
+  EXPECT_EQ(resolve_model(id).path, moved);
+}
+
+TEST_F(ModelFolderTest, FindsTheOlderLayoutsOfModelScope) {
   const ScopedVariable cache("MODELSCOPE_CACHE", path("ms").c_str());
   const std::string id = "PaddlePaddle/ERNIE-Image-1.5";
   for (const char* layout : {"models", "hub", "hub/models"}) {

@@ -1,6 +1,7 @@
 #include "io/weight_files.h"
 
 #include <cstring>
+#include <filesystem>
 
 #include "test_files.h"
 
@@ -45,6 +46,51 @@ TEST_F(WeightFilesTest, OpensASingleFile) {
   EXPECT_TRUE(weights.contains("a"));
   EXPECT_FALSE(weights.contains("c"));
   EXPECT_EQ(weights.files().size(), 1u);
+}
+
+/// Each library's own order, where a folder holds both.
+TEST_F(WeightFilesTest, ChoosesBetweenAFileAndAnIndexAsTheReferenceDoes) {
+  write_shards();
+  write_index(kGoodMap);
+  write_shard("model.safetensors", {"single"});
+  const WeightFiles of_transformers = open();
+  EXPECT_TRUE(of_transformers.contains("single"));
+  EXPECT_EQ(of_transformers.ignored_files(),
+            (std::vector<std::string>{"m-1.safetensors", "m-2.safetensors"}));
+
+  const std::string stem = "diffusion_pytorch_model";
+  std::filesystem::rename(path("model.safetensors"), path(stem + ".safetensors"));
+  std::filesystem::rename(path("model.safetensors.index.json"),
+                          path(stem + ".safetensors.index.json"));
+  const WeightFiles of_diffusers(folder_, stem);
+  EXPECT_TRUE(of_diffusers.contains("a"));
+  EXPECT_FALSE(of_diffusers.contains("single"));
+  EXPECT_EQ(of_diffusers.ignored_files(), (std::vector<std::string>{stem + ".safetensors"}));
+
+  std::filesystem::remove(path(stem + ".safetensors.index.json"));
+  EXPECT_TRUE(WeightFiles(folder_, stem).contains("single"));
+}
+
+/// All of safetensors 0.8, beside the one weight that is asked for.
+TEST_F(WeightFilesTest, AnUnusedTensorOfAnyTypeRefusesNothing) {
+  const std::pair<const char*, std::size_t> types[] = {
+      {"BOOL", 8},        {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},
+      {"I8", 8},          {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
+      {"F8_E5M2FNUZ", 8}, {"I16", 16},    {"U16", 16},    {"F16", 16},    {"BF16", 16},
+      {"I32", 32},        {"U32", 32},    {"F32", 32},    {"C64", 64},    {"F64", 64},
+      {"I64", 64},        {"U64", 64}};
+  std::vector<std::string> entries = {entry("weight", "F32", "[4]", test::offsets(0, 16))};
+  std::size_t end = 16;
+  for (const auto& [name, bits] : types) {
+    entries.push_back(
+        entry(std::string("unused.") + name, name, "[4]", test::offsets(end, end + bits / 2)));
+    end += bits / 2;
+  }
+  write("model.safetensors", safetensors(header_of(entries), end));
+  WeightFiles weights = open();
+  EXPECT_EQ(weights.get("weight", {4}).dtype, DType::f32);
+  weights.require_complete();
+  EXPECT_EQ(weights.unused().size(), std::size(types));
 }
 
 TEST_F(WeightFilesTest, OpensShardsThroughTheIndex) {

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "jobs/short_json.h"
 #include "jobs/support.h"
 #include "request/request.h"
 
@@ -56,9 +57,23 @@ TEST(JobJson, KeepsItsFormat) {
   EXPECT_EQ(batch_key(read), "[0,32,32,2,1.0]");
   const std::string worker =
       R"({"current_job":"","device":"cpu","guidance":4.0,"has_enhancer":true,"height":64,)"
-      R"("last_seen_ms":5,"model":"m","name":"w","seconds_per_step":0.5,"size_multiple":16,)"
+      R"("model":"m","name":"w","pixels_per_second":0.0,"seconds_per_step":0.5,"size_multiple":16,)"
       R"("steps":8,"width":96})";
   EXPECT_EQ(worker_text(parse_worker(worker, "test")), worker);
+}
+
+TEST(ShortJson, GivesBackWhatItWasGiven) {
+  JobRequest request = small_request("a \"quoted\" \x01 一只猫 ,\"width\":");
+  request.adapters = {{"style", 0.5}};
+  JobResult result = result_of("bytes");
+  result.enhanced_prompt = "much longer";
+  for (const std::string& json :
+       {request_text(request), request_text(small_request()), outcome_text(outcome_of(result)),
+        outcome_text(outcome_of(result_of("b")))}) {
+    EXPECT_EQ(restored_json(shortened_json(json)), json);
+    EXPECT_LT(shortened_json(json).size(), json.size() * 2 / 3);
+  }
+  EXPECT_EQ(restored_json("plain"), "plain");
 }
 
 TEST(JobJson, ReplacesWhatIsNoText) {
@@ -136,6 +151,15 @@ TEST(JobJson, RefusesTextThatIsNoObject) {
     EXPECT_THROW(parse_outcome(text, "test"), Error) << text;
     EXPECT_THROW(parse_worker(text, "test"), Error) << text;
   }
+}
+
+TEST(JobJson, ClientsAreToldNoFolders) {
+  EXPECT_EQ(without_folders("/srv/pictures/a_0.png: cannot write: No space left on device"),
+            "a_0.png: cannot write: No space left on device");
+  EXPECT_EQ(without_folders("the folder /srv/pictures does not exist"),
+            "the folder pictures does not exist");
+  EXPECT_EQ(without_folders("(/a/b/): 3/4 of x/y"), "(b/): 3/4 of x/y");
+  EXPECT_EQ(without_folders("/"), "");
 }
 
 TEST(JobJson, OnlyEqualWorkSharesABatch) {

@@ -8,7 +8,9 @@
 #include <set>
 #include <thread>
 
+#include "jobs/clock.h"
 #include "jobs/support.h"
+#include "jobs/wall_clock.h"
 
 namespace ernie_image {
 namespace {
@@ -20,6 +22,8 @@ struct Kind {
   std::unique_ptr<QueueHarness> (*make)(const std::string& folder);
   bool has_folder;
 };
+
+const JobProgress kBegun = {.stage = "transformer"};
 
 class QueueTest : public TemporaryFolder, public ::testing::WithParamInterface<Kind> {
  protected:
@@ -160,6 +164,42 @@ TEST_P(QueueTest, BatchesOnlyWhatFitsTogether) {
   EXPECT_EQ(claim(4).size(), 1u);
 }
 
+/// By the jobs' own size, whatever the model's is.
+TEST_P(QueueTest, ClaimsWhatFitsTogether) {
+  const BatchLimit limit(8, 512 * 512, 64 * 64);
+  const auto submit_sized = [&](int side, int images) {
+    JobRequest request = small_request();
+    request.width_px = request.height_px = side;
+    request.set_seeds(std::vector<std::uint64_t>(static_cast<std::size_t>(images), 7));
+    queue_->submit(request, "ann");
+  };
+  const auto claimed = [&] { return queue_->claim(worker_named("w1"), limit, kNoTime).size(); };
+  for (const int side : {512, 512, 256, 256, 256, 32, 32}) submit_sized(side, 1);
+  for (const int images : {2, 1, 2, 4}) submit_sized(256, images);
+  for (const std::size_t jobs : {1u, 1u, 3u, 1u, 1u, 2u, 1u, 1u, 0u}) EXPECT_EQ(claimed(), jobs);
+}
+
+TEST_P(QueueTest, NoWorkerTakesAnothersShare) {
+  WorkerInfo fast = worker_named("fast"), slow = worker_named("slow");
+  queue_->announce(fast);
+  queue_->announce(slow);
+  for (int i = 0; i < 4; ++i) submit("a");
+  EXPECT_EQ(queue_->claim(fast, 8, kNoTime).size(), 2u);
+  EXPECT_EQ(queue_->claim(slow, 8, kNoTime).size(), 1u);
+  EXPECT_EQ(queue_->claim(slow, 8, kNoTime).size(), 1u);
+  fast.pixels_per_second = 2e6;
+  slow.pixels_per_second = 1e6;
+  queue_->announce(fast);
+  queue_->announce(slow);
+  for (int i = 0; i < 6; ++i) submit("a");
+  EXPECT_EQ(queue_->claim(fast, 8, kNoTime).size(), 4u);
+  EXPECT_EQ(queue_->claim(slow, 8, kNoTime).size(), 1u);
+  WorkerInfo other = worker_named("other");  // whose model it is not
+  other.model = "another";
+  queue_->announce(other);
+  EXPECT_EQ(queue_->claim(slow, 8, kNoTime).size(), 1u);
+}
+
 TEST_P(QueueTest, AClaimWaitsForWork) {
   std::thread late([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
@@ -262,19 +302,34 @@ TEST_P(QueueTest, CancelsAWaitingJobAtOnce) {
 TEST_P(QueueTest, TellsTheWorkerOfACancelledJob) {
   const std::string id = submit("a");
   claim_one();
-  EXPECT_TRUE(queue_->report(id, "w1", {}));
+  EXPECT_TRUE(queue_->report(id, "w1", kBegun));
   EXPECT_TRUE(queue_->cancel(id));
   EXPECT_EQ(queue_->find(id)->state, JobState::running);
   EXPECT_TRUE(queue_->find(id)->cancel_requested);
-  EXPECT_FALSE(queue_->report(id, "w1", {}));
+  EXPECT_FALSE(queue_->report(id, "w1", kBegun));
   queue_->fail(id, "w1", {"cancelled", "cancelled"});
   EXPECT_EQ(queue_->find(id)->state, JobState::cancelled);
   EXPECT_FALSE(queue_->find(id)->failure);
 }
 
+TEST_P(QueueTest, CancelsAClaimedJobThatIsNotBegunAtOnce) {
+  const std::string id = submit("a"), other = submit("b");
+  ASSERT_EQ(claim(2).size(), 2u);
+  EXPECT_TRUE(queue_->report(id, "w1", {}));  // a sign of life
+  EXPECT_TRUE(queue_->cancel(id));
+  EXPECT_EQ(queue_->find(id)->state, JobState::cancelled);
+  EXPECT_FALSE(queue_->report(id, "w1", kBegun));
+  queue_->complete(id, "w1", result_of("bytes"));
+  EXPECT_EQ(queue_->find(id)->state, JobState::cancelled);
+  EXPECT_FALSE(queue_->image(id, 0));
+  EXPECT_EQ(queue_->find(other)->state, JobState::running);
+  EXPECT_EQ(queue_->counts().running, 1);
+}
+
 TEST_P(QueueTest, AResultAfterCancellingIsDropped) {
   const std::string id = submit("a");
   claim_one();
+  queue_->report(id, "w1", kBegun);
   queue_->cancel(id);
   queue_->complete(id, "w1", result_of("bytes"));
   EXPECT_EQ(queue_->find(id)->state, JobState::cancelled);
@@ -368,7 +423,7 @@ TEST_P(QueueTest, ListsNewestFirstInPages) {
   };
   using Ids = std::vector<std::string>;
   JobFilter filter;
-  EXPECT_EQ(listed(filter), Ids(ids.rbegin(), ids.rend()));
+  EXPECT_EQ(listed(filter), Ids(ids.rbegin(), ids.rend()));  // all of them wait
   filter.limit = 2;
   EXPECT_EQ(listed(filter), (Ids{ids[4], ids[3]}));
   filter.before = ids[3];
@@ -385,6 +440,17 @@ TEST_P(QueueTest, ListsNewestFirstInPages) {
   filter.state = JobState::queued;
   filter.owner = "ann";
   EXPECT_EQ(listed(filter), (Ids{ids[4], ids[2]}));
+  queue_->complete(ids[0], "w1", result_of("bytes"));
+  EXPECT_TRUE(queue_->cancel(ids[2]));
+  filter.state = std::nullopt;
+  EXPECT_EQ(listed(filter), (Ids{ids[4], ids[2], ids[0]}));
+  filter.before = ids[2];
+  EXPECT_EQ(listed(filter), Ids{ids[0]});
+  filter = {};
+  EXPECT_EQ(listed(filter), (Ids{ids[4], ids[3], ids[1]}));  // everybody's that are not over
+  filter.owner = "ann";
+  filter.state = JobState::completed;
+  EXPECT_EQ(listed(filter), Ids{ids[0]});
 }
 
 TEST_P(QueueTest, ForgetsFinalJobsOnly) {
@@ -397,7 +463,7 @@ TEST_P(QueueTest, ForgetsFinalJobsOnly) {
   EXPECT_FALSE(queue_->find(id));
   EXPECT_FALSE(queue_->image(id, 0));
   EXPECT_FALSE(queue_->remove(id));
-  EXPECT_TRUE(queue_->list({}).empty());
+  EXPECT_TRUE(queue_->list({.owner = "ann"}).empty());
 }
 
 TEST_P(QueueTest, ForgetsTheOldestBeyondItsLimit) {
@@ -433,6 +499,75 @@ TEST_P(QueueTest, KnowsItsWorkers) {
   EXPECT_EQ(workers[0].seconds_per_step, 0.25);
   EXPECT_EQ(workers[0].current_job, "busy");
   EXPECT_GT(workers[0].last_seen_ms, 0);
+}
+
+TEST_P(QueueTest, JobsOfAModelThatNobodyHasFail) {
+  QueueOptions options;
+  options.orphan_timeout = std::chrono::milliseconds(1000);  // far beyond a round below
+  open(options);
+  JobRequest request = small_request();
+  request.model = "gone";
+  const Job orphan = queue_->submit(request, "ann");
+  const std::string served = submit("a");
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (!is_final(queue_->find(orphan.id)->state) && std::chrono::steady_clock::now() < deadline) {
+    queue_->announce(worker_named("w1"));
+    for (const Job& job : queue_->claim(worker_named("w1"), 1, std::chrono::milliseconds(20))) {
+      queue_->release(job.id, "w1");
+    }
+    queue_->wait(orphan.id, orphan.version, std::chrono::milliseconds(10));
+  }
+  const Job failed = queue_->find(orphan.id).value();
+  EXPECT_EQ(failed.state, JobState::failed);
+  EXPECT_EQ(failed.failure.value().kind, "no_worker");
+  EXPECT_EQ(queue_->find(served)->state, JobState::queued);
+  EXPECT_EQ(queue_->counts().queued, 1);
+}
+
+TEST_P(QueueTest, AWorkerWhoseClockIsWrongIsSeen) {
+  for (const int seconds : {-31, -3600, 3600}) {
+    {
+      const WallClockShift shift{std::chrono::seconds(seconds)};
+      queue_->announce(worker_named("w1"));
+    }
+    EXPECT_EQ(queue_->workers().size(), 1u) << seconds;
+    const std::int64_t age_ms = now_ms() - queue_->workers().at(0).last_seen_ms;
+    EXPECT_LT(std::abs(age_ms), 30000) << seconds;
+  }
+}
+
+TEST_P(QueueTest, AWallClockThatJumpsChangesNothing) {
+  queue_->announce(worker_named("w1"));
+  const std::string id = submit("a");
+  claim_one("w1");
+  for (const int seconds : {3600, -3600}) {
+    const WallClockShift shift{std::chrono::seconds(seconds)};
+    EXPECT_EQ(queue_->workers().size(), 1u);
+    EXPECT_TRUE(claim(1, "w2").empty());
+    EXPECT_TRUE(queue_->report(id, "w1", {}));
+  }
+  const std::int64_t version = queue_->find(id)->version;
+  queue_->complete(id, "w1", result_of("bytes"));
+  EXPECT_GT(queue_->find(id)->version, version);
+}
+
+TEST_P(QueueTest, AClockThatJumpsDoesNotChangeHowLongJobsTake) {
+  QueueOptions options;
+  options.max_queued = 1;
+  open(options);
+  const std::string id = submit("a");
+  claim_one();
+  {
+    const WallClockShift shift{std::chrono::seconds(3600)};
+    queue_->complete(id, "w1", result_of("bytes"));
+  }
+  submit("b");
+  try {
+    submit("c");
+    FAIL() << "was accepted";
+  } catch (const QueueFull& full) {
+    EXPECT_LE(full.retry_after(), std::chrono::seconds(60));
+  }
 }
 
 TEST_P(QueueTest, ManyWorkersEndEachJobOnce) {

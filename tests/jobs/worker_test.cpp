@@ -3,10 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "common/image_record.h"
+#include "ernie_image/log.h"
 #include "jobs/support.h"
 #include "support/golden.h"
 
@@ -259,6 +263,38 @@ TEST_F(WorkerTest, EnhancesPrompts) {
   EXPECT_TRUE(written.images.empty());
 }
 
+/// The output folder is gone, or the disk is full: the picture is drawn once, and everybody is
+/// told.
+TEST_F(WorkerTest, AResultThatCannotBeStoredFailsTheJobOnce) {
+  QueueOptions with_folder;
+  with_folder.output_directory = path("pictures");
+  queue_ = open_queue(with_folder);
+  std::mutex mutex;
+  std::vector<std::string> told;
+  set_log_sink([&](LogLevel, const std::string& message) {
+    const std::lock_guard lock(mutex);
+    told.push_back(message);
+  });
+  Worker worker(*queue_, load(), options());
+  std::filesystem::remove_all(path("pictures"));
+  const std::string gone = submit(picture_request("a cat", {7, 8}));
+  const Job failed = end_of(gone);
+  std::filesystem::create_directory(path("pictures"));
+  const std::string next = submit(picture_request("a dog"));
+  EXPECT_EQ(end_of(next).state, JobState::completed);
+  set_log_sink({});
+  EXPECT_EQ(failed.state, JobState::failed);
+  EXPECT_EQ(failed.failure.value().kind, "io");
+  EXPECT_EQ(failed.attempts, 1);
+  EXPECT_NE(failed.failure->message.find("does not exist"), std::string::npos)
+      << failed.failure->message;
+  EXPECT_EQ(failed.failure->message.find(path("")), std::string::npos) << failed.failure->message;
+  const bool is_logged = std::ranges::any_of(told, [&](const std::string& message) {
+    return message.find(gone) != std::string::npos && message.find(path("")) != std::string::npos;
+  });
+  EXPECT_TRUE(is_logged);
+}
+
 TEST_F(WorkerTest, DrainsWhatItHasBegun) {
   const std::string id = submit(picture_request("a cat"));
   Worker worker(*queue_, load(), options());
@@ -291,14 +327,22 @@ TEST_F(WorkerTest, AnnouncesItself) {
   EXPECT_EQ(info.size_multiple_px, 16);
 }
 
-TEST(ImagesAtOnce, AreFewerTheLargerTheyAre) {
+TEST(BatchLimit, IsFewerTheLargerTheyAre) {
   RunnerOptions options;
   options.load.cpu_kernels = "portable";
-  EXPECT_EQ(images_at_once(1024, 1024, options), 1);
-  EXPECT_EQ(images_at_once(64, 64, options), 8);
-  EXPECT_EQ(images_at_once(32, 32, options), 1);
+  EXPECT_EQ(batch_limit(options).images(1024, 1024), 1);
+  EXPECT_EQ(batch_limit(options).images(64, 64), 8);
+  EXPECT_EQ(batch_limit(options).images(32, 32), 1);
   options.max_batch = 3;
-  EXPECT_EQ(images_at_once(1024, 1024, options), 3);
+  EXPECT_EQ(batch_limit(options).images(1024, 1024), 3);
+}
+
+TEST(FairShare, LeavesNobodyWithout) {
+  EXPECT_EQ(fair_share(4, 2, 0, 0), 2);
+  EXPECT_EQ(fair_share(5, 2, 0, 0), 3);
+  EXPECT_EQ(fair_share(1, 3, 0, 0), 1);
+  EXPECT_EQ(fair_share(9, 2, 2, 3), 6);
+  EXPECT_EQ(fair_share(9, 2, 1, 3), 3);
 }
 
 }  // namespace

@@ -46,7 +46,8 @@ class EncoderCase : public ::testing::TestWithParam<std::string> {
     weights.require_complete();
     TensorMap seen;
     Encoded result;
-    result.mean = encoder.encode(from_uint8(case_.tensors.tensor("input.pixels"), dtype), kBandBytes, &seen);
+    result.mean =
+        encoder.encode(from_uint8(case_.tensors.tensor("input.pixels"), dtype), kBandBytes, &seen);
     result.moments = seen.tensors.at("vae_encoder.moments");
     if (result.mean.dim(1) % 2 == 0 && result.mean.dim(2) % 2 == 0)
       result.latents = encoder.pack(result.mean);

@@ -222,6 +222,76 @@ TEST_F(EmbeddedModel, ReportsProgressOfEveryStage) {
   EXPECT_EQ(seen.back().stage, Stage::vae_decoder);
 }
 
+TEST_F(EmbeddedModel, GoesOnWithTheLatentsThatAStepsListenerLeaves) {
+  Request asked = request({"a red apple"});
+  asked.num_inference_steps = 3;
+  std::vector<std::vector<float>> seen;
+  std::vector<float> sigmas;
+  asked.on_step = [&](const StepLatents& step) {
+    seen.emplace_back(step.latents.begin(), step.latents.end());
+    sigmas.push_back(step.sigma_next);
+    EXPECT_EQ(step.step, std::ssize(seen) - 1);
+    EXPECT_EQ(step.steps, 3);
+    EXPECT_EQ(step.shape, (std::array<std::int64_t, 4>{1, 64, 4, 4}));
+    EXPECT_EQ(step.velocity.size(), step.latents.size());
+  };
+  const Result plain = pipeline().generate(asked);
+  ASSERT_EQ(seen.size(), 3u);
+  EXPECT_GT(sigmas[0], sigmas[1]);
+  EXPECT_EQ(sigmas[2], 0);
+  EXPECT_EQ(pipeline().decode(seen.back(), 64, 64).front().rgb, plain.images.front().rgb);
+
+  asked.on_step = [&](const StepLatents& step) {
+    if (step.step == 2) std::ranges::copy(seen[0], step.latents.begin());
+  };
+  EXPECT_EQ(pipeline().generate(asked).images.front().rgb,
+            pipeline().decode(seen[0], 64, 64).front().rgb);
+}
+
+TEST_F(EmbeddedModel, GivenTextStatesReplaceThePrompts) {
+  TensorMap seen;
+  Request asked = request({"a red apple", "a panda"});
+  asked.num_inference_steps = 2;
+  asked.guidance_scale = 3;
+  asked.negative_prompts = {"blurry"};
+  asked.trace = &seen;
+  const Result drawn = pipeline().generate(asked);
+  const auto states_of = [&](const std::string& name) {
+    const Tensor& tensor = seen.tensors.at(name);
+    const auto values = tensor.span<float>();
+    return TextStates{{values.begin(), values.end()}, static_cast<int>(tensor.dim(0))};
+  };
+  Request given = asked;
+  given.trace = nullptr;
+  given.prompts = {"", ""};
+  given.negative_prompts = {"not this"};
+  given.prompt_states = {states_of("text_hidden.prompt.0"), states_of("text_hidden.prompt.1")};
+  given.negative_prompt_states = {states_of("text_hidden.negative.0"),
+                                  states_of("text_hidden.negative.1")};
+  const Result again = pipeline().generate(given);
+  EXPECT_EQ(again.images[0].rgb, drawn.images[0].rgb);
+  EXPECT_EQ(again.images[1].rgb, drawn.images[1].rgb);
+
+  given.prompt_states.pop_back();
+  EXPECT_NE(refusal(given).find("1 prompt states for 2 prompts"), std::string::npos);
+  given.prompt_states.push_back({{1, 2, 3}, 1});
+  EXPECT_NE(refusal(given).find("3 values of 1 tokens"), std::string::npos);
+}
+
+TEST_F(EmbeddedModel, EndsBeforeTheDecoderIfAsked) {
+  Request asked = request({"a red apple"});
+  asked.num_inference_steps = 1;
+  asked.decode = false;
+  bool decoded = false;
+  asked.on_progress = [&](const Progress& progress) {
+    decoded |= progress.stage == Stage::vae_decoder;
+  };
+  const Result result = pipeline().generate(asked);
+  EXPECT_TRUE(result.images.empty());
+  EXPECT_EQ(result.prompt_tokens.size(), 1u);
+  EXPECT_FALSE(decoded);
+}
+
 TEST_F(EmbeddedModel, StopsSoonAfterCancellingAndWorksAgain) {
   Request asked = request();
   asked.height_px = asked.width_px = 1024;  // minutes of work

@@ -58,6 +58,8 @@ TEST(ApiKeys, RefusesBadLinesByNumber) {
   EXPECT_NE(error_of("a/b:0123456789abcdef"), "");
   EXPECT_NE(error_of("a:0123456789abcdef:many"), "");
   EXPECT_NE(error_of("a:0123456789abcdef:-1"), "");
+  EXPECT_NE(error_of("a:0123456789abcdef:0"), "");  // none, or no limit?
+  EXPECT_NE(error_of("a:0123456789abcdef::0.0"), "");
   EXPECT_NE(error_of("a:0123456789abcdef:1:2:3"), "");
   EXPECT_NE(error_of("a:0123456789abcdef\na:0123456789abcdee"), "");
   EXPECT_NE(error_of("a:0123456789abcdef\nb:0123456789abcdef"), "");

@@ -2,6 +2,8 @@
 
 #include <set>
 
+#include "io/test_files.h"
+#include "jobs/sqlite_database.h"
 #include "server/support.h"
 
 namespace ernie_image {
@@ -90,6 +92,38 @@ TEST(JobsApi, CancelsAndForgets) {
   get(server, path, 404);
 }
 
+class DamagedJobsApi : public test::TemporaryFolder {};
+
+TEST_F(DamagedJobsApi, OneDamagedJobIsReportedAloneAndCanBeDeleted) {
+  TestServerOptions options = with_keys();
+  options.queue.jobs_db = path("jobs.db");
+  std::string damaged, good;
+  {
+    TestServer server(options);
+    damaged = post(server, "/v1/jobs", {{"prompt", "a"}}, 202, kAlice)["id"];
+    good = post(server, "/v1/jobs", {{"prompt", "a"}}, 202, kAlice)["id"];
+    while (server.queue().counts().queued + server.queue().counts().running > 0) {
+      std::this_thread::yield();
+    }
+  }
+  SqliteDatabase(path("jobs.db"))
+      .execute_script("UPDATE jobs SET request = '[]' WHERE id = '" + damaged + "'");
+  TestServer server(options);
+  for (const char* more : {"", "/images/0", "/events", "/trace"}) {
+    const json error = get(server, "/v1/jobs/" + damaged + more, 500, kAlice)["error"];
+    EXPECT_EQ(error["code"], "job_is_damaged");
+    EXPECT_EQ(error["message"].get<std::string>().find(path("")), std::string::npos) << error;
+  }
+  get(server, "/v1/jobs/" + damaged, 404, kBob);
+  const json list = get(server, "/v1/jobs?limit=1", 200, kAlice);
+  ASSERT_EQ(list["data"].size(), 1u);
+  EXPECT_EQ(list["data"][0]["id"], good);
+  EXPECT_EQ(list["has_more"], false);
+  EXPECT_EQ(server.client().Delete("/v1/jobs/" + damaged, kBob)->status, 404);
+  EXPECT_EQ(server.client().Delete("/v1/jobs/" + damaged, kAlice)->status, 204);
+  get(server, "/v1/jobs/" + damaged, 404, kAlice);
+}
+
 TEST(JobsApi, ListsByPages) {
   TestServer server;
   std::set<std::string> made;
@@ -116,6 +150,46 @@ TEST(JobsApi, GivesTheSameJobForTheSameIdempotencyKey) {
   EXPECT_EQ(post(server, "/v1/jobs", {{"prompt", "a"}}, 202, key)["id"], first["id"]);
   EXPECT_EQ(post(server, "/v1/jobs", {{"prompt", "b"}}, 409, key)["error"]["code"],
             "idempotency_conflict");
+}
+
+TEST(JobsApi, AnIdempotencyKeyIsForOneRequest) {
+  TestServer server;
+  const httplib::Headers key = {{"Idempotency-Key", "once"}};
+  const json asked = {{"prompt", "a"}, {"seed", 1}};
+  const json first = post(server, "/v1/jobs", asked, 202, key);
+  EXPECT_EQ(post(server, "/v1/jobs", asked, 202, key)["id"], first["id"]);
+  const json others[] = {{{"seed", 2}},         {{"seed", -1}},    {{"output_compression", 10}},
+                         {{"priority", "low"}}, {{"previews", 1}}, {{"negative_prompt", "b"}}};
+  for (const json& other : others) {
+    json changed = asked;
+    changed.update(other);
+    EXPECT_EQ(post(server, "/v1/jobs", changed, 409, key)["error"]["code"], "idempotency_conflict")
+        << other;
+  }
+}
+
+TEST(JobsApi, RefusedAndRepeatedRequestsUseUpNoQuota) {
+  TestServerOptions options;
+  options.keys = "cat:0123456789abcdef:3:0.0123\n";  // three of 64x64
+  options.has_worker = false;
+  options.queue.max_queued = 2;
+  TestServer server(options);
+  server.queue().announce(PaintingWorker::info());
+  httplib::Headers cat = {{"Authorization", "Bearer 0123456789abcdef"}};
+  const std::string first = post(server, "/v1/jobs", {{"prompt", "a"}}, 202, cat)["id"];
+  httplib::Headers keyed = cat;
+  keyed.emplace("Idempotency-Key", "once");
+  post(server, "/v1/jobs", {{"prompt", "a"}}, 202, keyed);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(post(server, "/v1/jobs", {{"prompt", "a"}}, 429, cat)["error"]["code"], "queue_full");
+    post(server, "/v1/jobs", {{"prompt", "a"}}, 202, keyed);
+    post(server, "/v1/jobs", {{"prompt", "b"}}, 409, keyed);
+  }
+  EXPECT_TRUE(server.queue().cancel(first));
+  post(server, "/v1/jobs", {{"prompt", "a"}}, 202, cat);  // the third and last
+  EXPECT_EQ(post(server, "/v1/jobs", {{"prompt", "a"}}, 429, cat)["error"]["code"],
+            "rate_limit_exceeded");
+  post(server, "/v1/jobs", {{"prompt", "a"}}, 202, keyed);
 }
 
 TEST(JobsApi, KeepsTheJobsOfKeysApart) {

@@ -59,7 +59,7 @@ def headers():
                            (b"Transfer-Encoding: gzip, chunked\r\n", 411), (b"Content-Encoding: br\r\n", 415)):
         yield header[:40], raw(b"POST /v1/jobs HTTP/1.1", HOST + header), {status}
     for host in (b"evil.example", b"localhost.evil.example", b"127.0.0.1.evil.example:80", b"[::2]", b"@localhost", b"%6cocalhost",
-                 b"localhost@evil.example"):
+                 b"localhost@evil.example", b"localhost:80@evil.example", b"user:7860@localhost"):
         yield host, raw(b"GET / HTTP/1.1", b"Host: " + host + b"\r\n"), {403}
     for origin in (b"null", b"http://evil.example", b"http://localhost.evil.example", b"file://", b"http://localhost:1"):
         yield origin, post(JOBS, {"prompt": "a"}, extra=b"Origin: " + origin + b"\r\n"), {403}
@@ -93,7 +93,8 @@ def bodies():
                  b"{\"prompt\":\"a\",}", b"{\"prompt\":\"\xff\xfe\"}", b"{\"prompt\":\"\xed\xa0\x80\"}", b"{\"prompt\":\"\\ud800\"}",
                  b"{\"prompt\":\"\\x41\"}", b"{\"prompt\":\"a\n\"}", b"{\"prompt\":\"a\"}{}", b"{\"prompt\":\"a\"}\x00", b"\x00{}",
                  b"[" * 100000, b"{\"a\":" * 20000, deep, b"{\"prompt\":NaN}", b"{\"prompt\":01}", b"\xef\xbb\xbf", b"// x",
-                 b"prompt=a", b"{\"prompt\":tru", b"{\"n\":1e999,\"prompt\":\"a\"}"):
+                 b"prompt=a", b"{\"prompt\":tru", b"{\"n\":1e999,\"prompt\":\"a\"}",
+                 b"{\"prompt\":\"a\",\"prompt\":\"b\"}", b"{\"prompt\":\"a\",\"x\":{\"y\":1,\"y\":2}}"):
         yield body[:30], post(JOBS, body), {400}
         yield body[:30], post(TXT2IMG, body), {400}
 

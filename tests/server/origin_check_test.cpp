@@ -30,6 +30,30 @@ TEST(OriginCheck, KnowsOnlyItsOwnNames) {
   EXPECT_FALSE(is_allowed("GET", "", ""));
 }
 
+TEST(OriginCheck, RefusesWhatIsNoHost) {
+  RequestHead head;
+  for (const char* host :
+       {"localhost:80@evil.example", "user@localhost", "user:1@localhost", "localhost/",
+        "localhost:", "localhost:80x", "localhost:123456", "%6cocalhost", "[::1", "[::1]x",
+        "local host", "localhost#", "localhost?", ":80", "localhost\\"}) {
+    head.headers = {{"host", host}};
+    EXPECT_FALSE(is_allowed("GET", host, "")) << host;
+    EXPECT_THROW(check_origin(head, {}), ApiError) << host;  // where any host is allowed
+  }
+}
+
+TEST(OriginCheck, NoNameLeadsToAnAddress) {
+  RequestHead head;
+  for (const char* host : {"192.0.2.1:7860", "192.0.2.1", "[2001:db8::1]:7860"}) {
+    head.headers = {{"host", host}};
+    EXPECT_NO_THROW(check_origin(head, {kAnyAddress})) << host;
+  }
+  for (const char* host : {"evil.example", "192.0.2.1.evil.example", "192.0.2", "[v1.x]"}) {
+    head.headers = {{"host", host}};
+    EXPECT_THROW(check_origin(head, {kAnyAddress}), ApiError) << host;
+  }
+}
+
 TEST(OriginCheck, LetsNoOtherSiteChangeAnything) {
   EXPECT_TRUE(is_allowed("POST", "localhost:7860", "http://localhost:7860"));
   EXPECT_TRUE(is_allowed("POST", "localhost:7860", "https://localhost:7860"));

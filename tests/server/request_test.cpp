@@ -58,8 +58,9 @@ TEST(EveryField, SurvivesJson) {
   // Does this not compile? Then Request has a new field. Is it an option? Add it to the table in
   // src/request/request.cpp, and here. Is it a list? To the table's neighbours, and here.
   const auto& [prompts, negative_prompts, height_px, width_px, num_inference_steps, guidance_scale,
-               num_images_per_prompt, seeds, latents, picture, adapters, on_progress, cancel,
-               trace] = request;
+               num_images_per_prompt, seeds, latents, picture, prompt_states,
+               negative_prompt_states, adapters, on_progress, on_step, decode, cancel, trace] =
+      request;
   EXPECT_EQ(read.prompts, prompts);
   EXPECT_EQ(read.negative_prompts, negative_prompts);
   EXPECT_EQ(read.height_px, height_px);
@@ -70,11 +71,12 @@ TEST(EveryField, SurvivesJson) {
   EXPECT_EQ(read.seeds, seeds);
   EXPECT_EQ(adapters.size(), 1u);
   expect_example_adapters(read);
-  // Of the fourteen, five are lists and counts, and five belong to a run and not to its record,
+  // Of the eighteen, five are lists and counts, and nine belong to a run and not to its record,
   // which has hashes of the latents and of the picture.
-  EXPECT_EQ(request_options().size(), 14u - 5 - 5);
+  EXPECT_EQ(request_options().size(), 18u - 5 - 9);
   EXPECT_TRUE(latents.empty() && picture.image.rgb.empty());
-  EXPECT_TRUE(!on_progress && !cancel && trace == nullptr);
+  EXPECT_TRUE(prompt_states.empty() && negative_prompt_states.empty());
+  EXPECT_TRUE(!on_progress && !on_step && decode && !cancel && trace == nullptr);
   expect_example_options(read);
 }
 

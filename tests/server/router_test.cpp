@@ -25,7 +25,7 @@ class RouterTest : public testing::Test {
     }
   }
 
-  Connection connection_{-1, -1, {}};
+  Connection connection_{FileDescriptor(-1), {}};
   Exchange exchange_{connection_, {}, "", {}};
   Router router_;
 };

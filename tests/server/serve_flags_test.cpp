@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "server/origin_check.h"
+
 namespace ernie_image {
 namespace {
 
@@ -11,10 +15,15 @@ TEST(ServeFlags, OpensToOthersOnlyWithKeysOrOnPurpose) {
   EXPECT_THROW(check_serve_flags(flags), Error);
   flags.insecure = true;
   EXPECT_NO_THROW(check_serve_flags(flags));
-  EXPECT_TRUE(flags.service.allowed_hosts.empty());
+  const std::vector<std::string>& hosts = flags.service.allowed_hosts;
+  EXPECT_NE(std::find(hosts.begin(), hosts.end(), kAnyAddress), hosts.end());
+  flags.service.allowed_hosts = {"*"};
+  EXPECT_NO_THROW(check_serve_flags(flags));
+  EXPECT_TRUE(hosts.empty());
   flags.insecure = false;
   flags.api_key_file = "keys";
   EXPECT_NO_THROW(check_serve_flags(flags));
+  EXPECT_TRUE(hosts.empty());
 }
 
 TEST(ServeFlags, KnowsLoopback) {

@@ -5,6 +5,8 @@
 
 import json
 import os
+import pty
+import re
 import socket
 import subprocess
 import sys
@@ -72,6 +74,38 @@ class ServeTest(unittest.TestCase):
             server.wait_until(lambda: any('"mine-1"' in line for line in list(server.log)))
             line = json.loads([line for line in server.log if '"mine-1"' in line][0])
             self.assertEqual((line["message"], line["route"], line["status"]), ("request", "/healthz", 200))
+
+    def test_speaks_to_people_in_a_terminal(self):
+        terminal, other_end = pty.openpty()
+        with subprocess.Popen([PROGRAM, "serve", "--port", "0"], stderr=other_end, stdin=subprocess.DEVNULL) as process:
+            os.close(other_end)
+            text = b""
+            while b"model loaded" not in text:
+                text += os.read(terminal, 4096)
+            process.terminate()
+            process.wait(60)
+        os.close(terminal)
+        port = int(re.search(rb"Open http://127\.0\.0\.1:(\d+) in a browser", text).group(1))
+        self.assertIn(b"listening: host 127.0.0.1, port %d" % port, text)
+        self.assertNotIn(b"{", text)
+
+    def test_logs_who_asked_and_no_signature(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "keys")
+            with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
+                file.write("alice:0123456789abcdef\n")
+            with Server(PROGRAM, "--api-key-file", path) as server:
+                answer = server.post("/v1/images/generations", {"prompt": "a fox", "response_format": "url"},
+                                     {"Authorization": "Bearer 0123456789abcdef"})[2]
+                link = answer["data"][0]["url"].replace(server.url, "")
+                signature = link.split("/")[-1]
+                for asked in (link, link.replace("files", "%66iles"), "/x" + link, link + "0"):
+                    server.get(asked, {"X-Forwarded-For": "192.0.2.7", "X-Request-Id": "asked"})
+                self.assertEqual(server.get(link)[0], 200)
+                line = json.loads(server.wait_for_log('"asked"'))
+                self.assertEqual((line["client"], line["forwarded_for"]), ("127.0.0.1", "192.0.2.7"))
+                self.assertEqual(server.terminate(), 0)
+                self.assertNotIn(signature, "".join(server.log))
 
     def test_refuses_to_open_to_others_without_keys(self):
         run = run_serve("--host", "0.0.0.0")

@@ -16,10 +16,10 @@ STOP_SECONDS = 60
 class Server:
     """Use with `with`; killed at the end whatever happens."""
 
-    def __init__(self, program, *flags, expect_ready=True):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("ERNIE_IMAGE")}
-        self.process = subprocess.Popen(
-            [program, "serve", "--port", "0", *flags], stderr=subprocess.PIPE, text=True, env=environment)
+    def __init__(self, program, *flags, expect_ready=True, environment=None, **process_options):
+        own = {k: v for k, v in os.environ.items() if not k.startswith("ERNIE_IMAGE")}
+        self.process = subprocess.Popen([program, "serve", "--port", "0", *flags], stderr=subprocess.PIPE, text=True,
+                                        env={**own, **(environment or {})}, **process_options)
         self.log = []
         self.port = None
         self._listening = threading.Event()
@@ -43,6 +43,11 @@ class Server:
                 self.port = event["port"]
                 self._listening.set()
         self._listening.set()
+
+    def wait_for_log(self, text):
+        """The first line of the log that holds `text`."""
+        self.wait_until(lambda: any(text in line for line in list(self.log)))
+        return [line for line in self.log if text in line][0]
 
     def wait_until(self, condition, seconds=START_SECONDS):
         deadline = time.monotonic() + seconds

@@ -73,6 +73,7 @@ void PaintingWorker::paint(const Job& job) {
   result.prompt_tokens = 3;
   for (const std::uint64_t seed : request.seeds) {
     Bytes png = painted_png(seed, request.width_px, request.height_px);
+    if (prompt_of(request) == "large") png.resize(kLargePicture, 'x');
     const JobImage image = {seed, request.width_px, request.height_px, "image/png", png.size()};
     result.images.push_back({image, std::move(png)});
   }
@@ -109,9 +110,11 @@ httplib::Client TestServer::client() const {
   return client;
 }
 
-RawClient::RawClient(int port) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+RawClient::RawClient(int port, int from) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
   sockaddr_in address = {};
   address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(0x7f000000U + static_cast<std::uint32_t>(from));
+  EXPECT_EQ(::bind(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
   address.sin_port = htons(static_cast<std::uint16_t>(port));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   EXPECT_EQ(::connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);

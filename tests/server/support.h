@@ -17,6 +17,9 @@
 
 namespace ernie_image {
 
+/// Bytes of a picture for the prompt "large".
+constexpr std::size_t kLargePicture = 4 << 20;
+
 /// Claims jobs and completes each after its steps with a plain PNG in which the seed can be read.
 class PaintingWorker {
  public:
@@ -71,7 +74,8 @@ class TestServer {
 /// A socket to `port` of this machine.
 class RawClient {
  public:
-  explicit RawClient(int port);
+  /// From 127.0.0.`address`.
+  explicit RawClient(int port, int address = 1);
   ~RawClient();
   RawClient(const RawClient&) = delete;
   RawClient& operator=(const RawClient&) = delete;

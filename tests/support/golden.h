@@ -29,7 +29,7 @@ struct Case {
 };
 
 /// Keeps every tensor of a run.
-class TensorMap : public Trace {
+class TensorMap : public TensorTrace {
  public:
   bool wants(std::string_view) const override { return true; }
   void record(const std::string& name, const Tensor& host) override { tensors[name] = host; }

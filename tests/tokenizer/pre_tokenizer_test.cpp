@@ -76,6 +76,13 @@ TEST(PreTokenizer, CatastrophicBacktrackingIsAnErrorNotAHang) {
   }
 }
 
+/// Each match looks at the rest of the text, and each is within PCRE2's limits.
+TEST(PreTokenizer, LookingAheadAtEveryPlaceIsAnErrorNotAHang) {
+  const std::string text(1 << 20, 'a');
+  test::expect_error(ErrorKind::unsupported, {"test", "a(?=[ab]*c)|a", "1048576 bytes"},
+                     [&] { split("a(?=[ab]*c)|a", text); });
+}
+
 TEST(PreTokenizer, LongRunsAreOnePiece) {
   for (const char* run : {"a", "A", "猫", "!", " ", "\n"}) {
     std::string text;

@@ -18,7 +18,7 @@
   X(aclError, aclrtCreateStream, (aclrtStream * stream))                                           \
   X(aclError, aclrtDestroyStream, (aclrtStream stream))                                            \
   X(aclError, aclrtSynchronizeStream, (aclrtStream stream))                                        \
-  X(aclError, aclrtCreateEvent, (aclrtEvent * event))                                              \
+  X(aclError, aclrtCreateEventExWithFlag, (aclrtEvent * event, std::uint32_t flag))                \
   X(aclError, aclrtDestroyEvent, (aclrtEvent event))                                               \
   X(aclError, aclrtRecordEvent, (aclrtEvent event, aclrtStream stream))                            \
   X(aclError, aclrtStreamWaitEvent, (aclrtStream stream, aclrtEvent event))                        \
@@ -33,6 +33,10 @@
   X(aclError, aclrtMemcpyAsync,                                                                    \
     (void* target, std::size_t room, const void* source, std::size_t bytes, aclrtMemcpyKind kind,  \
      aclrtStream stream))
+
+/// The same; releases may lack these.
+#define ERNIE_IMAGE_ACL_RUNTIME_OPTIONAL(X) \
+  X(aclError, aclsysGetCANNVersion, (aclCANNPackageName package, aclCANNPackageVersion * version))
 
 /// X(result, name, parameters): libnnopbase.so
 #define ERNIE_IMAGE_ACLNN_OBJECTS(X)                                                               \

@@ -11,26 +11,31 @@
 namespace ernie_image {
 namespace {
 
-using ascend::AttentionForm;
-
-constexpr card::Choices<AttentionForm, 4> kAttentionForms = {
-    {{"auto", AttentionForm::automatic},
-     {"lengths", AttentionForm::lengths},
-     {"mask", AttentionForm::mask},
-     {"composed", AttentionForm::composed}}};
-
 const card::WeightForms kForms;
+
+constexpr card::Choices<std::int8_t, 2> kConvolutionMath = {
+    {{"fp32", ascend::kKeepDType}, {"hf32", ascend::kHf32}}};
+
+/// Vectors of bf16 stay so: beside activations of bf16 they need no conversion in each layer.
+card::WeightForm form_of(const Weight& weight, WeightUse use) {
+  const bool narrow = use == WeightUse::vector && weight.dtype == DType::bf16 &&
+                      weight.format == WeightFormat::plain;
+  return narrow ? card::WeightForm::plain : card::plain_form(use);
+}
 
 class AscendBackend : public card::CardBackend<ascend::Operations> {
  public:
   explicit AscendBackend(const AscendOptions& options)
-      : CardBackend(options.device, options.offload, kForms),
+      : CardBackend(options.device, options.offload, options.gelu, kForms),
         attention_(stream_,
-                   card::option("--ascend-attention", options.attention, kAttentionForms)) {}
+                   card::option("--ascend-attention", options.attention, ascend::kAttentionForms),
+                   ascend::AttentionTimings::of_this_machine()),
+        convolution_math_(card::option("--ascend-conv", options.convolution, kConvolutionMath)) {}
   AscendBackend(const AscendBackend& rehearsed, const Ledger& ledger, std::uint64_t room_bytes,
                 const std::string& offload)
       : CardBackend(rehearsed, ledger, room_bytes, offload, kForms),
-        attention_(stream_, rehearsed.attention_.form()) {
+        attention_(stream_, rehearsed.attention_.form(), rehearsed.attention_.timings()),
+        convolution_math_(rehearsed.convolution_math_) {
     stream_.expect_workspace(rehearsed.stream_.workspace_bytes());
   }
   std::unique_ptr<Backend> rehearsal(const Ledger& ledger, std::uint64_t room_bytes,
@@ -38,8 +43,17 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
     return std::make_unique<AscendBackend>(*this, ledger, room_bytes, offload);
   }
 
+  void begin_stage(const StageRoom& room) override {
+    stream_.derived().clear();
+    CardBackend::begin_stage(room);
+  }
+  void end_stage() override {
+    stream_.derived().clear();
+    CardBackend::end_stage();
+  }
   void release_cache() override {
     attention_.release_masks();
+    stream_.derived().clear();
     CardBackend::release_cache();
   }
   WeightHandle prepare(const Weight& weight, WeightUse use, Quantization quantization) override {
@@ -48,7 +62,7 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
                                               ": quantised weights are not supported; take a model "
                                               "in the released format, without --quant");
     }
-    return weights_.prepare(weight, card::plain_form(use));
+    return weights_.prepare(weight, form_of(weight, use));
   }
 
   Tensor linear(const Tensor& x, const PreparedWeight& weight,
@@ -67,35 +81,44 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
                 const PreparedWeight& bias) override {
     require_activation("conv2d", x);
     require_square(weight.shape());
-    const Tensor offsets = conv_bias(bias, x.dtype());
-    return ascend::conv2d(stream_, x, weights_.tensor(weight), offsets);
+    return ascend::conv2d(stream_, x, weights_.tensor(weight), weights_.tensor(bias), 1,
+                          convolution_math_);
   }
   Tensor conv2d_stride2(const ImageBand& x, const PreparedWeight& weight,
                         const PreparedWeight& bias) override {
     require_activation("conv2d_stride2", x.rows);
     require_three(weight.shape());
     assert(x.above == nullptr && x.below == nullptr);
-    const Tensor offsets = conv_bias(bias, x.rows.dtype());
-    return ascend::conv2d(stream_, x.rows, weights_.tensor(weight), offsets, 2);
+    return ascend::conv2d(stream_, x.rows, weights_.tensor(weight), weights_.tensor(bias), 2,
+                          convolution_math_);
   }
 
  private:
-  /// f32; but a bias that the file has in bf16 is the same number in bf16, which is no reason to
-  /// compute in fp32.
-  Tensor conv_bias(const PreparedWeight& bias, DType dtype) {
-    const Tensor offsets = weights_.tensor(bias);
-    const bool same = card::as_card_weight(bias).source.dtype == dtype;
-    return same ? ascend::cast(stream_, offsets, dtype) : offsets;
-  }
-
   ascend::Attention attention_;
+  std::int8_t convolution_math_;
 };
 
 }  // namespace
 
 std::unique_ptr<Backend> make_ascend_backend(const AscendOptions& options) {
+  if (ascend::chip_generation() == ascend::ChipGeneration::first)
+    throw Error(ErrorKind::unsupported, "ascend: " + ascend::notes_on(ascend::chip_name()).front());
   return std::make_unique<AscendBackend>(options);
 }
+
+namespace {
+
+std::vector<DeviceTiming> remembered_timings() {
+  std::vector<DeviceTiming> timings;
+  for (const auto& [chip, release, shape, times] :
+       ascend::AttentionTimings::of_this_machine().lines()) {
+    timings.push_back(
+        {"attention " + shape, chip + ", CANN " + release, times, ascend::fastest_of(times)});
+  }
+  return timings;
+}
+
+}  // namespace
 
 DeviceInfo ascend_info() {
   const ascend::Cann& cann = ascend::cann();
@@ -108,6 +131,9 @@ DeviceInfo ascend_info() {
     info.operations->push_back({state.name, state.present, state.alternative});
   if (!info.problem.empty()) return info;
   try {
+    info.release = ascend::cann_version();
+    info.timings = remembered_timings();
+    info.notes = ascend::notes_on(ascend::chip_name());
     for (int i = 0; i < ascend::device_count(); ++i) {
       const ascend::Device card(i);
       card.bind();
@@ -127,13 +153,21 @@ const DeviceKind& ascend_device() {
       .name = "ascend",
       .has_cards = true,
       .options = {card::offload_option(),
-                  {"ascend_attention", card::words_of(kAttentionForms),
-                   "how padding reaches Ascend's attention: auto (default), lengths, mask (dense), "
-                   "or composed of plain operations"}},
+                  gelu_option(),
+                  {"ascend_conv", card::words_of(kConvolutionMath),
+                   "convolutions of an fp32 run on Ascend: fp32 (default), or hf32, with 11 bits "
+                   "of each factor, as torch_npu does",
+                   false},
+                  {"ascend_attention", card::words_of(ascend::kAttentionForms),
+                   "Ascend's attention: auto (default) times what is there once a shape, flash "
+                   "(the training operator, with a mask), lengths or mask (the inference "
+                   "operator, padding as key lengths or as a mask), or composed of plain "
+                   "operations"}},
       .info = ascend_info,
       .make = [](int card, const BackendOptions& options) {
         const DeviceOptions& chosen = options.device_options;
-        return make_ascend_backend({card, chosen.at("ascend_attention"), chosen.at("offload")});
+        return make_ascend_backend({card, chosen.at("ascend_attention"), chosen.at("offload"),
+                                    chosen.at("gelu"), chosen.at("ascend_conv")});
       }};
   return kind;
 }

@@ -10,8 +10,10 @@ namespace ernie_image {
 
 struct AscendOptions {
   int device = 0;
-  std::string attention = "auto";  ///< auto, lengths, mask, composed: ascend/attention.h
-  std::string offload = "auto";    ///< auto, none, encoder, layers: card/weights.h
+  std::string attention = "auto";    ///< ascend::kAttentionForms: ascend/attention.h
+  std::string offload = "auto";      ///< auto, none, encoder, layers: card/weights.h
+  std::string gelu = "exact";        ///< exact, tanh: gelu.h
+  std::string convolution = "fp32";  ///< fp32, hf32: how products of an fp32 run are computed
 };
 
 /// Throws Error(not_found) without CANN or without that card, Error(invalid_argument) for an option

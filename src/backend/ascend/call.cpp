@@ -5,12 +5,10 @@ namespace {
 
 aclTensor* create_tensor(const View& view) {
   // The storage is given as one flat length: what counts are strides and offset.
-  std::int64_t reach = view.offset + 1;
-  for (std::size_t i = 0; i < view.shape.size(); ++i)
-    reach += (view.shape[i] - 1) * view.strides[i];
-  aclTensor* const tensor =
-      cann().aclCreateTensor(view.shape.data(), view.shape.size(), acl_dtype(view.dtype),
-                             view.strides.data(), view.offset, view.format, &reach, 1, view.block);
+  const aclFormat format = view.format.value_or(format_of_rank(view.shape.size()));
+  aclTensor* const tensor = cann().aclCreateTensor(
+      view.shape.data(), view.shape.size(), acl_dtype(view.dtype), view.strides.data(), view.offset,
+      format, &view.storage, 1, view.block);
   if (tensor == nullptr) require(-1, "aclCreateTensor " + to_string(view));
   return tensor;
 }
@@ -62,6 +60,7 @@ void* Stream::workspace(std::uint64_t bytes) {
   if (bytes > workspace_.bytes()) {
     queue().synchronize();  // queued work may be using the old one
     workspace_ = card::DeviceBlock();
+    if (device().free_bytes() < bytes) memory().release_cache();
     workspace_ = card::DeviceBlock(device(), bytes);
   }
   return workspace_.data();

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "backend/ascend/derived.h"
 #include "backend/ascend/device.h"
 #include "backend/ascend/view.h"
 #include "backend/card/stream.h"
@@ -130,15 +131,19 @@ class Stream : public card::Stream {
 
   /// What all operations so far have asked for, and may ask for again.
   std::size_t workspace_bytes() const { return workspace_.bytes(); }
+  /// An operation is going to ask for so much: a rehearsal has only this to know it by.
   void expect_workspace(std::size_t bytes) { workspace(bytes); }
 
+  DerivedTensors& derived() { return derived_; }
+
  private:
-  /// Of the fused attention; what it and convolutions take beyond that only a card can tell.
+  /// Of the fused attention; what it takes beyond that only a card can tell.
   static constexpr std::size_t kLeastWorkspaceBytes = std::size_t{16} << 20;
 
   void* workspace(std::uint64_t bytes);
 
   card::DeviceBlock workspace_;  // grows to the most that any operation asked for
+  DerivedTensors derived_;
 };
 
 template <typename... Parameters, typename... Arguments>

@@ -35,6 +35,10 @@ namespace ernie_image::ascend {
 #define ERNIE_IMAGE_CHECK(name, value) static_assert(int(::name) == value, #name);
 ERNIE_IMAGE_ACL_NUMBERS(ERNIE_IMAGE_CHECK)
 #undef ERNIE_IMAGE_CHECK
+static_assert(sizeof(::aclCANNPackageVersion) == 512);
+#ifdef ACL_EVENT_SYNC
+static_assert(kAclEventSync == ACL_EVENT_SYNC && kAclEventTimeLine == ACL_EVENT_TIME_LINE);
+#endif
 #ifdef ACL_ERROR_REPEAT_INITIALIZE
 static_assert(kAclRepeatInitialize == ACL_ERROR_REPEAT_INITIALIZE);
 #endif
@@ -42,6 +46,7 @@ static_assert(kAclRepeatInitialize == ACL_ERROR_REPEAT_INITIALIZE);
 #define ERNIE_IMAGE_CHECK(result, name, parameters) \
   static_assert(std::is_same_v<decltype(&::name), decltype(Cann::name)>, #name);
 ERNIE_IMAGE_ACL_RUNTIME(ERNIE_IMAGE_CHECK)
+ERNIE_IMAGE_ACL_RUNTIME_OPTIONAL(ERNIE_IMAGE_CHECK)
 ERNIE_IMAGE_ACLNN_OBJECTS(ERNIE_IMAGE_CHECK)
 #undef ERNIE_IMAGE_CHECK
 

@@ -4,10 +4,18 @@
 namespace ernie_image::ascend {
 namespace {
 
-/// All of one dtype. Stride 1 has zeros all around, so that the size stays, stride 2 to the right
-/// and below only.
+/// What the kernels convert input and result to beside: [B, C / 16, H, W, 16].
+std::size_t blocked_bytes(const Tensor& picture) {
+  constexpr std::int64_t kBlock = 16;
+  const std::int64_t channels = (picture.dim(1) + kBlock - 1) / kBlock * kBlock;
+  return storage_bytes(picture.dtype(),
+                       static_cast<std::size_t>(picture.size() / picture.dim(1) * channels));
+}
+
+/// x and weight of one dtype; bias f32, which is what the kernels take with bf16 too. Stride 1 has
+/// zeros all around, so that the size stays, stride 2 to the right and below only.
 Tensor convolve(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                std::int64_t stride) {
+                std::int64_t stride, std::int8_t math) {
   const std::int64_t zeros = weight.dim(2) / 2;
   // Two numbers: of rows and columns, both sides alike. Four: above, below, left, right.
   const Integers padding = stride == 1 ? Integers{{zeros, zeros}} : Integers{{0, zeros, 0, zeros}};
@@ -15,21 +23,21 @@ Tensor convolve(Stream& stream, const Tensor& x, const Tensor& weight, const Ten
   const std::int64_t groups = 1;
   Tensor y =
       stream.empty(x.dtype(), {x.dim(0), weight.dim(0), x.dim(2) / stride, x.dim(3) / stride});
-  stream.call(cann().Convolution, View(x).as(ACL_FORMAT_NCHW), View(weight).as(ACL_FORMAT_NCHW),
-              bias, Integers{{stride, stride}}, padding, Integers{{1, 1}}, transposed,
-              Integers{{0, 0}}, groups, View(y).as(ACL_FORMAT_NCHW), kKeepDType);
+  stream.expect_workspace(blocked_bytes(x) + blocked_bytes(y));
+  stream.call(cann().Convolution, x, weight, bias, Integers{{stride, stride}}, padding,
+              Integers{{1, 1}}, transposed, Integers{{0, 0}}, groups, y, math);
   return y;
 }
 
 }  // namespace
 
-/// In fp32 where types are mixed, as `linear` does; the f32 bias is rounded with its layer then.
+/// In fp32 where the types of x and weight differ, as `linear` does.
 Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
-              std::int64_t stride) {
-  const bool as_it_is = weight.dtype() == x.dtype() && bias.dtype() == x.dtype();
-  const DType dtype = as_it_is ? x.dtype() : DType::f32;
-  const Tensor y = convolve(stream, cast(stream, channels_first(stream, x), dtype),
-                            cast(stream, weight, dtype), cast(stream, bias, dtype), stride);
+              std::int64_t stride, std::int8_t math) {
+  const DType dtype = weight.dtype() == x.dtype() ? x.dtype() : DType::f32;
+  const Tensor y =
+      convolve(stream, cast(stream, channels_first(stream, x), dtype), cast(stream, weight, dtype),
+               cast(stream, bias, DType::f32), stride, dtype == DType::f32 ? math : kKeepDType);
   return channels_last(stream, cast(stream, y, x.dtype()));
 }
 

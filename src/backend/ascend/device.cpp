@@ -70,6 +70,62 @@ int device_count() {
   return static_cast<int>(count);
 }
 
+std::string cann_version() {
+  static const std::string version = [] {
+    const Cann& api = initialized_cann();
+    aclCANNPackageVersion found{};
+    const bool is_told = api.aclsysGetCANNVersion != nullptr &&
+                         api.aclsysGetCANNVersion(ACL_PKG_NAME_CANN, &found) == 0;
+    found.version[sizeof(found.version) - 1] = '\0';
+    return std::string(is_told && found.version[0] != '\0' ? found.version : "unknown");
+  }();
+  return version;
+}
+
+std::string chip_name() {
+  const char* const name = initialized_cann().aclrtGetSocName();
+  return name == nullptr ? "unknown" : name;
+}
+
+ChipGeneration generation_of(const std::string& chip) {
+  const std::string second = "Ascend910B";
+  if (chip.starts_with("Ascend950") || chip.starts_with("Ascend910_95"))
+    return ChipGeneration::third;
+  if (chip.starts_with("Ascend910_93")) return ChipGeneration::second;
+  if (chip.starts_with(second) && chip.size() > second.size() && chip[second.size()] >= '1' &&
+      chip[second.size()] <= '9')
+    return ChipGeneration::second;
+  if (chip == second || chip == "Ascend910" || chip == "Ascend910A" ||
+      chip.starts_with("Ascend910Pro") || chip.starts_with("Ascend910Premium"))
+    return ChipGeneration::first;
+  return ChipGeneration::other;
+}
+
+ChipGeneration chip_generation() {
+  static const ChipGeneration generation = generation_of(chip_name());
+  return generation;
+}
+
+std::vector<std::string> notes_on(const std::string& chip) {
+  switch (generation_of(chip)) {
+    case ChipGeneration::first:
+      return {chip +
+              " is of the first generation, not a 910B card, whose names have a digit after the B: "
+              "it has no bf16, in which models are published, and is not supported"};
+    case ChipGeneration::third:
+      return {chip +
+              " has no fused inference attention before V5: --ascend-attention auto is flash "
+              "there, and lengths and mask fall back to it"};
+    case ChipGeneration::other:
+      return {"nothing is known of " + chip +
+              ": this program was written for the 910B (A2); `ernie-image devices --verify ascend` "
+              "says what works"};
+    case ChipGeneration::second:
+      break;
+  }
+  return {};
+}
+
 void require(aclError status, const std::string& attempted) {
   if (status == 0) return;
   // The message belongs to this thread and is gone once read.
@@ -150,10 +206,11 @@ void Device::try_wait_for_queue(card::Handle queue) const noexcept {
   if (try_bind()) cann().aclrtSynchronizeStream(queue);
 }
 
-/// All of CANN's events know their time.
-card::Handle Device::make_event(bool /*timed*/) const {
+/// Only events with flags may be recorded again, which is what this program does with them.
+card::Handle Device::make_event(bool timed) const {
   aclrtEvent event = nullptr;
-  require(cann().aclrtCreateEvent(&event), "aclrtCreateEvent");
+  const std::uint32_t flags = kAclEventSync | (timed ? kAclEventTimeLine : 0);
+  require(cann().aclrtCreateEventExWithFlag(&event, flags), "aclrtCreateEventExWithFlag");
   return event;
 }
 

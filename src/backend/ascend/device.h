@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "backend/ascend/symbols.h"
 #include "backend/card/device.h"
@@ -15,6 +16,26 @@ const Cann& initialized_cann();
 
 /// How many cards there are. Throws Error(not_found) without CANN, Error(device) if it cannot tell.
 int device_count();
+
+/// "8.1.RC1"; "unknown" where the release does not tell.
+std::string cann_version();
+
+/// The name of the chips of this machine, "Ascend910B3".
+std::string chip_name();
+
+/// What its name says of a chip.
+enum class ChipGeneration {
+  first,   ///< Ascend910, 910A, and "Ascend910B" without a digit: no bf16
+  second,  ///< Ascend910B1 to B4 (A2), Ascend910_93 (A3): what this backend was written for
+  third,   ///< Ascend950, which has no fused inference attention before V5
+  other,   ///< unknown
+};
+ChipGeneration generation_of(const std::string& chip);
+/// Of this machine's chips.
+ChipGeneration chip_generation();
+
+/// What is not supported there, or works in another way, for people.
+std::vector<std::string> notes_on(const std::string& chip);
 
 /// Throws Error(device) with what was attempted, CANN's own message and, for codes that people
 /// meet, what to do, unless `status` is 0.

@@ -11,9 +11,12 @@ Tensor normalize(Stream& stream, const Tensor& x, const Tensor& weight, const Te
   Tensor y = stream.empty(x.dtype(), x.shape());
   const Tensor mean = stream.empty(x.dtype(), statistics);
   const Tensor rstd = stream.empty(x.dtype(), statistics);
+  // Both of the type of x, or both of float.
+  const bool as_they_are = weight.dtype() == x.dtype() && bias.dtype() == x.dtype();
+  const DType dtype = as_they_are ? x.dtype() : DType::f32;
   const bool activate = false;  // the reference rounds before the activation
-  stream.call(cann().GroupNormSiluV2, x, weight, bias, groups, double{eps}, activate, y, mean,
-              rstd);
+  stream.call(cann().GroupNormSiluV2, x, cast(stream, weight, dtype), cast(stream, bias, dtype),
+              groups, double{eps}, activate, y, mean, rstd);
   return y;
 }
 
@@ -25,8 +28,9 @@ Tensor normalize_in_float(Stream& stream, const Tensor& x, const Tensor& weight,
   const Tensor y = stream.empty(DType::f32, x.shape());
   const Tensor mean = stream.empty(DType::f32, statistics);
   const Tensor rstd = stream.empty(DType::f32, statistics);
-  stream.call(cann().GroupNorm, wide, weight, bias, x.dim(0), x.dim(1), x.dim(2), groups,
-              double{eps}, y, mean, rstd);
+  stream.call(cann().GroupNorm, wide, cast(stream, weight, DType::f32),
+              cast(stream, bias, DType::f32), x.dim(0), x.dim(1), x.dim(2), groups, double{eps}, y,
+              mean, rstd);
   return cast(stream, y, x.dtype());
 }
 

@@ -41,10 +41,11 @@ Tensor channels_last(Stream& stream, const Tensor& x) {
 Tensor upsample_nearest2x(Stream& stream, const Tensor& x) {
   const std::int64_t height = x.dim(1), width = x.dim(2);
   Tensor y = stream.empty(x.dtype(), {x.dim(0), 2 * height, 2 * width, x.dim(3)});
-  if (cann().UpsampleNearest2d) {
-    stream.call(cann().UpsampleNearest2d, View(x).as(ACL_FORMAT_NHWC),
-                Integers{{2 * height, 2 * width}}, View(y).as(ACL_FORMAT_NHWC));
-    return y;
+  if (cann().UpsampleNearest2d) {  // with the channels first, as everybody calls it
+    const Tensor planes = stream.empty(x.dtype(), {x.dim(0), x.dim(3), 2 * height, 2 * width});
+    stream.call(cann().UpsampleNearest2d, channels_first(stream, x),
+                Integers{{2 * height, 2 * width}}, planes);
+    return channels_last(stream, planes);
   }
   const View doubled = View(y).reshaped({x.dim(0) * height, 2, width, 2, x.dim(3)});
   stream.call(cann().InplaceCopy, doubled,

@@ -4,7 +4,14 @@
 namespace ernie_image::ascend {
 namespace {
 
-/// x / rms(x) * gamma over the last axis, rounded once; gamma f32 [H].
+using Use = DerivedTensors::Use;
+
+/// A vector in a type that norms take beside x.
+Tensor fitting(Stream& stream, const Tensor& weight, const Tensor& x) {
+  return weight.dtype() == x.dtype() ? weight : cast(stream, weight, DType::f32);
+}
+
+/// x / rms(x) * gamma over the last axis, rounded once; gamma [H] of f32 or the type of x.
 Tensor fused_rms_norm(Stream& stream, const Tensor& x, const Tensor& gamma, float eps) {
   Tensor y = stream.empty(x.dtype(), x.shape());
   if (y.size() == 0) return y;
@@ -15,84 +22,90 @@ Tensor fused_rms_norm(Stream& stream, const Tensor& x, const Tensor& gamma, floa
   return y;
 }
 
-Tensor filled(Stream& stream, Shape shape, float value) {
-  Tensor y = stream.empty(DType::f32, std::move(shape));
-  stream.call(cann().InplaceFillScalar, y, Scalar{value});
-  return y;
+Tensor ones(Stream& stream, const Shape& shape) {
+  return stream.derived().of(Use::ones, {}, DType::f32, shape, [&] {
+    Tensor y = stream.empty(DType::f32, shape);
+    stream.call(cann().InplaceFillScalar, y, Scalar{1});
+    return y;
+  });
 }
 
-/// 1 + chunk in float, as [B, 1, H].
-Tensor one_plus(Stream& stream, Chunk chunk, std::int64_t width) {
-  const View view = chunk_view(chunk, width);
-  Tensor wide = stream.empty(DType::f32, view.shape);
-  stream.call(cann().Cast, view, ACL_FLOAT, wide);
-  const Tensor sum = stream.empty(DType::f32, view.shape);
-  stream.call(cann().Adds, wide, Scalar{1}, Scalar{1}, sum);
-  return sum;
+/// A rotary table in the type of the activations, to which it has been rounded already.
+Tensor narrow_table(Stream& stream, const Tensor& table, DType dtype) {
+  if (table.dtype() == dtype) return table;
+  return stream.derived().of(Use::narrow_table, table, dtype, table.shape(),
+                             [&] { return cast(stream, table, dtype); });
 }
 
-/// x [B, S, heads, D] rotated by the tables [R, S, D]: the products into two tensors, then halves
-/// of them subtracted and added. The vendor's fused rotation would round once where the reference
-/// rounds three times.
+/// [width, width]: rows times this are [-second half, first half] of the row. Every sum has one
+/// term that is not zero, so the product is exact.
+Tensor half_swap(Stream& stream, std::int64_t width, DType dtype) {
+  return stream.derived().of(Use::half_swap, {}, dtype, {width, width}, [&] {
+    Tensor matrix = Tensor::host(DType::f32, {width, width});
+    for (std::int64_t i = 0; i < width / 2 && !matrix.is_booked(); ++i) {
+      matrix.data<float>()[(i + width / 2) * width + i] = -1;
+      matrix.data<float>()[i * width + i + width / 2] = 1;
+    }
+    return stream.upload(round_to(matrix, dtype));
+  });
+}
+
+/// x [B, S, heads, D] rotated by the tables [R, S, D]: x * cos + [-second half, first half] * sin.
+/// The vendor's fused rotation would round once where the reference rounds three times. Halves of
+/// heads are strided, and would be copied by kernels of their own on their way in and out of each
+/// product; a matrix product swaps them in one.
 Tensor rotate(Stream& stream, const Tensor& x, const RotaryTable& rotary) {
   const std::int64_t width = x.dim(3);
-  const std::int64_t half = width / 2;
   const Shape over_heads = {rotary.cos.dim(0), rotary.cos.dim(1), 1, width};
-  const View sin = View(rotary.sin).reshaped(over_heads);
-  const Tensor straight = multiply(stream, x, View(rotary.cos).reshaped(over_heads));
-  const Tensor crossed = stream.empty(x.dtype(), x.shape());
-  const View source(x);
-  for (const std::int64_t begin : {std::int64_t{0}, half}) {
-    stream.call(cann().Mul, source.sliced(3, half - begin, half), sin.sliced(3, begin, half),
-                View(crossed).sliced(3, begin, half));
-  }
-  Tensor y = stream.empty(x.dtype(), x.shape());
-  stream.call(cann().Sub, View(straight).sliced(3, 0, half), View(crossed).sliced(3, 0, half),
-              Scalar{1}, View(y).sliced(3, 0, half));
-  stream.call(cann().Add, View(straight).sliced(3, half, half), View(crossed).sliced(3, half, half),
-              Scalar{1}, View(y).sliced(3, half, half));
-  return y;
+  const Tensor cos = narrow_table(stream, rotary.cos, x.dtype()).reshaped(over_heads);
+  const Tensor sin = narrow_table(stream, rotary.sin, x.dtype()).reshaped(over_heads);
+  const Tensor swapped = stream.empty(x.dtype(), x.shape());
+  const Shape rows = {x.size() / width, width};
+  stream.call(cann().Mm, x.reshaped(rows), half_swap(stream, width, x.dtype()),
+              swapped.reshaped(rows), kKeepDType);
+  return add(stream, multiply(stream, x, cos), multiply(stream, swapped, sin));
 }
 
 }  // namespace
 
 /// The weight by itself: RmsNorm with a gamma would round once, the reference rounds twice.
 Tensor rms_norm(Stream& stream, const Tensor& x, const Tensor& weight, float eps) {
-  const Tensor ones = filled(stream, weight.shape(), 1);
-  return multiply(stream, fused_rms_norm(stream, x, ones, eps), weight);
+  if (x.size() == 0) return x;
+  return multiply(stream, fused_rms_norm(stream, x, ones(stream, weight.shape()), eps), weight);
 }
 
+/// In bf16 the conversions are written out: a mixture of types would cost the same ones for each
+/// operand.
 Tensor rms_norm_modulate(Stream& stream, const Tensor& x, const Tensor& weight, float eps,
                          Chunk scale, Chunk shift) {
-  const Tensor norm = rms_norm(stream, x, weight, eps);
-  const Tensor factor = one_plus(stream, scale, x.dim(2));
-  Tensor y = stream.empty(x.dtype(), x.shape());
-  if (y.size() > 0)
-    stream.call(cann().Addcmul, chunk_view(shift, x.dim(2)), norm, factor, Scalar{1}, y);
-  return y;
+  if (x.size() == 0) return x;
+  const std::int64_t width = x.dim(2);
+  const Tensor norm = cast(stream, rms_norm(stream, x, weight, eps), DType::f32);
+  const Tensor y = stream.empty(DType::f32, x.shape());
+  stream.call(cann().Addcmul, wide_chunk_rows(stream, shift, width), norm,
+              chunk_factors(stream, scale, width), Scalar{1}, y);
+  return cast(stream, y, x.dtype());
 }
 
 Tensor layer_norm_modulate(Stream& stream, const Tensor& x, float eps, Chunk scale, Chunk shift) {
+  if (x.size() == 0) return x;
   const std::int64_t width = x.dim(2);
   const Tensor norm = stream.empty(x.dtype(), x.shape());
-  if (norm.size() == 0) return norm;
   stream.call(cann().LayerNorm, x, Integers{{width}}, nullptr, nullptr, double{eps}, norm, nullptr,
               nullptr);
-  const Tensor factor = cast(stream, one_plus(stream, scale, width), x.dtype());
-  const Tensor scaled = multiply(stream, norm, factor);
-  Tensor y = stream.empty(x.dtype(), x.shape());
-  stream.call(cann().Add, scaled, chunk_view(shift, width), Scalar{1}, y);
-  return y;
+  const Tensor factor = cast(stream, chunk_factors(stream, scale, width), x.dtype());
+  return add(stream, multiply(stream, norm, factor), chunk_rows(stream, shift, width));
 }
 
 Tensor norm_rope(Stream& stream, const Tensor& x, const Tensor& weight, float eps,
                  const RotaryTable& rotary) {
-  Tensor y = weight.empty() ? x : fused_rms_norm(stream, x, weight, eps);
+  Tensor y = weight.empty() ? x : fused_rms_norm(stream, x, fitting(stream, weight, x), eps);
   if (rotary.cos.empty() || x.size() == 0) return y;
   y = rotate(stream, y, rotary);
   if (rotary.row_scale.empty()) return y;
   const Shape over_heads = {rotary.row_scale.dim(0), rotary.row_scale.dim(1), 1, 1};
-  return multiply(stream, y, View(rotary.row_scale).reshaped(over_heads));
+  return multiply(stream, y,
+                  narrow_table(stream, rotary.row_scale, y.dtype()).reshaped(over_heads));
 }
 
 }  // namespace ernie_image::ascend

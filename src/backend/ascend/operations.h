@@ -12,35 +12,42 @@ namespace ernie_image::ascend {
 /// For products: the cube unit computes in the types it is given, with fp32 accumulation: no HF32,
 /// no fp16.
 inline constexpr std::int8_t kKeepDType = 0;
+/// Factors of fp32 are rounded to 11 bits of mantissa; other types as they are.
+inline constexpr std::int8_t kHf32 = 3;
 
 // ---- elementwise.cpp -------------------------------------------------------------------------
 
 Tensor add(Stream& stream, const Tensor& a, const Tensor& b);
 /// b of the shape of a, or to be broadcast to it.
-Tensor multiply(Stream& stream, const Tensor& a, const View& b);
+Tensor multiply(Stream& stream, const Tensor& a, const Tensor& b);
 Tensor gelu(Stream& stream, const Tensor& x);
 Tensor silu(Stream& stream, const Tensor& x);
 Tensor silu_mul(Stream& stream, const Tensor& gate, const Tensor& up);
 Tensor gelu_mul(Stream& stream, const Tensor& gate, const Tensor& up);
+Tensor gelu_tanh(Stream& stream, const Tensor& x);
+Tensor gelu_tanh_mul(Stream& stream, const Tensor& gate, const Tensor& up);
 Tensor gated_add(Stream& stream, const Tensor& x, Chunk gate, const Tensor& y);
 Tensor cast(Stream& stream, const Tensor& x, DType dtype);
 
-/// One vector of a modulation as [B, 1, H], to be broadcast over the rows.
-View chunk_view(Chunk chunk, std::int64_t width);
+/// One vector of a modulation as [B, 1, H], to be broadcast over the rows, in the table's dtype, in
+/// float, and one plus it in float.
+Tensor chunk_rows(Stream& stream, Chunk chunk, std::int64_t width);
+Tensor wide_chunk_rows(Stream& stream, Chunk chunk, std::int64_t width);
+Tensor chunk_factors(Stream& stream, Chunk chunk, std::int64_t width);
 
 // ---- linear.cpp ------------------------------------------------------------------------------
 
-/// weight: [N, K] of any float type; bias f32 [N] or empty.
+/// weight: [N, K] of any float type; bias [N] of f32 or bf16, or empty.
 Tensor linear(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias);
 
 // ---- norm.cpp --------------------------------------------------------------------------------
 
-/// weight: f32 [H].
+/// weight: [H] in f32 or the type of x, or bf16 as the file has it.
 Tensor rms_norm(Stream& stream, const Tensor& x, const Tensor& weight, float eps);
 Tensor rms_norm_modulate(Stream& stream, const Tensor& x, const Tensor& weight, float eps,
                          Chunk scale, Chunk shift);
 Tensor layer_norm_modulate(Stream& stream, const Tensor& x, float eps, Chunk scale, Chunk shift);
-/// weight: f32 [D] or empty.
+/// weight: [D], likewise, or empty.
 Tensor norm_rope(Stream& stream, const Tensor& x, const Tensor& weight, float eps,
                  const RotaryTable& rotary);
 
@@ -60,13 +67,14 @@ Tensor channels_last(Stream& stream, const Tensor& x);
 
 // ---- convolution.cpp -------------------------------------------------------------------------
 
-/// weight: [C_out, C_in, k, k] of any float type; bias f32 [C_out]. `stride` 2: conv2d_stride2.
+/// weight: [C_out, C_in, k, k] of any float type; bias [C_out] of f32 or bf16. `stride` 2:
+/// conv2d_stride2. `math`: kKeepDType or kHf32.
 Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
-              std::int64_t stride = 1);
+              std::int64_t stride = 1, std::int8_t math = kKeepDType);
 
 // ---- group_norm.cpp --------------------------------------------------------------------------
 
-/// weight, bias: f32 [C].
+/// weight, bias: [C] of f32 or bf16.
 Tensor group_norm(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
                   int groups, float eps, Activation activation);
 
@@ -78,6 +86,8 @@ struct Operations {
   static constexpr auto& gelu = ascend::gelu;
   static constexpr auto& silu = ascend::silu;
   static constexpr auto& gelu_mul = ascend::gelu_mul;
+  static constexpr auto& gelu_tanh = ascend::gelu_tanh;
+  static constexpr auto& gelu_tanh_mul = ascend::gelu_tanh_mul;
   static constexpr auto& silu_mul = ascend::silu_mul;
   static constexpr auto& gated_add = ascend::gated_add;
   static constexpr auto& cast = ascend::cast;

@@ -138,6 +138,10 @@ class Loader {
 #define ERNIE_IMAGE_RESOLVE(result, name, parameters) resolve({runtime}, #name, cann_.name);
     ERNIE_IMAGE_ACL_RUNTIME(ERNIE_IMAGE_RESOLVE)
 #undef ERNIE_IMAGE_RESOLVE
+#define ERNIE_IMAGE_RESOLVE(result, name, parameters) \
+  cann_.name = reinterpret_cast<decltype(cann_.name)>(dlsym(runtime, #name));
+    ERNIE_IMAGE_ACL_RUNTIME_OPTIONAL(ERNIE_IMAGE_RESOLVE)
+#undef ERNIE_IMAGE_RESOLVE
 #define ERNIE_IMAGE_RESOLVE(result, name, parameters) resolve(object_libraries_, #name, cann_.name);
     ERNIE_IMAGE_ACLNN_OBJECTS(ERNIE_IMAGE_RESOLVE)
 #undef ERNIE_IMAGE_RESOLVE
@@ -225,9 +229,9 @@ class Loader {
 
 std::string alternative_of(const std::string& name) {
   if (name == "aclnnFusedInferAttentionScoreV2")
-    return "V3, else attention composed of BatchMatMul and Softmax";
+    return "FlashAttentionScore, else attention composed of BatchMatMul and Softmax";
   if (name == "aclnnFusedInferAttentionScoreV3")
-    return "V2, else attention composed of BatchMatMul and Softmax";
+    return "V2, else FlashAttentionScore, else attention composed of BatchMatMul and Softmax";
   if (name == "aclnnFlashAttentionScore") return "attention composed of BatchMatMul and Softmax";
   if (name == "aclnnGroupNormSiluV2") return "GroupNorm in fp32";
   if (name == "aclnnUpsampleNearest2d") return "a broadcast copy";

@@ -24,6 +24,7 @@ struct Operation {
 struct Cann {
 #define ERNIE_IMAGE_FUNCTION(result, name, parameters) result(*name) parameters = nullptr;
   ERNIE_IMAGE_ACL_RUNTIME(ERNIE_IMAGE_FUNCTION)
+  ERNIE_IMAGE_ACL_RUNTIME_OPTIONAL(ERNIE_IMAGE_FUNCTION)
   ERNIE_IMAGE_ACLNN_OBJECTS(ERNIE_IMAGE_FUNCTION)
 #undef ERNIE_IMAGE_FUNCTION
   template <typename Signature>

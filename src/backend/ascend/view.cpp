@@ -27,6 +27,20 @@ View::View(const Tensor& tensor)
   block = tensor.bytes() - beyond;
   assert(beyond % size_of(dtype) == 0);
   offset = static_cast<std::int64_t>(beyond / size_of(dtype));
+  storage = offset + tensor.size();
+}
+
+aclFormat format_of_rank(std::size_t rank) {
+  switch (rank) {
+    case 3:
+      return ACL_FORMAT_NCL;
+    case 4:
+      return ACL_FORMAT_NCHW;
+    case 5:
+      return ACL_FORMAT_NCDHW;
+    default:
+      return ACL_FORMAT_ND;
+  }
 }
 
 View View::reshaped(Shape new_shape) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "backend/ascend/acl_types.h"
@@ -30,8 +31,15 @@ struct View {
   Shape strides;
   std::int64_t offset = 0;     ///< of the first element from `block`
   std::byte* block = nullptr;  ///< aligned to 32 bytes, as aclnn wants it
-  aclFormat format = ACL_FORMAT_ND;
+  /// Elements from `block` to the end of the tensor that this is a view of: what is not its whole
+  /// is recognised as a slice by the length of the whole.
+  std::int64_t storage = 0;
+  /// As torch_npu names it: by the rank, if nothing else is said.
+  std::optional<aclFormat> format;
 };
+
+/// NCL for three axes, NCHW for four, NCDHW for five, else ND.
+aclFormat format_of_rank(std::size_t rank);
 
 aclDataType acl_dtype(DType dtype);
 

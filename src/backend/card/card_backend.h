@@ -11,6 +11,7 @@
 
 #include "backend/card/rehearsed_device.h"
 #include "backend/card/weights.h"
+#include "backend/gelu.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image::card {
@@ -73,7 +74,8 @@ class CardBackend : public Backend {
   }
   Tensor gelu_mul(const Tensor& gate, const Tensor& up) override {
     require_activation("gelu_mul", gate);
-    return Operations::gelu_mul(stream_, gate, up);
+    return gelu_ == GeluForm::tanh ? Operations::gelu_tanh_mul(stream_, gate, up)
+                                   : Operations::gelu_mul(stream_, gate, up);
   }
   Tensor silu_mul(const Tensor& gate, const Tensor& up) override {
     require_activation("silu_mul", gate);
@@ -93,7 +95,8 @@ class CardBackend : public Backend {
   }
   Tensor gelu(const Tensor& x) override {
     require_activation("gelu", x);
-    return Operations::gelu(stream_, x);
+    return gelu_ == GeluForm::tanh ? Operations::gelu_tanh(stream_, x)
+                                   : Operations::gelu(stream_, x);
   }
   Tensor silu(const Tensor& x) override {
     require_activation("silu", x);
@@ -136,13 +139,15 @@ class CardBackend : public Backend {
   }
 
  protected:
-  CardBackend(int device, const std::string& offload, const WeightForms& forms)
-      : stream_(device), weights_(stream_, offload_mode(offload), forms) {}
+  CardBackend(int device, const std::string& offload, const std::string& gelu,
+              const WeightForms& forms)
+      : gelu_(gelu_form(gelu)), stream_(device), weights_(stream_, offload_mode(offload), forms) {}
 
   /// Of a rehearsal in the place of `rehearsed`.
   CardBackend(const CardBackend& rehearsed, const Ledger& ledger, std::uint64_t room_bytes,
               const std::string& offload, const WeightForms& forms)
-      : ledger_(ledger),
+      : gelu_(rehearsed.gelu_),
+        ledger_(ledger),
         host_rehearsal_(std::in_place, *ledger_),
         stream_(std::make_shared<RehearsedDevice>(rehearsed.stream_.device(), ledger, room_bytes)),
         weights_(stream_, offload.empty() ? rehearsed.weights_.offload() : offload_mode(offload),
@@ -167,6 +172,7 @@ class CardBackend : public Backend {
       refuse("conv2d_stride2", "a kernel " + to_string(filters), "one of 3 x 3");
   }
 
+  GeluForm gelu_;
   std::optional<Ledger> ledger_;  // of a rehearsal
   /// Of this library's own host tensors: those of the program are booked by whoever rehearses.
   std::optional<HostRehearsal> host_rehearsal_;

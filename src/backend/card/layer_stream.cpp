@@ -2,6 +2,8 @@
 
 #include <exception>
 
+#include "core/start_thread.h"
+
 namespace ernie_image::card {
 
 LayerStream::~LayerStream() {
@@ -61,7 +63,7 @@ void LayerStream::begin_fill(Buffer& buffer, const std::shared_ptr<WeightGroup>&
     buffer.block = DeviceBlock(stream_.device(), bytes);
   }
   if (stream_.device().rehearses()) return;
-  buffer.filling = std::async(std::launch::async, [this, &buffer, layer] {
+  buffer.filling = start_task([this, &buffer, layer] {
     stream_.device().bind();
     Queue& copies = buffers_->copies;
     buffer.idle.hold(copies);

@@ -21,6 +21,14 @@ std::vector<std::string> words_of(const Choices<Value, N>& choices) {
   return words;
 }
 
+/// The word for one of the values.
+template <typename Value, std::size_t N>
+std::string word_of(Value wanted, const Choices<Value, N>& choices) {
+  for (const auto& [word, value] : choices)
+    if (value == wanted) return word;
+  return "";
+}
+
 /// What `text` stands for. Throws Error(invalid_argument) with the words that there are.
 template <typename Value, std::size_t N>
 Value option(const char* flag, const std::string& text, const Choices<Value, N>& choices) {

@@ -18,8 +18,7 @@ constexpr Choices<Offload, 4> kOffloads = {{{"auto", Offload::automatic},
 constexpr std::size_t kAlignment = 512;
 
 void require_supported(const Weight& weight, const std::string& device) {
-  if (weight.dtype == DType::f32 || weight.dtype == DType::f16 || weight.dtype == DType::bf16)
-    return;
+  if (is_weight_number(weight.dtype)) return;
   throw Error(ErrorKind::unsupported,
               device + ": weight " + weight.name + " " + ernie_image::to_string(weight.shape) +
                   " is " + std::string(dtype_name(weight.dtype)) + "; expected F32, F16 or BF16");

@@ -60,13 +60,15 @@ class CpuBackend final : public Backend {
         pool_(
             options.kernels == kNoKernels
                 ? ThreadPool::idle(options.num_threads > 0 ? options.num_threads : available_cpus())
-                : ThreadPool(options.num_threads)) {
+                : ThreadPool(options.num_threads)),
+        gelu_(options.gelu) {
     only_touches = options.kernels == kNoKernels;
   }
 
   CpuBackend(const CpuBackend& rehearsed, const Ledger& ledger)
       : kernels_(rehearsed.kernels_),
         pool_(ThreadPool::idle(rehearsed.pool_.num_threads())),
+        gelu_(rehearsed.gelu_),
         memory_(&ledger),
         ledger_(ledger) {}
 
@@ -183,7 +185,7 @@ class CpuBackend final : public Backend {
 
   Tensor gelu_mul(const Tensor& gate, const Tensor& up) override {
     Tensor y = result_like("gelu_mul", gate);
-    cpu::gelu_mul(pool_, kernels_.elementwise, gate, up, y);
+    cpu::gelu_mul(pool_, kernels_.elementwise, gelu_, gate, up, y);
     return y;
   }
 
@@ -213,7 +215,7 @@ class CpuBackend final : public Backend {
 
   Tensor gelu(const Tensor& x) override {
     Tensor y = result_like("gelu", x);
-    cpu::gelu(pool_, kernels_.elementwise, x, y);
+    cpu::gelu(pool_, kernels_.elementwise, gelu_, x, y);
     return y;
   }
 
@@ -442,6 +444,7 @@ class CpuBackend final : public Backend {
 
   const KernelTable& kernels_;
   ThreadPool pool_;
+  GeluForm gelu_;
   CpuMemoryPool memory_;
   std::optional<Ledger> ledger_;    // of a rehearsal
   Filters filters_of_;              // the convolution under way
@@ -464,11 +467,12 @@ const DeviceKind& cpu_device() {
   static const DeviceKind kind = {
       .name = "cpu",
       .has_cards = false,
-      .options = {},
+      .options = {gelu_option()},
       .info = [] { return DeviceInfo(); },
       .make =
           [](int, const BackendOptions& options) {
-            return make_cpu_backend({options.num_threads, options.cpu_kernels});
+            return make_cpu_backend({options.num_threads, options.cpu_kernels,
+                                     gelu_form(options.device_options.at("gelu"))});
           }};
   return kind;
 }

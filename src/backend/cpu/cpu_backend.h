@@ -5,6 +5,7 @@
 #include <string>
 
 #include "backend/device.h"
+#include "backend/gelu.h"
 
 namespace ernie_image {
 
@@ -13,6 +14,7 @@ struct CpuOptions {
   int num_threads = 0;
   /// "auto", or one of cpu_kernel_names(): forces an instruction set, for tests and measurements.
   std::string kernels = "auto";
+  GeluForm gelu = GeluForm::exact;
 };
 
 /// Throws Error(invalid_argument) for kernels this processor or build does not have.

@@ -91,9 +91,10 @@ void multiply(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor&
   run_binary(pool, kernels.of(a.dtype()).multiply, a, b, y);
 }
 
-void gelu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& gate,
-              const Tensor& up, Tensor& y) {
-  run_binary(pool, kernels.of(gate.dtype()).gelu_mul, gate, up, y);
+void gelu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, GeluForm form,
+              const Tensor& gate, const Tensor& up, Tensor& y) {
+  const ElementwiseKernels::Table& table = kernels.of(gate.dtype());
+  run_binary(pool, form == GeluForm::tanh ? table.gelu_tanh_mul : table.gelu_mul, gate, up, y);
 }
 
 void silu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& gate,
@@ -101,9 +102,11 @@ void silu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor&
   run_binary(pool, kernels.of(gate.dtype()).silu_mul, gate, up, y);
 }
 
-void gelu(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& x, Tensor& y) {
+void gelu(ThreadPool& pool, const ElementwiseKernels& kernels, GeluForm form, const Tensor& x,
+          Tensor& y) {
   assert(x.dtype() == y.dtype());
-  run_unary(pool, kernels.of(x.dtype()).gelu, x, y);
+  const ElementwiseKernels::Table& table = kernels.of(x.dtype());
+  run_unary(pool, form == GeluForm::tanh ? table.gelu_tanh : table.gelu, x, y);
 }
 
 void silu(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& x, Tensor& y) {

@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/simd.h"
+#include "backend/gelu.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
 #include "core/weight.h"
@@ -23,6 +24,8 @@ struct ElementwiseKernels {
     void (*gelu_mul)(const void* gate, const void* up, void* y, std::int64_t n);
     void (*silu_mul)(const void* gate, const void* up, void* y, std::int64_t n);
     void (*gelu)(const void* x, void* y, std::int64_t n);
+    void (*gelu_tanh_mul)(const void* gate, const void* up, void* y, std::int64_t n);
+    void (*gelu_tanh)(const void* x, void* y, std::int64_t n);
     void (*silu)(const void* x, void* y, std::int64_t n);
     /// y = x + round(gate * branch)
     void (*gated_add)(const void* x, const void* gate, const void* branch, void* y, std::int64_t n);
@@ -52,11 +55,12 @@ void add(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& a, c
          Tensor& y);
 void multiply(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& a, const Tensor& b,
               Tensor& y);
-void gelu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& gate,
-              const Tensor& up, Tensor& y);
+void gelu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, GeluForm form,
+              const Tensor& gate, const Tensor& up, Tensor& y);
 void silu_mul(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& gate,
               const Tensor& up, Tensor& y);
-void gelu(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& x, Tensor& y);
+void gelu(ThreadPool& pool, const ElementwiseKernels& kernels, GeluForm form, const Tensor& x,
+          Tensor& y);
 void silu(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& x, Tensor& y);
 void gated_add(ThreadPool& pool, const ElementwiseKernels& kernels, const Tensor& x, Chunk gate,
                const Tensor& branch, Tensor& y);

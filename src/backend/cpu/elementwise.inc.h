@@ -70,9 +70,20 @@ struct ElementwiseOps {
     map_elements<V>([](Vec v) { return v; }, n, out(y), static_cast<const From*>(x));
   }
 
+  [[gnu::flatten]] static void gelu_tanh_mul(const void* gate, const void* up, void* y,
+                                             std::int64_t n) {
+    map_elements<V>(
+        [](Vec g, Vec u) { return V::mul(round_to<V, T>(ernie_image::gelu_tanh<V>(g)), u); }, n,
+        out(y), in(gate), in(up));
+  }
+
+  [[gnu::flatten]] static void gelu_tanh(const void* x, void* y, std::int64_t n) {
+    map_elements<V>([](Vec v) { return ernie_image::gelu_tanh<V>(v); }, n, out(y), in(x));
+  }
+
   static ElementwiseKernels::Table table() {
-    return {add,  multiply,  gelu_mul,       silu_mul,      gelu,
-            silu, gated_add, convert<float>, convert<Bf16>, convert<F16>};
+    return {add,       multiply, gelu_mul,  silu_mul,       gelu,          gelu_tanh_mul,
+            gelu_tanh, silu,     gated_add, convert<float>, convert<Bf16>, convert<F16>};
   }
 
  private:

@@ -63,6 +63,15 @@ ERNIE_IMAGE_SIMD typename V::Vec silu(typename V::Vec x) {
   return V::div(x, V::add(V::broadcast(1.0f), exp<V>(V::neg(x))));
 }
 
+/// x/2 (1 + tanh z) = x / (1 + e^-2z), z = sqrt(2 / pi) (x + 0.044715 x^3)
+template <class V>
+ERNIE_IMAGE_SIMD typename V::Vec gelu_tanh(typename V::Vec x) {
+  constexpr float kLinear = -1.5957691216f;  // -2 sqrt(2 / pi)
+  constexpr float kCubic = -1.5957691216f * 0.044715f;
+  const typename V::Vec slope = V::fma(V::mul(x, x), V::broadcast(kCubic), V::broadcast(kLinear));
+  return V::div(x, V::add(V::broadcast(1.0f), exp<V>(V::mul(x, slope))));
+}
+
 /// x Phi(x), Phi the normal distribution: absolute error below 5e-7, and relative error below 2e-6
 /// in the negative tail, where 1 + erf(x / sqrt 2) would cancel. With u = |x|,
 ///   gelu(x) = max(x, 0) - u Phi(-u),   Phi(-u) = e^(-u^2 / 2) P(t),   t = 1 / (1 + 0.35 u):

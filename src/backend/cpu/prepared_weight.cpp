@@ -15,9 +15,7 @@ namespace {
 constexpr std::uintptr_t kPackedAlignment = 64;
 
 void require_supported(const Weight& weight) {
-  if (weight.format == WeightFormat::encoded || weight.dtype == DType::f32 ||
-      weight.dtype == DType::f16 || weight.dtype == DType::bf16)
-    return;
+  if (weight.format == WeightFormat::encoded || is_weight_number(weight.dtype)) return;
   throw Error(ErrorKind::unsupported, "cpu: weight " + weight.name + " " + to_string(weight.shape) +
                                           " is " + std::string(dtype_name(weight.dtype)) +
                                           "; expected F32, F16 or BF16");

@@ -26,7 +26,7 @@ const cuda::WeightForms kForms;
 class CudaBackend : public card::CardBackend<cuda::Operations> {
  public:
   explicit CudaBackend(const CudaOptions& options)
-      : CardBackend(options.device, options.offload, kForms),
+      : CardBackend(options.device, options.offload, options.gelu, kForms),
         products_(stream_),
         attention_(stream_, products_,
                    card::option("--cuda-attention", options.attention, kAttentionForms)),

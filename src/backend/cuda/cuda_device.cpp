@@ -1,6 +1,7 @@
 // What the program knows of NVIDIA GPUs before their library is opened.
 #include "backend/card/weights.h"
 #include "backend/cuda/loader.h"
+#include "backend/gelu.h"
 
 namespace ernie_image {
 
@@ -9,6 +10,7 @@ const DeviceKind& cuda_device() {
       .name = "cuda",
       .has_cards = true,
       .options = {card::offload_option(),
+                  gelu_option(),
                   {"cuda_attention",
                    {"auto", "cudnn", "own"},
                    "which attention NVIDIA GPUs use: auto (default, cuDNN's where it can), cudnn, "
@@ -16,7 +18,8 @@ const DeviceKind& cuda_device() {
       .info = cuda_info,
       .make = [](int card, const BackendOptions& options) {
         const DeviceOptions& chosen = options.device_options;
-        return make_cuda_backend({card, chosen.at("cuda_attention"), chosen.at("offload")});
+        return make_cuda_backend(
+            {card, chosen.at("cuda_attention"), chosen.at("offload"), chosen.at("gelu")});
       }};
   return kind;
 }

@@ -14,6 +14,11 @@ __device__ __forceinline__ float gelu_of(float x) {
   return 0.5f * x * (x > 0.0f ? 2.0f - tail : tail);
 }
 
+/// x/2 (1 + tanh z) = x / (1 + e^-2z), z = sqrt(2 / pi) (x + 0.044715 x^3)
+__device__ __forceinline__ float gelu_tanh_of(float x) {
+  return x / (1.0f + expf(-1.5957691216f * x * (1.0f + 0.044715f * x * x)));
+}
+
 __device__ __forceinline__ float silu_of(float x) { return x / (1.0f + expf(-x)); }
 
 template <typename T>
@@ -29,11 +34,20 @@ struct GeluMul {
   __device__ float operator()(float gate, float up) const { return rounded<T>(gelu_of(gate)) * up; }
 };
 template <typename T>
+struct GeluTanhMul {
+  __device__ float operator()(float gate, float up) const {
+    return rounded<T>(gelu_tanh_of(gate)) * up;
+  }
+};
+template <typename T>
 struct SiluMul {
   __device__ float operator()(float gate, float up) const { return rounded<T>(silu_of(gate)) * up; }
 };
 struct Gelu {
   __device__ float operator()(float x) const { return gelu_of(x); }
+};
+struct GeluTanh {
+  __device__ float operator()(float x) const { return gelu_tanh_of(x); }
 };
 struct Silu {
   __device__ float operator()(float x) const { return silu_of(x); }
@@ -165,6 +179,10 @@ Tensor gelu_mul(const Stream& stream, const Tensor& gate, const Tensor& up) {
   return pairs<GeluMul>("gelu_mul", stream, gate, up);
 }
 
+Tensor gelu_tanh_mul(const Stream& stream, const Tensor& gate, const Tensor& up) {
+  return pairs<GeluTanhMul>("gelu_tanh_mul", stream, gate, up);
+}
+
 Tensor silu_mul(const Stream& stream, const Tensor& gate, const Tensor& up) {
   return pairs<SiluMul>("silu_mul", stream, gate, up);
 }
@@ -174,6 +192,10 @@ Tensor multiply(const Stream& stream, const Tensor& a, const Tensor& b) {
 }
 
 Tensor gelu(const Stream& stream, const Tensor& x) { return each<Gelu>("gelu", stream, x); }
+
+Tensor gelu_tanh(const Stream& stream, const Tensor& x) {
+  return each<GeluTanh>("gelu_tanh", stream, x);
+}
 
 Tensor silu(const Stream& stream, const Tensor& x) { return each<Silu>("silu", stream, x); }
 

@@ -15,6 +15,8 @@ Tensor multiply(const Stream& stream, const Tensor& a, const Tensor& b);
 Tensor gelu(const Stream& stream, const Tensor& x);
 Tensor silu(const Stream& stream, const Tensor& x);
 Tensor gelu_mul(const Stream& stream, const Tensor& gate, const Tensor& up);
+Tensor gelu_tanh(const Stream& stream, const Tensor& x);
+Tensor gelu_tanh_mul(const Stream& stream, const Tensor& gate, const Tensor& up);
 Tensor silu_mul(const Stream& stream, const Tensor& gate, const Tensor& up);
 Tensor gated_add(const Stream& stream, const Tensor& x, Chunk gate, const Tensor& y);
 /// From f32, f16 or bf16 to f32 or bf16.
@@ -71,6 +73,8 @@ struct Operations {
   static constexpr auto& gelu = cuda::gelu;
   static constexpr auto& silu = cuda::silu;
   static constexpr auto& gelu_mul = cuda::gelu_mul;
+  static constexpr auto& gelu_tanh = cuda::gelu_tanh;
+  static constexpr auto& gelu_tanh_mul = cuda::gelu_tanh_mul;
   static constexpr auto& silu_mul = cuda::silu_mul;
   static constexpr auto& gated_add = cuda::gated_add;
   static constexpr auto& cast = cuda::cast;

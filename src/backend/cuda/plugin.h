@@ -13,6 +13,7 @@ struct CudaOptions {
   int device = 0;
   std::string attention = "auto";  ///< auto, cudnn, own: cuda/attention.h
   std::string offload = "auto";    ///< auto, none, encoder, layers: card/weights.h
+  std::string gelu = "exact";      ///< exact, tanh: gelu.h
 };
 
 struct CudaPlugin {

@@ -5,6 +5,7 @@
 #include <future>
 #include <thread>
 
+#include "core/start_thread.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image::cuda {
@@ -24,7 +25,7 @@ Weight packed_copy(const Weight& weight, WeightFormat format) {
   const auto threads = std::max<std::int64_t>(1, std::thread::hardware_concurrency());
   std::vector<std::future<void>> parts;
   for (std::int64_t part = 0; part < threads; ++part) {
-    parts.push_back(std::async(std::launch::async, [&, part] {
+    parts.push_back(start_task([&, part] {
       for (std::int64_t panel = part; panel < layout.panels; panel += threads) {
         const auto offset = static_cast<std::size_t>(panel) * layout.record_bytes();
         pack_panel(layout, weight, panel, records->bytes() + offset);

@@ -1,4 +1,4 @@
-#include "eval/structural_similarity.h"
+#include "metrics/structural_similarity.h"
 
 #include <algorithm>
 #include <array>

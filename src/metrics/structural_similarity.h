@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "ernie_image/pipeline.h"
+#include "ernie_image/image.h"
 
 namespace ernie_image {
 

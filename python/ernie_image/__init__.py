@@ -1,0 +1,48 @@
+"""Text to picture with ERNIE-Image, natively.
+
+    import ernie_image
+
+    pipe = ernie_image.ErnieImagePipeline.from_pretrained()      # the embedded model; or a folder, or a hub id
+    pipe("a panda on a pink background").images[0].save("panda.png")
+
+Names, defaults and what is returned are those of diffusers' ``ErnieImagePipeline``; torch is not needed.
+"""
+
+from ._errors import (
+    Busy,
+    Cancelled,
+    CorruptFile,
+    DeviceError,
+    Error,
+    FileError,
+    InvalidArgument,
+    NotFound,
+    OutOfMemory,
+    Unsupported,
+)
+from ._files import quantize, read_record
+from ._native import version as _version
+from ._pipeline import ErnieImagePipeline, ErnieImagePipelineOutput
+from ._tokenizer import Tokenizer
+from . import metrics
+
+__version__ = _version()
+
+__all__ = [
+    "Busy",
+    "Cancelled",
+    "CorruptFile",
+    "DeviceError",
+    "Error",
+    "ErnieImagePipeline",
+    "ErnieImagePipelineOutput",
+    "FileError",
+    "InvalidArgument",
+    "NotFound",
+    "OutOfMemory",
+    "Tokenizer",
+    "Unsupported",
+    "metrics",
+    "quantize",
+    "read_record",
+]
