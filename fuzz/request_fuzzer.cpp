@@ -7,8 +7,8 @@
 #include "server/api_keys.h"
 #include "server/base64.h"
 #include "server/form_data.h"
+#include "server/image_request.h"
 #include "server/origin_check.h"
-#include "server/picture_request.h"
 #include "server/request_head.h"
 
 namespace {

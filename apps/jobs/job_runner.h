@@ -40,7 +40,7 @@ class JobRunner {
   void run_chunk(const JobChunk& chunk, TimeEstimate& estimate);
   void run_chunk_guarded(const JobChunk& chunk, TimeEstimate& estimate);
   Request chunk_request(const JobChunk& chunk, LatentsTrace& trace) const;
-  FinishedImage finished_image(const JobPicture& picture, const Image& image,
+  FinishedImage finished_image(const JobImageWork& picture, const Image& image,
                                const std::vector<AdapterUse>& adapters) const;
   /// The picture and the mask that the job begins with.
   PictureInput given_picture(const Job& job) const;
