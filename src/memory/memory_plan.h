@@ -12,7 +12,7 @@
 #include "core/ledger.h"
 #include "ernie_image/memory.h"
 #include "memory/weight_residency.h"
-#include "models/vae_picture.h"
+#include "models/banded_image.h"
 
 namespace ernie_image {
 

@@ -121,9 +121,10 @@ bool WeightStore::is_streamed(const WeightGroup& group) const {
 std::size_t WeightStore::free_bytes() const {
   const Device& device = stream_.device();
   const auto minus = [](std::uint64_t a, std::uint64_t b) { return a - std::min(a, b); };
-  const std::uint64_t room =
-      std::min<std::uint64_t>(device.free_bytes(), minus(room_.bytes, device.held_bytes()));
-  return minus(room, minus(room_.activation_bytes, stream_.memory().held_bytes()));
+  const std::uint64_t room = std::min<std::uint64_t>(
+      device.free_bytes(), saturating_sub(room_.bytes, device.held_bytes()));
+  return saturating_sub(room,
+                        saturating_sub(room_.activation_bytes, stream_.memory().held_bytes()));
 }
 
 void WeightStore::load(WeightGroup& group) {
