@@ -5,8 +5,8 @@
 #include "server/api_error.h"
 #include "server/api_keys.h"
 #include "server/base64.h"
+#include "server/image_request.h"
 #include "server/origin_check.h"
-#include "server/picture_request.h"
 #include "server/request_head.h"
 
 namespace {

@@ -13,7 +13,7 @@
 #include "adapters/adapter_match.h"
 #include "commands/generate_batch.h"
 #include "commands/generate_flags.h"
-#include "commands/picture_views.h"
+#include "commands/image_views.h"
 #include "commands/run_report.h"
 #include "common/console.h"
 #include "common/enhancer.h"
@@ -42,8 +42,8 @@ void write_picture(const GenerateFlags& flags, const GeneratePaths& paths, std::
   while (!write_new_png(path, image, metadata)) path = free_path(stem, false, taken);
 }
 
-void write_pictures(const GenerateFlags& flags, GeneratePaths& paths, ImageRecord record,
-                    const Result& result, const InterruptGuard& interrupt) {
+void write_images(const GenerateFlags& flags, GeneratePaths& paths, ImageRecord record,
+                  const Result& result, const InterruptGuard& interrupt) {
   for (std::size_t i = 0; i < result.images.size(); ++i) {
     interrupt.token()->throw_if_requested();
     record.image_index = static_cast<int>(i);
@@ -180,7 +180,7 @@ void Session::draw(Request request, GeneratePaths paths) {
   record.picture.handling = flags_.picture.handling;
   record.adapters = result.adapters;
   if (!flags_.quiet) note_unused_keys(result);
-  write_pictures(flags_, paths, record, result, interrupt_);
+  write_images(flags_, paths, record, result, interrupt_);
   if (!flags_.save_tensors.empty()) write_safetensors(flags_.save_tensors, tensors.tensors());
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
   report({flags_, paths, model, request, original_prompts, result, elapsed.count(), memory_.peak(),

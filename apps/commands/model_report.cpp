@@ -155,7 +155,7 @@ void add_enhancer(MemoryPlan& plan, const Backend& ops, const ModelFolder& folde
 
 /// For a card as it is now; of a list, the first.
 void add_device_plan(ModelReport& report, const LoadOptions& load, const ModelConfigs& configs,
-                     const ModelWeights& weights, const GenerationPlan& generation) {
+                     const ModelWeights& weights, const ResolvedRequest& generation) {
   BackendOptions options;
   options.device = split_device_list(load.device).front();
   options.device_options = load.device_options;
@@ -289,7 +289,7 @@ ModelReport report_model(const LoadOptions& load, PlanRequest planned) {
   if (planned.width_px == 0) planned.width_px = configs.defaults.width_px;
   planned.guided = *configs.defaults.guidance_scale > 1;
   report.planned = planned;
-  const GenerationPlan generation = generation_of(planned, configs);
+  const ResolvedRequest generation = generation_of(planned, configs);
   const auto cpu = make_backend({});
   const GenerationRehearsal rehearsal(*cpu, configs, weights, generation, load.precision,
                                       load.quantization);

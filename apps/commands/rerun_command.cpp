@@ -171,7 +171,7 @@ std::vector<std::string> differences(const ImageRecord& record, const ImageMetad
   return result;
 }
 
-ImageFile read_recorded_picture(const std::string& path) {
+ImageFile read_recorded_image(const std::string& path) {
   if (image_format_of(path) != ImageFormat::png) {
     throw Error(ErrorKind::invalid_argument,
                 "rerun: " + path + " is not a .png; other formats change the pixels");
@@ -337,7 +337,7 @@ int compare_with_rerun(const RerunFlags& flags) {
     image_format_of(flags.output);  // throws for an extension that cannot be written
     require_writable("--output", flags.output);
   }
-  const ImageFile file = read_recorded_picture(flags.file);
+  const ImageFile file = read_recorded_image(flags.file);
   const ImageRecord record = parse_image_record(flags.file, file.metadata.at(kRecordChunk));
   if (!record.picture.handling.area_padding_px) check_size(flags.file, file.image, record.request);
   if (!flags.output.empty()) {

@@ -48,7 +48,7 @@ class StepTrace : public TensorTrace {
   Drawing& drawing_;
 };
 
-std::string picture_name(std::size_t prompt, const std::string& rest) {
+std::string image_name(std::size_t prompt, const std::string& rest) {
   char number[8];
   std::snprintf(number, sizeof(number), "%02zu-", (prompt + 1) % 100000);
   return number + rest + ".png";
@@ -140,7 +140,7 @@ class Runner {
   }
 
   void save(std::size_t prompt, Drawing& drawing) {
-    drawing.file = picture_name(prompt, role_ + "-" + file_name_of(run_.configuration.label));
+    drawing.file = image_name(prompt, role_ + "-" + file_name_of(run_.configuration.label));
     const ImageRecord record = make_image_record(run_.info, run_.configuration.load, request_);
     write_image(settings_.output_dir + "/" + drawing.file, drawing.image, kPngQuality,
                 image_metadata(record));
@@ -177,7 +177,7 @@ void compare_all(const Evaluation& evaluation, const std::string& role, Candidat
     PromptAccuracy accuracy =
         compare_drawings(candidate.run.drawings[i], evaluation.baseline.drawings[i]);
     accuracy.difference_file =
-        picture_name(i, role + "-" + file_name_of(configuration.label) + "-difference");
+        image_name(i, role + "-" + file_name_of(configuration.label) + "-difference");
     write_image(evaluation.settings.output_dir + "/" + accuracy.difference_file,
                 accuracy.difference, kPngQuality, {});
     log.line(role + " " + configuration.label + ": prompt " + std::to_string(i + 1) + " nMSE " +

@@ -155,7 +155,7 @@ std::string picture(const Image& image, const std::string& alt, const std::strin
          "</figcaption></figure>";
 }
 
-std::string difference_picture(const PromptAccuracy& accuracy, const std::string& label) {
+std::string difference_image_html(const PromptAccuracy& accuracy, const std::string& label) {
   return "<figure>" + embedded_image(accuracy.difference, "where " + label + " differs") +
          "<div class=\"scale\" style=\"background:" + kHeatGradient +
          "\"></div><figcaption>difference, 0 to " +
@@ -181,7 +181,7 @@ std::string prompt_section(const Evaluation& evaluation, std::size_t index) {
                     escape_html(label) + ": nMSE " + figure(accuracy.image.nmse_percent) +
                         " %, PSNR " + figure_or_dash(accuracy.image.psnr_db) + " dB, SSIM " +
                         figure_or_dash(accuracy.image.ssim)) +
-            difference_picture(accuracy, label);
+            difference_image_html(accuracy, label);
   }
   return html + "</div>";
 }

@@ -16,7 +16,7 @@ class ChunkListener {
                 TimeEstimate& estimate)
       : reporter_(reporter), preview_(preview), chunk_(chunk), estimate_(estimate) {}
 
-  /// Of the run.
+  /// What is to listen to the run.
   LatentsTrace& trace() { return trace_; }
 
   void operator()(const Progress& progress);

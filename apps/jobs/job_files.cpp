@@ -1,13 +1,13 @@
 #include "jobs/job_files.h"
 
+#include "jobs/image_folder.h"
 #include "jobs/job_json.h"
-#include "jobs/picture_folder.h"
 
 namespace ernie_image {
 namespace {
 
-std::string name_of_picture(const std::string& id, std::size_t index, const JobImage& image) {
-  return PictureFolder::picture_name(id, static_cast<int>(index), extension_of(image.content_type));
+std::string name_of_image(const std::string& id, std::size_t index, const JobImage& image) {
+  return ImageFolder::image_name(id, static_cast<int>(index), extension_of(image.content_type));
 }
 
 }  // namespace
@@ -16,24 +16,24 @@ std::vector<JobFile> files_of(const std::string& id, const JobResult& result) {
   std::vector<JobFile> files;
   for (std::size_t i = 0; i < result.images.size(); ++i) {
     const FinishedImage& finished = result.images[i];
-    files.push_back({name_of_picture(id, i, finished.image), finished.bytes});
+    files.push_back({name_of_image(id, i, finished.image), finished.bytes});
   }
-  if (!result.trace.empty()) files.push_back({PictureFolder::trace_name(id), result.trace});
+  if (!result.trace.empty()) files.push_back({ImageFolder::trace_name(id), result.trace});
   return files;
 }
 
 std::vector<std::string> file_names_of(const std::string& id, const std::vector<JobImage>& images) {
-  std::vector<std::string> names = {PictureFolder::trace_name(id)};
+  std::vector<std::string> names = {ImageFolder::trace_name(id)};
   for (std::size_t i = 0; i < images.size(); ++i) {
-    names.push_back(name_of_picture(id, i, images[i]));
+    names.push_back(name_of_image(id, i, images[i]));
   }
   return names;
 }
 
-std::optional<std::string> picture_file_of(const Job& job, int index) {
+std::optional<std::string> image_file_of(const Job& job, int index) {
   if (index < 0 || index >= std::ssize(job.images)) return std::nullopt;
   const auto place = static_cast<std::size_t>(index);
-  return name_of_picture(job.id, place, job.images[place]);
+  return name_of_image(job.id, place, job.images[place]);
 }
 
 }  // namespace ernie_image

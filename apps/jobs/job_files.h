@@ -11,17 +11,17 @@
 namespace ernie_image {
 
 struct JobFile {
-  std::string name;  ///< see PictureFolder
+  std::string name;  ///< see ImageFolder
   std::string_view bytes;
 };
 
 /// Views into `result`. Throws Error(invalid_argument) for what is not the id of a job.
 std::vector<JobFile> files_of(const std::string& id, const JobResult& result);
 
-/// Of a job with these pictures, which may have a trace too.
+/// Names of the files of a job with these pictures, which may have a trace too.
 std::vector<std::string> file_names_of(const std::string& id, const std::vector<JobImage>& images);
 
 /// Nothing if the job has no such picture.
-std::optional<std::string> picture_file_of(const Job& job, int index);
+std::optional<std::string> image_file_of(const Job& job, int index);
 
 }  // namespace ernie_image

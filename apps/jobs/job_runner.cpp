@@ -136,14 +136,14 @@ void JobRunner::run_chunk_guarded(const JobChunk& chunk, TimeEstimate& estimate)
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::cancelled) {
         std::set<JobWork*> works;
-        for (const JobPicture& picture : chunk) works.insert(picture.work);
+        for (const JobImageWork& picture : chunk) works.insert(picture.work);
         return guarded({works.begin(), works.end()},
                        [] { throw Error(ErrorKind::cancelled, "cancelled"); });
       }
     } catch (const std::exception&) {
       // Out of memory, say: one at a time takes less.
     }
-    for (const JobPicture& picture : chunk) {
+    for (const JobImageWork& picture : chunk) {
       if (picture.work->is_done) continue;
       guarded({picture.work}, [&] { run_chunk({picture}, estimate); });
     }
@@ -166,7 +166,7 @@ void JobRunner::run_chunk(const JobChunk& chunk, TimeEstimate& estimate) {
         finished_image(chunk[i], result.images[i], result.adapters);
     if (work.job.request.chrome_trace) work.trace.add("encode");
   }
-  for (const JobPicture& picture : chunk) {
+  for (const JobImageWork& picture : chunk) {
     JobWork& work = *picture.work;
     if (!work.is_done && work.has_all()) complete(work);
   }
@@ -180,7 +180,7 @@ Request JobRunner::chunk_request(const JobChunk& chunk, LatentsTrace& trace) con
   request.prompts.clear();
   request.negative_prompts.clear();
   request.seeds.clear();
-  for (const JobPicture& picture : chunk) {
+  for (const JobImageWork& picture : chunk) {
     request.prompts.push_back(picture.work->prompt);
     request.negative_prompts.push_back(negative_prompt_of(picture.work->job.request));
     request.seeds.push_back(picture.seed());
@@ -203,7 +203,7 @@ std::vector<Adapter> JobRunner::found_adapters(const JobRequest& request) const 
 
 /// The file with its record, which is that of a run of this picture alone: it is the same picture,
 /// and a batch holds prompts that are none of this job's.
-FinishedImage JobRunner::finished_image(const JobPicture& picture, const Image& image,
+FinishedImage JobRunner::finished_image(const JobImageWork& picture, const Image& image,
                                         const std::vector<AdapterUse>& adapters) const {
   const JobRequest& asked = picture.work->job.request;
   Request request = asked;

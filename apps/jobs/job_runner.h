@@ -40,7 +40,7 @@ class JobRunner {
   void run_chunk(const JobChunk& chunk, TimeEstimate& estimate);
   void run_chunk_guarded(const JobChunk& chunk, TimeEstimate& estimate);
   Request chunk_request(const JobChunk& chunk, LatentsTrace& trace) const;
-  FinishedImage finished_image(const JobPicture& picture, const Image& image,
+  FinishedImage finished_image(const JobImageWork& picture, const Image& image,
                                const std::vector<AdapterUse>& adapters) const;
   /// Those of the job with their paths on this machine.
   std::vector<Adapter> found_adapters(const JobRequest& request) const;

@@ -32,7 +32,7 @@ struct JobWork {
 };
 
 /// One picture of a job.
-struct JobPicture {
+struct JobImageWork {
   JobWork* work;
   std::size_t index;  // among the pictures of its job
 
@@ -40,6 +40,6 @@ struct JobPicture {
 };
 
 /// Pictures that one run of the pipeline makes.
-using JobChunk = std::vector<JobPicture>;
+using JobChunk = std::vector<JobImageWork>;
 
 }  // namespace ernie_image

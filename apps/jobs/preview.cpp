@@ -15,7 +15,7 @@ constexpr int kOutputs = kSide * kSide * 3;  // and their RGB
 constexpr double kRidge = 1e-3;              // times the mean of the diagonal
 constexpr double kForgetting = 0.8;          // weight of all earlier pictures
 constexpr int kMaxSamples = 1024;            // latent positions of one picture
-constexpr int kRandomPictures = 4;
+constexpr int kRandomImages = 4;
 constexpr int kRandomSide = 8;  // latents
 constexpr int kPreviewQuality = 80;
 
@@ -156,7 +156,7 @@ Image PreviewModel::draw(std::span<const float> latents, int h, int w) const {
 void learn_from_random_latents(PreviewModel& preview, Pipeline& pipeline) {
   const ModelInfo& info = pipeline.info();
   const int side_px = kRandomSide * info.size_multiple_px;
-  for (int i = 0; i < kRandomPictures; ++i) {
+  for (int i = 0; i < kRandomImages; ++i) {
     const std::vector<float> latents =
         random_latents(info.latent_channels, i % 2 == 0 ? 1 : 2, static_cast<std::uint64_t>(i));
     preview.learn(latents, pipeline.decode(latents, side_px, side_px).front());

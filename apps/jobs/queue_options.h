@@ -15,7 +15,8 @@ struct QueueOptions {
   std::string url;
   /// Of Redis, where `url` has none
   std::string password;
-  /// Of the queue for one process: a SQLite file, so that accepted jobs survive; ":memory:": not
+  /// Where the queue for one process is: a SQLite file, so that accepted jobs survive; ":memory:":
+  /// not
   std::string jobs_db = ":memory:";
   /// Where pictures go, as `<job id>_<index>.<ext>`; empty: into the database, or through Redis
   std::string output_directory;

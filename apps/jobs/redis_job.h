@@ -12,7 +12,7 @@ namespace ernie_image {
 bool is_set_aside(const RedisReply& fields);
 std::string owner_set_aside(const RedisReply& fields);
 
-/// Of what kFind gives back, which is not trusted. Throws Error(corrupt_file).
+/// The job in what kFind gives back, which is not trusted. Throws Error(corrupt_file).
 Job job_of(const std::string& id, const RedisReply& fields);
 
 }  // namespace ernie_image

@@ -176,12 +176,12 @@ std::optional<Job> RedisQueue::wait(const std::string& id, std::int64_t version,
 
 std::optional<Bytes> RedisQueue::image(const std::string& id, int index) {
   const std::optional<Job> job = find(id);
-  const auto name = job ? picture_file_of(*job, index) : std::nullopt;
+  const auto name = job ? image_file_of(*job, index) : std::nullopt;
   return name ? read_file(*name) : std::nullopt;
 }
 
 std::optional<Bytes> RedisQueue::trace(const std::string& id) {
-  return is_job_id(id) ? read_file(PictureFolder::trace_name(id)) : std::nullopt;
+  return is_job_id(id) ? read_file(ImageFolder::trace_name(id)) : std::nullopt;
 }
 
 std::optional<Bytes> RedisQueue::preview(const std::string& id) {

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "jobs/image_folder.h"
 #include "jobs/job_queue.h"
-#include "jobs/picture_folder.h"
 #include "jobs/queue_options.h"
 #include "jobs/redis_client.h"
 #include "jobs/redis_news.h"
@@ -75,7 +75,7 @@ class RedisQueue final : public JobQueue {
   RedisClient client_;
   RedisNews job_news_;   // ids of jobs that have changed
   RedisNews work_news_;  // hashes of models that there is work for
-  std::optional<PictureFolder> folder_;
+  std::optional<ImageFolder> folder_;
   std::mutex hashes_mutex_;
   std::map<std::string_view, std::string> hashes_;  // of scripts, as Redis knows them
   std::mutex told_mutex_;

@@ -221,8 +221,8 @@ void SqliteQueue::complete(const std::string& id, const std::string& /*worker*/,
     finish(live, std::move(changed));
   }
   const std::optional<Job> job = store_.find(id);
-  const bool has_pictures = job && job->state == JobState::completed;
-  if (!has_pictures) remove_files(id, outcome_of(result).images);
+  const bool has_images = job && job->state == JobState::completed;
+  if (!has_images) remove_files(id, outcome_of(result).images);
 }
 
 void SqliteQueue::write_files(const std::string& id, const JobResult& result) const {

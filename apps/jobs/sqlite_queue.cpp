@@ -83,12 +83,12 @@ std::optional<Job> SqliteQueue::wait(const std::string& id, std::int64_t version
 
 std::optional<Bytes> SqliteQueue::image(const std::string& id, int index) {
   const std::optional<Job> job = find(id);
-  const auto name = job ? picture_file_of(*job, index) : std::nullopt;
+  const auto name = job ? image_file_of(*job, index) : std::nullopt;
   return name ? read_file(id, *name) : std::nullopt;
 }
 
 std::optional<Bytes> SqliteQueue::trace(const std::string& id) {
-  return is_job_id(id) ? read_file(id, PictureFolder::trace_name(id)) : std::nullopt;
+  return is_job_id(id) ? read_file(id, ImageFolder::trace_name(id)) : std::nullopt;
 }
 
 std::optional<Bytes> SqliteQueue::read_file(const std::string& id, const std::string& name) {

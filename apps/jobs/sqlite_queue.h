@@ -8,8 +8,8 @@
 #include <unordered_map>
 
 #include "jobs/fair_queue.h"
+#include "jobs/image_folder.h"
 #include "jobs/job_queue.h"
-#include "jobs/picture_folder.h"
 #include "jobs/queue_options.h"
 #include "jobs/sqlite_store.h"
 
@@ -18,7 +18,7 @@ namespace ernie_image {
 /// Jobs that were running when the last process ended are queued again.
 class SqliteQueue final : public JobQueue {
  public:
-  /// Throws what SqliteStore and PictureFolder throw.
+  /// Throws what SqliteStore and ImageFolder throw.
   explicit SqliteQueue(const QueueOptions& options);
   ~SqliteQueue() override;
 
@@ -91,7 +91,7 @@ class SqliteQueue final : public JobQueue {
   std::optional<Bytes> read_file(const std::string& id, const std::string& name);
 
   const QueueOptions options_;
-  std::optional<PictureFolder> folder_;
+  std::optional<ImageFolder> folder_;
   mutable std::mutex mutex_;
   SqliteStore store_;
   std::unordered_map<std::string, Live> live_;

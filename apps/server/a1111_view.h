@@ -3,12 +3,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "server/picture_request.h"
+#include "server/image_request.h"
 
 namespace ernie_image {
 
-/// Of `batch_size` times `n_iter` pictures; `model` is used unless the request's override_settings
-/// name one. Throws JsonError or ApiError.
+/// The request for `batch_size` times `n_iter` pictures; `model` is used unless the request's
+/// override_settings name one. Throws JsonError or ApiError.
 JobRequest a1111_request(const JsonReader& fields, const std::string& model,
                          const std::vector<WorkerInfo>& workers, const RequestLimits& limits);
 

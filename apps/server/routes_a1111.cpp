@@ -134,7 +134,7 @@ void A1111Api::show_options(Exchange& exchange, httplib::Response& response) {
                        {"live_previews_enable", true}});
 }
 
-/// Of all options only the model can be chosen; the others are that program's own.
+/// Among all options only the model can be chosen; the others are that program's own.
 void A1111Api::set_options(Exchange& exchange, httplib::Response& response) {
   const JsonReader fields = fields_of(exchange);
   if (fields.has(kModelOption)) {

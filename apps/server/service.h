@@ -9,8 +9,8 @@
 #include "jobs/job_queue.h"
 #include "server/api_keys.h"
 #include "server/exchange.h"
+#include "server/image_request.h"
 #include "server/metrics.h"
-#include "server/picture_request.h"
 #include "server/quotas.h"
 
 namespace ernie_image {

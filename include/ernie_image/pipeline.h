@@ -30,7 +30,7 @@ struct LoadOptions {
   std::string model;
   ModelParts parts = {};
   Precision precision = Precision::fp32;
-  /// Of the linear layers of the transformer's blocks, compressed while the model is loaded.
+  /// Form of the linear layers of the transformer's blocks, quantised while the model is loaded.
   Quantization quantization = Quantization::none;
   /// "cpu", "cuda", "cuda:N", "ascend", "ascend:N", or several cards, "ascend:0,1", each with the
   /// model and its share of a request's pictures.
@@ -39,7 +39,7 @@ struct LoadOptions {
   int num_threads = 0;
   /// "auto", or an instruction set of `ernie-image devices`.
   std::string cpu_kernels = "auto";
-  /// Of everything the process holds in memory, mapped weights included: what does not fit is
+  /// Limit of everything the process holds in memory, mapped weights included: what does not fit is
   /// streamed from the files layer by layer, and the VAE decodes in bands. 0: what the system has,
   /// of which the VAE takes half at most. On a device with memory of its own: of that memory.
   std::uint64_t memory_limit_bytes = 0;

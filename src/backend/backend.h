@@ -295,7 +295,7 @@ class Backend {
   /// Whether large pictures should come in bands.
   virtual bool takes_bands() const { return false; }
 
-  /// Of the picture that the bands make up, top to bottom.
+  /// Statistics of the picture that the bands make up, top to bottom.
   virtual GroupStatistics group_statistics(std::span<const Tensor> bands, int groups, float eps);
 
   /// `conv2d` of a band, after and before what `fusion` says. Zeros are only beyond the picture.

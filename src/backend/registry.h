@@ -14,10 +14,11 @@ namespace ernie_image {
 /// The CPU first.
 std::span<const DeviceKind* const> device_kinds();
 
-/// Of that name; null if this build has none.
+/// The kind of that name; null if this build has none.
 const DeviceKind* find_device_kind(const std::string& name);
 
-/// Of "cpu", "cuda:1" or "ascend:0,1". Throws Error(invalid_argument) for what names no device.
+/// The kind of "cpu", "cuda:1" or "ascend:0,1". Throws Error(invalid_argument) for what names no
+/// device.
 const DeviceKind& device_kind(const std::string& device);
 
 /// Each option once, of whichever device.

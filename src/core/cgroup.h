@@ -24,7 +24,8 @@ std::vector<CgroupFolder> cgroup_folders(const std::filesystem::path& membership
 
 struct CgroupMemory {
   std::uint64_t limit_bytes = 0;
-  /// Of the limit, not used by anything but page cache, which the system drops when asked for more.
+  /// What of the limit is not used by anything but page cache, which the system drops when asked
+  /// for more.
   std::uint64_t available_bytes = 0;
 };
 

@@ -48,7 +48,7 @@ constexpr bool is_weight_number(DType dtype) {
   return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
 }
 
-/// Of tensors between operations.
+/// The type of tensors between operations.
 constexpr DType dtype_of(Precision precision) {
   return precision == Precision::bf16 ? DType::bf16 : DType::f32;
 }

@@ -45,12 +45,12 @@ struct PackedLayout {
   std::int64_t panels;    ///< ceil(N / 16)
   std::int64_t rotation;  ///< width of the Hadamard matrices: 32, 64, 128, 256, or 1 for none
 
-  /// Of `depth` consecutive k, a multiple of 32 up to 256.
+  /// Bytes of `depth` consecutive k, a multiple of 32 up to 256.
   std::size_t code_bytes(std::int64_t depth) const;
   std::size_t block_bytes(std::int64_t depth) const;
   /// Where in a record the row scales are.
   std::size_t row_scale_offset() const;
-  /// Of one panel; a multiple of 64.
+  /// Bytes of one panel; a multiple of 64.
   std::size_t record_bytes() const;
   std::size_t size_bytes() const { return record_bytes() * static_cast<std::size_t>(panels); }
 };

@@ -11,7 +11,7 @@
 
 namespace ernie_image {
 
-/// Of the layout that core/packed_weight.h describes.
+/// The version of the layout that core/packed_weight.h describes.
 inline constexpr std::string_view kPackedVersion = "1";
 
 /// Metadata key of the version.

@@ -77,15 +77,15 @@ void fit_bands(StagePlan& stage, const BandChoices& choices, std::uint64_t progr
   }
   DecodeBands least = bands;
   for (bands.whole_blocks = choices.blocks; bands.whole_blocks-- > 0;) {
-    bands.band_rows = choices.least_rows;
+    bands.strip_rows = choices.least_rows;
     const std::int64_t rows = choices.latent_rows << bands.whole_blocks;
     if (rows <= choices.least_rows) break;
     const bool enough = fits(bands);
     if (stage.total_bytes == stage.least_bytes) least = bands;
     if (!enough) continue;
-    bands.band_rows = most_that_fits(choices.least_rows, rows - 1, [&](std::int64_t count) {
+    bands.strip_rows = most_that_fits(choices.least_rows, rows - 1, [&](std::int64_t count) {
       DecodeBands larger = bands;
-      larger.band_rows = count;
+      larger.strip_rows = count;
       return fits(larger);
     });
     fits(bands);

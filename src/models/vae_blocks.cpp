@@ -20,7 +20,7 @@ Tensor group_norm(Backend& ops, const Tensor& x, const GroupNorm& norm) {
   return ops.group_norm(x, *norm.weight, *norm.bias, norm.groups, kGroupNormEps, Activation::none);
 }
 
-NormedConv2d::NormedConv2d(Backend& ops, const Picture& x, const GroupNorm& norm,
+NormedConv2d::NormedConv2d(Backend& ops, const BandedImage& x, const GroupNorm& norm,
                            const Conv2d& conv)
     : ops_(ops),
       conv_(conv),
@@ -40,9 +40,9 @@ ResnetBlock::ResnetBlock(const WeightLoader& loader, std::int64_t inputs, std::i
   if (inputs != outputs) conv_shortcut_ = load_conv2d(loader, "conv_shortcut", outputs, inputs, 1);
 }
 
-Picture ResnetBlock::forward(Backend& ops, Picture x) const {
+BandedImage ResnetBlock::forward(Backend& ops, BandedImage x) const {
   const NormedConv2d conv1(ops, x, norm1_, conv1_);
-  Picture shortcut, h;
+  BandedImage shortcut, h;
   if (conv_shortcut_) {
     h = by_bands(ops, std::move(x), [&](const ImageBand& band, std::size_t) {
       shortcut.push_back((*conv_shortcut_)(ops, band.rows));
@@ -107,7 +107,7 @@ UpBlock::UpBlock(const WeightLoader& loader, const UpBlockConfig& config) {
     upsampler_ = load_conv2d(loader, "upsamplers.0.conv", config.outputs, config.outputs, 3);
 }
 
-Picture UpBlock::forward(Backend& ops, Picture x, std::size_t band_bytes) const {
+BandedImage UpBlock::forward(Backend& ops, BandedImage x, std::size_t band_bytes) const {
   for (const ResnetBlock& resnet : resnets_) x = resnet.forward(ops, std::move(x));
   if (!upsampler_) return x;
   x = cut_for_upsampling(ops, std::move(x), band_bytes);
@@ -125,7 +125,7 @@ DownBlock::DownBlock(const WeightLoader& loader, const DownBlockConfig& config) 
     downsampler_ = load_conv2d(loader, "downsamplers.0.conv", config.outputs, config.outputs, 3);
 }
 
-Picture DownBlock::forward(Backend& ops, Picture x, std::size_t band_bytes) const {
+BandedImage DownBlock::forward(Backend& ops, BandedImage x, std::size_t band_bytes) const {
   for (const ResnetBlock& resnet : resnets_) x = resnet.forward(ops, std::move(x));
   if (!downsampler_) return x;
   x = by_bands(ops, std::move(x), [&](const ImageBand& band, std::size_t) {

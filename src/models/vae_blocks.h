@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "models/vae_picture.h"
+#include "models/banded_image.h"
 #include "nn/linear.h"
 #include "nn/tap.h"
 
@@ -29,7 +29,7 @@ Tensor group_norm(Backend& ops, const Tensor& x, const GroupNorm& norm);
 class NormedConv2d {
  public:
   /// Measures x; norm and conv must outlive this.
-  NormedConv2d(Backend& ops, const Picture& x, const GroupNorm& norm, const Conv2d& conv);
+  NormedConv2d(Backend& ops, const BandedImage& x, const GroupNorm& norm, const Conv2d& conv);
   NormedConv2d(const NormedConv2d&) = delete;
   NormedConv2d& operator=(const NormedConv2d&) = delete;
 
@@ -47,7 +47,7 @@ class NormedConv2d {
 class ResnetBlock {
  public:
   ResnetBlock(const WeightLoader& loader, std::int64_t inputs, std::int64_t outputs, int groups);
-  Picture forward(Backend& ops, Picture x) const;
+  BandedImage forward(Backend& ops, BandedImage x) const;
 
  private:
   GroupNorm norm1_, norm2_;
@@ -91,7 +91,7 @@ class UpBlock {
  public:
   UpBlock(const WeightLoader& loader, const UpBlockConfig& config);
   /// `band_bytes`: of the bands that upsampling makes.
-  Picture forward(Backend& ops, Picture x, std::size_t band_bytes) const;
+  BandedImage forward(Backend& ops, BandedImage x, std::size_t band_bytes) const;
 
  private:
   std::vector<ResnetBlock> resnets_;
@@ -112,7 +112,7 @@ class DownBlock {
   DownBlock(const WeightLoader& loader, const DownBlockConfig& config);
   /// All bands but the last of an even number of rows, before and after. `band_bytes`: of the bands
   /// that are left after halving.
-  Picture forward(Backend& ops, Picture x, std::size_t band_bytes) const;
+  BandedImage forward(Backend& ops, BandedImage x, std::size_t band_bytes) const;
 
  private:
   std::vector<ResnetBlock> resnets_;

@@ -20,7 +20,7 @@ constexpr std::int64_t kOverlap = 32;
 
 /// Adds `band` [B, rows, W, C], which begins at row `top`, to `image` [B, H, W, C]. Over the first
 /// `fade` rows, which the band above covers too, its weight rises linearly while the other's falls.
-void blend_band(Tensor& image, const Tensor& band, std::int64_t top, std::int64_t fade) {
+void blend_strip(Tensor& image, const Tensor& band, std::int64_t top, std::int64_t fade) {
   if (image.is_booked()) return;
   const std::int64_t row_size = image.dim(2) * image.dim(3);
   for (std::int64_t b = 0; b < image.dim(0); ++b) {
@@ -110,7 +110,7 @@ VaeDecoder::VaeDecoder(Backend& ops, WeightSource& source, const VaeConfig& conf
   conv_out_ = load_conv2d(decoder, "conv_out", config.out_channels, inputs, 3);
 }
 
-Picture VaeDecoder::head(const Tensor& z, const Tap& tap) const {
+BandedImage VaeDecoder::head(const Tensor& z, const Tap& tap) const {
   Tensor x = z;
   if (post_quant_conv_) {
     x = (*post_quant_conv_)(ops_, x);
@@ -121,8 +121,8 @@ Picture VaeDecoder::head(const Tensor& z, const Tap& tap) const {
   return {mid_block_.forward(ops_, std::move(x), tap)};
 }
 
-Picture VaeDecoder::up_blocks(Picture x, std::size_t first, std::size_t last,
-                              const DecodeBands& bands, const Tap& tap) const {
+BandedImage VaeDecoder::up_blocks(BandedImage x, std::size_t first, std::size_t last,
+                                  const DecodeBands& bands, const Tap& tap) const {
   for (std::size_t i = first; i < last; ++i) {
     x = up_blocks_[i].forward(ops_, std::move(x), bands.band_bytes);
     ops_.release_cache();  // what was freed is too small for the next block
@@ -132,7 +132,7 @@ Picture VaeDecoder::up_blocks(Picture x, std::size_t first, std::size_t last,
   return x;
 }
 
-Tensor VaeDecoder::tail(Picture x, const Tap& tap) const {
+Tensor VaeDecoder::tail(BandedImage x, const Tap& tap) const {
   if (tap.wants("conv_norm_out"))
     tap.channels_first("conv_norm_out", group_norm(ops_, joined(ops_, x), conv_norm_out_));
   const NormedConv2d conv_out(ops_, x, conv_norm_out_, conv_out_);
@@ -144,14 +144,14 @@ Tensor VaeDecoder::tail(Picture x, const Tap& tap) const {
 Tensor VaeDecoder::decode(const Tensor& z, const DecodeBands& bands, Trace* trace) const {
   const Tap tap(ops_, trace, "vae.");
   const std::size_t whole = std::min(bands.whole_blocks, up_blocks_.size());
-  Picture picture = up_blocks(head(z, tap), 0, whole, bands, tap);
+  BandedImage picture = up_blocks(head(z, tap), 0, whole, bands, tap);
   if (whole == up_blocks_.size()) return tail(std::move(picture), tap);
-  return decode_in_bands(picture, bands);
+  return decode_in_strips(picture, bands);
 }
 
-std::int64_t VaeDecoder::least_band_rows() { return 3 * kOverlap; }
+std::int64_t VaeDecoder::least_strip_rows() { return 3 * kOverlap; }
 
-Tensor VaeDecoder::decode_in_bands(const Picture& x, const DecodeBands& bands) const {
+Tensor VaeDecoder::decode_in_strips(const BandedImage& x, const DecodeBands& bands) const {
   std::int64_t rows = 0;
   for (const Tensor& band : x) rows += band.dim(1);
   const std::int64_t scale = std::int64_t{1} << (up_blocks_.size() - 1 - bands.whole_blocks);
@@ -161,10 +161,10 @@ Tensor VaeDecoder::decode_in_bands(const Picture& x, const DecodeBands& bands) c
   const Tap silent(ops_, nullptr, "");
   for (std::int64_t top = 0, end = 0; end < rows; top = end - kOverlap) {
     const std::int64_t fade = end == 0 ? 0 : kOverlap * scale;
-    end = std::min(top + std::max(bands.band_rows, least_band_rows()), rows);
-    Picture band = up_blocks({crop_rows(ops_, x, top, end - top)}, bands.whole_blocks,
-                             up_blocks_.size(), bands, silent);
-    blend_band(image, to_float(tail(std::move(band), silent)), top * scale, fade);
+    end = std::min(top + std::max(bands.strip_rows, least_strip_rows()), rows);
+    BandedImage band = up_blocks({crop_rows(ops_, x, top, end - top)}, bands.whole_blocks,
+                                 up_blocks_.size(), bands, silent);
+    blend_strip(image, to_float(tail(std::move(band), silent)), top * scale, fade);
     ops_.release_cache();
   }
   return round_to(image, x.front().dtype());

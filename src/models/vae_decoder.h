@@ -56,17 +56,17 @@ class VaeDecoder {
   /// 1].
   Tensor decode(const Tensor& z, const DecodeBands& bands, Trace* trace) const;
 
-  /// Bands of fewer rows are not blended well.
-  static std::int64_t least_band_rows();
+  /// Strips of fewer rows are not blended well.
+  static std::int64_t least_strip_rows();
   std::size_t num_blocks() const { return up_blocks_.size(); }
 
  private:
-  Picture head(const Tensor& z, const Tap& tap) const;
-  Picture up_blocks(Picture x, std::size_t first, std::size_t last, const DecodeBands& bands,
-                    const Tap& tap) const;
+  BandedImage head(const Tensor& z, const Tap& tap) const;
+  BandedImage up_blocks(BandedImage x, std::size_t first, std::size_t last,
+                        const DecodeBands& bands, const Tap& tap) const;
   /// The host picture [B, H, W, 3].
-  Tensor tail(Picture x, const Tap& tap) const;
-  Tensor decode_in_bands(const Picture& x, const DecodeBands& bands) const;
+  Tensor tail(BandedImage x, const Tap& tap) const;
+  Tensor decode_in_strips(const BandedImage& x, const DecodeBands& bands) const;
 
   Backend& ops_;
   VaeConfig config_;

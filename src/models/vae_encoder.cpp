@@ -69,9 +69,9 @@ VaeEncoder::VaeEncoder(Backend& ops, WeightSource& source, const VaeConfig& conf
   if (config.use_quant_conv) quant_conv_ = load_conv2d(root, "quant_conv", moments, moments, 1);
 }
 
-Picture VaeEncoder::down(const Tensor& pictures, std::size_t band_bytes, const Tap& tap) const {
+BandedImage VaeEncoder::down(const Tensor& pictures, std::size_t band_bytes, const Tap& tap) const {
   const std::int64_t widest = config_.encoder_block_out_channels.front();
-  Picture x = cut_for_channels(ops_, ops_.upload(pictures), widest, band_bytes);
+  BandedImage x = cut_for_channels(ops_, ops_.upload(pictures), widest, band_bytes);
   x = by_bands(ops_, std::move(x), [&](const ImageBand& band, std::size_t) {
     return ops_.conv2d_band(band, *conv_in_.weight, *conv_in_.bias, {});
   });

@@ -30,7 +30,7 @@ class VaeEncoder {
   Tensor pack(const Tensor& mean) const { return norm_.pack(mean); }
 
  private:
-  Picture down(const Tensor& pictures, std::size_t band_bytes, const Tap& tap) const;
+  BandedImage down(const Tensor& pictures, std::size_t band_bytes, const Tap& tap) const;
   /// [B, H / f, W / f, 2 C]: mean and logarithm of the variance.
   Tensor moments(const Tensor& x, const Tap& tap) const;
 

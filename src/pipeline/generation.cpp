@@ -69,14 +69,14 @@ Image to_image(const Tensor& pixels) {
 
 }  // namespace
 
-std::int64_t decoded_at_once(const Request& request, const GenerationPlan& plan) {
+std::int64_t decoded_at_once(const Request& request, const ResolvedRequest& plan) {
   const bool together = request.trace != nullptr &&
                         (request.trace->wants("vae.output") || request.trace->wants("image.uint8"));
   return together ? plan.images : 1;
 }
 
 Tensor initial_noise(const ModelConfigs& configs, const Request& request,
-                     const GenerationPlan& plan, Precision precision) {
+                     const ResolvedRequest& plan, Precision precision) {
   Tensor latents = Tensor::host(DType::f32, {plan.images, configs.transformer.in_channels,
                                              plan.latent_height, plan.latent_width});
   if (!latents.is_booked() && !request.latents.empty()) {

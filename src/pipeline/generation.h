@@ -7,7 +7,7 @@
 #include "backend/backend.h"
 #include "checkpoint/model.h"
 #include "ernie_image/pipeline.h"
-#include "pipeline/plan.h"
+#include "pipeline/resolve_request.h"
 #include "pipeline/text_batch.h"
 
 namespace ernie_image {
@@ -25,12 +25,12 @@ struct Networks {
 
 /// Pictures are decoded one at a time, but for a trace that looks at the decoder: every block is to
 /// be recorded under its name once.
-std::int64_t decoded_at_once(const Request& request, const GenerationPlan& plan);
+std::int64_t decoded_at_once(const Request& request, const ResolvedRequest& plan);
 
 /// Given latents, or noise: one draw for the whole batch from a single seed, one an image from a
 /// list. Host [images, C, h, w].
 Tensor initial_noise(const ModelConfigs& configs, const Request& request,
-                     const GenerationPlan& plan, Precision precision);
+                     const ResolvedRequest& plan, Precision precision);
 
 /// Host latents [images, C, h, w] to pictures, `at_once` at a time: the decoder is what needs most
 /// memory for one of them. Throws Error(corrupt_file) if one is not finite.
@@ -41,7 +41,7 @@ std::vector<Image> decode_latents(const Networks& networks, const Request& reque
 class Generation {
  public:
   /// All must outlive it.
-  Generation(const Networks& networks, const Request& request, const GenerationPlan& plan,
+  Generation(const Networks& networks, const Request& request, const ResolvedRequest& plan,
              Precision precision)
       : networks_(networks), request_(request), plan_(plan), precision_(precision) {}
 
@@ -61,7 +61,7 @@ class Generation {
 
   Networks networks_;
   const Request& request_;
-  const GenerationPlan& plan_;
+  const ResolvedRequest& plan_;
   Precision precision_;
   Tensor picture_;  ///< host [1, C, h, w], or empty
   TextBatch text_;

@@ -18,9 +18,9 @@
 #include "pipeline/adapter_targets.h"
 #include "pipeline/generation.h"
 #include "pipeline/picture_area.h"
-#include "pipeline/plan.h"
 #include "pipeline/rehearsal.h"
 #include "pipeline/replicas.h"
+#include "pipeline/resolve_request.h"
 #include "pipeline/stage_recorder.h"
 #include "pipeline/stopwatch.h"
 #include "request/request.h"
@@ -146,7 +146,7 @@ struct Pipeline::State {
   void attach(const std::vector<ActiveAdapter>& active);
   Networks networks();
   CheckedPlan checked_plan(const Request& request, const std::vector<ActiveAdapter>& active) const;
-  MemoryPlan plan_memory(const GenerationPlan& generation, std::int64_t decoded_at_once,
+  MemoryPlan plan_memory(const ResolvedRequest& generation, std::int64_t decoded_at_once,
                          std::uint64_t adapter_bytes) const;
   std::uint64_t resting_bytes() const;
   bool is_split(const Request& request) const;
@@ -227,14 +227,14 @@ bool Pipeline::State::is_split(const Request& request) const {
 
 std::vector<Request> Pipeline::State::parts_of(const Request& request) const {
   const Tensor latents =
-      to_float(initial_noise(model.configs, request, plan_generation(request, model), precision));
+      to_float(initial_noise(model.configs, request, resolve_request(request, model), precision));
   return split_request(request, latents.span<float>(), replicas.size() + 1);
 }
 
 /// One for each run of prompts with the same adapters.
 std::vector<Request> Pipeline::State::parts_by_adapters(const Request& request) const {
   const Tensor latents =
-      to_float(initial_noise(model.configs, request, plan_generation(request, model), precision));
+      to_float(initial_noise(model.configs, request, resolve_request(request, model), precision));
   std::vector<Request> parts = split_by_adapters(request, latents.span<float>());
   if (parts.size() > 1 && looks_inside(request)) {
     throw Error(ErrorKind::invalid_argument,
@@ -402,7 +402,7 @@ Networks Pipeline::State::networks() {
 
 /// Of the host, or of a device with memory of its own: what this program holds there and what is
 /// free.
-MemoryPlan Pipeline::State::plan_memory(const GenerationPlan& generation,
+MemoryPlan Pipeline::State::plan_memory(const ResolvedRequest& generation,
                                         std::int64_t decoded_at_once,
                                         std::uint64_t adapter_bytes) const {
   const GenerationRehearsal rehearsal(*backend, model.configs, model.weights, generation, precision,
@@ -417,7 +417,7 @@ MemoryPlan Pipeline::State::plan_memory(const GenerationPlan& generation,
 /// The plan of a request that can be served: its values are valid and its memory fits.
 CheckedPlan Pipeline::State::checked_plan(const Request& request,
                                           const std::vector<ActiveAdapter>& active) const {
-  CheckedPlan checked{plan_generation(request, model), {}, backend->device_memory().has_value()};
+  CheckedPlan checked{resolve_request(request, model), {}, backend->device_memory().has_value()};
   checked.memory = plan_memory(
       checked.generation, decoded_at_once(request, checked.generation),
       transformer_adapters.memory(active).bytes + text_encoder_adapters.memory(active).bytes);

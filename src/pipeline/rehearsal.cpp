@@ -18,14 +18,14 @@ constexpr std::uint64_t kUnlimited = std::uint64_t{1} << 62;
 enum Network { kTextEncoder, kTransformer, kVae };
 
 /// With the pictures, as many prompts and steps as make a difference.
-GenerationPlan shortened(GenerationPlan plan) {
+ResolvedRequest shortened(ResolvedRequest plan) {
   constexpr std::size_t kSteps = 3;  // a device records the second
   if (plan.sigmas.size() > kSteps + 1)
     plan.sigmas.erase(plan.sigmas.begin(), plan.sigmas.end() - kSteps - 1);
   return plan;
 }
 
-Request request_of(const GenerationPlan& plan) {
+Request request_of(const ResolvedRequest& plan) {
   Request request;
   request.prompts.resize(plan.prompt_ids.size());
   request.num_images_per_prompt =
@@ -35,8 +35,8 @@ Request request_of(const GenerationPlan& plan) {
 
 }  // namespace
 
-GenerationPlan generation_of(const PlanRequest& request, const ModelConfigs& configs) {
-  GenerationPlan plan;
+ResolvedRequest generation_of(const PlanRequest& request, const ModelConfigs& configs) {
+  ResolvedRequest plan;
   plan.height_px = request.height_px;
   plan.width_px = request.width_px;
   plan.latent_height = request.height_px / configs.vae.spatial_factor;
@@ -136,7 +136,7 @@ class GenerationRehearsal::Run {
   TextEncoder text_encoder_;
   Transformer transformer_;
   VaeDecoder vae_;
-  GenerationPlan plan_;
+  ResolvedRequest plan_;
   Request request_;
   const ModelConfigs& configs_;
   Precision precision_;
@@ -145,7 +145,7 @@ class GenerationRehearsal::Run {
 
 GenerationRehearsal::GenerationRehearsal(const Backend& ops, const ModelConfigs& configs,
                                          const ModelWeights& weights,
-                                         const GenerationPlan& generation, Precision precision,
+                                         const ResolvedRequest& generation, Precision precision,
                                          Quantization quantization, std::int64_t decoded_at_once)
     : ops_(ops),
       configs_(configs),
@@ -163,12 +163,12 @@ StagePlan named(const char* name) {
   return stage;
 }
 
-BandChoices band_choices(const VaeDecoder& vae, const GenerationPlan& plan) {
-  return {vae.num_blocks(), VaeDecoder::least_band_rows(), 2 * plan.latent_height};
+BandChoices band_choices(const VaeDecoder& vae, const ResolvedRequest& plan) {
+  return {vae.num_blocks(), VaeDecoder::least_strip_rows(), 2 * plan.latent_height};
 }
 
 /// The pixels of a picture to begin with, and its mask.
-std::uint64_t input_bytes(const GenerationPlan& plan) {
+std::uint64_t input_bytes(const ResolvedRequest& plan) {
   const auto pixels =
       static_cast<std::uint64_t>(plan.width_px) * static_cast<std::uint64_t>(plan.height_px);
   return plan.uses_picture ? pixels * (plan.uses_mask ? 4 : 3) : 0;

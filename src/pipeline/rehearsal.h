@@ -7,7 +7,7 @@
 #include "backend/backend.h"
 #include "checkpoint/model.h"
 #include "memory/memory_plan.h"
-#include "pipeline/plan.h"
+#include "pipeline/resolve_request.h"
 
 namespace ernie_image {
 
@@ -27,14 +27,14 @@ struct PlanRequest {
 };
 
 /// A generation that stands for the request: a prompt an image.
-GenerationPlan generation_of(const PlanRequest& request, const ModelConfigs& configs);
+ResolvedRequest generation_of(const PlanRequest& request, const ModelConfigs& configs);
 
 /// One model on one kind of device, rehearsed as often as it is asked.
 class GenerationRehearsal {
  public:
   /// All must outlive it. `decoded_at_once`: pictures.
   GenerationRehearsal(const Backend& ops, const ModelConfigs& configs, const ModelWeights& weights,
-                      const GenerationPlan& generation, Precision precision,
+                      const ResolvedRequest& generation, Precision precision,
                       Quantization quantization, std::int64_t decoded_at_once = 1);
 
   /// Of the host's memory; `limit_bytes` as PlanRequest has it. `adapter_bytes` are of adapters,
@@ -53,7 +53,7 @@ class GenerationRehearsal {
   const Backend& ops_;
   const ModelConfigs& configs_;
   const ModelWeights& weights_;
-  GenerationPlan generation_;
+  ResolvedRequest generation_;
   Precision precision_;
   Quantization quantization_;
   std::int64_t decoded_at_once_;

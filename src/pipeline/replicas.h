@@ -27,8 +27,8 @@ std::vector<Request> split_by_adapters(const Request& request, std::span<const f
 /// in the order of `runs` threw.
 std::vector<Result> run_together(const std::vector<std::function<Result()>>& runs);
 
-/// Of the parts of `request`, as one run: times and memory are those of the slowest and the
-/// fullest.
+/// The results of the parts of `request`, as one run: times and memory are those of the slowest and
+/// the fullest.
 Result join_results(const Request& request, std::vector<Result> parts);
 
 /// The same of parts that were run in turn: times add up, and `adapters` are those of the request.

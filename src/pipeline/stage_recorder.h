@@ -8,13 +8,13 @@
 #include "backend/backend.h"
 #include "memory/memory_plan.h"
 #include "memory/memory_sampler.h"
-#include "pipeline/plan.h"
+#include "pipeline/resolve_request.h"
 
 namespace ernie_image {
 
 /// What is to be made, and in how much memory.
 struct CheckedPlan {
-  GenerationPlan generation;
+  ResolvedRequest generation;
   MemoryPlan memory;  ///< of the host, or of a device with memory of its own
   bool is_on_device = false;
 
@@ -32,7 +32,7 @@ class StageRecorder {
   void begin(std::string_view name);
   void finish(std::string_view name);
 
-  /// Of the stages that are finished.
+  /// Figures of the stages that are finished.
   std::uint64_t peak_activation_bytes() const { return peak_activation_bytes_; }
 
  private:

@@ -61,7 +61,7 @@ void TextCache::store(const TokenIds& ids, const Tensor& hidden) {
   }
 }
 
-TextBatch encode_text(Backend& ops, const TextEncoder& encoder, const GenerationPlan& plan,
+TextBatch encode_text(Backend& ops, const TextEncoder& encoder, const ResolvedRequest& plan,
                       const Request& request, DType dtype, TextCache& cache,
                       const std::function<void(int done, int total)>& on_progress) {
   Trace* const trace = request.trace;

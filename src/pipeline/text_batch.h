@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/trace.h"
-#include "pipeline/plan.h"
+#include "pipeline/resolve_request.h"
 
 namespace ernie_image {
 
@@ -36,7 +36,7 @@ class TextCache {
 /// `images_per_prompt` times in a row. Each different prompt is encoded once, alone,
 /// or comes from the cache; a trace that wants text states sees each computed. States that
 /// `request` has are taken as they are.
-TextBatch encode_text(Backend& ops, const TextEncoder& encoder, const GenerationPlan& plan,
+TextBatch encode_text(Backend& ops, const TextEncoder& encoder, const ResolvedRequest& plan,
                       const Request& request, DType dtype, TextCache& cache,
                       const std::function<void(int done, int total)>& on_progress);
 

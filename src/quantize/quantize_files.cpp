@@ -76,7 +76,7 @@ class PieceBuffers {
   std::size_t current_ = 0;
 };
 
-void write_plain(const PlannedTensor& tensor, PieceWriter& writer, const WriteObserver& observer) {
+void write_plain(const OutputTensor& tensor, PieceWriter& writer, const WriteObserver& observer) {
   const Weight& weight = tensor.source();
   const Bytes bytes(weight.data, weight.size_bytes());
   for (std::size_t begin = 0; begin < bytes.size(); begin += kPieceBytes) {
@@ -87,7 +87,7 @@ void write_plain(const PlannedTensor& tensor, PieceWriter& writer, const WriteOb
   }
 }
 
-void write_packed(ThreadPool& pool, const PlannedTensor& tensor, PieceBuffers& buffers,
+void write_packed(ThreadPool& pool, const OutputTensor& tensor, PieceBuffers& buffers,
                   PieceWriter& writer, const WriteObserver& observer) {
   const Weight& weight = tensor.source();
   const PackedLayout layout(tensor.format, weight.shape);
@@ -110,17 +110,17 @@ void write_packed(ThreadPool& pool, const PlannedTensor& tensor, PieceBuffers& b
   observer.on_tensor();
 }
 
-FileDigest write_shard(ThreadPool& pool, const std::string& path, const PlannedFile& file,
+FileDigest write_shard(ThreadPool& pool, const std::string& path, const OutputFile& file,
                        const WriteObserver& observer) {
   std::vector<TensorEntry> entries;
-  for (const PlannedTensor& tensor : file.tensors) entries.push_back(tensor.entry);
+  for (const OutputTensor& tensor : file.tensors) entries.push_back(tensor.entry);
   const std::string beginning = safetensors_beginning(path, entries, file.metadata);
   FileDigest digest;
   write_file_atomically(path, [&](const Append& append) {
     PieceBuffers buffers;  // before the writer, which may still be reading them when it ends
     PieceWriter writer(append);
     writer.submit(std::as_bytes(std::span(beginning)));
-    for (const PlannedTensor& tensor : file.tensors) {
+    for (const OutputTensor& tensor : file.tensors) {
       if (tensor.format == WeightFormat::plain) {
         write_plain(tensor, writer, observer);
       } else {
@@ -132,7 +132,7 @@ FileDigest write_shard(ThreadPool& pool, const std::string& path, const PlannedF
   return digest;
 }
 
-FileDigest copy_file(const std::string& path, const PlannedFile& file,
+FileDigest copy_file(const std::string& path, const OutputFile& file,
                      const WriteObserver& observer) {
   const FileView source = open_file(file.source);
   FileDigest digest;
@@ -160,25 +160,25 @@ bool link_file(const std::string& source, const std::string& path) {
   return ::link(resolved.c_str(), path.c_str()) == 0;
 }
 
-FileDigest write_text(const std::string& path, const PlannedFile& file) {
+FileDigest write_text(const std::string& path, const OutputFile& file) {
   write_file_atomically(path, std::as_bytes(std::span(file.content)));
   return {file.content.size(), sha256_hex(file.content)};
 }
 
 }  // namespace
 
-FileDigest write_planned_file(ThreadPool& pool, const std::string& folder, const PlannedFile& file,
-                              const WriteObserver& observer) {
+FileDigest write_output_file(ThreadPool& pool, const std::string& folder, const OutputFile& file,
+                             const WriteObserver& observer) {
   const std::string path = join_path(folder, file.name);
   switch (file.kind) {
-    case PlannedFile::Kind::shard:
+    case OutputFile::Kind::shard:
       return write_shard(pool, path, file, observer);
-    case PlannedFile::Kind::text:
+    case OutputFile::Kind::text:
       return write_text(path, file);
-    case PlannedFile::Kind::link:
+    case OutputFile::Kind::link:
       if (link_file(file.source, path)) return digest_file(path, observer.on_source_bytes);
       break;
-    case PlannedFile::Kind::copy:
+    case OutputFile::Kind::copy:
       break;
   }
   return copy_file(path, file, observer);

@@ -1,4 +1,4 @@
-// Writing the planned files of a quantised model folder, each whole or not at all.
+// Writing the files of a quantised model folder, each whole or not at all.
 #pragma once
 
 #include <string>
@@ -6,7 +6,7 @@
 #include "core/thread_pool.h"
 #include "ernie_image/cancel.h"
 #include "io/model_manifest.h"
-#include "quantize/quantize_plan.h"
+#include "quantize/output_files.h"
 
 namespace ernie_image {
 
@@ -19,7 +19,7 @@ struct WriteObserver {
 /// Writes `file` below `folder`, where its own folder is there already, and gives what was written.
 /// Weights are quantised by all threads of the pool, in pieces, while the piece before is written:
 /// what it holds in memory does not depend on the size of the model. Throws Error(io | cancelled).
-FileDigest write_planned_file(ThreadPool& pool, const std::string& folder, const PlannedFile& file,
-                              const WriteObserver& observer);
+FileDigest write_output_file(ThreadPool& pool, const std::string& folder, const OutputFile& file,
+                             const WriteObserver& observer);
 
 }  // namespace ernie_image

@@ -8,9 +8,9 @@
 #include "checkpoint/model.h"
 #include "core/quantization.h"
 #include "io/file_view.h"
+#include "quantize/output_files.h"
 #include "quantize/quantize_files.h"
 #include "quantize/quantize_output.h"
-#include "quantize/quantize_plan.h"
 
 namespace ernie_image {
 namespace {
@@ -32,26 +32,27 @@ ModelManifest manifest_of(const QuantizeRequest& request) {
 /// One run from the first missing file to the last.
 class QuantizeRun {
  public:
-  QuantizeRun(const QuantizeRequest& request, const QuantizePlan& plan, ModelManifest manifest)
+  QuantizeRun(const QuantizeRequest& request, const OutputFiles& output_files,
+              ModelManifest manifest)
       : request_(request),
-        plan_(plan),
+        output_files_(output_files),
         manifest_(std::move(manifest)),
         pool_(request.num_threads),
         observer_{[this](std::uint64_t bytes) { add_bytes(bytes); }, [this] { add_tensor(); }} {
     pool_.set_cancel_token(request.cancel);
-    progress_.all_tensors = plan.packed_tensors();
-    progress_.all_bytes = plan.source_bytes();
+    progress_.all_tensors = output_files.packed_tensors();
+    progress_.all_bytes = output_files.source_bytes();
   }
 
   QuantizeResult run() {
-    for (const PlannedFile& file : plan_.files) {
+    for (const OutputFile& file : output_files_.files) {
       if (keep_file(file)) continue;
       missing_.push_back(&file);
     }
     require_space();
     manifest_.write(request_.output);
-    for (const PlannedFile* file : missing_) write_file(*file);
-    result_.files = plan_.files.size();
+    for (const OutputFile* file : missing_) write_file(*file);
+    result_.files = output_files_.files.size();
     result_.packed_tensors = progress_.all_tensors;
     result_.source_bytes = progress_.all_bytes;
     for (const auto& [name, digest] : manifest_.files) result_.bytes += digest.bytes;
@@ -79,7 +80,7 @@ class QuantizeRun {
   }
 
   /// Whether an interrupted run has written the file, and it is still whole.
-  bool keep_file(const PlannedFile& file) {
+  bool keep_file(const OutputFile& file) {
     const auto listed = manifest_.files.find(file.name);
     if (listed == manifest_.files.end()) return false;
     const std::string path = join_path(request_.output, file.name);
@@ -94,7 +95,7 @@ class QuantizeRun {
     progress_.kept_bytes += file.source_bytes;
     progress_.tensors += static_cast<std::size_t>(std::ranges::count_if(
         file.tensors,
-        [](const PlannedTensor& tensor) { return tensor.format != WeightFormat::plain; }));
+        [](const OutputTensor& tensor) { return tensor.format != WeightFormat::plain; }));
     add_bytes(file.source_bytes);
     return true;
   }
@@ -102,33 +103,33 @@ class QuantizeRun {
   /// Hours of work should not end at a full disk.
   void require_space() const {
     std::uint64_t needed = 0;
-    for (const PlannedFile* file : missing_) {
-      if (file->kind != PlannedFile::Kind::link) needed += file->bytes;
+    for (const OutputFile* file : missing_) {
+      if (file->kind != OutputFile::Kind::link) needed += file->bytes;
     }
     require_space_for(needed, request_.output);
   }
 
   /// The list of files is renewed after each, and is complete before the last, model_index.json,
   /// makes a model of the folder.
-  void write_file(const PlannedFile& file) {
+  void write_file(const OutputFile& file) {
     report();
     make_folder_of(request_.output, file.name);
-    if (&file == &plan_.files.back()) {
+    if (&file == &output_files_.files.back()) {
       manifest_.files[file.name] = digest_file(file.source);
       manifest_.write(request_.output);
-      write_planned_file(pool_, request_.output, file, observer_);
+      write_output_file(pool_, request_.output, file, observer_);
       return;
     }
-    manifest_.files[file.name] = write_planned_file(pool_, request_.output, file, observer_);
+    manifest_.files[file.name] = write_output_file(pool_, request_.output, file, observer_);
     manifest_.write(request_.output);
   }
 
   const QuantizeRequest& request_;
-  const QuantizePlan& plan_;
+  const OutputFiles& output_files_;
   ModelManifest manifest_;
   ThreadPool pool_;
   WriteObserver observer_;
-  std::vector<const PlannedFile*> missing_;
+  std::vector<const OutputFile*> missing_;
   QuantizeProgress progress_;
   QuantizeResult result_;
   Clock::time_point start_ = Clock::now();
@@ -144,13 +145,13 @@ void require_usable(const ModelFolder& source) {
 
 QuantizeResult quantize_model(const QuantizeRequest& request) {
   require_apart(request.source.path, request.output);
-  const QuantizePlan plan = plan_quantization(request.source, request.components,
-                                              request.quantization, request.max_shard_bytes);
+  const OutputFiles output_files = list_output_files(request.source, request.components,
+                                                     request.quantization, request.max_shard_bytes);
   require_usable(request.source);
   ModelManifest manifest = manifest_of(request);
   const OutputLock lock = open_output(request.output);
   manifest.files = files_to_keep(request.output, manifest, request.force);
-  return QuantizeRun(request, plan, std::move(manifest)).run();
+  return QuantizeRun(request, output_files, std::move(manifest)).run();
 }
 
 }  // namespace ernie_image

@@ -1,7 +1,7 @@
 // What people see: the progress line, the enlarged copy, the picture in the terminal.
 #include <gtest/gtest.h>
 
-#include "commands/picture_views.h"
+#include "commands/image_views.h"
 #include "common/progress_bar.h"
 
 namespace ernie_image {

@@ -76,7 +76,7 @@ TEST_F(VaeBands, MemoryIsThatOfARehearsal) {
   const Tensor z = latents(1, 16, 12);
   for (const DecodeBands& bands :
        {DecodeBands{}, DecodeBands{.band_bytes = 1 << 20},
-        DecodeBands{.band_bytes = 1 << 20, .whole_blocks = 3, .band_rows = 112}}) {
+        DecodeBands{.band_bytes = 1 << 20, .whole_blocks = 3, .strip_rows = 112}}) {
     ops_->reset_peak_memory();
     decoder().decode(z, bands, nullptr);
     ops_->release_cache();

@@ -138,7 +138,7 @@ TEST_F(VaeEncoderBands, NeedLessMemory) {
 TEST(VaePicture, MergedBandsAreEvenButTheLast) {
   const auto ops = make_cpu_backend({.num_threads = 1, .kernels = "auto"});
   const auto heights_after = [&](const std::vector<std::int64_t>& heights, std::size_t band_bytes) {
-    Picture picture;
+    BandedImage picture;
     for (const std::int64_t height : heights)
       picture.push_back(Tensor::host(DType::f32, {1, height, 2, 1}));
     std::vector<std::int64_t> merged_heights;

@@ -60,7 +60,7 @@ TEST(MemoryFit, GivesUpReadingAheadLast) {
 /// more the more blocks are whole.
 Ledger::Held banded(const DecodeBands& bands) {
   if (bands.whole_blocks >= 4) return {bands == DecodeBands() ? 1000u : 600u, 0, 0};
-  return {100 * (1 + bands.whole_blocks) + static_cast<std::uint64_t>(bands.band_rows), 0, 0};
+  return {100 * (1 + bands.whole_blocks) + static_cast<std::uint64_t>(bands.strip_rows), 0, 0};
 }
 
 StagePlan decoder(std::uint64_t limit) {
@@ -77,7 +77,7 @@ TEST(MemoryFit, CutsExactBandsBeforeBlendedOnes) {
   EXPECT_GE(small.whole_blocks, 4u);
   EXPECT_EQ(decoder(610).bands, small);
   EXPECT_EQ(decoder(609).bands.whole_blocks, 3u);
-  EXPECT_EQ(decoder(609).bands.band_rows, 199);
+  EXPECT_EQ(decoder(609).bands.strip_rows, 199);
 }
 
 TEST(MemoryFit, SaysWhatTheSmallestBandsTake) {

@@ -42,7 +42,7 @@ std::vector<std::size_t> pool_peaks(const Case& run, Backend& ops,
   planned.text_tokens = 11;
   planned.begins_with_picture = vae_weights.contains("encoder.conv_in.weight");
   planned.has_mask = planned.begins_with_picture && images == 3;
-  GenerationPlan plan = generation_of(planned, configs);
+  ResolvedRequest plan = generation_of(planned, configs);
   plan.sigmas.erase(plan.sigmas.begin(), plan.sigmas.end() - 3);
   plan.guidance_scale = 4;
   Request request;
@@ -76,7 +76,7 @@ void expect_rehearsed(const Case& run, const ModelFolder& folder) {
   ModelWeights weights(folder);
   const auto ops = make_cpu_backend({.num_threads = 2, .kernels = "auto"});
   for (const DecodeBands& bands :
-       {DecodeBands{}, DecodeBands{.band_bytes = 1 << 14, .whole_blocks = 2, .band_rows = 100}}) {
+       {DecodeBands{}, DecodeBands{.band_bytes = 1 << 14, .whole_blocks = 2, .strip_rows = 100}}) {
     const auto real = pool_peaks(run, *ops, weights.text_encoder, weights.transformer, weights.vae,
                                  configs, bands);
     Ledger ledger;

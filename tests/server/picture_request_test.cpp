@@ -1,4 +1,4 @@
-#include "server/picture_request.h"
+#include "server/image_request.h"
 
 #include <gtest/gtest.h>
 
@@ -23,7 +23,7 @@ std::string error_of(const nlohmann::json& fields) {
   }
 }
 
-TEST(PictureRequest, RefusesBodiesThatAreNoObject) {
+TEST(ImageRequest, RefusesBodiesThatAreNoObject) {
   for (const std::string body : {"", "[]", "1", "{", "{\"a\":}", "\xff", "{\"a\":\"\xff\"}"}) {
     EXPECT_ANY_THROW(JsonReader::parse(body, "body")) << body;
   }
@@ -32,7 +32,7 @@ TEST(PictureRequest, RefusesBodiesThatAreNoObject) {
   EXPECT_NO_THROW(JsonReader::parse("{\"a\":null}", "body"));
 }
 
-TEST(PictureRequest, FillsInTheModelsDefaults) {
+TEST(ImageRequest, FillsInTheModelsDefaults) {
   const JobRequest made = request({{"prompt", "a cat"}});
   EXPECT_EQ(made.model, "Paint-Turbo");
   EXPECT_EQ(made.width_px, 64);
@@ -42,7 +42,7 @@ TEST(PictureRequest, FillsInTheModelsDefaults) {
   EXPECT_EQ(made.image_format, "png");
 }
 
-TEST(PictureRequest, ReadsSizesInBothForms) {
+TEST(ImageRequest, ReadsSizesInBothForms) {
   EXPECT_EQ(request({{"size", "128x96"}}).height_px, 96);
   EXPECT_EQ(request({{"size", "auto"}}).height_px, 64);
   EXPECT_EQ(request({{"width", 128}}).width_px, 128);
@@ -57,7 +57,7 @@ TEST(PictureRequest, ReadsSizesInBothForms) {
   EXPECT_EQ(error_of({{"height", 64.5}}), "400 height");
 }
 
-TEST(PictureRequest, GivesEachImageASeed) {
+TEST(ImageRequest, GivesEachImageASeed) {
   using Seeds = std::vector<std::uint64_t>;
   EXPECT_EQ(request({{"seed", 7}, {"n", 3}}).seeds, (Seeds{7, 8, 9}));
   EXPECT_EQ(request({{"seed", {5, 1}}, {"n", 2}}).seeds, (Seeds{5, 1}));
@@ -71,7 +71,7 @@ TEST(PictureRequest, GivesEachImageASeed) {
   EXPECT_EQ(error_of({{"seed", 1e19}}), "400 seed");
 }
 
-TEST(PictureRequest, NamesTheFieldThatIsWrong) {
+TEST(ImageRequest, NamesTheFieldThatIsWrong) {
   EXPECT_EQ(error_of({{"prompt", 1}}), "400 prompt");
   EXPECT_EQ(error_of({{"prompt", std::string(8001, 'a')}}), "400 prompt");
   EXPECT_EQ(error_of({{"prompt", std::string("a\0b", 3)}}), "400 prompt");
@@ -88,14 +88,14 @@ TEST(PictureRequest, NamesTheFieldThatIsWrong) {
   EXPECT_EQ(error_of({{"output_compression", 101}}), "400 output_compression");
 }
 
-TEST(PictureRequest, FindsModelsByTheirLastNameInAnyCase) {
+TEST(ImageRequest, FindsModelsByTheirLastNameInAnyCase) {
   EXPECT_EQ(request({{"model", "paint-turbo"}}).model, "Paint-Turbo");
   EXPECT_EQ(request({{"model", "somebody/Paint-Turbo"}}).model, "Paint-Turbo");
   EXPECT_EQ(error_of({{"model", "dall-e-3"}}), "404 model");
   EXPECT_THROW(picture_request(JsonReader(nlohmann::json::object(), "body"), {}, {}), ApiError);
 }
 
-TEST(PictureRequest, CountsCharactersRatherThanBytes) {
+TEST(ImageRequest, CountsCharactersRatherThanBytes) {
   std::string prompt;
   for (int i = 0; i < 8000; ++i) prompt += "猫";
   EXPECT_EQ(prompt_of(request({{"prompt", prompt}})), prompt);

@@ -38,7 +38,7 @@ enum class WeightForm {
   int4,       ///< packed records
 };
 
-/// Of a weight that is not quantised, on a card that takes filters as they are.
+/// Forms of a weight that is not quantised, on a card that takes filters as they are.
 WeightForm plain_form(WeightUse use);
 
 class LayerStream;
@@ -100,7 +100,7 @@ inline const CardWeight& as_card_weight(const PreparedWeight& weight) {
 class WeightForms {
  public:
   virtual ~WeightForms() = default;
-  /// Of a weight in this form, and beside it while it is brought into it.
+  /// Bytes of a weight in this form, and beside it while it is brought into it.
   virtual std::size_t bytes(const Weight& weight, WeightForm form) const;
   virtual std::size_t scratch_bytes(const Weight& /*weight*/, WeightForm /*form*/) const {
     return 0;

@@ -18,7 +18,7 @@ struct Moments {
   double mean = 0;
   double squares = 0;
 
-  /// Of both sets together (Chan, Golub and LeVeque).
+  /// Statistics of both sets together (Chan, Golub and LeVeque).
   void join(const Moments& other) {
     if (other.count == 0) return;
     const double total = count + other.count;

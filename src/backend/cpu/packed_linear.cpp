@@ -18,7 +18,7 @@ constexpr std::int64_t kColumns = PackedKernels::kTileColumns;
 constexpr std::int64_t kRangeDepth = 1024;
 constexpr std::int64_t kChunkPanels = 8;
 
-// Of one row: 64 outputs a chunk are 40 microseconds or more at real sizes.
+// Outputs of one row a chunk: 64 a chunk are 40 microseconds or more at real sizes.
 constexpr std::int64_t kRowChunkPanels = 4;
 
 // Rows whose results are held in float at a time, a multiple of the tiles of every kernel set and

@@ -8,7 +8,7 @@
 namespace ernie_image::cuda {
 namespace {
 
-/// Of the scores that are held at a time.
+/// Bytes of the scores that are held at a time.
 constexpr std::int64_t kScoreBytes = std::int64_t{64} << 20;
 
 /// A mask that hides nothing is none: the simplest form is the fastest.

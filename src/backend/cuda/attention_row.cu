@@ -10,7 +10,7 @@ constexpr int kWarps = 16;
 constexpr int kThreads = kWarps * kWarp;
 constexpr std::int64_t kMostWidth = 512;
 
-/// Of some of the keys: sum of exp(score - largest), and the same times the values.
+/// What some of the keys give: sum of exp(score - largest), and the same times the values.
 template <int kValues>
 struct Running {
   float largest = -INFINITY;

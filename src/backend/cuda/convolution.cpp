@@ -8,7 +8,7 @@
 namespace ernie_image::cuda {
 namespace {
 
-/// Of the patches that are gathered at a time: they stay in the L2 cache for the product.
+/// Bytes of the patches that are gathered at a time: they stay in the L2 cache for the product.
 constexpr std::int64_t kPatchBytes = std::int64_t{16} << 20;
 
 }  // namespace

@@ -9,7 +9,7 @@
 namespace ernie_image::cuda {
 namespace {
 
-enum Id : std::int64_t { kPicture = 1, kFilters, kSums, kBias, kResult };
+enum Id : std::int64_t { kImage = 1, kFilters, kSums, kBias, kResult };
 
 struct ConvolutionKey {
   std::int64_t batch, height, width, channels, outputs, kernel, stride;
@@ -18,9 +18,9 @@ struct ConvolutionKey {
 };
 
 /// [B, H, W, C] in memory, which cuDNN calls [B, C, H, W]; likewise filters.
-GraphTensor picture_tensor(std::int64_t id, cudnnDataType_t dtype, std::int64_t batch,
-                           std::int64_t channels, std::int64_t height, std::int64_t width,
-                           GraphTensor::Kind kind = GraphTensor::Kind::in_memory) {
+GraphTensor image_tensor(std::int64_t id, cudnnDataType_t dtype, std::int64_t batch,
+                         std::int64_t channels, std::int64_t height, std::int64_t width,
+                         GraphTensor::Kind kind = GraphTensor::Kind::in_memory) {
   return {id,
           dtype,
           {batch, channels, height, width},
@@ -60,14 +60,14 @@ GraphPlan make_plan(const CudnnHandle& handle, const ConvolutionKey& key) {
   const cudnnDataType_t dtype = cudnn_type(key.dtype);
   const std::int64_t height = key.height / key.stride, width = key.width / key.stride;
   const Descriptor x =
-      describe(picture_tensor(kPicture, dtype, key.batch, key.channels, key.height, key.width));
+      describe(image_tensor(kImage, dtype, key.batch, key.channels, key.height, key.width));
   const Descriptor filters =
-      describe(picture_tensor(kFilters, dtype, key.outputs, key.channels, key.kernel, key.kernel));
-  const Descriptor sums = describe(picture_tensor(kSums, CUDNN_DATA_FLOAT, key.batch, key.outputs,
-                                                  height, width, GraphTensor::Kind::intermediate));
-  const Descriptor bias = describe(picture_tensor(kBias, CUDNN_DATA_FLOAT, 1, key.outputs, 1, 1));
+      describe(image_tensor(kFilters, dtype, key.outputs, key.channels, key.kernel, key.kernel));
+  const Descriptor sums = describe(image_tensor(kSums, CUDNN_DATA_FLOAT, key.batch, key.outputs,
+                                                height, width, GraphTensor::Kind::intermediate));
+  const Descriptor bias = describe(image_tensor(kBias, CUDNN_DATA_FLOAT, 1, key.outputs, 1, 1));
   const Descriptor result =
-      describe(picture_tensor(kResult, dtype, key.batch, key.outputs, height, width));
+      describe(image_tensor(kResult, dtype, key.batch, key.outputs, height, width));
   const Descriptor convolution = convolution_descriptor({key.kernel, key.stride});
   const Descriptor addition = addition_descriptor();
   std::vector<Descriptor> operations;
@@ -103,7 +103,7 @@ class CudnnConvolution : public LibraryConvolution {
     if (found == plans_.end()) found = plans_.emplace(key, planned(key)).first;
     if (!found->second) return false;
     found->second->execute(stream, handle_,
-                           {{kPicture, x.bytes()},
+                           {{kImage, x.bytes()},
                             {kFilters, filters.bytes()},
                             {kBias, bias.bytes()},
                             {kResult, y.bytes()}},

@@ -17,7 +17,7 @@ std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
-/// Of card `index`.
+/// Properties of card `index`.
 int device_attribute(int index, cudaDeviceAttr attribute) {
   int value = 0;
   require(cudaDeviceGetAttribute(&value, attribute, index),

@@ -153,7 +153,7 @@ Tensor each(const char* what, const Stream& stream, const Tensor& x) {
   return y;
 }
 
-/// Of 8 elements if both sides allow it.
+/// 8 elements at a time if both sides allow it.
 template <typename X, typename Y>
 void convert_into(const Stream& stream, const Tensor& x, const Tensor& y) {
   const bool vectors = takes_vectors<std::uint16_t>(x.size(), x.bytes(), y.bytes());

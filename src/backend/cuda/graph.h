@@ -12,7 +12,7 @@
 
 namespace ernie_image::cuda {
 
-/// Of one step: its inputs live in tensors of its own, its memory is kept.
+/// The record of one step: its inputs live in tensors of its own, its memory is kept.
 class RecordedStep;
 
 class StepRecorder {

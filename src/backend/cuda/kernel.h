@@ -143,7 +143,7 @@ void with_activation(DType dtype, const Function& function) {
   }
 }
 
-/// Of a weight as files hold it.
+/// One value of a weight as files hold it.
 template <typename Function>
 void with_weight(DType dtype, const Function& function) {
   if (dtype == DType::f16) {

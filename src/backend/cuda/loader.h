@@ -12,7 +12,7 @@ namespace ernie_image {
 /// Throws Error(not_found) that says why there is no such device, and what the library throws.
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options);
 
-/// Of the library; without it, `problem` says why.
+/// What is known of the library; without it, `problem` says why.
 DeviceInfo cuda_info();
 
 /// Where the library is looked for, in order: $ERNIE_IMAGE_CUDA_LIBRARY alone, if that is set;

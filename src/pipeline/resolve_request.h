@@ -10,7 +10,7 @@
 
 namespace ernie_image {
 
-struct GenerationPlan {
+struct ResolvedRequest {
   int height_px = 0;
   int width_px = 0;
   std::int64_t latent_height = 0;
@@ -27,6 +27,6 @@ struct GenerationPlan {
 };
 
 /// Throws Error(invalid_argument) saying what to ask for instead.
-GenerationPlan plan_generation(const Request& request, const Model& model);
+ResolvedRequest resolve_request(const Request& request, const Model& model);
 
 }  // namespace ernie_image

@@ -1,4 +1,4 @@
-#include "pipeline/plan.h"
+#include "pipeline/resolve_request.h"
 
 #include <algorithm>
 
@@ -27,7 +27,7 @@ void check_side(const std::string& name, int side, int multiple) {
   }
 }
 
-void check_latents(const Request& request, const GenerationPlan& plan,
+void check_latents(const Request& request, const ResolvedRequest& plan,
                    std::int64_t latent_channels) {
   const std::int64_t latents =
       plan.images * latent_channels * plan.latent_height * plan.latent_width;
@@ -39,7 +39,7 @@ void check_latents(const Request& request, const GenerationPlan& plan,
   }
 }
 
-void check_picture(const Image& image, const GenerationPlan& plan, const Model& model) {
+void check_picture(const Image& image, const ResolvedRequest& plan, const Model& model) {
   if (image.width_px != plan.width_px || image.height_px != plan.height_px) {
     refuse("the picture has " + std::to_string(image.width_px) + "x" +
            std::to_string(image.height_px) + " pixels, " + std::to_string(plan.width_px) + "x" +
@@ -85,7 +85,7 @@ std::vector<std::vector<std::int32_t>> negative_ids(const Request& request,
 
 }  // namespace
 
-GenerationPlan plan_generation(const Request& asked, const Model& model) {
+ResolvedRequest resolve_request(const Request& asked, const Model& model) {
   check_request(asked);
   const ModelConfigs& configs = model.configs;
   const Request request = with_defaults(asked, configs.defaults);
@@ -93,7 +93,7 @@ GenerationPlan plan_generation(const Request& asked, const Model& model) {
   check_side("height", request.height_px, static_cast<int>(factor));
   check_side("width", request.width_px, static_cast<int>(factor));
 
-  GenerationPlan plan;
+  ResolvedRequest plan;
   plan.height_px = request.height_px;
   plan.width_px = request.width_px;
   plan.latent_height = plan.height_px / factor;

@@ -11,7 +11,7 @@
 namespace ernie_image {
 
 /// Bands of rows, top to bottom, each [B, rows, W, C]. A small picture is a single band.
-using Picture = std::vector<Tensor>;
+using BandedImage = std::vector<Tensor>;
 
 /// Of a band: large enough that the rows it needs of its neighbours hardly count. The result does
 /// not depend on it but for the order of some sums.
@@ -24,7 +24,7 @@ struct DecodeBands {
   /// norms are those of a band.
   std::size_t whole_blocks = SIZE_MAX;
   /// Of the input of the first such block.
-  std::int64_t band_rows = 0;
+  std::int64_t strip_rows = 0;
 
   bool operator==(const DecodeBands&) const = default;
 };
@@ -36,28 +36,28 @@ std::int64_t rows_of_band(std::size_t band_bytes, std::size_t row_bytes);
 Tensor crop_rows(Backend& ops, const Tensor& x, std::int64_t begin, std::int64_t count);
 
 /// The same of all its bands together.
-Tensor crop_rows(Backend& ops, const Picture& picture, std::int64_t begin, std::int64_t count);
+Tensor crop_rows(Backend& ops, const BandedImage& picture, std::int64_t begin, std::int64_t count);
 
 /// The picture in one band.
-Tensor joined(Backend& ops, const Picture& picture);
+Tensor joined(Backend& ops, const BandedImage& picture);
 
 /// Cuts the bands so far that doubling each pixel both ways gives bands of at most `band_bytes`.
 /// Nothing is cut for a backend that takes whole pictures only.
-Picture cut_for_upsampling(Backend& ops, Picture x, std::size_t band_bytes);
+BandedImage cut_for_upsampling(Backend& ops, BandedImage x, std::size_t band_bytes);
 
 /// A picture in bands each of which has at most `band_bytes` once it has `channels` channels.
-Picture cut_for_channels(Backend& ops, const Tensor& x, std::int64_t channels,
-                         std::size_t band_bytes);
+BandedImage cut_for_channels(Backend& ops, const Tensor& x, std::int64_t channels,
+                             std::size_t band_bytes);
 
 /// Neighbours put together as long as they have at most `band_bytes`, and further until every band
 /// but the last has an even number of rows; none is without rows.
-Picture merged(Backend& ops, Picture x, std::size_t band_bytes);
+BandedImage merged(Backend& ops, BandedImage x, std::size_t band_bytes);
 
 /// `convolve(band, index)` of one band after another; those of x are freed as soon as no later one
 /// borders on them.
 template <class Convolve>
-Picture by_bands(Backend& ops, Picture x, Convolve convolve) {
-  Picture y;
+BandedImage by_bands(Backend& ops, BandedImage x, Convolve convolve) {
+  BandedImage y;
   for (std::size_t i = 0; i < x.size(); ++i) {
     const ImageBand band = {x[i], i > 0 ? &x[i - 1] : nullptr,
                             i + 1 < x.size() ? &x[i + 1] : nullptr};

@@ -1,4 +1,4 @@
-#include "jobs/picture_folder.h"
+#include "jobs/image_folder.h"
 
 #include <signal.h>
 #include <unistd.h>
@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Of a temporary file whose process may be one of another machine.
+// The age of a temporary file whose process may be one of another machine.
 constexpr auto kLeftoverAge = std::chrono::hours(1);
 
 /// The process that made a temporary file of atomic_file.cpp, ".ernie-image-<pid>-<n>.tmp".
@@ -51,7 +51,7 @@ void require_job_id(const std::string& id) {
 
 }  // namespace
 
-PictureFolder::PictureFolder(std::string directory) : directory_(std::move(directory)) {
+ImageFolder::ImageFolder(std::string directory) : directory_(std::move(directory)) {
   std::error_code error;
   fs::create_directories(directory_, error);
   if (!directory_exists(directory_) || ::access(directory_.c_str(), W_OK | X_OK) != 0) {
@@ -61,39 +61,39 @@ PictureFolder::PictureFolder(std::string directory) : directory_(std::move(direc
   remove_leftovers(directory_);
 }
 
-std::string PictureFolder::picture_name(const std::string& id, int index,
-                                        const std::string& extension) {
+std::string ImageFolder::image_name(const std::string& id, int index,
+                                    const std::string& extension) {
   require_job_id(id);
   return id + "_" + std::to_string(index) + "." + extension;
 }
 
-std::string PictureFolder::trace_name(const std::string& id) {
+std::string ImageFolder::trace_name(const std::string& id) {
   require_job_id(id);
   return id + "_trace.json";
 }
 
-void PictureFolder::write(const std::string& name, std::string_view bytes) const {
+void ImageFolder::write(const std::string& name, std::string_view bytes) const {
   write_file_atomically(join_path(directory_, name), std::as_bytes(std::span(bytes)));
 }
 
-std::optional<std::string> PictureFolder::read(const std::string& name) const {
+std::optional<std::string> ImageFolder::read(const std::string& name) const {
   std::ifstream file(join_path(directory_, name), std::ios::binary);
   if (!file) return std::nullopt;
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
-void PictureFolder::remove_all_of(const std::string& id) const {
+void ImageFolder::remove_all_of(const std::string& id) const {
   remove(trace_name(id));
   for (int index = 0, removed = 1; removed > 0; ++index) {
     removed = 0;
     for (const char* extension : {"png", "jpeg", "webp"}) {
       std::error_code error;
-      removed += fs::remove(join_path(directory_, picture_name(id, index, extension)), error);
+      removed += fs::remove(join_path(directory_, image_name(id, index, extension)), error);
     }
   }
 }
 
-void PictureFolder::remove(const std::string& name) const {
+void ImageFolder::remove(const std::string& name) const {
   std::error_code error;
   fs::remove(join_path(directory_, name), error);
 }

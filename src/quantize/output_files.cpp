@@ -1,4 +1,4 @@
-#include "quantize/quantize_plan.h"
+#include "quantize/output_files.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -43,8 +43,8 @@ void require_plain(const std::string& component, const WeightFiles& weights) {
   }
 }
 
-PlannedTensor plan_tensor(const WeightFiles& component, const TensorFile& file,
-                          const Weight& weight, Quantization quantization) {
+OutputTensor output_tensor(const WeightFiles& component, const TensorFile& file,
+                           const Weight& weight, Quantization quantization) {
   const WeightFormat format =
       format_in_file(quantized_weights(), component, weight.name, quantization);
   const bool matrix = weight.shape.size() == 2 && num_elements(weight.shape) > 0;
@@ -54,37 +54,37 @@ PlannedTensor plan_tensor(const WeightFiles& component, const TensorFile& file,
 }
 
 /// In the order in which the source holds them, so that it is read as a stream.
-std::vector<PlannedTensor> plan_tensors(const WeightFiles& weights, Quantization quantization) {
-  std::vector<PlannedTensor> tensors;
+std::vector<OutputTensor> output_tensors(const WeightFiles& weights, Quantization quantization) {
+  std::vector<OutputTensor> tensors;
   for (const auto& file : weights.files()) {
     std::vector<const Weight*> order;
     for (const std::string& name : file->names()) order.push_back(&file->stored(name));
     std::ranges::stable_sort(order, {}, [](const Weight* weight) { return weight->data; });
     for (const Weight* weight : order)
-      tensors.push_back(plan_tensor(weights, *file, *weight, quantization));
+      tensors.push_back(output_tensor(weights, *file, *weight, quantization));
   }
   return tensors;
 }
 
 /// Packed tensors first, whose sizes are multiples of 64 bytes, then the widest elements, so that
 /// all are aligned.
-void order_for_alignment(std::vector<PlannedTensor>& tensors) {
-  const auto rank = [](const PlannedTensor& tensor) {
+void order_for_alignment(std::vector<OutputTensor>& tensors) {
+  const auto rank = [](const OutputTensor& tensor) {
     return tensor.format != WeightFormat::plain ? std::size_t{64} : size_of(tensor.entry.dtype);
   };
   std::ranges::stable_sort(tensors, std::greater<>(), rank);
 }
 
-std::vector<PlannedFile> split_into_shards(std::vector<PlannedTensor> tensors,
-                                           std::uint64_t max_shard_bytes) {
-  std::vector<PlannedFile> shards;
-  for (PlannedTensor& tensor : tensors) {
+std::vector<OutputFile> split_into_shards(std::vector<OutputTensor> tensors,
+                                          std::uint64_t max_shard_bytes) {
+  std::vector<OutputFile> shards;
+  for (OutputTensor& tensor : tensors) {
     const std::uint64_t bytes = tensor.entry.size_bytes();
     if (shards.empty() || shards.back().bytes + bytes > max_shard_bytes) {
       shards.emplace_back();
-      shards.back().kind = PlannedFile::Kind::shard;
+      shards.back().kind = OutputFile::Kind::shard;
     }
-    PlannedFile& shard = shards.back();
+    OutputFile& shard = shards.back();
     shard.bytes += bytes;
     shard.source_bytes += tensor.source().size_bytes();
     shard.tensors.push_back(std::move(tensor));
@@ -99,9 +99,9 @@ std::string shard_name(const std::string& stem, std::size_t index, std::size_t c
   return stem + number + ".safetensors";
 }
 
-void add_metadata(PlannedFile& shard, const std::map<std::string, std::string>& of_source) {
+void add_metadata(OutputFile& shard, const std::map<std::string, std::string>& of_source) {
   shard.metadata = of_source;
-  for (const PlannedTensor& tensor : shard.tensors) {
+  for (const OutputTensor& tensor : shard.tensors) {
     if (tensor.format == WeightFormat::plain) continue;
     shard.metadata.insert_or_assign(std::string(kPackedVersionKey), std::string(kPackedVersion));
     shard.metadata[packed_key(tensor.entry.name)] =
@@ -109,36 +109,36 @@ void add_metadata(PlannedFile& shard, const std::map<std::string, std::string>& 
   }
 }
 
-PlannedFile make_index(const std::string& name, const std::vector<PlannedFile>& shards) {
+OutputFile make_index(const std::string& name, const std::vector<OutputFile>& shards) {
   nlohmann::json map = nlohmann::json::object();
   std::uint64_t total = 0;
-  for (const PlannedFile& shard : shards) {
-    for (const PlannedTensor& tensor : shard.tensors)
+  for (const OutputFile& shard : shards) {
+    for (const OutputTensor& tensor : shard.tensors)
       map[tensor.entry.name] = shard.name.substr(shard.name.find('/') + 1);
     total += shard.bytes;
   }
   const nlohmann::json index = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
-  PlannedFile file{PlannedFile::Kind::text, name, {}, index.dump(2) + "\n", {}, {}};
+  OutputFile file{OutputFile::Kind::text, name, {}, index.dump(2) + "\n", {}, {}};
   file.bytes = file.content.size();
   return file;
 }
 
-void plan_copy(const ModelFolder& source, const std::string& name, QuantizePlan& plan) {
+void add_copy(const ModelFolder& source, const std::string& name, OutputFiles& output_files) {
   const std::string path = source.component(name);
-  PlannedFile file{PlannedFile::Kind::copy, name, path, {}, {}, {}};
+  OutputFile file{OutputFile::Kind::copy, name, path, {}, {}, {}};
   // Other files are small, and whoever edits one does not mean the source too.
-  if (is_weight_file(name) && !name.ends_with(".json")) file.kind = PlannedFile::Kind::link;
+  if (is_weight_file(name) && !name.ends_with(".json")) file.kind = OutputFile::Kind::link;
   file.source_bytes = file.bytes = open_file(path).bytes.size();
-  plan.files.push_back(std::move(file));
+  output_files.files.push_back(std::move(file));
 }
 
-void plan_weights(const ModelFolder& source, const std::string& component,
-                  Quantization quantization, std::uint64_t max_shard_bytes, QuantizePlan& plan) {
+void add_weights(const ModelFolder& source, const std::string& component, Quantization quantization,
+                 std::uint64_t max_shard_bytes, OutputFiles& output_files) {
   const std::string stem = stem_of(component);
-  const WeightFiles& weights =
-      *plan.weights.emplace_back(std::make_unique<WeightFiles>(source.weights(component), stem));
+  const WeightFiles& weights = *output_files.weights.emplace_back(
+      std::make_unique<WeightFiles>(source.weights(component), stem));
   require_plain(component, weights);
-  auto shards = split_into_shards(plan_tensors(weights, quantization), max_shard_bytes);
+  auto shards = split_into_shards(output_tensors(weights, quantization), max_shard_bytes);
   for (std::size_t i = 0; i < shards.size(); ++i) {
     shards[i].name = component + "/" + shard_name(stem, i, shards.size());
     order_for_alignment(shards[i].tensors);
@@ -146,7 +146,7 @@ void plan_weights(const ModelFolder& source, const std::string& component,
   }
   if (shards.size() > 1)
     shards.push_back(make_index(component + "/" + stem + ".safetensors.index.json", shards));
-  std::ranges::move(shards, std::back_inserter(plan.files));
+  std::ranges::move(shards, std::back_inserter(output_files.files));
 }
 
 /// The parts that model_index.json may list, those that the source has.
@@ -169,42 +169,42 @@ bool is_hidden(const std::string& name) { return name.starts_with('.'); }
 
 }  // namespace
 
-std::uint64_t QuantizePlan::source_bytes() const {
+std::uint64_t OutputFiles::source_bytes() const {
   std::uint64_t bytes = 0;
-  for (const PlannedFile& file : files) bytes += file.source_bytes;
+  for (const OutputFile& file : files) bytes += file.source_bytes;
   return bytes;
 }
 
-std::size_t QuantizePlan::packed_tensors() const {
+std::size_t OutputFiles::packed_tensors() const {
   std::size_t count = 0;
-  for (const PlannedFile& file : files) {
-    for (const PlannedTensor& tensor : file.tensors) count += tensor.format != WeightFormat::plain;
+  for (const OutputFile& file : files) {
+    for (const OutputTensor& tensor : file.tensors) count += tensor.format != WeightFormat::plain;
   }
   return count;
 }
 
-QuantizePlan plan_quantization(const ModelFolder& source, const std::set<std::string>& components,
-                               Quantization quantization, std::uint64_t max_shard_bytes) {
+OutputFiles list_output_files(const ModelFolder& source, const std::set<std::string>& components,
+                              Quantization quantization, std::uint64_t max_shard_bytes) {
   if (file_exists(source.component(kManifestName))) {
     throw Error(ErrorKind::invalid_argument,
                 source.path + " is quantised already; name the model that it was made from");
   }
-  QuantizePlan plan;
+  OutputFiles output_files;
   for (const std::string& component : components) require_component(source, component);
   for (const std::string& part : parts_of(source)) {
     const bool quantized = components.contains(part);
     const std::string folder = part + "/";
     for (const std::string& name : list_files(source.component(part))) {
       if (!is_hidden(name) && !(quantized && is_weight_file(name)))
-        plan_copy(source, folder + name, plan);
+        add_copy(source, folder + name, output_files);
     }
-    if (quantized) plan_weights(source, part, quantization, max_shard_bytes, plan);
+    if (quantized) add_weights(source, part, quantization, max_shard_bytes, output_files);
   }
   for (const std::string& name : list_files(source.path)) {
-    if (!is_hidden(name) && name != kModelIndex) plan_copy(source, name, plan);
+    if (!is_hidden(name) && name != kModelIndex) add_copy(source, name, output_files);
   }
-  plan_copy(source, kModelIndex, plan);
-  return plan;
+  add_copy(source, kModelIndex, output_files);
+  return output_files;
 }
 
 }  // namespace ernie_image

@@ -1,4 +1,4 @@
-#include "server/picture_request.h"
+#include "server/image_request.h"
 
 #include <algorithm>
 #include <cctype>

@@ -1,4 +1,4 @@
-#include "models/vae_picture.h"
+#include "models/banded_image.h"
 
 #include <algorithm>
 
@@ -20,8 +20,8 @@ Tensor crop_rows(Backend& ops, const Tensor& x, std::int64_t begin, std::int64_t
   return ops.slice_rows(flat_rows(x), begin, count).reshaped({x.dim(0), count, x.dim(2), x.dim(3)});
 }
 
-Tensor crop_rows(Backend& ops, const Picture& picture, std::int64_t begin, std::int64_t count) {
-  Picture parts;
+Tensor crop_rows(Backend& ops, const BandedImage& picture, std::int64_t begin, std::int64_t count) {
+  BandedImage parts;
   std::int64_t top = 0;
   for (const Tensor& band : picture) {
     const std::int64_t first = std::max(begin, top);
@@ -32,7 +32,7 @@ Tensor crop_rows(Backend& ops, const Picture& picture, std::int64_t begin, std::
   return joined(ops, parts);
 }
 
-Tensor joined(Backend& ops, const Picture& picture) {
+Tensor joined(Backend& ops, const BandedImage& picture) {
   const Tensor& band = picture.front();
   if (picture.size() == 1) return band;
   Tensor whole = flat_rows(band);
@@ -41,21 +41,21 @@ Tensor joined(Backend& ops, const Picture& picture) {
   return whole.reshaped({band.dim(0), whole.dim(1), band.dim(2), band.dim(3)});
 }
 
-Picture cut_for_channels(Backend& ops, const Tensor& x, std::int64_t channels,
-                         std::size_t band_bytes) {
+BandedImage cut_for_channels(Backend& ops, const Tensor& x, std::int64_t channels,
+                             std::size_t band_bytes) {
   const std::int64_t height = x.dim(1);
   const std::size_t pixel_bytes = static_cast<std::size_t>(channels) * size_of(x.dtype());
   const std::size_t row_bytes = static_cast<std::size_t>(x.dim(0) * x.dim(2)) * pixel_bytes;
   const std::int64_t rows = rows_of_band(band_bytes, row_bytes);
   if (!ops.takes_bands() || rows >= height) return {x};
-  Picture bands;
+  BandedImage bands;
   for (std::int64_t top = 0; top < height; top += rows)
     bands.push_back(crop_rows(ops, x, top, std::min(rows, height - top)));
   return bands;
 }
 
-Picture merged(Backend& ops, Picture x, std::size_t band_bytes) {
-  Picture result;
+BandedImage merged(Backend& ops, BandedImage x, std::size_t band_bytes) {
+  BandedImage result;
   for (Tensor& band : x) {
     if (band.dim(1) == 0) continue;  // half of a last row
     const bool joins =
@@ -70,9 +70,9 @@ Picture merged(Backend& ops, Picture x, std::size_t band_bytes) {
   return result;
 }
 
-Picture cut_for_upsampling(Backend& ops, Picture x, std::size_t band_bytes) {
+BandedImage cut_for_upsampling(Backend& ops, BandedImage x, std::size_t band_bytes) {
   if (!ops.takes_bands()) return x;
-  Picture bands;
+  BandedImage bands;
   for (Tensor& band : x) {
     const std::int64_t height = band.dim(1);
     const std::size_t row_bytes = 4 * band.size_bytes() / static_cast<std::size_t>(height);

@@ -8,15 +8,15 @@
 namespace ernie_image {
 
 /// Names are made of a job's id alone, and nothing that is no id becomes part of one.
-class PictureFolder {
+class ImageFolder {
  public:
   /// Makes the directory if it is not there, and removes files that a killed process left
   /// half-written. Throws Error(io) unless files can be written there.
-  explicit PictureFolder(std::string directory);
+  explicit ImageFolder(std::string directory);
 
   /// `<id>_<index>.<extension>`, or `<id>_trace.json`. Throws Error(invalid_argument) for what is
   /// not the id of a job.
-  static std::string picture_name(const std::string& id, int index, const std::string& extension);
+  static std::string image_name(const std::string& id, int index, const std::string& extension);
   static std::string trace_name(const std::string& id);
 
   /// Durable when this returns.

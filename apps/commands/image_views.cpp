@@ -1,4 +1,4 @@
-#include "commands/picture_views.h"
+#include "commands/image_views.h"
 
 #include <algorithm>
 #include <array>

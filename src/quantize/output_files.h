@@ -17,7 +17,7 @@
 namespace ernie_image {
 
 /// A tensor of a shard: packed if `format` says so, else as the source has it.
-struct PlannedTensor {
+struct OutputTensor {
   TensorEntry entry;
   WeightFormat format = WeightFormat::plain;
   const TensorFile* file = nullptr;  ///< of the source
@@ -25,7 +25,7 @@ struct PlannedTensor {
   const Weight& source() const { return file->stored(entry.name); }
 };
 
-struct PlannedFile {
+struct OutputFile {
   enum class Kind {
     copy,   ///< of `source`
     link,   ///< to `source`, which is large, where the file system can
@@ -36,15 +36,15 @@ struct PlannedFile {
   std::string name;  ///< below the folder: "vae/config.json"
   std::string source;
   std::string content;
-  std::vector<PlannedTensor> tensors;
+  std::vector<OutputTensor> tensors;
   std::map<std::string, std::string> metadata;
   std::uint64_t source_bytes = 0;  ///< to read
   std::uint64_t bytes = 0;         ///< to write, without a shard's header
 };
 
-struct QuantizePlan {
-  std::vector<PlannedFile> files;  ///< in the order of writing; model_index.json comes last
-  /// The mapped source, which the planned tensors point into.
+struct OutputFiles {
+  std::vector<OutputFile> files;  ///< in the order of writing; model_index.json comes last
+  /// The mapped source, which the tensors point into.
   std::vector<std::unique_ptr<WeightFiles>> weights;
 
   std::uint64_t source_bytes() const;
@@ -53,7 +53,7 @@ struct QuantizePlan {
 
 /// `components`: those to be quantised, of text_encoder, transformer and pe. Throws Error if the
 /// source lacks one of them, or is quantised already.
-QuantizePlan plan_quantization(const ModelFolder& source, const std::set<std::string>& components,
-                               Quantization quantization, std::uint64_t max_shard_bytes);
+OutputFiles list_output_files(const ModelFolder& source, const std::set<std::string>& components,
+                              Quantization quantization, std::uint64_t max_shard_bytes);
 
 }  // namespace ernie_image
