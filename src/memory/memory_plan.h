@@ -60,10 +60,10 @@ void fit_layers(StagePlan& stage, std::int64_t layers, std::uint64_t program_byt
 /// How a decoder may cut its picture.
 struct BandChoices {
   std::size_t blocks;        ///< of the decoder
-  std::int64_t least_rows;   ///< of a blended band
+  std::int64_t least_rows;   ///< of a strip
   std::int64_t latent_rows;  ///< of the input of the first block; each block doubles them
 };
-/// The same by bands: exact ones before blended ones, those of few blocks before those of many.
+/// The same by bands, and by strips after those, those of few blocks before those of many.
 void fit_bands(StagePlan& stage, const BandChoices& choices, std::uint64_t program_bytes,
                std::uint64_t limit_bytes, const BandsRehearsal& rehearse);
 
