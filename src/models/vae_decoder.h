@@ -56,7 +56,7 @@ class VaeDecoder {
   /// 1].
   Tensor decode(const Tensor& z, const DecodeBands& bands, Trace* trace) const;
 
-  /// Bands of fewer rows are not blended well.
+  /// Strips of fewer rows are not blended well.
   static std::int64_t least_strip_rows();
   std::size_t num_blocks() const { return up_blocks_.size(); }
 

@@ -164,7 +164,7 @@ StagePlan named(const char* name) {
 }
 
 BandChoices band_choices(const VaeDecoder& vae, const ResolvedRequest& plan) {
-  return {vae.num_blocks(), VaeDecoder::least_band_rows(), 2 * plan.latent_height};
+  return {vae.num_blocks(), VaeDecoder::least_strip_rows(), 2 * plan.latent_height};
 }
 
 /// The pixels of a picture to begin with, and its mask.

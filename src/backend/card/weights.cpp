@@ -120,7 +120,7 @@ bool WeightStore::is_streamed(const WeightGroup& group) const {
 /// Of what the stage may hold, when its activations are there too.
 std::size_t WeightStore::free_bytes() const {
   const Device& device = stream_.device();
-  const auto minus = [](std::uint64_t a, std::uint64_t b) { return a - std::min(a, b); };
+  const auto saturating_sub = [](std::uint64_t a, std::uint64_t b) { return a - std::min(a, b); };
   const std::uint64_t room = std::min<std::uint64_t>(
       device.free_bytes(), saturating_sub(room_.bytes, device.held_bytes()));
   return saturating_sub(room,
