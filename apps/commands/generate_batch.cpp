@@ -125,10 +125,10 @@ bool is_made(const BatchPicture& picture, const GenerateFlags& flags, const Mode
              bool enhances) {
   std::error_code ignored;
   if (flags.overwrite == true || !std::filesystem::exists(picture.path, ignored)) return false;
-  // The other formats have no record to compare with.
-  if (image_format_of(picture.path) != ImageFormat::png) return true;
-  const ImageMetadata metadata = read_png(picture.path).metadata;
+  const ImageMetadata metadata = read_image(picture.path).metadata;
   const auto record = metadata.find(kRecordChunk);
+  // A JPEG may have no room for one.
+  if (record == metadata.end() && image_format_of(picture.path) == ImageFormat::jpeg) return true;
   if (record != metadata.end() &&
       has_same_settings(parse_image_record(picture.path, record->second), picture, flags, info,
                         enhances))

@@ -20,6 +20,7 @@
 #include "io/image_file.h"
 #include "io/json.h"
 #include "io/model_folder.h"
+#include "io/picture_reader.h"
 
 namespace ernie_image {
 namespace {
@@ -172,16 +173,18 @@ std::vector<std::string> differences(const ImageRecord& record, const ImageMetad
 }
 
 ImageFile read_recorded_image(const std::string& path) {
-  if (image_format_of(path) != ImageFormat::png) {
-    throw Error(ErrorKind::invalid_argument,
-                "rerun: " + path + " is not a .png; other formats change the pixels");
-  }
-  ImageFile file = read_png(path);
+  ImageFile file = read_image(path);
   if (!file.metadata.contains(kRecordChunk)) {
-    throw Error(ErrorKind::corrupt_file, path + " has no text chunk \"" + kRecordChunk +
-                                             "\": it was not made by this program, or another "
-                                             "program has stripped it");
+    throw Error(ErrorKind::corrupt_file,
+                path + " has no record of how it was made (a text chunk \"" + kRecordChunk +
+                    "\", or a note in its EXIF): it was not made by this program, another program "
+                    "has stripped it, or it did not fit into a JPEG");
   }
+  if (!file.alpha.empty())
+    throw Error(ErrorKind::unsupported,
+                path +
+                    " is transparent in places, which no picture of this program is: another "
+                    "program has changed it");
   return file;
 }
 
@@ -290,6 +293,13 @@ Image make_again(const RerunFlags& flags, const ImageRecord& record, const LoadO
   return image;
 }
 
+/// The picture as the file had it, with what a lossy format loses.
+Image as_encoded(Image image, const ImageEncoding& encoding) {
+  if (encoding.format == ImageFormat::png) return image;
+  const std::vector<std::uint8_t> bytes = encode_image(image, encoding, {});
+  return read_picture(std::as_bytes(std::span(bytes)), "the picture as made again");
+}
+
 /// What the record asks for and cannot be had is no mistake of the command line.
 Image make_again_or_say_why(const RerunFlags& flags, const ImageRecord& record,
                             const LoadOptions& load) {
@@ -346,7 +356,7 @@ int compare_with_rerun(const RerunFlags& flags) {
                     image_metadata(record));
   }
   const LoadOptions load = load_options(flags, record);
-  const Image again = make_again_or_say_why(flags, record, load);
+  const Image again = as_encoded(make_again_or_say_why(flags, record, load), file.encoding);
   const Comparison comparison = compare(file.image, again);
   print_verdict(flags, comparison, again, differences(record, file.metadata, load));
   return comparison.differing_pixels == 0 ? kExitSuccess : kExitFailure;
@@ -356,11 +366,11 @@ int compare_with_rerun(const RerunFlags& flags) {
 
 Command add_rerun_command(CLI::App& program) {
   CLI::App* app = program.add_subcommand(
-      "rerun", "Make a PNG of `generate` again and say whether the pixels are equal");
+      "rerun", "Make a picture of `generate` again and say whether the pixels are equal");
   const auto flags = std::make_shared<RerunFlags>();
   app->add_option("file", flags->file, "a picture that `generate` wrote")
       ->required()
-      ->type_name("FILE.png");
+      ->type_name("FILE");
   add_model_flag(*app, flags->load);
   add_parts_flags(*app, flags->load.parts);
   add_device_name_flag(*app, flags->device, "default: the recorded one");

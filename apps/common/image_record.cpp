@@ -84,26 +84,6 @@ std::string quoted_value(const std::string& value) {
   return value.find_first_of(",:\n") == std::string::npos ? value : json(value).dump();
 }
 
-std::string a1111_parameters(const ImageRecord& record) {
-  const Request& request = record.request;
-  const std::string negative = negative_prompt_of(request, record.image_index);
-  std::string text = prompt_of(request, record.image_index);
-  for (std::size_t i = 0; i < record.adapters.size(); ++i) {
-    const int only = request.adapters[i].prompt;
-    if (only >= 0 && only != record.image_index / request.num_images_per_prompt) continue;
-    const AdapterUse& use = record.adapters[i];
-    text += " <lora:" + replace_invalid_utf8(use.name) + ":" + nine_digits(use.strength) + ">";
-  }
-  text += "\n";
-  if (!negative.empty()) text += "Negative prompt: " + negative + "\n";
-  return text + "Steps: " + std::to_string(request.num_inference_steps) +
-         ", Sampler: Euler, CFG scale: " + nine_digits(request.guidance_scale.value()) +
-         ", Seed: " + std::to_string(seed_of(request, record.image_index)) +
-         ", Size: " + std::to_string(request.width_px) + "x" + std::to_string(request.height_px) +
-         denoising_strength(record) + ", Model: " + quoted_value(record.model_name) +
-         ", Version: ernie-image " + record.version;
-}
-
 /// Of any build: whether a device has such options, and such values of them, is asked when it is
 /// made. Earlier records have them beside the other members, and the one of Ascend for all cards.
 DeviceOptions read_device_options(const JsonReader& reader, const std::string& device) {
@@ -195,9 +175,29 @@ ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
   return record;
 }
 
+std::string infotext_of(const ImageRecord& record) {
+  const Request& request = record.request;
+  const std::string negative = negative_prompt_of(request, record.image_index);
+  std::string text = prompt_of(request, record.image_index);
+  for (std::size_t i = 0; i < record.adapters.size(); ++i) {
+    const int only = request.adapters[i].prompt;
+    if (only >= 0 && only != record.image_index / request.num_images_per_prompt) continue;
+    const AdapterUse& use = record.adapters[i];
+    text += " <lora:" + replace_invalid_utf8(use.name) + ":" + nine_digits(use.strength) + ">";
+  }
+  text += "\n";
+  if (!negative.empty()) text += "Negative prompt: " + negative + "\n";
+  return text + "Steps: " + std::to_string(request.num_inference_steps) +
+         ", Sampler: Euler, CFG scale: " + nine_digits(request.guidance_scale.value()) +
+         ", Seed: " + std::to_string(seed_of(request, record.image_index)) +
+         ", Size: " + std::to_string(request.width_px) + "x" + std::to_string(request.height_px) +
+         denoising_strength(record) + ", Model: " + quoted_value(record.model_name) +
+         ", Version: ernie-image " + record.version;
+}
+
 // ASCII alone in the JSON: it stays a tEXt chunk, which programs keep that lose or damage UTF-8.
 ImageMetadata image_metadata(const ImageRecord& record) {
-  return {{kParametersChunk, a1111_parameters(record)},
+  return {{kParametersChunk, infotext_of(record)},
           {kRecordChunk, to_json(record).dump(-1, ' ', true)}};
 }
 

@@ -38,6 +38,9 @@ struct ImageRecord {
 ImageRecord make_image_record(const ModelInfo& info, const LoadOptions& load,
                               const Request& request);
 
+/// How the picture `record.image_index` was made, as the A1111 web UI writes it.
+std::string infotext_of(const ImageRecord& record);
+
 /// The two text chunks of the picture `record.image_index`.
 ImageMetadata image_metadata(const ImageRecord& record);
 

@@ -1,5 +1,11 @@
 #include "server/a1111_view.h"
 
+#include <algorithm>
+#include <cctype>
+#include <initializer_list>
+
+#include "common/image_record.h"
+#include "common/infotext.h"
 #include "ernie_image/pipeline.h"
 #include "server/api_error.h"
 #include "server/base64.h"
@@ -10,7 +16,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int kMaxPreviews = 8;
-constexpr const char* kSampler = "Euler simple";
 
 void refuse_what_cannot_be_done(const JsonReader& fields) {
   if (fields.boolean("enable_hr", false)) {
@@ -80,12 +85,90 @@ json common_fields(const JsonReader& fields, const std::string& model) {
   return common;
 }
 
-std::string number_text(double value) { return json(value).dump(); }
+constexpr const char* kNumbers[] = {"width",
+                                    "height",
+                                    "steps",
+                                    "cfg_scale",
+                                    "seed",
+                                    "subseed",
+                                    "batch_size",
+                                    "n_iter",
+                                    "subseed_strength",
+                                    "resize_mode",
+                                    "mask_blur",
+                                    "denoising_strength",
+                                    "hr_scale",
+                                    "hr_resize_x",
+                                    "hr_resize_y",
+                                    "hr_second_pass_steps",
+                                    "inpainting_fill",
+                                    "inpainting_mask_invert",
+                                    "inpaint_full_res_padding"};
+constexpr const char* kBooleans[] = {"enable_hr",        "send_images",         "save_images",
+                                     "inpaint_full_res", "include_init_images", "use_pe"};
 
-/// 7 rather than 7.0
-std::string short_number(double value) {
-  const std::string text = number_text(value);
-  return text.ends_with(".0") ? text.substr(0, text.size() - 2) : text;
+/// What cannot be read stays, and is refused by whoever wants it.
+json number_of_word(const json& value) {
+  if (value.is_boolean()) return value.get<bool>() ? 1 : 0;
+  if (!value.is_string()) return value;
+  const auto& text = value.get_ref<const std::string&>();
+  const json number = json::parse(text, nullptr, false);
+  return number.is_number() ? number : value;
+}
+
+json boolean_of_word(const json& value) {
+  std::string word = value.is_string() ? value.get<std::string>() : "";
+  for (char& c : word) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const auto is_one_of = [&](std::initializer_list<std::string_view> words) {
+    return std::ranges::find(words, word) != words.end();
+  };
+  if (is_one_of({"true", "t", "yes", "y", "on", "1"}) || value == 1) return true;
+  if (is_one_of({"false", "f", "no", "n", "off", "0"}) || value == 0) return false;
+  return value;
+}
+
+/// Its clients offer sizes like 600x600: the nearest that the model draws is taken.
+void round_sizes(json& common, int multiple_px) {
+  for (const char* name : {"width", "height"}) {
+    const auto side = common.contains(name) ? whole_number(common[name]) : std::nullopt;
+    if (!side || *side < 1 || *side > kMaxSidePx) continue;
+    const std::int64_t multiple = std::max(1, multiple_px);
+    common[name] = std::max<std::int64_t>(1, (*side + multiple / 2) / multiple) * multiple;
+  }
+}
+
+/// As the worker writes it into the file.
+std::string infotext(const Job& job, std::size_t index) {
+  ImageRecord record;
+  record.version = version();
+  record.model_name = job.request.model;
+  record.request = job.request;
+  record.request.prompts = {job.enhanced_prompt.empty() ? prompt_of(job.request)
+                                                        : job.enhanced_prompt};
+  record.request.num_images_per_prompt = 1;
+  record.request.seeds = {job.request.seeds[index]};
+  record.picture = job.request.picture_use;
+  for (const Adapter& lora : job.request.adapters) {
+    AdapterUse& use = record.adapters.emplace_back();
+    use.name = lora.path;
+    use.strength = lora.strength;
+  }
+  return infotext_of(record);
+}
+
+/// What of the request was changed on the way.
+json changes_of(const JobRequest& request, const JsonReader& fields) {
+  const auto asked = [&](const char* name, int drawn_px) {
+    const json* value = fields.find(name);
+    return value == nullptr ? std::to_string(drawn_px) : value->dump();
+  };
+  const auto side = [&](int width_px, int height_px) {
+    return std::to_string(width_px) + "x" + std::to_string(height_px);
+  };
+  const std::string wanted =
+      asked("width", request.width_px) + "x" + asked("height", request.height_px);
+  if (wanted == side(request.width_px, request.height_px)) return json::object();
+  return {{"Requested size", wanted}};
 }
 
 json state_view(const Job* job) {
@@ -93,6 +176,7 @@ json state_view(const Job* job) {
   const bool is_sampling = is_running && job->progress.stage == "transformer";
   return {{"skipped", false},
           {"interrupted", job != nullptr && job->cancel_requested},
+          {"stopping_generation", job != nullptr && job->cancel_requested},
           {"job", job == nullptr ? "" : job->id},
           {"job_count", job == nullptr ? 0 : 1},
           {"job_timestamp", job == nullptr ? "0" : std::to_string(job->created_ms)},
@@ -111,14 +195,17 @@ JobRequest a1111_request(const JsonReader& fields, const std::string& model,
     refuse_field("init_images", "are for /sdapi/v1/img2img");
   std::optional<GivenPicture> given;
   if (begins_with_picture) given = a1111_picture(fields);
+  json common = common_fields(fields, model);
+  const JsonReader reader(common, fields.where());
+  round_sizes(common, worker_for(reader.text("model", ""), workers).size_multiple_px);
   JobRequest request =
-      picture_request({common_fields(fields, model), fields.where()}, workers, limits,
-                      Naming::a1111, read_count(fields, limits), given ? &*given : nullptr);
+      picture_request({std::move(common), fields.where()}, workers, limits, Naming::a1111,
+                      read_count(fields, limits), given ? &*given : nullptr);
   request.previews = std::min(kMaxPreviews, request.num_inference_steps);
   return request;
 }
 
-json a1111_parameters(const JsonReader& fields) {
+json repeated_fields(const JsonReader& fields) {
   json parameters = fields.value();
   if (!fields.boolean("include_init_images", false)) {
     parameters.erase("init_images");
@@ -127,49 +214,80 @@ json a1111_parameters(const JsonReader& fields) {
   return parameters;
 }
 
-std::string a1111_infotext(const JobRequest& request, std::size_t index) {
-  const std::string negative = negative_prompt_of(request);
-  std::string text = prompt_of(request);
-  for (const Adapter& lora : request.adapters)
-    text += " <lora:" + lora.path + ":" + short_number(lora.strength) + ">";
-  if (!negative.empty()) text += "\nNegative prompt: " + negative;
-  text += "\nSteps: " + std::to_string(request.num_inference_steps);
-  text += std::string(", Sampler: ") + kSampler;
-  text += ", CFG scale: " + short_number(request.guidance_scale.value());
-  text += ", Seed: " + std::to_string(request.seeds[index]);
-  text += ", Size: " + std::to_string(request.width_px) + "x" + std::to_string(request.height_px);
-  if (!request.picture_use.sha256.empty())
-    text += ", Denoising strength: " + short_number(request.picture.strength);
-  if (request.picture_use.handling.mask_blur_px > 0)
-    text += ", Mask blur: " + short_number(request.picture_use.handling.mask_blur_px);
-  text += ", Model: " + request.model;
-  text += std::string(", Version: ernie-image ") + version();
-  return text;
+JsonReader a1111_fields(const JsonReader& fields) {
+  json read = fields.value();
+  for (const char* name : kNumbers) {
+    if (fields.has(name)) read[name] = number_of_word(read[name]);
+  }
+  for (const char* name : kBooleans) {
+    if (fields.has(name)) read[name] = boolean_of_word(read[name]);
+  }
+  return {std::move(read), fields.where()};
 }
 
-std::string a1111_info(const Job& job) {
+std::string a1111_info(const Job& job, const JsonReader& fields) {
   const JobRequest& request = job.request;
   const std::size_t images = request.seeds.size();
   json texts = json::array();
-  for (std::size_t i = 0; i < images; ++i) texts.push_back(a1111_infotext(request, i));
+  for (std::size_t i = 0; i < images; ++i) texts.push_back(infotext(job, i));
+  const std::string prompt = job.enhanced_prompt.empty() ? prompt_of(request) : job.enhanced_prompt;
   const std::string negative = negative_prompt_of(request);
   json info = options_json(request, Naming::a1111);
-  info.update({{"prompt", prompt_of(request)},
-               {"all_prompts", std::vector(images, prompt_of(request))},
+  info.update({{"prompt", prompt},
+               {"all_prompts", std::vector(images, prompt)},
                {"negative_prompt", negative},
                {"all_negative_prompts", std::vector(images, negative)},
                {"seed", request.seeds.front()},
                {"all_seeds", request.seeds},
                {"subseed", -1},
+               {"all_subseeds", std::vector(images, -1)},
                {"subseed_strength", 0},
+               {"seed_resize_from_w", -1},
+               {"seed_resize_from_h", -1},
                {"sampler_name", "Euler"},
                {"batch_size", images},
+               {"index_of_first_image", 0},
                {"sd_model_name", request.model},
+               {"sd_model_hash", ""},
+               {"sd_vae_name", nullptr},
+               {"sd_vae_hash", nullptr},
+               {"restore_faces", false},
+               {"styles", json::array()},
+               {"clip_skip", 1},
+               {"is_using_inpainting_conditioning", false},
+               {"denoising_strength", nullptr},
+               {"extra_generation_params", changes_of(request, fields)},
                {"job_timestamp", std::to_string(job.created_ms)},
                {"infotexts", texts},
                {"version", std::string("ernie-image ") + version()}});
   if (!request.picture_use.sha256.empty()) info["denoising_strength"] = request.picture.strength;
   return info.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+json a1111_png_info(ImageMetadata metadata) {
+  const std::string info = metadata["parameters"];
+  metadata.erase("parameters");
+  if (info.empty()) return {{"info", info}, {"items", metadata}, {"parameters", json::object()}};
+  Infotext text = parse_infotext(info);
+  if (const auto record = metadata.find(kRecordChunk); record != metadata.end()) {
+    try {  // knows where a prompt ends that looks like settings
+      const ImageRecord whole = parse_image_record("image", record->second);
+      text.prompt = prompt_of(whole.request, whole.image_index);
+      text.negative_prompt = negative_prompt_of(whole.request, whole.image_index);
+    } catch (const Error&) {
+    }
+  }
+  json parameters = {{"Prompt", text.prompt}, {"Negative prompt", text.negative_prompt}};
+  for (const auto& [key, value] : text.settings) {
+    const std::size_t cross = key == "Size" ? value.find('x') : std::string::npos;
+    if (cross == std::string::npos) {
+      parameters[key] = value;
+    } else {
+      parameters["Size-1"] = value.substr(0, cross);
+      parameters["Size-2"] = value.substr(cross + 1);
+    }
+  }
+  return {{"info", info}, {"items", metadata}, {"parameters", parameters}};
 }
 
 json a1111_progress(const Job* job, const Bytes& preview) {

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "io/image_file.h"
 #include "server/image_request.h"
 
 namespace ernie_image {
@@ -13,15 +14,18 @@ JobRequest a1111_request(const JsonReader& fields, const std::string& model,
                          const std::vector<WorkerInfo>& workers, const RequestLimits& limits,
                          bool begins_with_picture = false);
 
+/// The fields with words for numbers and booleans ("20", "true") read as the web UI reads them.
+JsonReader a1111_fields(const JsonReader& fields);
+
 /// The fields as an answer repeats them: without pictures, unless `include_init_images` asks for
 /// them.
-nlohmann::json a1111_parameters(const JsonReader& fields);
+nlohmann::json repeated_fields(const JsonReader& fields);
 
-/// The "parameters" text of one picture, as programs of that family read it.
-std::string a1111_infotext(const JobRequest& request, std::size_t index);
+/// The "info" of a response to `fields`: JSON, as text. Its infotexts are those of the files.
+std::string a1111_info(const Job& job, const JsonReader& fields);
 
-/// The "info" of a response: JSON, as text.
-std::string a1111_info(const Job& job);
+/// What /png-info says of a file's texts.
+nlohmann::json a1111_png_info(ImageMetadata metadata);
 
 /// What /progress says of a job; null for none. `preview` is a JPEG, or empty.
 nlohmann::json a1111_progress(const Job* job, const Bytes& preview);

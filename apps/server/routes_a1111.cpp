@@ -95,7 +95,7 @@ json images_of(Service& service, const Job& job) {
 }
 
 void A1111Api::make(Exchange& exchange, httplib::Response& response, bool begins_with_picture) {
-  const JsonReader fields = fields_of(exchange);
+  const JsonReader fields = a1111_fields(fields_of(exchange));
   const std::string owner = exchange.owner();
   JobRequest request = a1111_request(fields, chosen_model(owner), service_.workers(),
                                      service_.options().limits, begins_with_picture);
@@ -106,8 +106,8 @@ void A1111Api::make(Exchange& exchange, httplib::Response& response, bool begins
   if (finished.state != JobState::cancelled) require_completed(finished);
   if (sends_images) take_memory_for_images(exchange, finished);
   send_json(response, {{"images", sends_images ? images_of(service_, finished) : json::array()},
-                       {"parameters", a1111_parameters(fields)},
-                       {"info", a1111_info(finished)}});
+                       {"parameters", repeated_fields(fields)},
+                       {"info", a1111_info(finished, fields)}});
 }
 
 void A1111Api::show_progress(Exchange& exchange, httplib::Response& response) {
@@ -193,27 +193,43 @@ const json kUpscalers = json::array({{{"name", "None"},
                                       {"model_url", nullptr},
                                       {"scale", 4}}});
 
+// What this model has none of, or one.
+const std::map<std::string, json> kLists = {
+    {"/sdapi/v1/samplers", kSamplers},
+    {"/sdapi/v1/schedulers", kSchedulers},
+    {"/sdapi/v1/upscalers", kUpscalers},
+    {"/sdapi/v1/latent-upscale-modes", json::array({{{"name", "None"}}})},
+    {"/sdapi/v1/sd-vae", json::array()},
+    {"/sdapi/v1/prompt-styles", json::array()},
+    {"/sdapi/v1/scripts", {{"txt2img", json::array()}, {"img2img", json::array()}}},
+    {"/sdapi/v1/script-info", json::array()},
+    {"/sdapi/v1/hypernetworks", json::array()},
+    {"/sdapi/v1/face-restorers", json::array()},
+    {"/sdapi/v1/realesrgan-models", json::array()},
+    {"/sdapi/v1/embeddings", {{"loaded", json::object()}, {"skipped", json::object()}}},
+    {"/sdapi/v1/cmd-flags", json::object()},
+    {"/login_check", true}};
+// Every list is read anew whenever it is asked for.
+constexpr const char* kRefreshes[] = {"/sdapi/v1/refresh-checkpoints", "/sdapi/v1/refresh-vae",
+                                      "/sdapi/v1/refresh-loras"};
+
 /// Base64, with or without the "data:image/png;base64," of a data URI.
 std::string png_bytes(const JsonReader& fields) {
   std::string text = fields.text("image", "");
   if (text.starts_with("data:")) text = text.substr(text.find(',') + 1);
   std::optional<std::string> bytes = base64_decoded(text);
-  if (!bytes) refuse_field("image", "must be a PNG file in base64");
+  if (!bytes) refuse_field("image", "must be a PNG, JPEG or WebP file in base64");
   return *std::move(bytes);
 }
 
 void show_png_info(Exchange& exchange, httplib::Response& response) {
   const std::string png = png_bytes(fields_of(exchange));
   const FileView file = {"image", std::as_bytes(std::span(png.data(), png.size())), nullptr, -1};
-  ImageMetadata metadata;
   try {
-    metadata = read_png_metadata(file, kMaxPngText);
+    send_json(response, a1111_png_info(read_image_metadata(file, kMaxPngText)));
   } catch (const Error& error) {
     throw ApiError(400, error.what(), "image", "invalid_value");
   }
-  const std::string info = metadata["parameters"];
-  metadata.erase("parameters");
-  send_json(response, {{"info", info}, {"items", metadata}, {"parameters", json::object()}});
 }
 
 }  // namespace
@@ -230,13 +246,14 @@ void add_a1111_routes(Router& router, Service& service) {
   routes.add("POST", "/sdapi/v1/options", &A1111Api::set_options);
   routes.add("GET", "/sdapi/v1/sd-models", &A1111Api::list_models);
   routes.add("GET", "/sdapi/v1/loras", &A1111Api::list_adapters);
-  const auto add_constant = [&](const char* pattern, const json& value) {
+  for (const auto& [pattern, list] : kLists) {
     router.add({"GET", pattern,
-                [value](Exchange&, httplib::Response& response) { send_json(response, value); }});
-  };
-  add_constant("/sdapi/v1/samplers", kSamplers);
-  add_constant("/sdapi/v1/schedulers", kSchedulers);
-  add_constant("/sdapi/v1/upscalers", kUpscalers);
+                [&list](Exchange&, httplib::Response& response) { send_json(response, list); }});
+  }
+  for (const char* pattern : kRefreshes) {
+    router.add({"POST", pattern,
+                [](Exchange&, httplib::Response& response) { send_json(response, nullptr); }});
+  }
   router.add({"POST", "/sdapi/v1/png-info", show_png_info, Access::with_key, kMaxPngBody});
 }
 

@@ -172,11 +172,11 @@ ernie_image_text* ernie_image_tokenizer_decode(const ernie_image_tokenizer* toke
 
 void ernie_image_tokenizer_free(ernie_image_tokenizer* tokenizer) { close_object(tokenizer); }
 
-ernie_image_result* ernie_image_read_png(const char* path, ernie_image_error** error) {
+ernie_image_result* ernie_image_read_image(const char* path, ernie_image_error** error) {
   return guarded(error, static_cast<ernie_image_result*>(nullptr), [&] {
     if (path == nullptr) throw Error(ErrorKind::invalid_argument, "the path is NULL");
     const auto result = std::make_shared<ResultObject>();
-    result->images.push_back(read_png(path).image);
+    result->images.push_back(read_image(path).image);
     return new_handle<ernie_image_result>(result);
   });
 }
@@ -188,11 +188,11 @@ ernie_image_text* ernie_image_read_text(const char* path, const char* keyword,
       throw Error(ErrorKind::invalid_argument,
                   path == nullptr ? "the path is NULL" : "the keyword is NULL");
     }
-    const ImageMetadata metadata = read_png_metadata(open_file(path), kMaxTextBytes);
+    const ImageMetadata metadata = read_image_metadata(open_file(path), kMaxTextBytes);
     const auto found = metadata.find(keyword);
     if (found == metadata.end()) {
       throw Error(ErrorKind::not_found,
-                  std::string(path) + " has no text named \"" + keyword + "\" before its pixels");
+                  std::string(path) + " has no text named \"" + keyword + "\"");
     }
     return new_handle<ernie_image_text>(std::make_shared<TextObject>(found->second));
   });

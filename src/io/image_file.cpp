@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdint>
 #include <filesystem>
 
 #include "ernie_image/error.h"
@@ -25,9 +26,11 @@ void check_image(const Image& image) {
   }
 }
 
-std::string exif_of(const ImageMetadata& metadata) {
-  const auto parameters = metadata.find("parameters");
-  return parameters == metadata.end() ? "" : exif_with_user_comment(parameters->second);
+/// A JPEG's has a limit, which its note must keep to and its comment is checked for.
+std::string exif_for(const ImageMetadata& metadata, const ImageEncoding& encoding) {
+  const bool is_jpeg = encoding.format == ImageFormat::jpeg;
+  return exif_of(metadata, encoding.quality,
+                 is_jpeg ? kMaxJpegMarkerBytes - kExifPrefix.size() : SIZE_MAX);
 }
 
 [[noreturn]] void refuse_side(const char* format, int most_px, int width_px, int height_px) {
@@ -62,7 +65,7 @@ void check_encodable(int width_px, int height_px, const ImageEncoding& encoding,
     refuse_side("WebP", kMaxWebpSidePx, width_px, height_px);
   if (encoding.format != ImageFormat::jpeg) return;
   if (longest > kMaxJpegSidePx) refuse_side("JPEG", kMaxJpegSidePx, width_px, height_px);
-  const std::size_t bytes = exif_of(metadata).size() + kExifPrefix.size();
+  const std::size_t bytes = exif_for(metadata, encoding).size() + kExifPrefix.size();
   if (bytes > kMaxJpegMarkerBytes) {
     throw Error(ErrorKind::invalid_argument,
                 "metadata of " + std::to_string(bytes) +
@@ -76,7 +79,7 @@ std::vector<std::uint8_t> encode_image(const Image& image, const ImageEncoding& 
   check_image(image);
   check_encodable(image.width_px, image.height_px, encoding, metadata);
   if (encoding.format == ImageFormat::png) return encode_png(image, metadata);
-  const std::string exif = exif_of(metadata);
+  const std::string exif = exif_for(metadata, encoding);
   if (encoding.format == ImageFormat::jpeg) return encode_jpeg(image, encoding.quality, exif);
   return encode_webp(image, encoding.quality, exif);
 }

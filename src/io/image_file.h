@@ -19,7 +19,8 @@ enum class ImageFormat { png, jpeg, webp };
 ImageFormat image_format_of(const std::string& path);
 
 /// Text entries by keyword, UTF-8. In PNG: tEXt, or iTXt where the text is not Latin-1. In JPEG and
-/// WebP: only "parameters", as EXIF UserComment.
+/// WebP: "parameters" as EXIF UserComment and "ernie_image" as a MakerNote, which a JPEG that has
+/// no room for it goes without.
 using ImageMetadata = std::map<std::string, std::string>;
 
 struct ImageEncoding {
@@ -38,15 +39,18 @@ void check_encodable(int width_px, int height_px, const ImageEncoding& encoding,
 
 struct ImageFile {
   Image image;
+  std::vector<std::uint8_t> alpha;  ///< a byte a pixel; empty where all of it is opaque
   ImageMetadata metadata;
+  /// How it was encoded; of JPEG and WebP the quality is 0 where the file does not say.
+  ImageEncoding encoding;
 };
 
-/// Decodes a PNG of any colour type to 8-bit RGB, with its text chunks. Hostile input:
-/// Error(corrupt_file | unsupported), and nothing beyond 16384 x 16384 pixels or 64 MiB of text is
-/// accepted.
-ImageFile read_png(const std::string& path);
+/// Decodes a PNG, JPEG or WebP, recognised by its content, to 8-bit RGB: 16 bits become 8, palettes
+/// and greys RGB, what is transparent shows white. Hostile input: Error(corrupt_file |
+/// unsupported), and nothing beyond 16384 x 16384 pixels or 64 MiB of text is accepted.
+ImageFile read_image(const std::string& path);
 
-/// The text chunks that come before the pixels, which are not decoded. Hostile input, as above.
-ImageMetadata read_png_metadata(const FileView& file, std::size_t max_text_bytes);
+/// The texts of such a file, wherever they stand in it. Hostile input, as above.
+ImageMetadata read_image_metadata(const FileView& file, std::size_t max_text_bytes);
 
 }  // namespace ernie_image

@@ -31,21 +31,31 @@ class JpegReader {
   JpegReader& operator=(const JpegReader&) = delete;
   ~JpegReader() { jpeg_destroy_decompress(&info_); }
 
-  DecodedPicture read(std::size_t max_pixels) {
+  DecodedPicture read(const DecodingLimits& limits) {
     if (!read_header()) throw_error();
-    check_picture_size(info_.image_width, info_.image_height, max_pixels, name_);
+    check_picture_size(info_.image_width, info_.image_height, limits.max_pixels, name_);
     if (info_.num_components != 1 && info_.num_components != 3) {
       throw Error(ErrorKind::unsupported, name_ + ": a JPEG of " +
                                               std::to_string(info_.num_components) +
                                               " channels (CMYK?); RGB and grey are read");
     }
     DecodedPicture picture;
-    picture.orientation = orientation();
+    picture.orientation = exif_orientation(exif());
+    if (limits.max_text_bytes > 0) {
+      ExifMetadata texts = metadata_of_exif(exif());
+      picture.metadata = std::move(texts.metadata);
+      picture.quality = texts.quality;
+    }
     picture.image.width_px = static_cast<int>(info_.image_width);
     picture.image.height_px = static_cast<int>(info_.image_height);
     picture.image.rgb.resize(std::size_t{3} * info_.image_width * info_.image_height);
     if (!read_pixels(picture.image.rgb.data())) throw_error();
     return picture;
+  }
+
+  ImageMetadata read_texts() {
+    if (!read_header()) throw_error();
+    return metadata_of_exif(exif()).metadata;
   }
 
  private:
@@ -89,15 +99,14 @@ class JpegReader {
     return true;
   }
 
-  int orientation() const {
+  std::span<const std::byte> exif() const {
     constexpr std::size_t kName = 6;  // "Exif\0\0"
     for (auto marker = info_.marker_list; marker != nullptr; marker = marker->next) {
       if (marker->marker != kExifMarker || marker->data_length < kName) continue;
       if (std::memcmp(marker->data, "Exif\0", kName) != 0) continue;
-      return exif_orientation(
-          std::as_bytes(std::span(marker->data, marker->data_length)).subspan(kName));
+      return std::as_bytes(std::span(marker->data, marker->data_length)).subspan(kName);
     }
-    return 1;
+    return {};
   }
 
   [[noreturn]] void throw_error() const {
@@ -116,8 +125,12 @@ class JpegReader {
 }  // namespace
 
 DecodedPicture decode_jpeg(std::span<const std::byte> bytes, const std::string& name,
-                           std::size_t max_pixels) {
-  return JpegReader(bytes, name).read(max_pixels);
+                           const DecodingLimits& limits) {
+  return JpegReader(bytes, name).read(limits);
+}
+
+ImageMetadata read_jpeg_texts(std::span<const std::byte> bytes, const std::string& name) {
+  return JpegReader(bytes, name).read_texts();
 }
 
 }  // namespace ernie_image

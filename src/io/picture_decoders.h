@@ -1,4 +1,4 @@
-// One decoder a format, for `read_picture`.
+// One decoder a format, for `read_picture` and `read_image`.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "ernie_image/image.h"
+#include "io/image_file.h"
 
 namespace ernie_image {
 
@@ -15,6 +15,13 @@ struct DecodedPicture {
   Image image;
   int orientation = 1;              ///< EXIF's, 1 to 8
   std::vector<std::uint8_t> alpha;  ///< a byte a pixel; empty where all of it is opaque
+  ImageMetadata metadata = {};      ///< if asked for
+  int quality = 0;                  ///< that this program wrote it with; 0: not known
+};
+
+struct DecodingLimits {
+  std::size_t max_pixels;
+  std::size_t max_text_bytes = 0;  ///< of all entries together; 0: none are read
 };
 
 /// Throws Error(unsupported) above `max_pixels`.
@@ -28,10 +35,16 @@ Image over_white(std::span<const std::uint8_t> rgba, int width_px, int height_px
 std::vector<std::uint8_t> alpha_of(std::span<const std::uint8_t> rgba);
 
 DecodedPicture decode_png(std::span<const std::byte> bytes, const std::string& name,
-                          std::size_t max_pixels);
+                          const DecodingLimits& limits);
 DecodedPicture decode_jpeg(std::span<const std::byte> bytes, const std::string& name,
-                           std::size_t max_pixels);
+                           const DecodingLimits& limits);
 DecodedPicture decode_webp(std::span<const std::byte> bytes, const std::string& name,
-                           std::size_t max_pixels);
+                           const DecodingLimits& limits);
+
+/// The texts alone; of a PNG its pixels are passed by, since texts may follow them.
+ImageMetadata read_png_texts(std::span<const std::byte> bytes, const std::string& name,
+                             const DecodingLimits& limits);
+ImageMetadata read_jpeg_texts(std::span<const std::byte> bytes, const std::string& name);
+ImageMetadata read_webp_texts(std::span<const std::byte> bytes, const std::string& name);
 
 }  // namespace ernie_image

@@ -5,23 +5,34 @@
 #include <utility>
 
 #include "ernie_image/error.h"
+#include "io/image_file.h"
 #include "io/picture_decoders.h"
+#include "io/placeholder.h"
 
 namespace ernie_image {
 namespace {
+
+constexpr std::size_t kMaxFilePixels = std::size_t{16384} * 16384;
+constexpr std::size_t kMaxTextBytes = std::size_t{64} << 20;  // of all entries together
 
 bool has_at(std::span<const std::byte> bytes, std::size_t offset, std::string_view text) {
   return bytes.size() >= offset + text.size() &&
          std::memcmp(bytes.data() + offset, text.data(), text.size()) == 0;
 }
 
-DecodedPicture decode(std::span<const std::byte> bytes, const std::string& name,
-                      std::size_t max_pixels) {
-  if (has_at(bytes, 0, "\x89PNG\r\n\x1a\n")) return decode_png(bytes, name, max_pixels);
-  if (has_at(bytes, 0, "\xff\xd8\xff")) return decode_jpeg(bytes, name, max_pixels);
-  if (has_at(bytes, 0, "RIFF") && has_at(bytes, 8, "WEBP"))
-    return decode_webp(bytes, name, max_pixels);
+/// Throws Error(corrupt_file) for what is none of them.
+ImageFormat format_of(std::span<const std::byte> bytes, const std::string& name) {
+  if (has_at(bytes, 0, "\x89PNG\r\n\x1a\n")) return ImageFormat::png;
+  if (has_at(bytes, 0, "\xff\xd8\xff")) return ImageFormat::jpeg;
+  if (has_at(bytes, 0, "RIFF") && has_at(bytes, 8, "WEBP")) return ImageFormat::webp;
   throw Error(ErrorKind::corrupt_file, name + ": not a PNG, JPEG or WebP picture");
+}
+
+DecodedPicture decode(ImageFormat format, std::span<const std::byte> bytes, const std::string& name,
+                      const DecodingLimits& limits) {
+  if (format == ImageFormat::png) return decode_png(bytes, name, limits);
+  if (format == ImageFormat::jpeg) return decode_jpeg(bytes, name, limits);
+  return decode_webp(bytes, name, limits);
 }
 
 /// Where the upright picture's pixel (x, y) is in the stored one, whose sides are `width` and
@@ -73,7 +84,7 @@ DecodedPicture decode_checked(std::span<const std::byte> bytes, const std::strin
                 name + ": " + std::to_string(bytes.size()) + " bytes; pictures of up to " +
                     std::to_string(kMaxPictureBytes >> 20) + " MiB are read");
   }
-  return decode(bytes, name, std::min(max_pixels, kMaxPicturePixels));
+  return decode(format_of(bytes, name), bytes, name, {std::min(max_pixels, kMaxPicturePixels)});
 }
 
 /// ITU-R BT.601, in 1/65536, as PIL has it.
@@ -143,6 +154,32 @@ Mask read_mask(std::span<const std::byte> bytes, const std::string& name, std::s
   mask.values =
       upright(std::move(mask.values), 1, decoded.orientation, mask.width_px, mask.height_px);
   return mask;
+}
+
+ImageFile read_image(const std::string& path) {
+  const FileView file = open_file(path);
+  reject_placeholder(file);
+  const ImageFormat format = format_of(file.bytes, path);
+  DecodedPicture decoded = decode(format, file.bytes, path, {kMaxFilePixels, kMaxTextBytes});
+  ImageFile result{std::move(decoded.image),
+                   std::move(decoded.alpha),
+                   std::move(decoded.metadata),
+                   {format, decoded.quality}};
+  if (!result.alpha.empty()) {
+    int width_px = result.image.width_px, height_px = result.image.height_px;
+    result.alpha = upright(std::move(result.alpha), 1, decoded.orientation, width_px, height_px);
+  }
+  result.image.rgb = upright(std::move(result.image.rgb), 3, decoded.orientation,
+                             result.image.width_px, result.image.height_px);
+  return result;
+}
+
+ImageMetadata read_image_metadata(const FileView& file, std::size_t max_text_bytes) {
+  const ImageFormat format = format_of(file.bytes, file.path);
+  if (format == ImageFormat::png)
+    return read_png_texts(file.bytes, file.path, {kMaxPicturePixels, max_text_bytes});
+  return format == ImageFormat::jpeg ? read_jpeg_texts(file.bytes, file.path)
+                                     : read_webp_texts(file.bytes, file.path);
 }
 
 }  // namespace ernie_image

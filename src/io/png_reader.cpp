@@ -13,22 +13,21 @@
 #include "io/file_view.h"
 #include "io/image_file.h"
 #include "io/picture_decoders.h"
-#include "io/placeholder.h"
 #include "io/text_encoding.h"
 
 namespace ernie_image {
 namespace {
 
-constexpr png_uint_32 kMaxSide = 16384;                       // pixels
-constexpr std::size_t kMaxTextBytes = std::size_t{64} << 20;  // of all entries together
-constexpr int kMaxChunks = 256;                               // kept besides the picture
+constexpr png_uint_32 kMaxSide = 16384;  // pixels
+constexpr std::size_t kMaxUnusedTextBytes = std::size_t{16} << 20;
+constexpr int kMaxChunks = 256;  // kept besides the picture
 // libpng holds a text up to three times (chunk, inflated, entry); the rest is its own need.
 constexpr std::size_t kMaxOtherBytes = std::size_t{16} << 20;
 constexpr std::uint64_t kMaxDeflateRatio = 1032;  // the most that one compressed byte can become
 
 class PngReader {
  public:
-  explicit PngReader(const FileView& file, std::size_t max_text_bytes = kMaxTextBytes)
+  PngReader(const FileView& file, std::size_t max_text_bytes)
       : file_(file),
         left_(file.bytes),
         max_text_bytes_(max_text_bytes),
@@ -48,36 +47,23 @@ class PngReader {
   PngReader& operator=(const PngReader&) = delete;
   ~PngReader() { png_destroy_read_struct(&png_, &info_, nullptr); }
 
-  ImageFile read() {
-    if (!read_header()) throw_error();
-    check_size();
-    Image image;
-    image.width_px = static_cast<int>(png_get_image_width(png_, info_));
-    image.height_px = static_cast<int>(png_get_image_height(png_, info_));
-    const std::size_t row_bytes = static_cast<std::size_t>(image.width_px) * 3;
-    image.rgb.resize(row_bytes * static_cast<std::size_t>(image.height_px));
-    if (!read_pixels(image.rgb.data(), row_bytes)) throw_error();
-    return {std::move(image), read_metadata()};
-  }
-
   /// With its transparency over white, and its orientation.
-  DecodedPicture read_decoded(std::size_t max_pixels) {
-    if (!read_header()) throw_error();
-    check_picture_size(png_get_image_width(png_, info_), png_get_image_height(png_, info_),
-                       max_pixels, file_.path);
-    check_size();
+  DecodedPicture read(std::size_t max_pixels, bool with_texts) {
+    read_checked_header(max_pixels);
     const std::size_t row_bytes = std::size_t{4} * png_get_image_width(png_, info_);
     std::vector<std::uint8_t> rgba(row_bytes * png_get_image_height(png_, info_));
-    alpha_ = Alpha::keep;
     if (!read_pixels(rgba.data(), row_bytes)) throw_error();
-    return {over_white(rgba, static_cast<int>(png_get_image_width(png_, info_)),
-                       static_cast<int>(png_get_image_height(png_, info_))),
-            orientation(), alpha_of(rgba)};
+    DecodedPicture picture{over_white(rgba, static_cast<int>(png_get_image_width(png_, info_)),
+                                      static_cast<int>(png_get_image_height(png_, info_))),
+                           orientation(), alpha_of(rgba)};
+    if (with_texts) picture.metadata = read_metadata();
+    return picture;
   }
 
-  /// What comes before the pixels.
-  ImageMetadata read_leading_metadata() {
-    if (!read_header()) throw_error();
+  ImageMetadata read_texts(std::size_t max_pixels) {
+    read_checked_header(max_pixels);
+    std::vector<std::uint8_t> row(png_get_rowbytes(png_, info_));
+    if (!pass_pixels(row.data())) throw_error();
     return read_metadata();
   }
 
@@ -114,16 +100,31 @@ class PngReader {
     return true;
   }
 
+  void read_checked_header(std::size_t max_pixels) {
+    if (!read_header()) throw_error();
+    check_picture_size(png_get_image_width(png_, info_), png_get_image_height(png_, info_),
+                       max_pixels, file_.path);
+    check_size();
+  }
+
+  bool pass_pixels(png_bytep row) {
+    if (setjmp(png_jmpbuf(png_)) != 0) return false;
+    const int passes = png_set_interlace_handling(png_);
+    png_read_update_info(png_, info_);
+    const png_uint_32 height = png_get_image_height(png_, info_);
+    for (int pass = 0; pass < passes; ++pass) {
+      for (png_uint_32 y = 0; y < height; ++y) png_read_row(png_, row, nullptr);
+    }
+    png_read_end(png_, info_);
+    return true;
+  }
+
   bool read_pixels(png_bytep target, std::size_t row_bytes) {
     if (setjmp(png_jmpbuf(png_)) != 0) return false;
     png_set_expand(png_);
     png_set_scale_16(png_);
     png_set_gray_to_rgb(png_);
-    if (alpha_ == Alpha::strip) {
-      png_set_strip_alpha(png_);
-    } else {
-      png_set_add_alpha(png_, 0xff, PNG_FILLER_AFTER);
-    }
+    png_set_add_alpha(png_, 0xff, PNG_FILLER_AFTER);
     const int passes = png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
     if (png_get_rowbytes(png_, info_) != row_bytes) png_error(png_, "unexpected row size");
@@ -192,8 +193,6 @@ class PngReader {
     return metadata;
   }
 
-  enum class Alpha { strip, keep };
-
   const FileView& file_;
   std::span<const std::byte> left_;
   std::size_t max_text_bytes_;
@@ -201,27 +200,23 @@ class PngReader {
   png_structp png_ = nullptr;
   png_infop info_ = nullptr;
   bool too_much_text_ = false;
-  Alpha alpha_ = Alpha::strip;
   char message_[256] = "";
 };
 
 }  // namespace
 
-ImageFile read_png(const std::string& path) {
-  const FileView file = open_file(path);
-  reject_placeholder(file);
-  return PngReader(file).read();
-}
-
 DecodedPicture decode_png(std::span<const std::byte> bytes, const std::string& name,
-                          std::size_t max_pixels) {
-  constexpr std::size_t kMaxUnusedTextBytes = std::size_t{16} << 20;
+                          const DecodingLimits& limits) {
   const FileView file{name, bytes, nullptr, -1};
-  return PngReader(file, kMaxUnusedTextBytes).read_decoded(max_pixels);
+  const bool with_texts = limits.max_text_bytes > 0;
+  return PngReader(file, with_texts ? limits.max_text_bytes : kMaxUnusedTextBytes)
+      .read(limits.max_pixels, with_texts);
 }
 
-ImageMetadata read_png_metadata(const FileView& file, std::size_t max_text_bytes) {
-  return PngReader(file, max_text_bytes).read_leading_metadata();
+ImageMetadata read_png_texts(std::span<const std::byte> bytes, const std::string& name,
+                             const DecodingLimits& limits) {
+  const FileView file{name, bytes, nullptr, -1};
+  return PngReader(file, limits.max_text_bytes).read_texts(limits.max_pixels);
 }
 
 }  // namespace ernie_image

@@ -73,4 +73,39 @@ std::string utf16be_from_code_points(std::u32string_view text) {
   return result;
 }
 
+std::optional<std::u32string> decode_utf16(std::string_view bytes, bool big_endian) {
+  if (bytes.size() % 2 != 0) return std::nullopt;
+  const auto unit_at = [&](std::size_t i) -> char32_t {
+    const auto first = static_cast<unsigned char>(bytes[i]);
+    const auto second = static_cast<unsigned char>(bytes[i + 1]);
+    return big_endian ? first << 8 | second : second << 8 | first;
+  };
+  std::u32string result;
+  for (std::size_t i = 0; i < bytes.size(); i += 2) {
+    char32_t point = unit_at(i);
+    if (point >= 0xdc00 && point <= 0xdfff) return std::nullopt;
+    if (point >= 0xd800 && point < 0xdc00) {
+      i += 2;
+      const char32_t low = i < bytes.size() ? unit_at(i) : 0;
+      if (low < 0xdc00 || low > 0xdfff) return std::nullopt;
+      point = 0x10000 + ((point - 0xd800) << 10) + (low - 0xdc00);
+    }
+    result += point;
+  }
+  return result;
+}
+
+std::string utf8_from_code_points(std::u32string_view text) {
+  std::string result;
+  for (const char32_t point : text) {
+    // Lead byte with its length, then six bits a byte.
+    const int more = point < 0x80 ? 0 : point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
+    constexpr unsigned char kLeads[] = {0x00, 0xc0, 0xe0, 0xf0};
+    result += static_cast<char>(kLeads[more] | (point >> (6 * more)));
+    for (int left = more - 1; left >= 0; --left)
+      result += static_cast<char>(0x80 | ((point >> (6 * left)) & 0x3f));
+  }
+  return result;
+}
+
 }  // namespace ernie_image

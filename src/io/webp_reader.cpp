@@ -1,7 +1,9 @@
 #include <webp/decode.h>
 #include <webp/mux.h>
 
+#include <cstring>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "ernie_image/error.h"
@@ -13,18 +15,28 @@ namespace {
 
 using Mux = std::unique_ptr<WebPMux, decltype(&WebPMuxDelete)>;
 
-int orientation_of(const WebPData& file) {
+struct Exif {
+  int orientation = 1;
+  ExifMetadata texts;
+};
+
+Exif exif_chunk(const WebPData& file) {
   constexpr int kNoCopy = 0;
   const Mux mux(WebPMuxCreate(&file, kNoCopy), WebPMuxDelete);
   WebPData exif{nullptr, 0};
-  if (mux == nullptr || WebPMuxGetChunk(mux.get(), "EXIF", &exif) != WEBP_MUX_OK) return 1;
-  return exif_orientation(std::as_bytes(std::span(exif.bytes, exif.size)));
+  if (mux == nullptr || WebPMuxGetChunk(mux.get(), "EXIF", &exif) != WEBP_MUX_OK) return {};
+  std::span<const std::byte> tiff = std::as_bytes(std::span(exif.bytes, exif.size));
+  constexpr std::string_view kJpegPrefix("Exif\0\0", 6);  // which some programs keep
+  if (tiff.size() > kJpegPrefix.size() &&
+      std::memcmp(tiff.data(), kJpegPrefix.data(), kJpegPrefix.size()) == 0)
+    tiff = tiff.subspan(kJpegPrefix.size());
+  return {exif_orientation(tiff), metadata_of_exif(tiff)};
 }
 
 }  // namespace
 
 DecodedPicture decode_webp(std::span<const std::byte> bytes, const std::string& name,
-                           std::size_t max_pixels) {
+                           const DecodingLimits& limits) {
   const WebPData file{reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
   WebPBitstreamFeatures features;
   if (WebPGetFeatures(file.bytes, file.size, &features) != VP8_STATUS_OK)
@@ -32,13 +44,25 @@ DecodedPicture decode_webp(std::span<const std::byte> bytes, const std::string& 
   if (features.has_animation != 0)
     throw Error(ErrorKind::unsupported, name + ": a WebP that moves; take one picture of it");
   check_picture_size(static_cast<std::uint64_t>(features.width),
-                     static_cast<std::uint64_t>(features.height), max_pixels, name);
+                     static_cast<std::uint64_t>(features.height), limits.max_pixels, name);
   std::vector<std::uint8_t> rgba(std::size_t{4} * static_cast<std::size_t>(features.width) *
                                  static_cast<std::size_t>(features.height));
   if (WebPDecodeRGBAInto(file.bytes, file.size, rgba.data(), rgba.size(), 4 * features.width) ==
       nullptr)
     throw Error(ErrorKind::corrupt_file, name + ": the WebP file is damaged or cut short");
-  return {over_white(rgba, features.width, features.height), orientation_of(file), alpha_of(rgba)};
+  Exif exif = exif_chunk(file);
+  DecodedPicture picture{over_white(rgba, features.width, features.height), exif.orientation,
+                         alpha_of(rgba)};
+  if (limits.max_text_bytes > 0) {
+    picture.metadata = std::move(exif.texts.metadata);
+    picture.quality = exif.texts.quality;
+  }
+  return picture;
+}
+
+ImageMetadata read_webp_texts(std::span<const std::byte> bytes, const std::string&) {
+  const WebPData file{reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
+  return exif_chunk(file).texts.metadata;
 }
 
 }  // namespace ernie_image

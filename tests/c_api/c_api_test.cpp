@@ -367,7 +367,7 @@ TEST(CApi, NullIsRefusedWhereSomethingIsNeeded) {
   EXPECT_EQ(ernie_image_enhance(embedded(), nullptr, 0, 0, nullptr, nullptr), nullptr);
   EXPECT_EQ(ernie_image_decode(embedded(), nullptr, 64, 16, 16, nullptr), nullptr);
   refused(ernie_image_result_save(nullptr, 0, "x.png", nullptr));
-  EXPECT_EQ(ernie_image_read_png(nullptr, nullptr), nullptr);
+  EXPECT_EQ(ernie_image_read_image(nullptr, nullptr), nullptr);
   EXPECT_EQ(ernie_image_read_text(nullptr, "a", nullptr), nullptr);
   refused(ernie_image_compare(nullptr, nullptr, nullptr, nullptr));
   refused(ernie_image_quantize(nullptr, nullptr));
@@ -524,7 +524,7 @@ TEST(CApi, SavesReadsAndComparesPictures) {
   SmallRequest request;
   ernie_image_result* const drawn = ernie_image_generate(embedded(), &request.c, nullptr);
   ASSERT_EQ(ernie_image_result_save(drawn, 0, path.c_str(), nullptr), ERNIE_IMAGE_OK);
-  ernie_image_result* const read = ernie_image_read_png(path.c_str(), nullptr);
+  ernie_image_result* const read = ernie_image_read_image(path.c_str(), nullptr);
   EXPECT_EQ(pixels_of(read), pixels_of(drawn));
   Said none;
   EXPECT_EQ(ernie_image_read_text(path.c_str(), "ernie_image", &none.error), nullptr);

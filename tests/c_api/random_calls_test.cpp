@@ -224,7 +224,7 @@ class RandomCalls {
         return;
       }
       case 12:
-        return keep(ernie_image_read_png(text(), error));
+        return keep(ernie_image_read_image(text(), error));
       default: {
         const std::uint8_t pixels[3 * 16] = {};
         ernie_image_image a = {sizeof a, size() == 16 ? 4 : size(), 4,

@@ -34,7 +34,7 @@ TEST(Convert, AFolderDrawsWhatItsSourceDoes) {
   converted.insert(converted.end(), {"--model", folder / "model"});
   const Outcome again = run_program(quick_run(folder / "b.png", converted));
   ASSERT_EQ(again.exit_code, 0) << again.err;
-  EXPECT_EQ(read_png(folder / "b.png").image.rgb, read_png(folder / "a.png").image.rgb);
+  EXPECT_EQ(read_image(folder / "b.png").image.rgb, read_image(folder / "a.png").image.rgb);
 }
 
 TEST(Convert, RefusesBeforeItWorks) {

@@ -190,7 +190,7 @@ TEST(GenerateEnhanced, DrawsRecordsAndShowsTheNewPrompt) {
   ASSERT_EQ(run_program({"generate", "-p", caption, "--no-enhance", "-o", folder / "direct.png"})
                 .exit_code,
             0);
-  EXPECT_EQ(read_png(folder / "lion.png").image.rgb, read_png(folder / "direct.png").image.rgb);
+  EXPECT_EQ(read_image(folder / "lion.png").image.rgb, read_image(folder / "direct.png").image.rgb);
 }
 
 TEST(GenerateEnhanced, IsTheDefaultWhereTheModelCan) {

@@ -25,7 +25,7 @@ TEST(Generate, MakesAPictureWithTheModelsDefaults) {
   EXPECT_NE(outcome.err.find("embedded model emoji-tiny"), std::string::npos) << outcome.err;
   EXPECT_NE(outcome.err.find("ERNIE_IMAGE_MODEL"), std::string::npos);
   EXPECT_EQ(folder.names(), Names({"a.png"}));
-  const ImageFile file = read_png(folder / "a.png");
+  const ImageFile file = read_image(folder / "a.png");
   EXPECT_EQ(file.image.width_px, 64);
   EXPECT_EQ(file.image.height_px, 64);
   EXPECT_TRUE(file.metadata.at("parameters")
@@ -103,7 +103,7 @@ TEST(Generate, JsonHasEverySecondEveryByteAndEveryFile) {
   EXPECT_EQ(third["prompt"], "熊猫");
   EXPECT_EQ(third["seed"], 3);
   EXPECT_EQ(third["width"], 64);
-  EXPECT_EQ(read_png(folder / "view-3.png").image.width_px, 64 * 7 + 48);
+  EXPECT_EQ(read_image(folder / "view-3.png").image.width_px, 64 * 7 + 48);
   EXPECT_EQ(folder.names(), Names({"a-2.png", "a-3.png", "a-4.png", "a.png", "view-2.png",
                                    "view-3.png", "view-4.png", "view.png"}));
 }
@@ -117,7 +117,7 @@ TEST(Generate, ReadsPromptsFromAFileAndNumbersTheOutputs) {
   EXPECT_EQ(folder.names(), Names({"p001.png", "p002.png", "prompts.txt"}));
   EXPECT_EQ(record_of(folder / "p002.png")["prompts"], json({"a dog", "一只熊猫"}));
   EXPECT_EQ(record_of(folder / "p002.png")["image_index"], 1);
-  EXPECT_TRUE(read_png(folder / "p002.png").metadata.at("parameters").starts_with("一只熊猫\n"));
+  EXPECT_TRUE(read_image(folder / "p002.png").metadata.at("parameters").starts_with("一只熊猫\n"));
 }
 
 TEST(Generate, ReadsPromptsFromStandardInput) {
@@ -178,7 +178,7 @@ TEST(Generate, DrawsARandomSeedAndSaysWhich) {
 
 /// A batch adds in another order than a single run does: values may cross a rounding boundary.
 void expect_same_picture(const std::filesystem::path& a, const std::filesystem::path& b) {
-  const Image first = read_png(a).image, second = read_png(b).image;
+  const Image first = read_image(a).image, second = read_image(b).image;
   ASSERT_EQ(first.rgb.size(), second.rgb.size());
   for (std::size_t i = 0; i < first.rgb.size(); ++i)
     ASSERT_NEAR(first.rgb[i], second.rgb[i], 1) << i;
@@ -242,7 +242,7 @@ TEST(Generate, OverwritesAnOlderPicture) {
   const TemporaryFolder folder;
   write_bytes(folder / "a.png", "old");
   EXPECT_EQ(run_program(quick_run(folder / "a.png")).exit_code, 0);
-  EXPECT_EQ(read_png(folder / "a.png").image.width_px, 64);
+  EXPECT_EQ(read_image(folder / "a.png").image.width_px, 64);
 }
 
 TEST(Generate, TakesTheModelFromTheEnvironment) {
@@ -263,7 +263,7 @@ TEST(Generate, ClosedStandardOutputIsAnErrorButThePictureIsWhole) {
         run_program(quick_run(folder / "a.png", {"--json"}), {.standard_output = kind});
     EXPECT_EQ(outcome.exit_code, 1);
     EXPECT_NE(outcome.err.find("standard output"), std::string::npos) << outcome.err;
-    EXPECT_EQ(read_png(folder / "a.png").image.width_px, 64);
+    EXPECT_EQ(read_image(folder / "a.png").image.width_px, 64);
   }
 }
 

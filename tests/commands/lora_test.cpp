@@ -27,7 +27,7 @@ std::vector<std::string> picture(const std::string& output,
   return quick_run(output, arguments);
 }
 
-std::vector<std::uint8_t> pixels(const std::string& path) { return read_png(path).image.rgb; }
+std::vector<std::uint8_t> pixels(const std::string& path) { return read_image(path).image.rgb; }
 
 /// Of adapters of full rank, whose products are rounded otherwise: at most one level of a byte,
 /// where a value lies just between two.

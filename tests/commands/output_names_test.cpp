@@ -53,7 +53,7 @@ TEST(OutputNames, AFolderIsMadeAndEachPromptNamesItsPicture) {
   ASSERT_EQ(generate_in(folder, {"a dog", "-o", "new/deep"}).exit_code, 0);
   const std::string made = folder / "new/deep/";
   for (const char* name : {"a-dog", "熊猫", "a-dog-2"})
-    EXPECT_EQ(read_png(made + today() + "-" + name + ".png").image.width_px, 64) << name;
+    EXPECT_EQ(read_image(made + today() + "-" + name + ".png").image.width_px, 64) << name;
 }
 
 TEST(OutputNames, StandardOutputReceivesThePictureAndNothingElse) {
@@ -62,7 +62,7 @@ TEST(OutputNames, StandardOutputReceivesThePictureAndNothingElse) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_TRUE(folder.names().empty());
   write_bytes(folder / "a.png", outcome.out);
-  EXPECT_EQ(read_png(folder / "a.png").image.width_px, 64);
+  EXPECT_EQ(read_image(folder / "a.png").image.width_px, 64);
   EXPECT_EQ(record_of(folder / "a.png")["prompts"], json({"a dog"}));
   EXPECT_NE(outcome.err.find("peak memory"), std::string::npos);
 }

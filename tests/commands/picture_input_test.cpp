@@ -43,7 +43,7 @@ class PictureInput : public ::testing::Test {
   Image made(const std::string& output, const Names& more, const std::string& input = {}) {
     const Outcome outcome = generate(output, more, input);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-    return outcome.exit_code == 0 ? read_png(folder_ / output).image : Image{};
+    return outcome.exit_code == 0 ? read_image(folder_ / output).image : Image{};
   }
 
   const TemporaryFolder folder_;
@@ -60,7 +60,7 @@ TEST_F(PictureInput, KeepsTheSizeOfThePictureAndRecordsWhatWasDone) {
   EXPECT_EQ(record["image"]["strength_mode"], "sdcpp");
   EXPECT_EQ(record["image"]["resize"], "crop");
   EXPECT_EQ(record["image"]["sha256"].get<std::string>().size(), 64u);
-  EXPECT_NE(read_png(folder_ / "a.png").metadata.at("parameters").find("Denoising strength: 0.5"),
+  EXPECT_NE(read_image(folder_ / "a.png").metadata.at("parameters").find("Denoising strength: 0.5"),
             std::string::npos);
 }
 

@@ -102,7 +102,7 @@ Outcome RunningProgram::wait() {
 }
 
 nlohmann::json record_of(const std::string& picture) {
-  return nlohmann::json::parse(read_png(picture).metadata.at("ernie_image"));
+  return nlohmann::json::parse(read_image(picture).metadata.at("ernie_image"));
 }
 
 Outcome run_program(const std::vector<std::string>& arguments, const RunOptions& options) {

@@ -80,7 +80,7 @@ TEST(Quantize, DrawsTheSamePictureAsQuantisingWhileLoading) {
       const auto draw = [&](const std::string& from, const std::vector<std::string>& more) {
         const Outcome outcome = run_program(picture(from, folder / "a.png", more));
         EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-        return read_png(folder / "a.png").image.rgb;
+        return read_image(folder / "a.png").image.rgb;
       };
       const auto expected = draw(source, {"--quant", format});
       EXPECT_EQ(draw(folder / "q", {}), expected) << model << " " << format;

@@ -20,7 +20,7 @@ class Rerun : public testing::Test {
 
   /// Rewrites the picture with changed pixels or a changed record.
   void change(const std::function<void(ImageFile&)>& edit) {
-    ImageFile file = read_png(path_);
+    ImageFile file = read_image(path_);
     edit(file);
     const std::vector<std::uint8_t> bytes = encode_image(file.image, {}, file.metadata);
     write_bytes(path_, std::string(bytes.begin(), bytes.end()));
@@ -72,9 +72,23 @@ TEST_F(Rerun, QuantisesAsThePictureWas) {
 TEST_F(Rerun, WritesThePictureAgain) {
   generate();
   ASSERT_EQ(run_program({"rerun", path_, "--output", folder_ / "again.png"}).exit_code, 0);
-  const ImageFile again = read_png(folder_ / "again.png");
-  EXPECT_EQ(again.image.rgb, read_png(path_).image.rgb);
-  EXPECT_EQ(again.metadata, read_png(path_).metadata);
+  const ImageFile again = read_image(folder_ / "again.png");
+  EXPECT_EQ(again.image.rgb, read_image(path_).image.rgb);
+  EXPECT_EQ(again.metadata, read_image(path_).metadata);
+}
+
+TEST_F(Rerun, TakesEveryFormat) {
+  for (const char* name : {"a.jpg", "a.webp"}) {
+    path_ = folder_ / name;
+    generate({"--quality", "80"});
+    const Outcome outcome = run_program({"rerun", path_});
+    EXPECT_EQ(outcome.out, "equal: all 4096 pixels\n") << name << outcome.err;
+    ImageFile file = read_image(path_);
+    file.image.rgb.assign(file.image.rgb.size(), 7);
+    const auto bytes = encode_image(file.image, file.encoding, file.metadata);
+    write_bytes(path_, std::string(bytes.begin(), bytes.end()));
+    EXPECT_EQ(run_program({"rerun", path_}).exit_code, 1) << name;
+  }
 }
 
 TEST_F(Rerun, CountsDifferentPixels) {
@@ -186,7 +200,7 @@ TEST_F(Rerun, NeedsGivenLatentsAgain) {
 TEST_F(Rerun, RefusesAPictureWithoutRecord) {
   generate();
   change([](ImageFile& file) { file.metadata.erase("ernie_image"); });
-  expect_impossible("has no text chunk");
+  expect_impossible("has no record of how it was made");
 }
 
 TEST_F(Rerun, RefusesHostileRecords) {

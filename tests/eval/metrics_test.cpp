@@ -25,8 +25,8 @@ TEST(Metrics, AreThoseOfScikitImage) {
   for (const auto& expected : golden["cases"]) {
     const std::string name = expected["name"];
     SCOPED_TRACE(name);
-    const ImageMetrics metrics =
-        compare_images(read_png(picture(name + "_a")).image, read_png(picture(name + "_b")).image);
+    const ImageMetrics metrics = compare_images(read_image(picture(name + "_a")).image,
+                                                read_image(picture(name + "_b")).image);
     // Both sum doubles, in another order.
     EXPECT_NEAR(metrics.nmse_percent, expected["nmse_percent"].get<double>(), 1e-9);
     EXPECT_NEAR(metrics.psnr_db.value(), expected["psnr_db"].get<double>(), 1e-9);
@@ -42,7 +42,7 @@ TEST(Metrics, AreThoseOfScikitImage) {
 }
 
 TEST(Metrics, OfEqualPicturesAreTheBestThereAre) {
-  const Image image = read_png(picture("waves_a")).image;
+  const Image image = read_image(picture("waves_a")).image;
   const ImageMetrics metrics = compare_images(image, image);
   EXPECT_EQ(metrics.nmse_percent, 0);
   EXPECT_FALSE(metrics.psnr_db.has_value());
@@ -86,6 +86,24 @@ TEST(MetricsCommand, RefusesWhatCannotBeCompared) {
                 .exit_code,
             1);
   EXPECT_EQ(run_program({"metrics", picture("noise_a")}).exit_code, 2);
+}
+
+TEST(MetricsCommand, ReadsEveryFormat) {
+  using cli_test::run_program;
+  const cli_test::TemporaryFolder folder;
+  const Image image = read_image(picture("noise_a")).image;
+  for (const char* name : {"a.jpg", "a.webp"}) {
+    save_image(folder / name, image);
+    const auto outcome = run_program({"metrics", folder / name, picture("noise_a"), "--json"});
+    EXPECT_GT(outcome.json()["psnr_db"].get<double>(), 15) << outcome.err;
+  }
+}
+
+TEST(MetricsCommand, RefusesTransparency) {
+  const std::string transparent = golden::data_path("metrics/transparent.png");
+  const auto outcome = cli_test::run_program({"metrics", transparent, transparent});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.err.find("transparent in places"), std::string::npos) << outcome.err;
 }
 
 }  // namespace

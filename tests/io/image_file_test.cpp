@@ -1,4 +1,5 @@
 #include "io/image_file.h"
+#include "io/exif.h"
 
 #include <png.h>
 
@@ -38,7 +39,7 @@ class ImageFileTest : public test::TemporaryFolder {
  protected:
   ImageFile round_trip(const Image& image, const ImageMetadata& metadata) const {
     const auto bytes = encode_image(image, {}, metadata);
-    return read_png(write("a.png", {reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
+    return read_image(write("a.png", {reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
   }
 };
 
@@ -212,6 +213,64 @@ TEST(ImageEncoding, WebpCarriesTheParametersAsExifComment) {
   EXPECT_EQ(decode_webp(bytes).width_px, 16);
 }
 
+TEST_F(ImageFileTest, EveryFormatKeepsBothTextsAndItsQuality) {
+  const ImageMetadata metadata = {{"parameters", "A🐼\nSteps: 8"}, {"ernie_image", "{\"a\": 1}"}};
+  for (const ImageFormat format : {ImageFormat::png, ImageFormat::jpeg, ImageFormat::webp}) {
+    const auto bytes = encode_image(gradient(16, 16), {format, 80}, metadata);
+    const std::string file =
+        write("any.name", {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    const ImageFile found = read_image(file);
+    EXPECT_EQ(found.metadata, metadata);
+    EXPECT_EQ(found.encoding.format, format);
+    EXPECT_EQ(found.encoding.quality, format == ImageFormat::png ? 0 : 80);
+    EXPECT_EQ(read_image_metadata(open_file(file), 1 << 20), metadata);
+  }
+}
+
+TEST_F(ImageFileTest, AJpegWithoutRoomKeepsItsParameters) {
+  const ImageMetadata metadata = {{"parameters", "A"}, {"ernie_image", std::string(65500, ' ')}};
+  const auto bytes = encode_image(gradient(16, 16), {ImageFormat::jpeg, 80}, metadata);
+  const ImageFile found =
+      read_image(write("a.jpg", {reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
+  EXPECT_EQ(found.metadata, (ImageMetadata{{"parameters", "A"}}));
+  EXPECT_EQ(found.encoding.quality, 0);
+}
+
+/// A TIFF structure of either byte order with a UserComment.
+std::string comment_exif(const std::string& comment, bool big_endian) {
+  const auto number = [&](std::size_t value, int size) {
+    std::string text;
+    for (int i = 0; i < size; ++i)
+      text += static_cast<char>(value >> 8 * (big_endian ? size - 1 - i : i));
+    return text;
+  };
+  const auto entry = [&](int tag, int type, std::size_t count, std::size_t value) {
+    return number(tag, 2) + number(type, 2) + number(count, 4) + number(value, 4);
+  };
+  return (big_endian ? "MM" : "II") + number(42, 2) + number(8, 4) + number(1, 2) +
+         entry(0x8769, 4, 1, 26) + number(0, 4) + number(1, 2) +
+         entry(0x9286, 7, comment.size(), 44) + number(0, 4) + comment;
+}
+
+TEST(Exif, ReadsTheCommentsOfOtherPrograms) {
+  const auto comment_of = [](const std::string& exif) {
+    return metadata_of_exif(std::as_bytes(std::span(exif))).metadata["parameters"];
+  };
+  const std::string unicode("UNICODE\0", 8), ascii("ASCII\0\0\0", 8), plain(8, '\0');
+  const std::string big("\0A\x84\xdd\xd8\x3d\xdc\x3c", 8), little("A\0\xdd\x84\x3d\xd8\x3c\xdc", 8);
+  for (const bool big_endian : {false, true}) {
+    EXPECT_EQ(comment_of(comment_exif(unicode + big, big_endian)), "A蓝🐼");
+    EXPECT_EQ(comment_of(comment_exif(unicode + little, big_endian)), "A蓝🐼");
+    EXPECT_EQ(comment_of(comment_exif(ascii + "Steps: 8", big_endian)), "Steps: 8");
+    EXPECT_EQ(comment_of(comment_exif(plain + "caf\xe9", big_endian)), "café");
+    EXPECT_EQ(comment_of(comment_exif(unicode + "A", big_endian)), "") << "half a character";
+    EXPECT_EQ(comment_of(comment_exif("unknown.text", big_endian)), "");
+  }
+  const std::string whole = comment_exif(unicode + big, true);
+  for (std::size_t length = 0; length < whole.size(); ++length)
+    EXPECT_EQ(comment_of(whole.substr(0, length)), "") << length;
+}
+
 TEST(ImageEncoding, WithoutParametersThereIsNoExif) {
   EXPECT_FALSE(contains(encode_image(gradient(8, 8), {.format = ImageFormat::jpeg}, {}), "Exif"));
   EXPECT_FALSE(contains(encode_image(gradient(8, 8), {.format = ImageFormat::webp}, {}), "EXIF"));
@@ -220,7 +279,7 @@ TEST(ImageEncoding, WithoutParametersThereIsNoExif) {
 TEST_F(ImageFileTest, SaveImageTakesTheFormatFromTheName) {
   const Image image = gradient(20, 10);
   save_image(path("a.png"), image);
-  EXPECT_EQ(read_png(path("a.png")).image.rgb, image.rgb);
+  EXPECT_EQ(read_image(path("a.png")).image.rgb, image.rgb);
   save_image(path("a.jpg"), image);
   EXPECT_TRUE(test::read_whole(path("a.jpg")).starts_with("\xff\xd8\xff"));
   save_image(path("a.webp"), image);

@@ -49,7 +49,7 @@ const std::string kEnd = chunk("IEND", "");
 
 class PngReaderTest : public test::TemporaryFolder {
  protected:
-  ImageFile read(const std::string& content) const { return read_png(write("a.png", content)); }
+  ImageFile read(const std::string& content) const { return read_image(write("a.png", content)); }
   void expect_rejected(ErrorKind kind, const std::string& content, const std::string& part) const {
     expect_error(kind, {path("a.png"), part}, [&] { read(content); });
   }
@@ -72,13 +72,25 @@ TEST_F(PngReaderTest, ConvertsEveryColourTypeToRgb) {
   EXPECT_EQ(two_pixels(16, 0, std::string("\xff\xff\0\0", 4)), (Rgb{255, 255, 255, 0, 0, 0}));
   EXPECT_EQ(two_pixels(16, 2, std::string("\xff\xff\0\0\x80\x80\0\0\0\0\0\0", 12)),
             (Rgb{255, 0, 128, 0, 0, 0}));
-  EXPECT_EQ(two_pixels(8, 4, "\x10\x01\x20\xff"), (Rgb{16, 16, 16, 32, 32, 32}));
-  EXPECT_EQ(two_pixels(8, 6, "\1\2\3\x7f\4\5\6\x01"), (Rgb{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(two_pixels(8, 4, "\x10\x01\x20\xff"), (Rgb{254, 254, 254, 32, 32, 32}));
+  EXPECT_EQ(two_pixels(8, 6, "\1\2\3\x7f\4\5\6\x01"), (Rgb{128, 129, 129, 254, 254, 254}));
   const std::string palette = chunk("PLTE", "\x0a\x0b\x0c\x0d\x0e\x0f");
   EXPECT_EQ(two_pixels(8, 3, std::string("\1\0", 2), palette), (Rgb{13, 14, 15, 10, 11, 12}));
   EXPECT_EQ(two_pixels(2, 3, "\x10", palette), (Rgb{10, 11, 12, 13, 14, 15}));
   const std::string transparent = palette + chunk("tRNS", "\x05");
-  EXPECT_EQ(two_pixels(8, 3, std::string("\1\0", 2), transparent), (Rgb{13, 14, 15, 10, 11, 12}));
+  EXPECT_EQ(two_pixels(8, 3, std::string("\1\0", 2), transparent),
+            (Rgb{13, 14, 15, 250, 250, 250}));
+}
+
+TEST_F(PngReaderTest, SaysWhatIsTransparent) {
+  const auto alpha_of = [&](int colour_type, const std::string& row) {
+    return read(header(2, 1, 8, colour_type) + chunk("IDAT", deflated(std::string(1, '\0') + row)) +
+                kEnd)
+        .alpha;
+  };
+  EXPECT_EQ(alpha_of(4, "\x10\x01\x20\xff"), (Rgb{1, 255}));
+  EXPECT_EQ(alpha_of(4, "\x10\xff\x20\xff"), Rgb{});
+  EXPECT_EQ(alpha_of(0, "\x10\x20"), Rgb{});
 }
 
 TEST_F(PngReaderTest, ReadsInterlacedImages) {
@@ -98,6 +110,7 @@ TEST_F(PngReaderTest, ReadsTextBeforeAndAfterThePixels) {
                               chunk("tEXt", std::string("a\0second", 8)) + kEnd);
   const ImageMetadata expected = {{"a", "café"}, {"z", "packed"}, {"i", "静"}, {"j", "🐼"}};
   EXPECT_EQ(file.metadata, expected) << "the first entry of a keyword counts";
+  EXPECT_EQ(read_image_metadata(open_file(path("a.png")), 1 << 20), expected);
 }
 
 TEST_F(PngReaderTest, InternationalTextMustBeUtf8) {
@@ -133,13 +146,13 @@ TEST_F(PngReaderTest, EveryFlippedByteIsAnErrorOrHarmless) {
 }
 
 TEST_F(PngReaderTest, RejectsWhatIsNoPng) {
-  expect_rejected(ErrorKind::corrupt_file, "GIF89a, surely not a PNG", "not a valid PNG");
+  expect_rejected(ErrorKind::corrupt_file, "GIF89a, surely not a PNG", "not a PNG, JPEG or WebP");
   expect_rejected(ErrorKind::corrupt_file, "<!DOCTYPE html>", "web page");
   expect_rejected(ErrorKind::corrupt_file, "", "empty");
   expect_rejected(ErrorKind::corrupt_file, header(0, 1, 8, 0) + kPixel + kEnd, "not a valid PNG");
   expect_rejected(ErrorKind::corrupt_file, header(1, 1, 3, 2) + kPixel + kEnd, "not a valid PNG");
   expect_rejected(ErrorKind::corrupt_file, header(1, 1, 8, 0) + kEnd, "not a valid PNG");
-  expect_error(ErrorKind::not_found, {"none.png"}, [&] { read_png(path("none.png")); });
+  expect_error(ErrorKind::not_found, {"none.png"}, [&] { read_image(path("none.png")); });
 }
 
 TEST_F(PngReaderTest, RejectsSizesAboveTheLimitBeforeAllocating) {

@@ -116,7 +116,7 @@ TEST_F(WorkerTest, APictureCanBeMadeAgainFromItsRecord) {
   for (const char* prompt : kPrompts) requests.push_back(picture_request(prompt, {7, 8}));
   const std::vector<Bytes> files = pictures(requests, 4);
   ASSERT_EQ(files.size(), 6u);
-  const ImageFile file = read_png(write("picture.png", files[3]));
+  const ImageFile file = read_image(write("picture.png", files[3]));
   const ImageRecord record = parse_image_record("picture.png", file.metadata.at(kRecordChunk));
   EXPECT_EQ(record.request.prompts, std::vector<std::string>{kPrompts[1]});
   EXPECT_EQ(record.request.seeds, std::vector<std::uint64_t>{8});
@@ -152,7 +152,7 @@ TEST_F(WorkerTest, APictureToBeginWithIsThatOfTheJob) {
   const std::string without = queue_->submit(gone, "ann").id;
   Worker worker(*queue_, std::move(pipeline), options(2));
   ASSERT_EQ(end_of(id).state, JobState::completed);
-  const ImageFile file = read_png(write("picture.png", queue_->image(id, 0).value()));
+  const ImageFile file = read_image(write("picture.png", queue_->image(id, 0).value()));
   EXPECT_EQ(file.image.rgb, expected.rgb);
   const ImageRecord record = parse_image_record("a.png", file.metadata.at(kRecordChunk));
   EXPECT_EQ(record.picture.sha256, asked.picture_use.sha256);
@@ -254,7 +254,7 @@ TEST_F(WorkerTest, EnhancesPrompts) {
   const Job drawn = end_of(picture);
   ASSERT_EQ(drawn.state, JobState::completed) << drawn.failure->message;
   EXPECT_FALSE(drawn.enhanced_prompt.empty());
-  const ImageFile file = read_png(write("picture.png", queue_->image(picture, 0).value()));
+  const ImageFile file = read_image(write("picture.png", queue_->image(picture, 0).value()));
   const ImageRecord record = parse_image_record("picture.png", file.metadata.at(kRecordChunk));
   EXPECT_EQ(record.request.prompts.front(), drawn.enhanced_prompt);
   EXPECT_EQ(record.original_prompts.front(), "a cat");
