@@ -97,7 +97,7 @@ void show_model(Service& service, const Exchange& exchange, httplib::Response& r
 
 std::int64_t now_seconds() {
   using namespace std::chrono;
-  return duration_cast<seconds>(system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<seconds>(system_clock::now().time_since_epoch()).count();
 }
 
 /// The picture of a link that openai_response gave.

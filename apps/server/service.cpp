@@ -6,6 +6,7 @@
 #include "jobs/job_id.h"
 #include "jobs/job_json.h"
 #include "server/api_error.h"
+#include "server/job_follower.h"
 
 namespace ernie_image {
 namespace {
@@ -13,7 +14,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kWorkersAge{1};
-constexpr std::chrono::milliseconds kWaitSlice{500};  // how soon a client that left is noticed
 constexpr std::size_t kMaxIdempotencyKey = 255;
 
 ApiError unavailable(const std::string& message) {
@@ -23,7 +23,7 @@ ApiError unavailable(const std::string& message) {
 }
 
 std::string idempotency_key(const RequestHead& head) {
-  const std::string key = head.header("idempotency-key");
+  std::string key = head.header("idempotency-key");
   const bool is_printable =
       std::all_of(key.begin(), key.end(), [](char c) { return c > ' ' && c < 0x7f; });
   if (key.size() > kMaxIdempotencyKey || !is_printable) {
