@@ -549,7 +549,7 @@ TEST_P(QueueTest, AClockThatJumpsDoesNotChangeHowLongJobsTake) {
 }
 
 TEST_P(QueueTest, ManyWorkersEndEachJobOnce) {
-  constexpr int kJobs = 120, kWorkers = 4;
+  constexpr int kJobs = 48, kWorkers = 4;
   std::map<std::string, int> ends;
   std::mutex mutex;
   std::atomic<int> left = kJobs;

@@ -246,10 +246,10 @@ TEST_F(RedisQueueTest, KeepsFinalJobsSmall) {
       queue.cancel(id);
     }
   };
-  finish(200);
+  finish(100);
   const double before = memory();
-  finish(1000);
-  EXPECT_LT((memory() - before) / 1000, 600);
+  finish(300);
+  EXPECT_LT((memory() - before) / 300, 600);
 }
 
 TEST_F(RedisQueueTest, ABadAnnouncementHidesNoOtherWorker) {
