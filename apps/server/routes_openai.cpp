@@ -96,8 +96,8 @@ void show_model(Service& service, const Exchange& exchange, httplib::Response& r
 }
 
 std::int64_t now_seconds() {
-  using namespace std::chrono;
-  return std::chrono::duration_cast<seconds>(system_clock::now().time_since_epoch()).count();
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
 }
 
 /// The picture of a link that openai_response gave.
