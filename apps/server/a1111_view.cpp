@@ -22,11 +22,11 @@ void refuse_what_cannot_be_done(const JsonReader& fields) {
 }
 
 /// Of img2img. What it can be asked for besides must be what it does anyway.
-GivenPicture a1111_picture(const JsonReader& fields) {
+GivenPicture a1111_picture(const JsonReader& fields, std::shared_ptr<MemoryBudget::Share> memory) {
   const json* const images = fields.find("init_images");
   if (images == nullptr || !images->is_array() || images->size() != 1)
     refuse_field("init_images", "must be a list of one picture in base64");
-  Upload upload{picture_bytes(images->front(), "init_images"), {}};
+  Upload upload{picture_bytes(images->front(), "init_images"), {}, std::move(memory)};
   if (const json* mask = fields.find("mask")) upload.mask = picture_bytes(*mask, "mask");
   GivenPicture given = decoded_upload(upload, "init_images");
   constexpr double kStrength = 0.75, kMaskBlurPx = 4;  // of that API
@@ -105,12 +105,12 @@ json state_view(const Job* job) {
 
 JobRequest a1111_request(const JsonReader& fields, const std::string& model,
                          const std::vector<WorkerInfo>& workers, const RequestLimits& limits,
-                         bool begins_with_picture) {
+                         std::shared_ptr<MemoryBudget::Share> upload_memory) {
   refuse_what_cannot_be_done(fields);
-  if (!begins_with_picture && fields.has("init_images"))
+  if (!upload_memory && fields.has("init_images"))
     refuse_field("init_images", "are for /sdapi/v1/img2img");
   std::optional<GivenPicture> given;
-  if (begins_with_picture) given = a1111_picture(fields);
+  if (upload_memory) given = a1111_picture(fields, std::move(upload_memory));
   JobRequest request =
       picture_request({common_fields(fields, model), fields.where()}, workers, limits,
                       Naming::a1111, read_count(fields, limits), given ? &*given : nullptr);

@@ -8,10 +8,11 @@
 namespace ernie_image {
 
 /// The request for `batch_size` times `n_iter` pictures; `model` is used unless the request's
-/// override_settings name one. `begins_with_picture`: of img2img. Throws JsonError or ApiError.
+/// override_settings name one. `upload_memory`: of img2img, for its pictures; null for txt2img.
+/// Throws JsonError or ApiError.
 JobRequest a1111_request(const JsonReader& fields, const std::string& model,
                          const std::vector<WorkerInfo>& workers, const RequestLimits& limits,
-                         bool begins_with_picture = false);
+                         std::shared_ptr<MemoryBudget::Share> upload_memory = nullptr);
 
 /// The fields as an answer repeats them: without pictures, unless `include_init_images` asks for
 /// them.
