@@ -1,10 +1,12 @@
-// What clients send: heads of requests, JSON bodies, keys, base64. The first byte says which.
+// What clients send: heads of requests, JSON bodies, forms, keys, base64. The first byte says
+// which.
 #include <cstdlib>
 #include <string>
 
 #include "server/api_error.h"
 #include "server/api_keys.h"
 #include "server/base64.h"
+#include "server/form_data.h"
 #include "server/image_request.h"
 #include "server/origin_check.h"
 #include "server/request_head.h"
@@ -51,10 +53,20 @@ void read_base64(const std::string& text) {
   if (bytes && base64(*bytes).size() != text.size()) std::abort();
 }
 
+/// Parts are views into the body.
+void read_form(const std::string& text) {
+  for (const FormPart& part : parse_form_data("multipart/form-data; boundary=X", text)) {
+    const bool is_within = part.bytes.data() >= text.data() &&
+                           part.bytes.data() + part.bytes.size() <= text.data() + text.size();
+    if (!is_within) std::abort();
+  }
+}
+
 void read_input(char kind, const std::string& text) {
   static const ApiKeys keys = ApiKeys::parse("keys", "alice:0123456789abcdef");
   if (kind == 'h') read_head(text);
   if (kind == 'b') read_body(text);
+  if (kind == 'f') read_form(text);
   if (kind == 'k') ApiKeys::parse("keys", text);
   if (kind == 'a' && keys.find(text) != nullptr && text.size() < 16) std::abort();
   if (kind == '6') read_base64(text);

@@ -72,6 +72,11 @@ std::string ImageFolder::trace_name(const std::string& id) {
   return id + "_trace.json";
 }
 
+std::string ImageFolder::input_name(const std::string& id, const std::string& what) {
+  require_job_id(id);
+  return id + "_" + what + ".png";
+}
+
 void ImageFolder::write(const std::string& name, std::string_view bytes) const {
   write_file_atomically(join_path(directory_, name), std::as_bytes(std::span(bytes)));
 }
@@ -84,6 +89,7 @@ std::optional<std::string> ImageFolder::read(const std::string& name) const {
 
 void ImageFolder::remove_all_of(const std::string& id) const {
   remove(trace_name(id));
+  for (const char* what : {"image", "mask"}) remove(input_name(id, what));
   for (int index = 0, removed = 1; removed > 0; ++index) {
     removed = 0;
     for (const char* extension : {"png", "jpeg", "webp"}) {

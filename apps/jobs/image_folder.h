@@ -18,6 +18,8 @@ class ImageFolder {
   /// not the id of a job.
   static std::string image_name(const std::string& id, int index, const std::string& extension);
   static std::string trace_name(const std::string& id);
+  /// `<id>_image.png`, `<id>_mask.png`: what the job begins with.
+  static std::string input_name(const std::string& id, const std::string& what);
 
   /// Durable when this returns.
   void write(const std::string& name, std::string_view bytes) const;

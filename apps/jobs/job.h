@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/picture_input.h"
 #include "core/enum_names.h"
 #include "ernie_image/request.h"
 
@@ -44,6 +45,8 @@ struct JobRequest : Request {
   bool has_given_seeds = false;      ///< by whoever asked, not drawn
   bool chrome_trace = false;         ///< record one of the run
   JobPriority priority = JobPriority::normal;
+  // Of `picture` no pixels are here: they are files of the job (JobInputs).
+  PictureUse picture_use;
   // Of `adapters` the paths are names in the folder of whichever worker runs the job.
 
   /// An empty `negative` is none.

@@ -22,8 +22,21 @@ std::vector<JobFile> files_of(const std::string& id, const JobResult& result) {
   return files;
 }
 
+std::array<std::string, 2> input_names_of(const std::string& id) {
+  return {ImageFolder::input_name(id, "image"), ImageFolder::input_name(id, "mask")};
+}
+
+std::vector<JobFile> files_of(const std::string& id, const JobInputs& inputs) {
+  const auto [image, mask] = input_names_of(id);
+  std::vector<JobFile> files;
+  if (!inputs.image.empty()) files.push_back({image, inputs.image});
+  if (!inputs.mask.empty()) files.push_back({mask, inputs.mask});
+  return files;
+}
+
 std::vector<std::string> file_names_of(const std::string& id, const std::vector<JobImage>& images) {
-  std::vector<std::string> names = {ImageFolder::trace_name(id)};
+  const auto [image, mask] = input_names_of(id);
+  std::vector<std::string> names = {ImageFolder::trace_name(id), image, mask};
   for (std::size_t i = 0; i < images.size(); ++i) {
     names.push_back(name_of_image(id, i, images[i]));
   }

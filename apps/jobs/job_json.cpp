@@ -66,6 +66,10 @@ void check_job_request(const JobRequest& request, ErrorKind kind, const std::str
     require(within(lora.path.size(), 1u, kMaxNameBytes), "a LoRA has no name");
     require(lora.prompt == -1, "a LoRA is for a prompt of its own");
   }
+  require(request.picture.image.rgb.empty() && request.picture.mask.empty(),
+          "a job's picture is a file of its own");
+  require(request.picture_use.mask_sha256.empty() || !request.picture_use.sha256.empty(),
+          "a mask is without a picture");
   require(!extension_of("image/" + request.image_format).empty(),
           "the picture's format is not png, jpeg or webp");
   require(within(request.image_quality, 0, 100), "the picture's quality is out of range");
@@ -87,6 +91,8 @@ std::string request_text(const JobRequest& request) {
                  {"priority", static_cast<int>(request.priority)}});
   if (request.has_given_seeds) object["seeds_given"] = true;
   if (!request.adapters.empty()) object["loras"] = adapters_json(request.adapters);
+  if (!request.picture_use.sha256.empty())
+    object["image"] = picture_use_json(request.picture_use, request.picture);
   return dump(object);
 }
 
@@ -107,6 +113,8 @@ JobRequest parse_request(std::string_view text, const std::string& where) {
   request.chrome_trace = fields.boolean("trace");
   request.priority = static_cast<JobPriority>(fields.integer("priority", 0, 2));
   request.adapters = read_adapters(fields, "loras", 1);
+  if (const std::optional<JsonReader> picture = fields.object("image"))
+    request.picture_use = read_picture_use(*picture, request.picture);
   check_job_request(request, ErrorKind::corrupt_file, where + ": ");
   return request;
 }
@@ -235,6 +243,9 @@ std::string batch_key(const JobRequest& request) {
   for (const RequestOption& option : request_options()) key.push_back(option.get(request));
   // They change the model for all that is drawn together.
   if (!request.adapters.empty()) key.push_back(adapters_json(request.adapters));
+  // One picture is under all noise that is drawn together.
+  if (!request.picture_use.sha256.empty())
+    key.push_back(picture_use_json(request.picture_use, request.picture));
   return dump(key);
 }
 

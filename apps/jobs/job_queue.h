@@ -42,6 +42,13 @@ struct JobResult {
   Bytes trace;  ///< Chrome trace JSON; empty without one
 };
 
+/// PNG files of the picture and the mask that a job begins with, at the size of the result; empty
+/// without them. They are kept until the job is final.
+struct JobInputs {
+  Bytes image;
+  Bytes mask;  ///< grey
+};
+
 /// A worker as the others see it.
 struct WorkerInfo {
   std::string name;  ///< unique in the fleet
@@ -113,7 +120,7 @@ class JobQueue {
   /// with the same `idempotency_key` of the same owner is given back instead of a new one. Throws
   /// QueueFull.
   virtual Job submit(const JobRequest& request, const std::string& owner,
-                     const std::string& idempotency_key = {}) = 0;
+                     const std::string& idempotency_key = {}, const JobInputs& inputs = {}) = 0;
 
   virtual std::optional<Job> find(const std::string& id) = 0;
 
@@ -171,6 +178,9 @@ class JobQueue {
   /// its share of what waits. Waits up to `timeout`; empty if there is none.
   virtual std::vector<Job> claim(const WorkerInfo& worker, const BatchLimit& limit,
                                  std::chrono::milliseconds timeout) = 0;
+
+  /// What a job that is not final begins with.
+  virtual JobInputs inputs(const std::string& id) = 0;
 
   /// Tells how far a claimed job is, and keeps the claim alive: to be called at least every
   /// `kHeartbeat`. A preview that is not empty replaces the last one. False if the job is to be

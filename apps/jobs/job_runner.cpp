@@ -4,6 +4,7 @@
 #include <chrono>
 #include <new>
 #include <set>
+#include <span>
 #include <thread>
 
 #include "common/enhancer.h"
@@ -11,6 +12,7 @@
 #include "common/image_record.h"
 #include "common/lora.h"
 #include "core/log.h"
+#include "io/picture_reader.h"
 #include "jobs/chunk_listener.h"
 #include "jobs/job_json.h"
 #include "request/request.h"
@@ -170,7 +172,9 @@ void JobRunner::run_chunk(const JobChunk& chunk, TimeEstimate& estimate) {
     JobWork& work = *picture.work;
     if (!work.is_done && work.has_all()) complete(work);
   }
-  preview_.learn(image_latents(listener.trace().latents(), 0), result.images.front());
+  // Of a part alone, the result is more than what the latents are of.
+  if (!request.picture.area_padding_px)
+    preview_.learn(image_latents(listener.trace().latents(), 0), result.images.front());
 }
 
 Request JobRunner::chunk_request(const JobChunk& chunk, LatentsTrace& trace) const {
@@ -185,10 +189,26 @@ Request JobRunner::chunk_request(const JobChunk& chunk, LatentsTrace& trace) con
     request.negative_prompts.push_back(negative_prompt_of(picture.work->job.request));
     request.seeds.push_back(picture.seed());
   }
-  request.adapters = found_adapters(first);  // those of all jobs of the batch
+  request.adapters = found_adapters(first);                  // those of all jobs of the batch
+  request.picture = given_picture(chunk.front().work->job);  // likewise
   request.cancel = token_;
   request.trace = &trace;
   return request;
+}
+
+PictureInput JobRunner::given_picture(const Job& job) const {
+  PictureInput picture = job.request.picture;
+  const PictureUse& use = job.request.picture_use;
+  if (use.sha256.empty()) return picture;
+  const JobInputs inputs = queue_.inputs(job.id);
+  const auto bytes_of = [](const Bytes& bytes) { return std::as_bytes(std::span(bytes)); };
+  if (inputs.image.empty() || (!use.mask_sha256.empty() && inputs.mask.empty()))
+    throw Error(ErrorKind::not_found, "the picture that the job begins with is gone");
+  picture.image = read_picture(bytes_of(inputs.image), "the job's picture");
+  if (!use.mask_sha256.empty())
+    picture.mask = read_mask(bytes_of(inputs.mask), "the job's mask").values;
+  picture.area_padding_px = use.handling.area_padding_px;
+  return picture;
 }
 
 std::vector<Adapter> JobRunner::found_adapters(const JobRequest& request) const {
@@ -212,6 +232,7 @@ FinishedImage JobRunner::finished_image(const JobImageWork& picture, const Image
   request.seeds = {picture.seed()};
   ImageRecord record = make_image_record(pipeline_.info(), options_.load, request);
   record.adapters = adapters;
+  record.picture = asked.picture_use;
   if (request.prompts != asked.prompts) record.original_prompts = asked.prompts;
   const std::vector<std::uint8_t> bytes =
       encode_image(image, {format_of(asked), asked.image_quality}, image_metadata(record));

@@ -42,6 +42,8 @@ class JobRunner {
   Request chunk_request(const JobChunk& chunk, LatentsTrace& trace) const;
   FinishedImage finished_image(const JobImageWork& picture, const Image& image,
                                const std::vector<AdapterUse>& adapters) const;
+  /// The picture and the mask that the job begins with.
+  PictureInput given_picture(const Job& job) const;
   /// Those of the job with their paths on this machine.
   std::vector<Adapter> found_adapters(const JobRequest& request) const;
   void complete(JobWork& work);

@@ -27,6 +27,8 @@ constexpr Milliseconds kOrphanPeriod{10000};
 constexpr std::string_view kFormat = ":2";
 constexpr std::size_t kMaxTold = 1000;  // warnings that are told once
 constexpr std::string_view kPreviewKept_ms = "600000";
+// Longer than a job waits: what it begins with is taken away when it ends.
+constexpr std::string_view kInputsKept_s = "2592000";
 
 std::string text_of(std::chrono::seconds duration) { return std::to_string(duration.count()); }
 
@@ -207,8 +209,9 @@ void RedisQueue::fail_orphans_if_due() {
     if (now < next_orphans_) return;
     next_orphans_ = now + std::min<Milliseconds>(options_.orphan_timeout / 4, kOrphanPeriod);
   }
-  run(scripts::kFailOrphans, "",
-      {std::to_string(options_.orphan_timeout.count()), text_of(options_.result_expiry)});
+  remove_inputs_of(
+      run(scripts::kFailOrphans, "",
+          {std::to_string(options_.orphan_timeout.count()), text_of(options_.result_expiry)}));
 }
 
 std::vector<WorkerInfo> RedisQueue::workers() {
@@ -242,17 +245,21 @@ std::optional<WorkerInfo> RedisQueue::read_worker(const std::string& name,
 // --- coming and going
 
 Job RedisQueue::submit(const JobRequest& request, const std::string& owner,
-                       const std::string& idempotency_key) {
+                       const std::string& idempotency_key, const JobInputs& inputs) {
   check_job_request(request);
+  const std::string new_id = new_job_id();
+  write_inputs(new_id, inputs);
   const std::string key_hash = hash_of_key(owner, idempotency_key);
   const RedisReply reply =
-      run(scripts::kSubmit, new_job_id(),
+      run(scripts::kSubmit, new_id,
           {owner, key_hash, shortened_json(request_text(request)), sha256_hex(request.model),
            std::to_string(static_cast<int>(request.priority)), batch_key(request),
            std::to_string(options_.max_queued),
            std::to_string(std::int64_t{request.width_px} * request.height_px),
-           std::to_string(std::max<std::size_t>(1, request.seeds.size()))});
+           std::to_string(std::max<std::size_t>(1, request.seeds.size())),
+           inputs.image.empty() ? "" : "1"});
   const std::string id = reply.list.empty() ? "" : reply.list.front().text;
+  if (id != new_id && !inputs.image.empty()) remove_inputs(new_id);
   if (id == "full") throw_full(reply);
   const std::optional<Job> job = find(id);
   if (!job) throw Error(ErrorKind::device, "Redis has forgotten a job that it had just accepted");
@@ -261,7 +268,9 @@ Job RedisQueue::submit(const JobRequest& request, const std::string& owner,
 
 bool RedisQueue::cancel(const std::string& id) {
   if (!is_job_id(id)) return false;
-  return run(scripts::kCancel, id, {text_of(options_.result_expiry)}).integer == 1;
+  const RedisReply reply = run(scripts::kCancel, id, {text_of(options_.result_expiry)});
+  if (reply.list.size() > 1) remove_inputs(id);
+  return !reply.list.empty();
 }
 
 bool RedisQueue::remove(const std::string& id) {
@@ -277,6 +286,33 @@ bool RedisQueue::remove(const std::string& id) {
 }
 
 // --- results
+
+JobInputs RedisQueue::inputs(const std::string& id) {
+  if (!is_job_id(id)) return {};
+  const auto [image, mask] = input_names_of(id);
+  return {read_file(image).value_or(""), read_file(mask).value_or("")};
+}
+
+void RedisQueue::remove_inputs(const std::string& id) {
+  for (const std::string& name : input_names_of(id)) {
+    if (folder_) {
+      folder_->remove(name);
+    } else {
+      command({"DEL", file_key(name)});
+    }
+  }
+}
+
+/// Before the job itself: one whose picture is missing could not be done.
+void RedisQueue::write_inputs(const std::string& id, const JobInputs& inputs) {
+  for (const JobFile& file : files_of(id, inputs)) {
+    if (folder_) {
+      folder_->write(file.name, file.bytes);
+    } else {
+      command({"SET", file_key(file.name), file.bytes, "EX", kInputsKept_s});
+    }
+  }
+}
 
 void RedisQueue::write_file(const std::string& name, std::string_view bytes) {
   if (folder_) return folder_->write(name, bytes);
@@ -300,11 +336,19 @@ void RedisQueue::remove_files(const std::string& id, const std::vector<JobImage>
   }
 }
 
+void RedisQueue::remove_inputs_of(const RedisReply& ids) {
+  for (const std::string& id : ids_of(ids)) remove_inputs(id);
+}
+
 RedisReply RedisQueue::finish(const std::string& id, const std::string& worker, JobState state,
                               const std::string& outcome, const JobFailure& failure) {
   RedisReply ended = run(scripts::kFinish, id,
                          {worker, name_of(state), outcome, failure.kind, failure.message,
                           text_of(options_.result_expiry), std::to_string(options_.max_finished)});
+  if (ended.list.size() > 1 && ended.list[1].text == id) {
+    remove_inputs(id);
+    ended.list[1].text.clear();  // the others are removed altogether
+  }
   remove_surplus(ended);
   return ended;
 }
@@ -367,9 +411,9 @@ Clock::time_point RedisQueue::reclaim_if_due(const std::string& model_hash) {
     if (now < next) return next;
     next = now + period;
   }
-  run(scripts::kReclaim, model_hash,
-      {std::to_string(options_.claim_expiry.count()), std::to_string(kMaxAttempts),
-       text_of(options_.result_expiry)});
+  remove_inputs_of(run(scripts::kReclaim, model_hash,
+                       {std::to_string(options_.claim_expiry.count()), std::to_string(kMaxAttempts),
+                        text_of(options_.result_expiry)}));
   return now + period;
 }
 
@@ -401,7 +445,8 @@ void RedisQueue::fail(const std::string& id, const std::string& worker, const Jo
 }
 
 void RedisQueue::release(const std::string& id, const std::string& worker) {
-  if (is_job_id(id)) run(scripts::kRelease, id, {worker, text_of(options_.result_expiry)});
+  if (is_job_id(id))
+    remove_inputs_of(run(scripts::kRelease, id, {worker, text_of(options_.result_expiry)}));
 }
 
 }  // namespace ernie_image

@@ -26,7 +26,7 @@ class RedisQueue final : public JobQueue {
   ~RedisQueue() override;
 
   Job submit(const JobRequest& request, const std::string& owner,
-             const std::string& idempotency_key) override;
+             const std::string& idempotency_key, const JobInputs& inputs) override;
   std::optional<Job> find(const std::string& id) override;
   std::optional<Job> find_by_key(const std::string& owner,
                                  const std::string& idempotency_key) override;
@@ -44,6 +44,7 @@ class RedisQueue final : public JobQueue {
   void announce(const WorkerInfo& worker) override;
   std::vector<Job> claim(const WorkerInfo& worker, const BatchLimit& limit,
                          std::chrono::milliseconds timeout) override;
+  JobInputs inputs(const std::string& id) override;
   bool report(const std::string& id, const std::string& worker, const JobProgress& progress,
               const Bytes& preview) override;
   void complete(const std::string& id, const std::string& worker, const JobResult& result) override;
@@ -67,6 +68,9 @@ class RedisQueue final : public JobQueue {
   std::optional<Bytes> read_file(const std::string& name);
   void remove_files(const std::string& id, const std::vector<JobImage>& images);
   void remove_surplus(const RedisReply& ended);
+  void write_inputs(const std::string& id, const JobInputs& inputs);
+  void remove_inputs(const std::string& id);
+  void remove_inputs_of(const RedisReply& ids);
   std::optional<Job> read_job(const std::string& id, const RedisReply& fields);
   std::optional<WorkerInfo> read_worker(const std::string& name, const std::string& text);
 

@@ -82,6 +82,7 @@ void SqliteQueue::finish(const Live& live, Job changed) {
   const auto queue = waiting_.find(live->job.request.model);
   if (queue != waiting_.end()) queue->second.remove(live->job.id);
   live_.erase(live->job.id);
+  remove_inputs(live->job);
 }
 
 // --- workers

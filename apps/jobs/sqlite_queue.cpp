@@ -129,7 +129,7 @@ std::vector<WorkerInfo> SqliteQueue::workers() {
 // --- coming and going
 
 Job SqliteQueue::submit(const JobRequest& request, const std::string& owner,
-                        const std::string& idempotency_key) {
+                        const std::string& idempotency_key, const JobInputs& inputs) {
   check_job_request(request);
   const Lock lock(mutex_);
   if (const auto known = store_.find_by_key(owner, idempotency_key)) {
@@ -143,10 +143,44 @@ Job SqliteQueue::submit(const JobRequest& request, const std::string& owner,
   live->job.request = request;
   live->job.version = 1;
   live->job.created_ms = now_ms();
-  store_.insert(live->job, idempotency_key);
+  try {
+    write_inputs(live->job.id, inputs);
+    store_.insert(live->job, idempotency_key);
+  } catch (...) {
+    remove_inputs(live->job);
+    throw;
+  }
   live_[live->job.id] = live;
   enqueue(live, false);
   return snapshot(*live);
+}
+
+/// Before the job itself: one whose picture is missing could not be done.
+void SqliteQueue::write_inputs(const std::string& id, const JobInputs& inputs) {
+  for (const JobFile& file : files_of(id, inputs)) {
+    if (folder_) {
+      folder_->write(file.name, file.bytes);
+    } else {
+      store_.write_file(id, file.name, file.bytes);
+    }
+  }
+}
+
+void SqliteQueue::remove_inputs(const Job& job) {
+  if (job.request.picture_use.sha256.empty()) return;
+  for (const std::string& name : input_names_of(job.id)) {
+    if (folder_) {
+      folder_->remove(name);
+    } else {
+      store_.remove_file(job.id, name);
+    }
+  }
+}
+
+JobInputs SqliteQueue::inputs(const std::string& id) {
+  if (!is_job_id(id)) return {};
+  const auto [image, mask] = input_names_of(id);
+  return {read_file(id, image).value_or(""), read_file(id, mask).value_or("")};
 }
 
 void SqliteQueue::require_room() const {

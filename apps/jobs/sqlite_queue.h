@@ -23,7 +23,7 @@ class SqliteQueue final : public JobQueue {
   ~SqliteQueue() override;
 
   Job submit(const JobRequest& request, const std::string& owner,
-             const std::string& idempotency_key) override;
+             const std::string& idempotency_key, const JobInputs& inputs) override;
   std::optional<Job> find(const std::string& id) override;
   std::optional<Job> find_by_key(const std::string& owner,
                                  const std::string& idempotency_key) override;
@@ -41,6 +41,7 @@ class SqliteQueue final : public JobQueue {
   void announce(const WorkerInfo& worker) override;
   std::vector<Job> claim(const WorkerInfo& worker, const BatchLimit& limit,
                          std::chrono::milliseconds timeout) override;
+  JobInputs inputs(const std::string& id) override;
   bool report(const std::string& id, const std::string& worker, const JobProgress& progress,
               const Bytes& preview) override;
   void complete(const std::string& id, const std::string& worker, const JobResult& result) override;
@@ -84,6 +85,8 @@ class SqliteQueue final : public JobQueue {
   void forget_surplus();
   void remove_final(const Job& job);
   void remove_files(const std::string& id, const std::vector<JobImage>& images) const;
+  void write_inputs(const std::string& id, const JobInputs& inputs);
+  void remove_inputs(const Job& job);
   void complete_in_store(const Live& live, const JobResult& result);
 
   // And these without.

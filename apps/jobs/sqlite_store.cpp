@@ -289,6 +289,10 @@ void SqliteStore::write_file(const std::string& id, const std::string& name,
                     Blob{bytes});
 }
 
+void SqliteStore::remove_file(const std::string& id, const std::string& name) {
+  database_.execute("DELETE FROM files WHERE job = ?1 AND name = ?2", id, name);
+}
+
 std::optional<std::string> SqliteStore::read_file(const std::string& id, const std::string& name) {
   SqliteRows rows =
       database_.query("SELECT bytes FROM files WHERE job = ?1 AND name = ?2", id, name);

@@ -36,6 +36,7 @@ class SqliteStore {
 
   void write_file(const std::string& id, const std::string& name, std::string_view bytes);
   std::optional<std::string> read_file(const std::string& id, const std::string& name);
+  void remove_file(const std::string& id, const std::string& name);
 
  private:
   std::vector<Job> read(SqliteRows rows, bool* has_damaged = nullptr);

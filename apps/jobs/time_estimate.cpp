@@ -18,6 +18,7 @@ void TimeEstimate::update(const Progress& progress) {
   const double per_unit = progress.stage_seconds / progress.step / pixels_;
   if (progress.stage == Stage::transformer) {
     step_ = progress.step;
+    steps_ = progress.steps;  // fewer than were asked for if there is a picture
     rates_.step_seconds_per_pixel = per_unit / chunk_;
   } else if (progress.stage == Stage::vae_decoder) {
     decoded_ = progress.step;

@@ -19,7 +19,39 @@ void refuse_what_cannot_be_done(const JsonReader& fields) {
   if (!fields.text("script_name", "").empty()) {
     refuse_field("script_name", "is not supported");
   }
-  if (fields.has("init_images")) refuse_field("init_images", "is not supported");
+}
+
+/// Of img2img. What it can be asked for besides must be what it does anyway.
+GivenPicture a1111_picture(const JsonReader& fields, std::shared_ptr<MemoryBudget::Share> memory) {
+  const json* const images = fields.find("init_images");
+  if (images == nullptr || !images->is_array() || images->size() != 1)
+    refuse_field("init_images", "must be a list of one picture in base64");
+  Upload upload{picture_bytes(images->front(), "init_images"), {}, std::move(memory)};
+  if (const json* mask = fields.find("mask")) upload.mask = picture_bytes(*mask, "mask");
+  GivenPicture given = decoded_upload(upload, "init_images");
+  constexpr double kStrength = 0.75, kMaskBlurPx = 4;  // of that API
+  given.strength =
+      fields.has("denoising_strength") ? fields.number("denoising_strength", 0, 1) : kStrength;
+  if (given.strength == 0) refuse_field("denoising_strength", "must be above 0");
+  given.strength_mode = StrengthMode::a1111;
+  constexpr Fit kFits[] = {Fit::stretch, Fit::crop, Fit::pad};
+  given.handling.fit = kFits[fields.integer("resize_mode", 0, 0, 2)];
+  if (!given.mask) return given;
+  constexpr Fill kFills[] = {Fill::edge, Fill::original, Fill::noise};
+  constexpr int kNothing = 3;
+  const auto wanted = fields.integer("inpainting_fill", 0, 0, kNothing);
+  if (wanted == kNothing && given.strength < 1)
+    refuse_field("inpainting_fill", "may be 3 (latent nothing) at a denoising_strength of 1 only");
+  if (wanted != kNothing) given.handling.fill = kFills[wanted];
+  if (fields.boolean("inpaint_full_res", true)) {
+    given.handling.area_padding_px =
+        static_cast<int>(fields.integer("inpaint_full_res_padding", 0, 0, kMaxAreaPaddingPx));
+  }
+  given.handling.mask_blur_px =
+      fields.has("mask_blur") ? fields.number("mask_blur", 0, kMaxUploadBlurPx) : kMaskBlurPx;
+  given.handling.invert_mask = fields.integer("inpainting_mask_invert", 0, 0, 1) == 1;
+  prepare(given);
+  return given;
 }
 
 int read_count(const JsonReader& fields, const RequestLimits& limits) {
@@ -72,12 +104,27 @@ json state_view(const Job* job) {
 }  // namespace
 
 JobRequest a1111_request(const JsonReader& fields, const std::string& model,
-                         const std::vector<WorkerInfo>& workers, const RequestLimits& limits) {
+                         const std::vector<WorkerInfo>& workers, const RequestLimits& limits,
+                         std::shared_ptr<MemoryBudget::Share> upload_memory) {
   refuse_what_cannot_be_done(fields);
-  JobRequest request = picture_request({common_fields(fields, model), fields.where()}, workers,
-                                       limits, Naming::a1111, read_count(fields, limits));
+  if (!upload_memory && fields.has("init_images"))
+    refuse_field("init_images", "are for /sdapi/v1/img2img");
+  std::optional<GivenPicture> given;
+  if (upload_memory) given = a1111_picture(fields, std::move(upload_memory));
+  JobRequest request =
+      picture_request({common_fields(fields, model), fields.where()}, workers, limits,
+                      Naming::a1111, read_count(fields, limits), given ? &*given : nullptr);
   request.previews = std::min(kMaxPreviews, request.num_inference_steps);
   return request;
+}
+
+json a1111_parameters(const JsonReader& fields) {
+  json parameters = fields.value();
+  if (!fields.boolean("include_init_images", false)) {
+    parameters.erase("init_images");
+    parameters.erase("mask");
+  }
+  return parameters;
 }
 
 std::string a1111_infotext(const JobRequest& request, std::size_t index) {
@@ -91,6 +138,10 @@ std::string a1111_infotext(const JobRequest& request, std::size_t index) {
   text += ", CFG scale: " + short_number(request.guidance_scale.value());
   text += ", Seed: " + std::to_string(request.seeds[index]);
   text += ", Size: " + std::to_string(request.width_px) + "x" + std::to_string(request.height_px);
+  if (!request.picture_use.sha256.empty())
+    text += ", Denoising strength: " + short_number(request.picture.strength);
+  if (request.picture_use.handling.mask_blur_px > 0)
+    text += ", Mask blur: " + short_number(request.picture_use.handling.mask_blur_px);
   text += ", Model: " + request.model;
   text += std::string(", Version: ernie-image ") + version();
   return text;
@@ -117,6 +168,7 @@ std::string a1111_info(const Job& job) {
                {"job_timestamp", std::to_string(job.created_ms)},
                {"infotexts", texts},
                {"version", std::string("ernie-image ") + version()}});
+  if (!request.picture_use.sha256.empty()) info["denoising_strength"] = request.picture.strength;
   return info.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 

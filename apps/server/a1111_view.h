@@ -8,9 +8,15 @@
 namespace ernie_image {
 
 /// The request for `batch_size` times `n_iter` pictures; `model` is used unless the request's
-/// override_settings name one. Throws JsonError or ApiError.
+/// override_settings name one. `upload_memory`: of img2img, for its pictures; null for txt2img.
+/// Throws JsonError or ApiError.
 JobRequest a1111_request(const JsonReader& fields, const std::string& model,
-                         const std::vector<WorkerInfo>& workers, const RequestLimits& limits);
+                         const std::vector<WorkerInfo>& workers, const RequestLimits& limits,
+                         std::shared_ptr<MemoryBudget::Share> upload_memory = nullptr);
+
+/// The fields as an answer repeats them: without pictures, unless `include_init_images` asks for
+/// them.
+nlohmann::json a1111_parameters(const JsonReader& fields);
 
 /// The "parameters" text of one picture, as programs of that family read it.
 std::string a1111_infotext(const JobRequest& request, std::size_t index);

@@ -1,5 +1,6 @@
 #include "server/application.h"
 
+#include "server/form_data.h"
 #include "server/log.h"
 #include "server/origin_check.h"
 #include "server/routes.h"
@@ -19,14 +20,16 @@ bool is_json(const RequestHead& head) {
   return type == "application/json";
 }
 
-void check_body(const RequestHead& head, std::size_t max_bytes) {
-  if (head.content_length > max_bytes) {
-    throw ApiError(413,
-                   "the request's body is larger than " + std::to_string(max_bytes) + " bytes");
+void check_body(const RequestHead& head, const Route& route) {
+  if (head.content_length > route.max_body_bytes) {
+    throw ApiError(413, "the request's body is larger than " +
+                            std::to_string(route.max_body_bytes) + " bytes");
   }
+  if (route.takes_forms && is_form_data(head.header("content-type"))) return;
   // Also keeps other sites' forms out: a browser asks before it sends JSON across sites.
   if (head.content_length > 0 && !is_json(head)) {
-    throw ApiError(415, "the body must be JSON, with Content-Type: application/json");
+    throw ApiError(415, "the body must be JSON, with Content-Type: application/json" +
+                            std::string(route.takes_forms ? ", or multipart/form-data" : ""));
   }
 }
 
@@ -73,7 +76,7 @@ void Application::admit(Exchange& exchange) {
   check_origin(head, service_.options().allowed_hosts);
   exchange.route = &router_.find(head.method, exchange.request->path, exchange);
   check_key(exchange);
-  check_body(head, exchange.route->max_body_bytes);
+  check_body(head, *exchange.route);
   exchange.memory = service_.memory().share(exchange.connection.client_group());
   exchange.memory->take(kBodyCopies * head.content_length);
 }
@@ -81,8 +84,7 @@ void Application::admit(Exchange& exchange) {
 void Application::respond(Exchange& exchange, httplib::Response& response) {
   exchange.route->handler(exchange, response);
   // From here on a client that reads nothing keeps what is left.
-  std::string().swap(
-      const_cast<std::string&>(exchange.request->body));  // of which nobody else knows
+  drop_body(exchange);
   spool(response);
   exchange.memory->set(response.body.size());
   if (!response.has_header("Cache-Control")) response.set_header("Cache-Control", "no-store");

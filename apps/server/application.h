@@ -8,7 +8,7 @@
 namespace ernie_image {
 
 /// The largest body that any route takes.
-inline constexpr std::size_t kMaxBodyBytes = 24 << 20;
+inline constexpr std::size_t kMaxBodyBytes = kMaxUploadBytes;
 
 class Application final : public HttpApplication {
  public:

@@ -58,7 +58,7 @@ void check_side(const char* name, int side_px, int multiple_px) {
 
 /// The number of steps that is asked for, not a model's own, has the server's limit.
 void set_options(const JsonReader& fields, Naming naming, const WorkerInfo& worker,
-                 const RequestLimits& limits, JobRequest& request) {
+                 const RequestLimits& limits, const GivenPicture* picture, JobRequest& request) {
   read_options(fields, naming, true, request);
   if (request.num_inference_steps > limits.max_steps) {
     fields.fail(request_option("num_inference_steps").name(naming),
@@ -69,8 +69,11 @@ void set_options(const JsonReader& fields, Naming naming, const WorkerInfo& work
   const char* const height_name = size && request.height_px == 0 ? "size" : "height";
   if (size && request.width_px == 0) request.width_px = size->first;
   if (size && request.height_px == 0) request.height_px = size->second;
-  static_cast<Request&>(request) = with_defaults(request, worker.defaults);
   const int multiple = std::max(1, worker.size_multiple_px);
+  if (picture != nullptr)
+    choose_size(request, picture->image, picture->mask, picture->handling, multiple,
+                worker.defaults);
+  static_cast<Request&>(request) = with_defaults(request, worker.defaults);
   check_side(width_name, request.width_px, multiple);
   check_side(height_name, request.height_px, multiple);
   if (std::int64_t{request.width_px} * request.height_px > limits.max_pixels) {
@@ -184,31 +187,33 @@ const WorkerInfo& worker_for(const std::string& model, const std::vector<WorkerI
 }
 
 JobRequest picture_request(const JsonReader& fields, const std::vector<WorkerInfo>& workers,
-                           const RequestLimits& limits, Naming naming, std::optional<int> count) {
+                           const RequestLimits& limits, Naming naming, std::optional<int> count,
+                           const GivenPicture* picture) {
   const WorkerInfo& worker = worker_for(fields.text("model", ""), workers);
   JobRequest request;
   request.model = worker.model;
   request.set_prompts(read_prompt(fields, "prompt", limits),
                       read_prompt(fields, "negative_prompt", limits));
-  set_options(fields, naming, worker, limits, request);
+  set_options(fields, naming, worker, limits, picture, request);
   const std::int64_t images = count ? *count : fields.integer("n", 1, 1, limits.max_images);
   request.set_seeds(read_seeds(fields, static_cast<std::size_t>(images)));
   request.has_given_seeds = has_all_seeds(fields);
-  request.enhance = fields.boolean("use_pe", worker.has_enhancer);
+  request.enhance = fields.boolean("use_pe", worker.has_enhancer && picture == nullptr);
   if (request.enhance && !worker.has_enhancer) {
     refuse_field("use_pe", "asks for a prompt enhancer, which this model has not");
   }
   set_output(fields, request);
   set_loras(fields, limits, request);
+  if (picture != nullptr) use_picture(request, *picture);
   return request;
 }
 
-void refuse_unknown(const JsonReader& fields, std::initializer_list<std::string_view> others) {
+void refuse_unknown(const JsonReader& fields, const std::vector<std::string_view>& others) {
   std::vector<std::string_view> known = {
       "prompt",        "negative_prompt",    "model", "n", "size", "seed", "use_pe",
       "output_format", "output_compression", "loras"};
   for (const RequestOption& option : request_options()) known.emplace_back(option.name());
-  known.insert(known.end(), others);
+  known.insert(known.end(), others.begin(), others.end());
   if (const auto unknown = fields.unknown_key(known)) {
     throw ApiError(400, "unknown field: " + printable(*unknown), unknown->substr(0, 100),
                    "unknown_parameter");
@@ -226,8 +231,10 @@ std::vector<std::string> model_names(const std::vector<WorkerInfo>& workers) {
 }
 
 double pixels_of(const JobRequest& request) {
+  const Image& given = request.picture.image;
   return static_cast<double>(request.width_px) * request.height_px *
-         static_cast<double>(request.seeds.size());
+             static_cast<double>(request.seeds.size()) +
+         static_cast<double>(given.width_px) * given.height_px;
 }
 
 }  // namespace ernie_image

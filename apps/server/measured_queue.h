@@ -15,9 +15,10 @@ class MeasuredQueue final : public JobQueue {
   MeasuredQueue(JobQueue& queue, Metrics& metrics) : queue_(queue), metrics_(metrics) {}
 
   Job submit(const JobRequest& request, const std::string& owner,
-             const std::string& idempotency_key) override {
-    return queue_.submit(request, owner, idempotency_key);
+             const std::string& idempotency_key, const JobInputs& inputs) override {
+    return queue_.submit(request, owner, idempotency_key, inputs);
   }
+  JobInputs inputs(const std::string& id) override { return queue_.inputs(id); }
   std::optional<Job> find(const std::string& id) override { return queue_.find(id); }
   std::optional<Job> find_by_key(const std::string& owner,
                                  const std::string& idempotency_key) override {

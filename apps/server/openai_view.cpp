@@ -22,10 +22,12 @@ json usage_of(const Job& job, std::size_t images) {
   const JobRequest& request = job.request;
   const int picture = (request.width_px / kLatentPx) * (request.height_px / kLatentPx);
   const int output = picture * static_cast<int>(images);
-  return {{"input_tokens", job.prompt_tokens},
+  const int given = request.picture_use.sha256.empty() ? 0 : picture;
+  const int input = job.prompt_tokens + given;
+  return {{"input_tokens", input},
           {"output_tokens", output},
-          {"total_tokens", job.prompt_tokens + output},
-          {"input_tokens_details", {{"text_tokens", job.prompt_tokens}, {"image_tokens", 0}}}};
+          {"total_tokens", input + output},
+          {"input_tokens_details", {{"text_tokens", job.prompt_tokens}, {"image_tokens", given}}}};
 }
 
 /// What every answer says of how its pictures were made.
@@ -49,14 +51,44 @@ std::string link_to(Service& service, const Exchange& exchange, const Job& job, 
   return base + signed_path(service.keys().shared_secret(), job.id, index, expires);
 }
 
+void refuse_unknown_fields(const JsonReader& fields, OpenAiKind kind) {
+  std::vector<std::string_view> known = {
+      "quality", "response_format", "background",     "moderation",
+      "style",   "stream",          "partial_images", "user"};
+  if (kind != OpenAiKind::generation) {
+    known.insert(known.end(), kPictureFields.begin(), kPictureFields.end());
+    known.emplace_back("input_fidelity");
+    fields.choice("input_fidelity", "low", {"low", "high"});
+  }
+  refuse_unknown(fields, known);
+}
+
+JobRequest job_of_edit(const JsonReader& fields, Service& service, const Upload& upload) {
+  GivenPicture given = decoded_upload(upload);
+  const bool draws_a_part = given.mask || fields.has("outpaint");
+  if (draws_a_part) given.strength = 1;  // what is masked is to be another thing
+  read_picture_fields(fields, given);
+  return picture_request(fields, service.workers(), service.options().limits, Naming::full,
+                         std::nullopt, &given);
+}
+
 }  // namespace
 
-OpenAiRequest parse_openai_request(const JsonReader& fields, Service& service) {
-  refuse_unknown(fields, {"quality", "response_format", "background", "moderation", "style",
-                          "stream", "partial_images", "user"});
+std::string openai_event(const OpenAiRequest& request, const std::string& event) {
+  const bool is_edit = request.kind != OpenAiKind::generation;
+  return (is_edit ? "image_edit." : "image_generation.") + event;
+}
+
+OpenAiRequest parse_openai_request(const JsonReader& fields, Service& service, OpenAiKind kind,
+                                   const Upload& upload) {
+  refuse_unknown_fields(fields, kind);
   OpenAiRequest request;
-  request.job = picture_request(fields, service.workers(), service.options().limits);
-  if (prompt_of(request.job).empty()) refuse_field("prompt", "is required");
+  request.kind = kind;
+  request.job = kind == OpenAiKind::generation
+                    ? picture_request(fields, service.workers(), service.options().limits)
+                    : job_of_edit(fields, service, upload);
+  if (prompt_of(request.job).empty() && kind != OpenAiKind::variation)
+    refuse_field("prompt", "is required");
   request.quality =
       fields.choice("quality", "auto", {"auto", "low", "medium", "high", "standard", "hd"});
   request.wants_url = fields.choice("response_format", "b64_json", {"url", "b64_json"}) == "url";
@@ -110,7 +142,7 @@ json openai_response(Service& service, const Exchange& exchange, const OpenAiReq
 json openai_partial_image(const OpenAiRequest& request, const Job& job, const Bytes& preview,
                           int index) {
   json event = settings_of(request);
-  event["type"] = "image_generation.partial_image";
+  event["type"] = openai_event(request, "partial_image");
   event["output_format"] = "jpeg";  // whatever the finished picture is
   event["created_at"] = job.created_ms / 1000;
   event["partial_image_index"] = index;
@@ -121,7 +153,7 @@ json openai_partial_image(const OpenAiRequest& request, const Job& job, const By
 json openai_completed_image(Service& service, const OpenAiRequest& request, const Job& job,
                             int index) {
   json event = settings_of(request);
-  event["type"] = "image_generation.completed";
+  event["type"] = openai_event(request, "completed");
   event["created_at"] = job.created_ms / 1000;
   event["b64_json"] = base64(image_bytes(service, job, index));
   event["seed"] = job.images[static_cast<std::size_t>(index)].seed;

@@ -196,7 +196,9 @@ std::string forwarded_head(const RequestHead& head) {
   for (const auto& [name, value] : head.headers) {
     if (!contains(kForwarded, name) || value.empty()) continue;
     text += name + ": ";
-    for (const char c : value) {
+    // The library would take a form apart itself.
+    const bool is_form = name == "content-type" && lower(value).starts_with("multipart/");
+    for (const char c : is_form ? std::string("application/octet-stream") : value) {
       if (c == '%') {
         text += "%25";  // the library decodes escapes in values
       } else {

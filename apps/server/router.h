@@ -19,6 +19,7 @@ struct Route {
   RouteHandler handler;
   Access access = Access::with_key;
   std::size_t max_body_bytes = 1 << 20;
+  bool takes_forms = false;  ///< besides JSON
 };
 
 class Router {

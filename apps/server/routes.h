@@ -18,8 +18,10 @@ class RouteGroup {
 
   template <class Function>
   void add(const char* method, const char* pattern, Function function,
-           Access access = Access::with_key, std::size_t max_body_bytes = Route{}.max_body_bytes) {
-    router_.add({method, pattern, std::bind_front(function, shared_), access, max_body_bytes});
+           Access access = Access::with_key, std::size_t max_body_bytes = Route{}.max_body_bytes,
+           bool takes_forms = false) {
+    router_.add(
+        {method, pattern, std::bind_front(function, shared_), access, max_body_bytes, takes_forms});
   }
 
  private:

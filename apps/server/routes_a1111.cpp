@@ -25,7 +25,12 @@ class A1111Api {
  public:
   explicit A1111Api(Service& service) : service_(service) {}
 
-  void text_to_image(Exchange& exchange, httplib::Response& response);
+  void text_to_image(Exchange& exchange, httplib::Response& response) {
+    make(exchange, response, false);
+  }
+  void image_to_image(Exchange& exchange, httplib::Response& response) {
+    make(exchange, response, true);
+  }
   void show_progress(Exchange& exchange, httplib::Response& response);
   void interrupt(Exchange& exchange, httplib::Response& response);
   void show_options(Exchange& exchange, httplib::Response& response);
@@ -36,6 +41,7 @@ class A1111Api {
  private:
   class ShownJob;
 
+  void make(Exchange& exchange, httplib::Response& response, bool begins_with_picture);
   /// Oldest first.
   std::vector<std::string> shown_jobs(const std::string& owner);
   std::string chosen_model(const std::string& owner);
@@ -88,19 +94,24 @@ json images_of(Service& service, const Job& job) {
   return images;
 }
 
-void A1111Api::text_to_image(Exchange& exchange, httplib::Response& response) {
-  const JsonReader fields = fields_of(exchange);
+void A1111Api::make(Exchange& exchange, httplib::Response& response, bool begins_with_picture) {
+  std::optional<JsonReader> fields = fields_of(exchange);
   const std::string owner = exchange.owner();
-  const JobRequest request =
-      a1111_request(fields, chosen_model(owner), service_.workers(), service_.options().limits);
-  const bool sends_images = fields.boolean("send_images", true);
-  const Job job = service_.submit(exchange, request);
+  JobRequest request =
+      a1111_request(*fields, chosen_model(owner), service_.workers(), service_.options().limits,
+                    begins_with_picture ? exchange.memory : nullptr);
+  const bool sends_images = fields->boolean("send_images", true);
+  json parameters = a1111_parameters(*fields);
+  const bool repeats_images = begins_with_picture && parameters.contains("init_images");
+  const Job job = service_.submit(exchange, std::move(request));
+  fields.reset();
+  if (!repeats_images) forget_body(exchange);
   const ShownJob shown(*this, owner, job.id);
   const Job finished = service_.wait_until_final(exchange, job);
   if (finished.state != JobState::cancelled) require_completed(finished);
   if (sends_images) take_memory_for_images(exchange, finished);
   send_json(response, {{"images", sends_images ? images_of(service_, finished) : json::array()},
-                       {"parameters", fields.value()},
+                       {"parameters", std::move(parameters)},
                        {"info", a1111_info(finished)}});
 }
 
@@ -215,6 +226,8 @@ void show_png_info(Exchange& exchange, httplib::Response& response) {
 void add_a1111_routes(Router& router, Service& service) {
   RouteGroup routes(router, std::make_shared<A1111Api>(service));
   routes.add("POST", "/sdapi/v1/txt2img", &A1111Api::text_to_image);
+  routes.add("POST", "/sdapi/v1/img2img", &A1111Api::image_to_image, Access::with_key,
+             kMaxUploadBytes);
   routes.add("GET", "/sdapi/v1/progress", &A1111Api::show_progress);
   routes.add("POST", "/sdapi/v1/interrupt", &A1111Api::interrupt);
   routes.add("POST", "/sdapi/v1/skip", &A1111Api::interrupt);

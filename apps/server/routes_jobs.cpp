@@ -16,12 +16,30 @@ using nlohmann::json;
 
 constexpr int kMaxListed = 200;
 
-JobRequest job_request(const JsonReader& fields, Service& service) {
-  refuse_unknown(fields, {"kind", "priority", "previews", "trace"});
+/// Nothing without a picture, for which the other fields are then.
+std::optional<GivenPicture> given_picture(const JsonReader& fields, const Upload& upload) {
+  if (upload.image.empty()) {
+    for (const std::string_view name : kPictureFields) {
+      if (fields.has(std::string(name))) refuse_field(std::string(name), "needs an image");
+    }
+    return std::nullopt;
+  }
+  GivenPicture given = decoded_upload(upload);
+  read_picture_fields(fields, given);
+  return given;
+}
+
+JobRequest job_request(const UploadRequest& asked, Service& service) {
+  const auto& [fields, upload] = asked;
+  std::vector<std::string_view> known = {"kind", "priority", "previews", "trace"};
+  known.insert(known.end(), kPictureFields.begin(), kPictureFields.end());
+  refuse_unknown(fields, known);
   const bool is_enhance = fields.choice("kind", JobKind::image) == JobKind::enhance;
   const std::optional<int> count = is_enhance ? std::optional(1) : std::nullopt;
-  JobRequest request =
-      picture_request(fields, service.workers(), service.options().limits, Naming::full, count);
+  const std::optional<GivenPicture> given = given_picture(fields, upload);
+  if (given && is_enhance) refuse_field("image", "is nothing that the enhancer looks at");
+  JobRequest request = picture_request(fields, service.workers(), service.options().limits,
+                                       Naming::full, count, given ? &*given : nullptr);
   if (prompt_of(request).empty()) refuse_field("prompt", "is required");
   if (is_enhance) {
     request.kind = JobKind::enhance;
@@ -37,8 +55,7 @@ JobRequest job_request(const JsonReader& fields, Service& service) {
 }
 
 void create_job(Service& service, Exchange& exchange, httplib::Response& response) {
-  const JobRequest request = job_request(fields_of(exchange), service);
-  const Job job = service.submit(exchange, request);
+  const Job job = service.submit(exchange, job_request(upload_request(exchange), service));
   response.set_header("Location", "/v1/jobs/" + job.id);
   send_json(response, job_view(job), 202);
 }
@@ -210,7 +227,7 @@ void show_capabilities(Service& service, Exchange&, httplib::Response& response)
 
 void add_job_routes(Router& router, Service& service) {
   RouteGroup routes(router, std::ref(service));
-  routes.add("POST", "/v1/jobs", create_job);
+  routes.add("POST", "/v1/jobs", create_job, Access::with_key, kMaxUploadBytes, true);
   routes.add("GET", "/v1/jobs", list_jobs);
   routes.add("GET", "/v1/jobs/{id}", show_job);
   routes.add("DELETE", "/v1/jobs/{id}", delete_job);

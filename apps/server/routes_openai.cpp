@@ -38,7 +38,7 @@ class OpenAiStream {
     const JobNews news = follower_.next();
     is_over_ = news.is_over;
     if (news.job && news.preview) {
-      sink.send("image_generation.partial_image",
+      sink.send(openai_event(request_, "partial_image"),
                 openai_partial_image(request_, *news.job, *news.preview, partial_index_++));
     }
     if (news.job && is_over_) send_result(*news.job, sink);
@@ -50,7 +50,7 @@ class OpenAiStream {
     require_completed(job);
     take_memory_for_images(exchange_, job);
     for (std::size_t i = 0; i < job.images.size(); ++i) {
-      sink.send("image_generation.completed",
+      sink.send(openai_event(request_, "completed"),
                 openai_completed_image(service_, request_, job, static_cast<int>(i)));
     }
   }
@@ -64,9 +64,11 @@ class OpenAiStream {
   bool is_over_ = false;
 };
 
-void generate(Service& service, Exchange& exchange, httplib::Response& response) {
-  const OpenAiRequest request = parse_openai_request(fields_of(exchange), service);
-  const Job job = service.submit(exchange, request.job);
+void answer(Service& service, Exchange& exchange, httplib::Response& response,
+            OpenAiRequest request) {
+  const Job job = service.submit(exchange, std::move(request.job));
+  request.job = job.request;  // without the pixels
+  forget_body(exchange);
   if (request.wants_stream) {
     const auto stream = std::make_shared<OpenAiStream>(service, exchange, request, job);
     send_events(exchange, response, [stream](EventSink& sink) { return stream->next(sink); });
@@ -75,6 +77,24 @@ void generate(Service& service, Exchange& exchange, httplib::Response& response)
   const Job finished = service.wait_until_final(exchange, job);
   if (!request.wants_url) take_memory_for_images(exchange, finished);
   send_json(response, openai_response(service, exchange, request, finished));
+}
+
+void generate(Service& service, Exchange& exchange, httplib::Response& response) {
+  answer(service, exchange, response, parse_openai_request(fields_of(exchange), service));
+}
+
+OpenAiRequest request_with_picture(Service& service, const Exchange& exchange, OpenAiKind kind) {
+  const auto [fields, upload] = upload_request(exchange);
+  return parse_openai_request(fields, service, kind, upload);
+}
+
+void edit(Service& service, Exchange& exchange, httplib::Response& response) {
+  answer(service, exchange, response, request_with_picture(service, exchange, OpenAiKind::edit));
+}
+
+void vary(Service& service, Exchange& exchange, httplib::Response& response) {
+  answer(service, exchange, response,
+         request_with_picture(service, exchange, OpenAiKind::variation));
 }
 
 json model_object(const std::string& model) {
@@ -116,6 +136,8 @@ void show_file(Service& service, const Exchange& exchange, httplib::Response& re
 void add_openai_routes(Router& router, Service& service) {
   RouteGroup routes(router, std::ref(service));
   routes.add("POST", "/v1/images/generations", generate);
+  routes.add("POST", "/v1/images/edits", edit, Access::with_key, kMaxUploadBytes, true);
+  routes.add("POST", "/v1/images/variations", vary, Access::with_key, kMaxUploadBytes, true);
   routes.add("GET", "/v1/models", list_models);
   routes.add("GET", "/v1/models/{model}", show_model);
   routes.add("GET", "/v1/files/{id}/{index}/{expires}/{signature}", show_file, Access::open);

@@ -58,20 +58,21 @@ std::vector<WorkerInfo> Service::workers() {
   return workers_;
 }
 
-Job Service::submit(const Exchange& exchange, const JobRequest& request) {
+Job Service::submit(const Exchange& exchange, JobRequest request) {
   if (is_draining_) throw unavailable("the server is about to stop and takes no new jobs");
   const std::string idempotency = idempotency_key(exchange.head);
+  const double pixels = pixels_of(request);
+  const PictureInput picture = taken_pixels(request);
   if (const auto known = queue_.find_by_key(exchange.owner(), idempotency)) {
     require_same(*known, request);
     return *known;
   }
-  const double pixels = pixels_of(request);
   if (exchange.key != nullptr) quotas_.take(*exchange.key, pixels, Clock::now());
   const auto give_back = [&] {
     if (exchange.key != nullptr) quotas_.give_back(*exchange.key, pixels);
   };
   try {
-    Job job = queue_.submit(request, exchange.owner(), idempotency);
+    Job job = queue_.submit(request, exchange.owner(), idempotency, inputs_of(picture));
     // Another request with the key may have been faster.
     if (job.request.seeds != request.seeds) give_back();
     if (!idempotency.empty()) require_same(job, request);

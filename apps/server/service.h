@@ -47,7 +47,7 @@ class Service {
   /// Checks quotas, then submits; what is refused, or was submitted with this idempotency key
   /// before, uses up nothing. Throws ApiError: 429, 503 while draining, 409 for an idempotency key
   /// that came with another request.
-  Job submit(const Exchange& exchange, const JobRequest& request);
+  Job submit(const Exchange& exchange, JobRequest request);
 
   /// The job of that id if it is the asker's own. Throws ApiError(404), DamagedJob.
   Job own_job(const Exchange& exchange, const std::string& id);

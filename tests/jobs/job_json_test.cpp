@@ -22,6 +22,29 @@ TEST(JobJson, ReadsWhatItWrote) {
   EXPECT_EQ(request_text(read), request_text(request));
 }
 
+TEST(JobJson, KeepsWhatAJobBeginsWith) {
+  JobRequest request = small_request();
+  EXPECT_EQ(nlohmann::json::parse(request_text(request)).count("image"), 0u);
+  request.picture.strength = 0.25;
+  request.picture.strength_mode = StrengthMode::a1111;
+  request.picture_use = {"feed", "beef", {Fit::pad, 3, true}};
+  const JobRequest read = parse_request(request_text(request), "test");
+  EXPECT_EQ(request_text(read), request_text(request));
+  EXPECT_EQ(read.picture.strength, 0.25);
+  EXPECT_EQ(read.picture_use.mask_sha256, "beef");
+  // One picture is below all that is drawn together.
+  JobRequest other = request;
+  EXPECT_EQ(batch_key(other), batch_key(request));
+  other.picture_use.sha256 = "food";
+  EXPECT_NE(batch_key(other), batch_key(request));
+  other = request;
+  other.picture.strength = 0.5;
+  EXPECT_NE(batch_key(other), batch_key(request));
+  other = request;
+  other.picture_use.sha256.clear();
+  EXPECT_THROW(check_job_request(other), Error);  // a mask without a picture
+}
+
 /// Databases hold these, and workers of other versions write them.
 TEST(JobJson, KeepsItsFormat) {
   const std::string request =
@@ -63,6 +86,7 @@ TEST(JobJson, ReplacesWhatIsNoText) {
 TEST(JobJson, RefusesEveryWrongMember) {
   JobRequest request = small_request();
   request.adapters = {{"style", 0.5}};
+  request.picture_use = {"feed", "beef", {}};
   const auto good = nlohmann::json::parse(request_text(request));
   const nlohmann::json wrong[] = {nullptr,
                                   true,
@@ -78,6 +102,8 @@ TEST(JobJson, RefusesEveryWrongMember) {
     without.erase(key);
     if (key == "loras") {  // which most jobs do not have
       EXPECT_TRUE(parse_request(without.dump(), "test").adapters.empty());
+    } else if (key == "image") {
+      EXPECT_TRUE(parse_request(without.dump(), "test").picture_use.sha256.empty());
     } else {
       EXPECT_THROW(parse_request(without.dump(), "test"), Error) << key;
     }

@@ -12,6 +12,7 @@
 #include "common/image_record.h"
 #include "ernie_image/log.h"
 #include "jobs/support.h"
+#include "support/golden.h"
 
 namespace ernie_image {
 namespace {
@@ -123,6 +124,40 @@ TEST_F(WorkerTest, APictureCanBeMadeAgainFromItsRecord) {
   Pipeline pipeline = load();
   EXPECT_EQ(pipeline.info().content_hash, record.model_content_hash);
   EXPECT_EQ(pipeline.generate(record.request).images.front().rgb, file.image.rgb);
+}
+
+TEST_F(WorkerTest, APictureToBeginWithIsThatOfTheJob) {
+  const std::string model = golden::data_path("reference/models/tiny_a");
+  Pipeline pipeline = Pipeline::load({.model = model});
+  JobRequest asked = picture_request("a cat");
+  asked.width_px = 48;
+  asked.height_px = 32;
+  Request request = asked;
+  request.picture.image = {48, 32, std::vector<std::uint8_t>(3 * 48 * 32, 200)};
+  request.picture.mask.assign(48 * 32, 255);
+  std::fill_n(request.picture.mask.begin(), 48 * 16, std::uint8_t{0});
+  Image mask{48, 32, {}};
+  for (const std::uint8_t value : request.picture.mask) mask.rgb.insert(mask.rgb.end(), 3, value);
+  const auto png = [](const Image& image) {
+    const auto bytes = encode_image(image, {ImageFormat::png, 100}, {});
+    return Bytes(bytes.begin(), bytes.end());
+  };
+  asked.model = pipeline.info().name;
+  asked.picture_use = {picture_hash(request.picture.image), mask_hash(request.picture), {}};
+  const Image expected = pipeline.generate(request).images.front();
+  const std::string id =
+      queue_->submit(asked, "ann", "", {png(request.picture.image), png(mask)}).id;
+  JobRequest gone = asked;
+  gone.picture_use.sha256 = "feed";
+  const std::string without = queue_->submit(gone, "ann").id;
+  Worker worker(*queue_, std::move(pipeline), options(2));
+  ASSERT_EQ(end_of(id).state, JobState::completed);
+  const ImageFile file = read_png(write("picture.png", queue_->image(id, 0).value()));
+  EXPECT_EQ(file.image.rgb, expected.rgb);
+  const ImageRecord record = parse_image_record("a.png", file.metadata.at(kRecordChunk));
+  EXPECT_EQ(record.picture.sha256, asked.picture_use.sha256);
+  EXPECT_EQ(record.picture.mask_sha256, asked.picture_use.mask_sha256);
+  EXPECT_EQ(end_of(without).failure.value().kind, "not_found");
 }
 
 TEST_F(WorkerTest, WritesEachFormat) {

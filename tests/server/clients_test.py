@@ -34,6 +34,16 @@ def picture_of(data):
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
+def png_of(colour, hole=None):
+    """64 x 64 of one colour; `hole` is transparent."""
+    picture = Image.new("RGBA", (64, 64), colour + (255,))
+    if hole:
+        picture.paste((0, 0, 0, 0), hole)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 class ClientTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -106,6 +116,26 @@ class OpenAiClient(ClientTest):
             self.client.with_options(api_key="wrong").images.generate(prompt=APPLE)
         self.assertEqual(caught.exception.code, "invalid_api_key")
 
+    def test_edits_a_picture(self):
+        picture, mask = png_of((200, 30, 30)), png_of((255, 255, 255), hole=(0, 0, 32, 64))
+        edited = self.client.images.edit(image=("in.png", picture), mask=("mask.png", mask), prompt=APPLE, n=2,
+                                         extra_body={"num_inference_steps": 2, "seed": 1})
+        self.assertEqual(len(edited.data), 2)
+        result = picture_of(edited.data[0].b64_json).convert("RGB")
+        self.assertEqual(result.size, (64, 64))
+        self.assertEqual(result.getpixel((40, 10)), (200, 30, 30))  # outside of the hole
+        listed = self.client.images.edit(image=[("in.png", picture)], prompt=APPLE, size="64x64",
+                                         extra_body={"num_inference_steps": 2, "strength": 0.5})
+        self.assertEqual(picture_of(listed.data[0].b64_json).size, (64, 64))
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.client.images.edit(image=("in.png", b"no picture"), prompt=APPLE)
+        self.assertEqual(caught.exception.param, "image")
+        events = list(self.client.images.edit(image=("in.png", picture), prompt=APPLE, stream=True, partial_images=1,
+                                              extra_body={"num_inference_steps": 2}))
+        self.assertEqual([e.type for e in events], ["image_edit.partial_image", "image_edit.completed"])
+        varied = self.client.images.create_variation(image=("in.png", picture), n=1)
+        self.assertEqual(picture_of(varied.data[0].b64_json).size, (64, 64))
+
     def test_is_limited_by_its_quota(self):
         limited = self.client.with_options(api_key="fedcba9876543210")
         limited.images.generate(prompt=APPLE)
@@ -134,6 +164,18 @@ class A1111Client(ClientTest):
         self.assertIn("Seed: 3", info)
         # The prompt enhancer, on unless a request says otherwise, has written a caption of its own.
         self.assertIn("red apple", info.splitlines()[0])
+
+    def test_draws_from_a_picture(self):
+        picture = Image.new("RGB", (64, 64), (30, 200, 30))
+        result = self.api.img2img(images=[picture], prompt=APPLE, seed=3, cfg_scale=1, steps=4, width=64, height=64,
+                                  denoising_strength=0.5)
+        self.assertEqual(result.image.size, (64, 64))
+        self.assertIn("Denoising strength: 0.5", result.info["infotexts"][0])
+        mask = Image.new("L", (64, 64), 0)
+        mask.paste(255, (0, 0, 64, 32))
+        result = self.api.img2img(images=[picture], mask_image=mask, prompt=APPLE, cfg_scale=1, steps=4, width=64, height=64,
+                                  denoising_strength=0.9, mask_blur=0)  # of the masked part alone, unless told otherwise
+        self.assertEqual(result.image.convert("RGB").getpixel((10, 50)), (30, 200, 30))
 
     def test_makes_batches(self):
         result = self.api.txt2img(prompt=APPLE, seed=3, cfg_scale=1, width=64, height=64, batch_size=2, n_iter=2)

@@ -12,6 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 
 DEADLINE_S = int(os.environ.get("ERNIE_IMAGE_DEADLINE_S", "120"))
 PROGRAM = os.environ["ERNIE_IMAGE_PROGRAM"]
@@ -36,6 +37,15 @@ def write_lora(path):
         name + "B.weight": {"dtype": "F32", "shape": [width, 1], "data_offsets": [size, 2 * size]}}).encode()
     path.parent.mkdir()
     path.write_bytes(struct.pack("<Q", len(header)) + header + struct.pack("<f", 0.1) * (2 * width))
+
+
+def png_of(width, height):
+    """A PNG file: red above, blue below."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    rows = b"".join(b"\0" + (b"\xc0\x20\x20" if 2 * y < height else b"\x20\x20\xc0") * width for y in range(height))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) +
+            chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
 class Server:

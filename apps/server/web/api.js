@@ -152,6 +152,9 @@ export function picture(url) {
   return pictures.get(url);
 }
 
+/// The file itself.
+export const pictureFile = (url) => send("GET", url).then((response) => response.blob());
+
 export function forgetPicture(url) {
   pictures.get(url)?.then(URL.revokeObjectURL, () => {});
   pictures.delete(url);

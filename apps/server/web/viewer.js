@@ -4,6 +4,7 @@ import { note } from "/announce.js";
 import { $, el, openDialog } from "/dom.js";
 import { explain, showError } from "/errors.js";
 import { picturesOf, showPicture } from "/gallery.js";
+import { originOf, urlOfOrigin } from "/origins.js";
 import { formatBytes, formatNumber, formatTime, onLanguage, t } from "/i18n.js";
 
 /// Rows of [name, value] about a picture; `compare` shows the same.
@@ -14,6 +15,7 @@ export function factsOf({ job, image }) {
                 [t("guidance"), formatNumber(request.guidance_scale)],
                 [t("seed"), image.seed],
                 [t("model"), request.model]];
+  if (request.image) rows.push([t("strength"), formatNumber(request.image.strength)]);
   if (request.negative_prompt) rows.push([t("negative"), request.negative_prompt]);
   return rows;
 }
@@ -38,6 +40,8 @@ export class Viewer {
     on("previous", () => this.#step(-1));
     on("next", () => this.#step(1));
     on("use", () => this.#use());
+    on("begin", () => this.#attempt(() => this.#begin()));
+    on("before", () => this.#attempt(() => this.#showBefore()));
     on("download", () => this.#attempt(() => this.#download()));
     on("copy", () => this.#attempt(() => this.#copy()));
     on("compare", () => this.#pick());
@@ -86,6 +90,7 @@ export class Viewer {
     const { job, image } = picture;
     showError($("#viewer-error"), null);
     this.#showNeighbours();
+    $("#viewer-before").hidden = !originOf(job);
     const rows = [...factsOf(picture), [t("made"), formatTime(job.finished)],
                   [t("took"), t("seconds", { seconds: formatNumber(job.finished - job.started, { maximumFractionDigits: 1 }) })],
                   [t("file"), `${image.content_type.split("/")[1].toUpperCase()}, ${formatBytes(image.size_bytes)}`]];
@@ -105,6 +110,20 @@ export class Viewer {
     const { job, image } = this.#current;
     $("#viewer").close();
     this.#composer.use(job, image);
+  }
+
+  async #begin() {
+    const { url } = this.#current.image;
+    const blob = await api.pictureFile(url);
+    $("#viewer").close();
+    await this.#composer.beginWith(blob, url);
+  }
+
+  async #showBefore() {
+    const picture = this.#current;
+    const before = await urlOfOrigin(originOf(picture.job)).catch(() => { throw new Error(t("picture_gone")); });
+    $("#viewer").close();
+    this.#compare.showBefore(before, picture);
   }
 
   async #download() {
