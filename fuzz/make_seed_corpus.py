@@ -204,6 +204,8 @@ def request_seeds():
     yield "bearer", b"aBearer 0123456789abcdef"
     yield "basic", b"aBasic YTowMTIzNDU2Nzg5YWJjZGVm"
     yield "base64", b"6AP8="
+    yield "form", (b'f--X\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na cat\r\n--X\r\nContent-Disposition: form-data; '
+                   b'name=image; filename="a.png"\r\nContent-Type: image/png\r\n\r\n\x89PNG\r\n--X--\r\n')
 
 
 def chat_template_seeds():

@@ -33,7 +33,7 @@ const char* name_of(Kind kind) {
 }
 
 std::string kind_text(const AdapterModule& module) {
-  const std::string name = name_of(module.kind());
+  std::string name = name_of(module.kind());
   if (module.norm() == AdapterModule::Norm::rows) return name + " with DoRA by rows";
   if (module.norm() == AdapterModule::Norm::columns) return name + " with DoRA by columns";
   return name;

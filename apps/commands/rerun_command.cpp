@@ -246,7 +246,8 @@ std::string find_adapter(const RerunFlags& flags, const AdapterUse& use) {
   if (!flags.lora_directory.empty()) {
     std::vector<std::string> names = list_loras(flags.lora_directory);
     // The one that is still called so is the likeliest.
-    std::ranges::stable_partition(names, [&](const auto& name) { return name == use.name; });
+    std::stable_partition(names.begin(), names.end(),
+                          [&](const auto& name) { return name == use.name; });
     for (const std::string& name : names)
       candidates.push_back(find_lora(flags.lora_directory, name));
   }

@@ -222,7 +222,7 @@ std::string api_key_from_environment() {
   for (const char* name : {"ERNIE_IMAGE_PE_API_KEY", "OPENAI_API_KEY"}) {
     const char* value = std::getenv(name);
     if (value == nullptr || *value == '\0') continue;
-    const std::string key = value;
+    std::string key = value;
     if (std::ranges::all_of(key, [](char c) { return c > ' ' && c < '\x7f'; })) return key;
     throw Error(ErrorKind::invalid_argument,
                 std::string(name) + " holds white space or other characters that no key has");

@@ -121,8 +121,9 @@ void add_threads_flag(CLI::App& app, LoadOptions& load) {
 
 CLI::Option* add_choice_flag(CLI::App& app, const std::string& name,
                              const std::vector<std::string>& values,
-                             std::function<void(const std::string&)> set, const std::string& help) {
-  return app.add_option_function<std::string>(name, std::move(set), help)
+                             const std::function<void(const std::string&)>& set,
+                             const std::string& help) {
+  return app.add_option_function<std::string>(name, set, help)
       ->check(CLI::IsMember(values).description(""))
       ->type_name(alternatives(values));
 }

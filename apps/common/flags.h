@@ -33,7 +33,8 @@ CLI::Option* add_number_flag(CLI::App& app, const std::string& names,
 /// A flag that has one of `values`.
 CLI::Option* add_choice_flag(CLI::App& app, const std::string& name,
                              const std::vector<std::string>& values,
-                             std::function<void(const std::string&)> set, const std::string& help);
+                             const std::function<void(const std::string&)>& set,
+                             const std::string& help);
 
 /// The flag of the option that records call `option`, "--height" for "height"; `help` instead of
 /// its usual one if it is not empty.

@@ -157,7 +157,7 @@ std::string name_of_prompt(std::string_view prompt) {
 
 std::string free_path(const std::string& stem, bool may_exist, std::set<std::string>& taken) {
   for (int number = 1;; ++number) {
-    const std::string path = stem + (number == 1 ? "" : "-" + std::to_string(number)) + ".png";
+    std::string path = stem + (number == 1 ? "" : "-" + std::to_string(number)) + ".png";
     std::error_code ignored;  // what cannot be looked at is refused when it is to be written
     const bool exists = std::filesystem::exists(std::filesystem::symlink_status(path, ignored));
     if ((may_exist || !exists) && taken.insert(path).second) return path;

@@ -129,7 +129,7 @@ class Runner {
     request.trace = trace;
     const auto start = std::chrono::steady_clock::now();
     Result result = generate_with_progress(pipeline_, request, interrupt_, !settings_.quiet);
-    const RunSeconds seconds{seconds_since(start), result.timings};
+    RunSeconds seconds{seconds_since(start), result.timings};
     std::uint64_t& peak = run_.performance.peak_activation_bytes;
     peak = std::max(peak, result.peak_activation_bytes);
     image = std::move(result.images.front());

@@ -89,6 +89,7 @@ std::optional<std::string> ImageFolder::read(const std::string& name) const {
 
 void ImageFolder::remove_all_of(const std::string& id) const {
   remove(trace_name(id));
+  for (const char* what : {"image", "mask"}) remove(input_name(id, what));
   for (int index = 0, removed = 1; removed > 0; ++index) {
     removed = 0;
     for (const char* extension : {"png", "jpeg", "webp"}) {

@@ -120,7 +120,7 @@ void JobReporter::report_next(std::unique_lock<std::mutex>& lock) {
   idle_.notify_all();
 }
 
-void JobReporter::report(const std::string& id, Entry entry) {
+void JobReporter::report(const std::string& id, const Entry& entry) {
   try {
     const Bytes preview = entry.preview ? entry.preview() : Bytes();
     if (!queue_.report(id, worker_.name, entry.progress, preview)) stop(id);

@@ -54,7 +54,7 @@ class JobReporter {
   /// The lock is held before and after, and not while the queue is told.
   void report_next(std::unique_lock<std::mutex>& lock);
   void announce();
-  void report(const std::string& id, Entry entry);
+  void report(const std::string& id, const Entry& entry);
   void stop(const std::string& id);
 
   JobQueue& queue_;

@@ -21,7 +21,7 @@ constexpr int kPreviewQuality = 80;
 
 /// `matrix` [n, n], symmetric and positive definite, becomes its Cholesky factor (lower part).
 void factorise(std::vector<double>& matrix, int n) {
-  const auto at = [&](int i, int j) -> double& { return matrix[std::size_t(i * n + j)]; };
+  const auto at = [&](int i, int j) -> double& { return matrix[std::size_t(i) * n + j]; };
   for (int j = 0; j < n; ++j) {
     for (int k = 0; k < j; ++k) at(j, j) -= at(j, k) * at(j, k);
     at(j, j) = std::sqrt(at(j, j));
@@ -39,14 +39,14 @@ void substitute(const std::vector<double>& factor, int n, std::vector<double>& r
     for (int c = 0; c < columns; ++c) row(i)[c] -= by * row(k)[c];
   };
   const auto divide = [&](int i) {
-    for (int c = 0; c < columns; ++c) row(i)[c] /= factor[std::size_t(i * n + i)];
+    for (int c = 0; c < columns; ++c) row(i)[c] /= factor[std::size_t(i) * n + i];
   };
   for (int i = 0; i < n; ++i) {
-    for (int k = 0; k < i; ++k) subtract(i, k, factor[std::size_t(i * n + k)]);
+    for (int k = 0; k < i; ++k) subtract(i, k, factor[std::size_t(i) * n + k]);
     divide(i);
   }
   for (int i = n - 1; i >= 0; --i) {
-    for (int k = i + 1; k < n; ++k) subtract(i, k, factor[std::size_t(k * n + i)]);
+    for (int k = i + 1; k < n; ++k) subtract(i, k, factor[std::size_t(k) * n + i]);
     divide(i);
   }
 }
@@ -80,7 +80,7 @@ std::vector<float> random_latents(int channels, int patch, std::uint64_t seed) {
 
 PreviewModel::PreviewModel(int latent_channels, int size_multiple_px)
     : channels_(latent_channels), pixels_per_cell_(std::max(1, size_multiple_px / kSide)) {
-  const auto terms = static_cast<std::size_t>(channels_ + 1);
+  const auto terms = static_cast<std::size_t>(channels_) + 1;
   gram_.resize(terms * terms);
   moments_.resize(terms * kOutputs);
 }
@@ -96,7 +96,7 @@ void PreviewModel::learn(std::span<const float> latents, const Image& image) {
   float y[kOutputs];
   const int stride = std::max(1, positions / kMaxSamples);
   for (int p = 0; p < positions; p += stride) {
-    for (int c = 0; c < channels_; ++c) x[std::size_t(c)] = latents[std::size_t(c * positions + p)];
+    for (int c = 0; c < channels_; ++c) x[std::size_t(c)] = latents[std::size_t(c) * positions + p];
     for (int i = 0; i < kSide * kSide; ++i) {
       average(image, p % w * side + i % kSide * cell, p / w * side + i / kSide * cell, cell,
               y + 3 * i);
@@ -116,8 +116,8 @@ std::shared_ptr<const PreviewModel::Coefficients> PreviewModel::solve() const {
   const int terms = channels_ + 1;
   std::vector<double> factor = gram_, solution = moments_;
   double trace = 0;
-  for (int i = 0; i < terms; ++i) trace += gram_[std::size_t(i * terms + i)];
-  for (int i = 0; i < terms; ++i) factor[std::size_t(i * terms + i)] += kRidge * trace / terms;
+  for (int i = 0; i < terms; ++i) trace += gram_[std::size_t(i) * terms + i];
+  for (int i = 0; i < terms; ++i) factor[std::size_t(i) * terms + i] += kRidge * trace / terms;
   factorise(factor, terms);
   substitute(factor, terms, solution, kOutputs);
   return std::make_shared<const Coefficients>(solution.begin(), solution.end());
@@ -139,14 +139,14 @@ Image PreviewModel::draw(std::span<const float> latents, int h, int w) const {
     const float* row = coefficients->data() + std::ptrdiff_t(channels_) * kOutputs;
     std::copy_n(row, kOutputs, out);
     for (int c = 0; c < channels_; ++c) {
-      const float value = latents[std::size_t(c * positions + p)];
+      const float value = latents[std::size_t(c) * positions + p];
       const float* weights = coefficients->data() + std::ptrdiff_t(c) * kOutputs;
       for (int o = 0; o < kOutputs; ++o) out[o] += value * weights[o];
     }
     for (int o = 0; o < kOutputs; ++o) {
       const int px = p % w * kSide + o / 3 % kSide, py = p / w * kSide + o / 3 / kSide;
       const float value = std::isfinite(out[o]) ? std::clamp(out[o] + 0.5f, 0.0f, 255.0f) : 128.0f;
-      image.rgb[std::size_t((py * image.width_px + px) * 3 + o % 3)] =
+      image.rgb[(std::size_t(py) * image.width_px + px) * 3 + o % 3] =
           static_cast<std::uint8_t>(value);
     }
   }

@@ -27,6 +27,8 @@ constexpr Milliseconds kOrphanPeriod{10000};
 constexpr std::string_view kFormat = ":2";
 constexpr std::size_t kMaxTold = 1000;  // warnings that are told once
 constexpr std::string_view kPreviewKept_ms = "600000";
+// Longer than a job waits: what it begins with is taken away when it ends.
+constexpr std::string_view kInputsKept_s = "2592000";
 
 std::string text_of(std::chrono::seconds duration) { return std::to_string(duration.count()); }
 
@@ -207,8 +209,9 @@ void RedisQueue::fail_orphans_if_due() {
     if (now < next_orphans_) return;
     next_orphans_ = now + std::min<Milliseconds>(options_.orphan_timeout / 4, kOrphanPeriod);
   }
-  run(scripts::kFailOrphans, "",
-      {std::to_string(options_.orphan_timeout.count()), text_of(options_.result_expiry)});
+  remove_inputs_of(
+      run(scripts::kFailOrphans, "",
+          {std::to_string(options_.orphan_timeout.count()), text_of(options_.result_expiry)}));
 }
 
 std::vector<WorkerInfo> RedisQueue::workers() {
@@ -245,7 +248,7 @@ Job RedisQueue::submit(const JobRequest& request, const std::string& owner,
                        const std::string& idempotency_key, const JobInputs& inputs) {
   check_job_request(request);
   const std::string new_id = new_job_id();
-  for (const JobFile& file : files_of(new_id, inputs)) write_file(file.name, file.bytes);
+  write_inputs(new_id, inputs);
   const std::string key_hash = hash_of_key(owner, idempotency_key);
   const RedisReply reply =
       run(scripts::kSubmit, new_id,
@@ -253,7 +256,8 @@ Job RedisQueue::submit(const JobRequest& request, const std::string& owner,
            std::to_string(static_cast<int>(request.priority)), batch_key(request),
            std::to_string(options_.max_queued),
            std::to_string(std::int64_t{request.width_px} * request.height_px),
-           std::to_string(std::max<std::size_t>(1, request.seeds.size()))});
+           std::to_string(std::max<std::size_t>(1, request.seeds.size())),
+           inputs.image.empty() ? "" : "1"});
   const std::string id = reply.list.empty() ? "" : reply.list.front().text;
   if (id != new_id && !inputs.image.empty()) remove_inputs(new_id);
   if (id == "full") throw_full(reply);
@@ -264,9 +268,9 @@ Job RedisQueue::submit(const JobRequest& request, const std::string& owner,
 
 bool RedisQueue::cancel(const std::string& id) {
   if (!is_job_id(id)) return false;
-  const bool is_known = run(scripts::kCancel, id, {text_of(options_.result_expiry)}).integer == 1;
-  if (is_known) forget_inputs(id);
-  return is_known;
+  const RedisReply reply = run(scripts::kCancel, id, {text_of(options_.result_expiry)});
+  if (reply.list.size() > 1) remove_inputs(id);
+  return !reply.list.empty();
 }
 
 bool RedisQueue::remove(const std::string& id) {
@@ -299,6 +303,17 @@ void RedisQueue::remove_inputs(const std::string& id) {
   }
 }
 
+/// Before the job itself: one whose picture is missing could not be done.
+void RedisQueue::write_inputs(const std::string& id, const JobInputs& inputs) {
+  for (const JobFile& file : files_of(id, inputs)) {
+    if (folder_) {
+      folder_->write(file.name, file.bytes);
+    } else {
+      command({"SET", file_key(file.name), file.bytes, "EX", kInputsKept_s});
+    }
+  }
+}
+
 void RedisQueue::write_file(const std::string& name, std::string_view bytes) {
   if (folder_) return folder_->write(name, bytes);
   command({"SET", file_key(name), bytes, "EX", text_of(options_.result_expiry), "NX"});
@@ -321,10 +336,8 @@ void RedisQueue::remove_files(const std::string& id, const std::vector<JobImage>
   }
 }
 
-/// Of a job that is final by now.
-void RedisQueue::forget_inputs(const std::string& id) {
-  const std::optional<Job> job = find(id);
-  if (job && is_final(job->state) && !job->request.picture_use.sha256.empty()) remove_inputs(id);
+void RedisQueue::remove_inputs_of(const RedisReply& ids) {
+  for (const std::string& id : ids_of(ids)) remove_inputs(id);
 }
 
 RedisReply RedisQueue::finish(const std::string& id, const std::string& worker, JobState state,
@@ -332,8 +345,11 @@ RedisReply RedisQueue::finish(const std::string& id, const std::string& worker, 
   RedisReply ended = run(scripts::kFinish, id,
                          {worker, name_of(state), outcome, failure.kind, failure.message,
                           text_of(options_.result_expiry), std::to_string(options_.max_finished)});
+  if (ended.list.size() > 1 && ended.list[1].text == id) {
+    remove_inputs(id);
+    ended.list[1].text.clear();  // the others are removed altogether
+  }
   remove_surplus(ended);
-  forget_inputs(id);
   return ended;
 }
 
@@ -395,9 +411,9 @@ Clock::time_point RedisQueue::reclaim_if_due(const std::string& model_hash) {
     if (now < next) return next;
     next = now + period;
   }
-  run(scripts::kReclaim, model_hash,
-      {std::to_string(options_.claim_expiry.count()), std::to_string(kMaxAttempts),
-       text_of(options_.result_expiry)});
+  remove_inputs_of(run(scripts::kReclaim, model_hash,
+                       {std::to_string(options_.claim_expiry.count()), std::to_string(kMaxAttempts),
+                        text_of(options_.result_expiry)}));
   return now + period;
 }
 
@@ -429,7 +445,8 @@ void RedisQueue::fail(const std::string& id, const std::string& worker, const Jo
 }
 
 void RedisQueue::release(const std::string& id, const std::string& worker) {
-  if (is_job_id(id)) run(scripts::kRelease, id, {worker, text_of(options_.result_expiry)});
+  if (is_job_id(id))
+    remove_inputs_of(run(scripts::kRelease, id, {worker, text_of(options_.result_expiry)}));
 }
 
 }  // namespace ernie_image

@@ -68,8 +68,9 @@ class RedisQueue final : public JobQueue {
   std::optional<Bytes> read_file(const std::string& name);
   void remove_files(const std::string& id, const std::vector<JobImage>& images);
   void remove_surplus(const RedisReply& ended);
+  void write_inputs(const std::string& id, const JobInputs& inputs);
   void remove_inputs(const std::string& id);
-  void forget_inputs(const std::string& id);
+  void remove_inputs_of(const RedisReply& ids);
   std::optional<Job> read_job(const std::string& id, const RedisReply& fields);
   std::optional<WorkerInfo> read_worker(const std::string& name, const std::string& text);
 

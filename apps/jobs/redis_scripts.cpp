@@ -150,13 +150,16 @@ local function acknowledge(id)
   redis.call('ZREM', P .. ':running', raw(id))
 end
 
+-- Jobs that this script ended, and that began with pictures, which are of no use any more.
+local over = {}
+
 local function finish(id, state, outcome, kind, message, seconds)
   -- First what frees memory: after that Redis lets a script go on though its memory is full.
   redis.call('DEL', P .. ':preview:' .. id)
   dequeue(id)
   acknowledge(id)
   set_state(id, state)
-  local sequence = get(id, 'sequence')
+  if get(id, 'has_inputs') == '1' then over[#over + 1] = id end
   local record = pack(id, {outcome = outcome, failure_kind = kind, failure_message = message,
                            finished_ms = now, expires_ms = now + seconds * 1000})
   redis.call('DEL', job_key(id))
@@ -300,7 +303,7 @@ if redis.call('ZCARD', P .. ':waiting') >= most then
 end
 redis.call('HSET', job_key(subject), 'owner', owner, 'owner_hash', redis.sha1hex(owner), 'key', key,
            'request', request, 'model_hash', model, 'priority', priority, 'batch', batch,
-           'pixels', ARGV[10], 'images', ARGV[11],
+           'pixels', ARGV[10], 'images', ARGV[11], 'has_inputs', ARGV[12],
            'created_ms', now, 'attempts', 0, 'sequence', redis.call('INCR', P .. ':sequence'))
 set_state(subject, 'queued')
 if key ~= '' then redis.call('HSET', P .. ':keys', raw(key), raw(subject)) end
@@ -370,16 +373,16 @@ const std::string_view kCancel = R"lua(
 local state = get(subject, 'state')
 if state == 'queued' then
   guarded(subject, ARGV[3], finish, subject, 'cancelled', '', '', '', ARGV[3])
-  return 1
+  return {subject, unpack(over)}
 end
-if state ~= 'running' then return 0 end
+if state ~= 'running' then return {} end
 set(subject, 'cancel', 1)
 -- Nothing has been done of it: its worker hears of it when it begins, everybody else now.
 local progress = get(subject, 'progress') or ''
 if progress == '' or string.find(progress, '"stage":""', 1, true) then
   guarded(subject, ARGV[3], finish, subject, 'cancelled', '', '', '', ARGV[3])
 end
-return 1
+return {subject, unpack(over)}
 )lua";
 
 const std::string_view kRemove = R"lua(
@@ -498,7 +501,7 @@ for priority = 0, 2 do
   end
 end
 sweep(200)
-return 0
+return over
 )lua";
 
 const std::string_view kReport = R"lua(
@@ -518,24 +521,24 @@ local seconds, most = ARGV[8], tonumber(ARGV[9])
 local f = redis.call('HMGET', job_key(subject), 'state', 'worker', 'cancel', 'started_ms')
 if f[1] ~= 'running' and f[1] ~= 'queued' then
   local ok, job = pcall(final_job, subject)
-  return {ok and job and job.state or ''}
+  return {ok and job and job.state or '', ''}
 end
-if worker ~= '' and (f[1] ~= 'running' or f[2] ~= worker) then return {''} end
+if worker ~= '' and (f[1] ~= 'running' or f[2] ~= worker) then return {'', ''} end
 if f[3] == '1' then state, outcome, kind, message = 'cancelled', '', '', '' end
 if not guarded(subject, seconds, finish, subject, state, outcome, kind, message, seconds) then
-  return {''}
+  return {'', ''}
 end
 if state == 'completed' then
   local took = math.max(0, now - (f[4] or now))
   local mean = tonumber(redis.call('GET', P .. ':mean_ms') or took)
   redis.call('SET', P .. ':mean_ms', string.format('%.0f', 0.8 * mean + 0.2 * took))
 end
-local ended = {state}
+local ended = {state, over[1] or ''}
 if most > 0 then
   local surplus = redis.call('HLEN', P .. ':done') - most
   local first = surplus > 0 and redis.call('LRANGE', P .. ':ended', 0, surplus + 100) or {}
   for _, id in ipairs(first) do
-    if #ended <= surplus and redis.call('HEXISTS', P .. ':done', id) == 1 then
+    if #ended <= surplus + 1 and redis.call('HEXISTS', P .. ':done', id) == 1 then
       ended[#ended + 1] = hex(id)
     end
   end
@@ -603,14 +606,14 @@ for i = 1, #served, 2 do
     if is_empty then redis.call('HDEL', P .. ':served', served[i]) end
   end
 end
-return 0
+return over
 )lua";
 
 const std::string_view kRelease = R"lua(
 local f = redis.call('HMGET', job_key(subject), 'state', 'worker', 'attempts')
-if f[1] ~= 'running' or f[2] ~= ARGV[3] then return 0 end
+if f[1] ~= 'running' or f[2] ~= ARGV[3] then return {} end
 guarded(subject, ARGV[4], function() requeue(subject, tonumber(f[3]) - 1, 1000, ARGV[4]) end)
-return 1
+return over
 )lua";
 
 }  // namespace ernie_image::redis_scripts

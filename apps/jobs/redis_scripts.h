@@ -34,8 +34,8 @@ extern const std::string_view kPrelude;
 // Redis.
 
 /// owner, key's hash or "", request, model's hash, priority, batch, most jobs that may wait,
-/// pixels of a picture, pictures. The id, and "known" if it was known by its key; or "full", mean
-/// ms of a job, workers.
+/// pixels of a picture, pictures, whether it begins with pictures ("1"). The id, and "known" if it
+/// was known by its key; or "full", mean ms of a job, workers.
 extern const std::string_view kSubmit;
 /// ARGV[2] is a key's hash. The id that came with it, or nothing.
 extern const std::string_view kKnown;
@@ -45,7 +45,7 @@ extern const std::string_view kFind;
 /// ARGV[2] is "owned" for an owner's jobs, else everybody's that are not final; owner, state or "",
 /// id that all are older than or "", most jobs. The same of each, with "id".
 extern const std::string_view kList;
-/// seconds kept. 1: cancelled or told to be.
+/// seconds kept. The id if it was cancelled or told to be, then again if its inputs are over.
 extern const std::string_view kCancel;
 /// 1: removed.
 extern const std::string_view kRemove;
@@ -54,19 +54,20 @@ extern const std::string_view kSetAside;
 /// worker, the three numbers of a BatchLimit, the worker's speed, seconds that a damaged one is
 /// kept, worker's hash. Their ids.
 extern const std::string_view kClaim;
-/// idle ms, most attempts, seconds kept.
+/// idle ms, most attempts, seconds kept. Ids of jobs whose inputs are over.
 extern const std::string_view kReclaim;
 /// worker, progress, preview or "", ms that a preview is kept. 1: go on.
 extern const std::string_view kReport;
 /// worker, or "" for whoever it is; state, outcome, failure's kind, message, seconds kept, most
-/// finished jobs. The state it has ended in, or "" if nothing was done; then ids to be removed.
+/// finished jobs. The state it has ended in, or "" if nothing was done; its id if its inputs are
+/// over, or ""; then ids of jobs to be removed.
 extern const std::string_view kFinish;
-/// worker, seconds kept.
+/// worker, seconds kept. Its id if its inputs are over.
 extern const std::string_view kRelease;
 /// what the worker says, seconds kept, model's hash, the worker's speed.
 extern const std::string_view kAnnounce;
 /// ms that a waiting job's model may be without workers, seconds kept. Fails those beyond, 100 at
-/// most.
+/// most. Ids of those whose inputs are over.
 extern const std::string_view kFailOrphans;
 /// ms after which a worker is silent. Of each that is not: name, when it was heard (ms), what it
 /// said.

@@ -143,8 +143,13 @@ Job SqliteQueue::submit(const JobRequest& request, const std::string& owner,
   live->job.request = request;
   live->job.version = 1;
   live->job.created_ms = now_ms();
-  write_inputs(live->job.id, inputs);
-  store_.insert(live->job, idempotency_key);
+  try {
+    write_inputs(live->job.id, inputs);
+    store_.insert(live->job, idempotency_key);
+  } catch (...) {
+    remove_inputs(live->job);
+    throw;
+  }
   live_[live->job.id] = live;
   enqueue(live, false);
   return snapshot(*live);

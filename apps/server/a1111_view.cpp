@@ -27,11 +27,11 @@ void refuse_what_cannot_be_done(const JsonReader& fields) {
 }
 
 /// Of img2img. What it can be asked for besides must be what it does anyway.
-GivenPicture a1111_picture(const JsonReader& fields) {
+GivenPicture a1111_picture(const JsonReader& fields, std::shared_ptr<MemoryBudget::Share> memory) {
   const json* const images = fields.find("init_images");
   if (images == nullptr || !images->is_array() || images->size() != 1)
     refuse_field("init_images", "must be a list of one picture in base64");
-  Upload upload{picture_bytes(images->front(), "init_images"), {}};
+  Upload upload{picture_bytes(images->front(), "init_images"), {}, std::move(memory)};
   if (const json* mask = fields.find("mask")) upload.mask = picture_bytes(*mask, "mask");
   GivenPicture given = decoded_upload(upload, "init_images");
   constexpr double kStrength = 0.75, kMaskBlurPx = 4;  // of that API
@@ -157,10 +157,10 @@ std::string infotext(const Job& job, std::size_t index) {
 }
 
 /// What of the request was changed on the way.
-json changes_of(const JobRequest& request, const JsonReader& fields) {
+json changes_of(const JobRequest& request, const json& asked_fields) {
   const auto asked = [&](const char* name, int drawn_px) {
-    const json* value = fields.find(name);
-    return value == nullptr ? std::to_string(drawn_px) : value->dump();
+    const bool is_given = asked_fields.contains(name) && !asked_fields[name].is_null();
+    return is_given ? asked_fields[name].dump() : std::to_string(drawn_px);
   };
   const auto side = [&](int width_px, int height_px) {
     return std::to_string(width_px) + "x" + std::to_string(height_px);
@@ -189,12 +189,12 @@ json state_view(const Job* job) {
 
 JobRequest a1111_request(const JsonReader& fields, const std::string& model,
                          const std::vector<WorkerInfo>& workers, const RequestLimits& limits,
-                         bool begins_with_picture) {
+                         std::shared_ptr<MemoryBudget::Share> upload_memory) {
   refuse_what_cannot_be_done(fields);
-  if (!begins_with_picture && fields.has("init_images"))
+  if (!upload_memory && fields.has("init_images"))
     refuse_field("init_images", "are for /sdapi/v1/img2img");
   std::optional<GivenPicture> given;
-  if (begins_with_picture) given = a1111_picture(fields);
+  if (upload_memory) given = a1111_picture(fields, std::move(upload_memory));
   json common = common_fields(fields, model);
   const JsonReader reader(common, fields.where());
   round_sizes(common, worker_for(reader.text("model", ""), workers).size_multiple_px);
@@ -225,7 +225,7 @@ JsonReader a1111_fields(const JsonReader& fields) {
   return {std::move(read), fields.where()};
 }
 
-std::string a1111_info(const Job& job, const JsonReader& fields) {
+std::string a1111_info(const Job& job, const json& asked) {
   const JobRequest& request = job.request;
   const std::size_t images = request.seeds.size();
   json texts = json::array();
@@ -256,7 +256,7 @@ std::string a1111_info(const Job& job, const JsonReader& fields) {
                {"clip_skip", 1},
                {"is_using_inpainting_conditioning", false},
                {"denoising_strength", nullptr},
-               {"extra_generation_params", changes_of(request, fields)},
+               {"extra_generation_params", changes_of(request, asked)},
                {"job_timestamp", std::to_string(job.created_ms)},
                {"infotexts", texts},
                {"version", std::string("ernie-image ") + version()}});

@@ -9,10 +9,11 @@
 namespace ernie_image {
 
 /// The request for `batch_size` times `n_iter` pictures; `model` is used unless the request's
-/// override_settings name one. `begins_with_picture`: of img2img. Throws JsonError or ApiError.
+/// override_settings name one. `upload_memory`: of img2img, for its pictures; null for txt2img.
+/// Throws JsonError or ApiError.
 JobRequest a1111_request(const JsonReader& fields, const std::string& model,
                          const std::vector<WorkerInfo>& workers, const RequestLimits& limits,
-                         bool begins_with_picture = false);
+                         std::shared_ptr<MemoryBudget::Share> upload_memory = nullptr);
 
 /// The fields with words for numbers and booleans ("20", "true") read as the web UI reads them.
 JsonReader a1111_fields(const JsonReader& fields);
@@ -21,8 +22,9 @@ JsonReader a1111_fields(const JsonReader& fields);
 /// them.
 nlohmann::json repeated_fields(const JsonReader& fields);
 
-/// The "info" of a response to `fields`: JSON, as text. Its infotexts are those of the files.
-std::string a1111_info(const Job& job, const JsonReader& fields);
+/// The "info" of a response to the fields `asked`: JSON, as text. Its infotexts are those of the
+/// files.
+std::string a1111_info(const Job& job, const nlohmann::json& asked);
 
 /// What /png-info says of a file's texts.
 nlohmann::json a1111_png_info(ImageMetadata metadata);

@@ -75,7 +75,7 @@ ApiKey parse_line(std::string_view line) {
   return key;
 }
 
-std::string_view trimmed(std::string_view text) {
+std::string_view without_space(std::string_view text) {
   while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front())) != 0) {
     text.remove_prefix(1);
   }
@@ -100,7 +100,7 @@ std::string presented_key(std::string_view authorization) {
   if (space == std::string_view::npos) return {};
   std::string scheme(authorization.substr(0, space));
   for (char& c : scheme) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  const std::string_view value = trimmed(authorization.substr(space + 1));
+  const std::string_view value = without_space(authorization.substr(space + 1));
   if (scheme == "bearer") return std::string(value);
   if (scheme != "basic") return {};
   const std::optional<std::string> decoded = base64_decoded(value);
@@ -115,7 +115,7 @@ ApiKeys ApiKeys::parse(const std::string& path, std::string_view text) {
   int number = 0;
   for (const std::string_view raw : split(text, '\n')) {
     ++number;
-    const std::string_view line = trimmed(raw);
+    const std::string_view line = without_space(raw);
     if (line.empty() || line.front() == '#') continue;
     const auto fail = [&](const std::string& problem) {
       throw Error(ErrorKind::invalid_argument,

@@ -84,8 +84,7 @@ void Application::admit(Exchange& exchange) {
 void Application::respond(Exchange& exchange, httplib::Response& response) {
   exchange.route->handler(exchange, response);
   // From here on a client that reads nothing keeps what is left.
-  std::string().swap(
-      const_cast<std::string&>(exchange.request->body));  // of which nobody else knows
+  drop_body(exchange);
   spool(response);
   exchange.memory->set(response.body.size());
   if (!response.has_header("Cache-Control")) response.set_header("Cache-Control", "no-store");

@@ -27,4 +27,14 @@ std::string request_id(const RequestHead& head) {
   return is_harmless(given) ? given : random_hex(8);
 }
 
+void drop_body(Exchange& exchange) {
+  std::string().swap(
+      const_cast<std::string&>(exchange.request->body));  // of which nobody else knows
+}
+
+void forget_body(Exchange& exchange) {
+  drop_body(exchange);
+  exchange.memory->set(0);
+}
+
 }  // namespace ernie_image

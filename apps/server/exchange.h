@@ -32,6 +32,11 @@ struct Exchange {
   std::string owner() const;
 };
 
+/// The body is not needed any more.
+void drop_body(Exchange& exchange);
+/// Nor anything made of it: what it took of the server's memory is given back.
+void forget_body(Exchange& exchange);
+
 /// The client's own id if it is short and of harmless characters, else a new one.
 std::string request_id(const RequestHead& head);
 

@@ -1,4 +1,7 @@
-// Bodies of the type multipart/form-data (RFC 7578), which clients send files in.
+// Bodies of the type multipart/form-data (RFC 7578), which clients send files in. The HTTP
+// library's own reader (cpp-httplib 0.11) gives parts whose name is not quoted an empty one, does
+// not tell a file from a field, takes 1024 parts, and copies each; this one gives views, and is
+// fuzzed.
 #pragma once
 
 #include <string>

@@ -231,8 +231,10 @@ std::vector<std::string> model_names(const std::vector<WorkerInfo>& workers) {
 }
 
 double pixels_of(const JobRequest& request) {
+  const Image& given = request.picture.image;
   return static_cast<double>(request.width_px) * request.height_px *
-         static_cast<double>(request.seeds.size());
+             static_cast<double>(request.seeds.size()) +
+         static_cast<double>(given.width_px) * given.height_px;
 }
 
 }  // namespace ernie_image

@@ -40,7 +40,8 @@ const WorkerInfo& worker_for(const std::string& model, const std::vector<WorkerI
 /// Each model once.
 std::vector<std::string> model_names(const std::vector<WorkerInfo>& workers);
 
-/// Pixels of all pictures of the job, for quotas.
+/// Pixels of all pictures of the job and of the one it begins with, for quotas. Before these are
+/// taken out of it.
 double pixels_of(const JobRequest& request);
 
 }  // namespace ernie_image

@@ -1,11 +1,6 @@
 #include "server/job_follower.h"
 
 namespace ernie_image {
-namespace {
-
-constexpr std::chrono::milliseconds kWaitSlice{500};  // how soon a client that left is noticed
-
-}  // namespace
 
 JobNews JobFollower::next() {
   JobNews news;

@@ -1,6 +1,7 @@
 // What is new about a job since last asked, for those who stream it.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
@@ -8,6 +9,9 @@
 #include "jobs/job_queue.h"
 
 namespace ernie_image {
+
+/// How soon a client that left is noticed.
+inline constexpr std::chrono::milliseconds kWaitSlice{500};
 
 struct JobNews {
   std::optional<Job> job;        ///< if anything changed

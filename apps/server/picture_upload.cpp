@@ -1,7 +1,9 @@
 #include "server/picture_upload.h"
 
+#include <algorithm>
 #include <mutex>
 #include <span>
+#include <utility>
 
 #include "io/image_file.h"
 #include "io/picture_reader.h"
@@ -39,6 +41,12 @@ Margins margins_of(const JsonReader& fields) {
   return {pixels[0], pixels[1], pixels[2], pixels[3]};
 }
 
+/// Three bytes of the picture and one of the mask, here and in the request.
+void take_memory(const GivenPicture& given, std::size_t pixels) {
+  constexpr std::size_t kBytesOfPixel = 8;
+  given.memory->take(kBytesOfPixel * pixels);
+}
+
 /// An error of the reader as one of the request.
 template <typename Read>
 auto read_upload(const Bytes& bytes, const std::string& name, Read read) {
@@ -65,8 +73,8 @@ Bytes picture_bytes(const json& value, const std::string& name) {
   return *std::move(bytes);
 }
 
-GivenPicture decoded_upload(const Upload& upload, const std::string& image_name,
-                            const std::string& mask_name) {
+GivenPicture decoded_upload(const Upload& upload, const std::string& image_name) {
+  const std::string mask_name = "mask";
   if (upload.image.empty()) refuse_field(image_name, "is required");
   const std::lock_guard lock(pixels_mutex);
   GivenPicture given;
@@ -78,6 +86,9 @@ GivenPicture decoded_upload(const Upload& upload, const std::string& image_name,
       return read_mask(bytes, mask_name, kMaxUploadPixels);
     });
   }
+  given.memory = upload.memory;
+  take_memory(given,
+              std::max(given.image.rgb.size() / 3, given.mask ? given.mask->values.size() : 0));
   return given;
 }
 
@@ -101,15 +112,21 @@ void read_picture_fields(const JsonReader& fields, GivenPicture& given) {
 void prepare(GivenPicture& given) {
   const bool has_mask = given.mask || given.handling.outpaint.any();
   if (given.handling.area_padding_px && !has_mask) refuse_field("mask", "is required for an area");
+  const Margins& margins = given.handling.outpaint;
+  const auto extended = [](int side, int before, int after) {
+    return static_cast<std::uint64_t>(side) + static_cast<std::uint64_t>(before) +
+           static_cast<std::uint64_t>(after);
+  };
+  const std::uint64_t pixels = extended(given.image.width_px, margins.left, margins.right) *
+                               extended(given.image.height_px, margins.top, margins.bottom);
+  if (pixels > kMaxUploadPixels) refuse_field("outpaint", "adds too many pixels");
+  if (margins.any()) take_memory(given, pixels);
   const std::lock_guard lock(pixels_mutex);
   try {
     prepare_canvas(given.image, given.mask, given.handling);
   } catch (const Error& error) {
     throw ApiError(400, error.what(), "mask", "invalid_image");
   }
-  const auto pixels = static_cast<std::size_t>(given.image.width_px) *
-                      static_cast<std::size_t>(given.image.height_px);
-  if (pixels > kMaxUploadPixels) refuse_field("outpaint", "adds too many pixels");
 }
 
 void use_picture(JobRequest& request, const GivenPicture& given) {
@@ -122,20 +139,23 @@ void use_picture(JobRequest& request, const GivenPicture& given) {
   request.picture_use.handling = given.handling;
 }
 
-JobInputs taken_inputs(JobRequest& request) {
+PictureInput taken_pixels(JobRequest& request) {
+  PictureInput picture;
+  std::swap(picture.image, request.picture.image);
+  std::swap(picture.mask, request.picture.mask);
+  request.picture.area_padding_px.reset();  // `picture_use` has it
+  return picture;
+}
+
+JobInputs inputs_of(const PictureInput& picture) {
   JobInputs inputs;
-  PictureInput& picture = request.picture;
   if (picture.image.rgb.empty()) return inputs;
   inputs.image = png_file(picture.image);
-  if (!picture.mask.empty()) {
-    Image grey{picture.image.width_px, picture.image.height_px, {}};
-    grey.rgb.reserve(3 * picture.mask.size());
-    for (const std::uint8_t value : picture.mask) grey.rgb.insert(grey.rgb.end(), 3, value);
-    inputs.mask = png_file(grey);
-  }
-  picture.image = {};
-  picture.mask.clear();
-  picture.area_padding_px.reset();
+  if (picture.mask.empty()) return inputs;
+  Image grey{picture.image.width_px, picture.image.height_px, {}};
+  grey.rgb.reserve(3 * picture.mask.size());
+  for (const std::uint8_t value : picture.mask) grey.rgb.insert(grey.rgb.end(), 3, value);
+  inputs.mask = png_file(grey);
   return inputs;
 }
 

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "common/picture_input.h"
 #include "jobs/job_queue.h"
+#include "server/memory_budget.h"
 
 namespace ernie_image {
 
@@ -24,6 +26,7 @@ inline constexpr double kMaxUploadBlurPx = 64;
 struct Upload {
   Bytes image;
   Bytes mask;
+  std::shared_ptr<MemoryBudget::Share> memory;  ///< of the request
 };
 
 /// A request with its files apart.
@@ -46,12 +49,13 @@ struct GivenPicture {
   PictureHandling handling;
   double strength = PictureInput{}.strength;
   StrengthMode strength_mode = StrengthMode::diffusers;
+  std::shared_ptr<MemoryBudget::Share> memory{};  ///< of the request
 };
 
-/// Here and below one picture at a time is worked on, so that the memory which many take together
-/// is bounded. `image_name`, `mask_name`: the fields, for errors. Throws ApiError(400).
-GivenPicture decoded_upload(const Upload& upload, const std::string& image_name = "image",
-                            const std::string& mask_name = "mask");
+/// Here and below one picture at a time is worked on, and what it takes afterwards is taken from
+/// the upload's memory: small files of many pixels fill nothing. `image_name`: the field, for
+/// errors. Throws ApiError: 400, 503.
+GivenPicture decoded_upload(const Upload& upload, const std::string& image_name = "image");
 
 /// Their names, of requests of our own kind and OpenAI's.
 inline constexpr std::array<std::string_view, 12> kPictureFields = {
@@ -61,14 +65,17 @@ inline constexpr std::array<std::string_view, 12> kPictureFields = {
 /// All but the pictures, and then `prepare`. Throws JsonError, ApiError.
 void read_picture_fields(const JsonReader& fields, GivenPicture& given);
 
-/// Adds to picture and mask what `handling` says, before a size is chosen. Throws ApiError(400).
+/// Adds to picture and mask what `handling` says, before a size is chosen. Throws ApiError: 400,
+/// 503.
 void prepare(GivenPicture& given);
 
 /// Gives the picture and what is to be done with it to a request that has its final size. Throws
 /// ApiError(400).
 void use_picture(JobRequest& request, const GivenPicture& given);
 
-/// Takes the pixels out of a request, as files of its job.
-JobInputs taken_inputs(JobRequest& request);
+/// Takes the pixels out of a request.
+PictureInput taken_pixels(JobRequest& request);
+/// As files of its job.
+JobInputs inputs_of(const PictureInput& picture);
 
 }  // namespace ernie_image

@@ -95,19 +95,24 @@ json images_of(Service& service, const Job& job) {
 }
 
 void A1111Api::make(Exchange& exchange, httplib::Response& response, bool begins_with_picture) {
-  const JsonReader fields = a1111_fields(fields_of(exchange));
+  std::optional<JsonReader> fields = a1111_fields(fields_of(exchange));
   const std::string owner = exchange.owner();
-  JobRequest request = a1111_request(fields, chosen_model(owner), service_.workers(),
-                                     service_.options().limits, begins_with_picture);
-  const bool sends_images = fields.boolean("send_images", true);
+  JobRequest request =
+      a1111_request(*fields, chosen_model(owner), service_.workers(), service_.options().limits,
+                    begins_with_picture ? exchange.memory : nullptr);
+  const bool sends_images = fields->boolean("send_images", true);
+  const json parameters = repeated_fields(*fields);
+  const bool repeats_images = begins_with_picture && parameters.contains("init_images");
   const Job job = service_.submit(exchange, std::move(request));
+  fields.reset();
+  if (!repeats_images) forget_body(exchange);
   const ShownJob shown(*this, owner, job.id);
   const Job finished = service_.wait_until_final(exchange, job);
   if (finished.state != JobState::cancelled) require_completed(finished);
   if (sends_images) take_memory_for_images(exchange, finished);
   send_json(response, {{"images", sends_images ? images_of(service_, finished) : json::array()},
-                       {"parameters", repeated_fields(fields)},
-                       {"info", a1111_info(finished, fields)}});
+                       {"parameters", parameters},
+                       {"info", a1111_info(finished, parameters)}});
 }
 
 void A1111Api::show_progress(Exchange& exchange, httplib::Response& response) {

@@ -68,6 +68,7 @@ void answer(Service& service, Exchange& exchange, httplib::Response& response,
             OpenAiRequest request) {
   const Job job = service.submit(exchange, std::move(request.job));
   request.job = job.request;  // without the pixels
+  forget_body(exchange);
   if (request.wants_stream) {
     const auto stream = std::make_shared<OpenAiStream>(service, exchange, request, job);
     send_events(exchange, response, [stream](EventSink& sink) { return stream->next(sink); });
@@ -82,16 +83,18 @@ void generate(Service& service, Exchange& exchange, httplib::Response& response)
   answer(service, exchange, response, parse_openai_request(fields_of(exchange), service));
 }
 
-void edit(Service& service, Exchange& exchange, httplib::Response& response) {
+OpenAiRequest request_with_picture(Service& service, const Exchange& exchange, OpenAiKind kind) {
   const auto [fields, upload] = upload_request(exchange);
-  answer(service, exchange, response,
-         parse_openai_request(fields, service, OpenAiKind::edit, upload));
+  return parse_openai_request(fields, service, kind, upload);
+}
+
+void edit(Service& service, Exchange& exchange, httplib::Response& response) {
+  answer(service, exchange, response, request_with_picture(service, exchange, OpenAiKind::edit));
 }
 
 void vary(Service& service, Exchange& exchange, httplib::Response& response) {
-  const auto [fields, upload] = upload_request(exchange);
   answer(service, exchange, response,
-         parse_openai_request(fields, service, OpenAiKind::variation, upload));
+         request_with_picture(service, exchange, OpenAiKind::variation));
 }
 
 json model_object(const std::string& model) {
@@ -113,8 +116,8 @@ void show_model(Service& service, const Exchange& exchange, httplib::Response& r
 }
 
 std::int64_t now_seconds() {
-  using namespace std::chrono;
-  return duration_cast<seconds>(system_clock::now().time_since_epoch()).count();
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
 }
 
 /// The picture of a link that openai_response gave.

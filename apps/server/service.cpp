@@ -6,6 +6,7 @@
 #include "jobs/job_id.h"
 #include "jobs/job_json.h"
 #include "server/api_error.h"
+#include "server/job_follower.h"
 
 namespace ernie_image {
 namespace {
@@ -13,7 +14,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kWorkersAge{1};
-constexpr std::chrono::milliseconds kWaitSlice{500};  // how soon a client that left is noticed
 constexpr std::size_t kMaxIdempotencyKey = 255;
 
 ApiError unavailable(const std::string& message) {
@@ -23,7 +23,7 @@ ApiError unavailable(const std::string& message) {
 }
 
 std::string idempotency_key(const RequestHead& head) {
-  const std::string key = head.header("idempotency-key");
+  std::string key = head.header("idempotency-key");
   const bool is_printable =
       std::all_of(key.begin(), key.end(), [](char c) { return c > ' ' && c < 0x7f; });
   if (key.size() > kMaxIdempotencyKey || !is_printable) {
@@ -61,18 +61,18 @@ std::vector<WorkerInfo> Service::workers() {
 Job Service::submit(const Exchange& exchange, JobRequest request) {
   if (is_draining_) throw unavailable("the server is about to stop and takes no new jobs");
   const std::string idempotency = idempotency_key(exchange.head);
-  const JobInputs inputs = taken_inputs(request);
+  const double pixels = pixels_of(request);
+  const PictureInput picture = taken_pixels(request);
   if (const auto known = queue_.find_by_key(exchange.owner(), idempotency)) {
     require_same(*known, request);
     return *known;
   }
-  const double pixels = pixels_of(request);
   if (exchange.key != nullptr) quotas_.take(*exchange.key, pixels, Clock::now());
   const auto give_back = [&] {
     if (exchange.key != nullptr) quotas_.give_back(*exchange.key, pixels);
   };
   try {
-    Job job = queue_.submit(request, exchange.owner(), idempotency, inputs);
+    Job job = queue_.submit(request, exchange.owner(), idempotency, inputs_of(picture));
     // Another request with the key may have been faster.
     if (job.request.seeds != request.seeds) give_back();
     if (!idempotency.empty()) require_same(job, request);

@@ -40,7 +40,7 @@ void take_file(const FormPart& part, const std::string& name, Bytes& file) {
 
 UploadRequest upload_of_form(const Exchange& exchange) {
   json fields = json::object();
-  Upload upload;
+  Upload upload{{}, {}, exchange.memory};
   for (const FormPart& part :
        parse_form_data(exchange.head.header("content-type"), exchange.request->body)) {
     if (part.name == "image" || part.name == "image[]") {
@@ -65,7 +65,7 @@ Bytes bytes_of_reference(const json& value, const std::string& name) {
 
 UploadRequest upload_of_json(const Exchange& exchange) {
   JsonReader fields = fields_of(exchange);
-  Upload upload;
+  Upload upload{{}, {}, exchange.memory};
   for (const char* const name : {"image", "images"}) {
     const json* value = fields.find(name);
     if (value == nullptr) continue;

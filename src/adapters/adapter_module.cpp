@@ -254,12 +254,11 @@ void AdapterModule::set_magnitude() {
   const Shape shape = matrix_shape(magnitude->shape);
   // PEFT's are of rows always, of a convolution [1, outputs, 1, 1].
   const bool is_pefts = magnitude->name.find("lora_magnitude_vector") != std::string::npos;
-  if (is_pefts && shape == Shape{1, outputs}) {
+  if (shape == Shape{outputs} || shape == Shape{outputs, 1} ||
+      (is_pefts && shape == Shape{1, outputs})) {
     norm_ = Norm::rows;
-  } else if (shape == Shape{1, inputs} && !(outputs == 1 && inputs == 1)) {
+  } else if (shape == Shape{1, inputs}) {
     norm_ = Norm::columns;
-  } else if (shape == Shape{outputs} || shape == Shape{outputs, 1}) {
-    norm_ = Norm::rows;
   } else {
     fail(printable(magnitude->name) + " has the shape " + to_string(magnitude->shape) +
          ", expected [" + std::to_string(outputs) + "], [" + std::to_string(outputs) +

@@ -13,7 +13,7 @@ constexpr double kBlurReach = 2.5;  // standard deviations
 
 /// Weights of [-reach, reach]; their sum is 1.
 std::vector<float> gaussian(double sigma) {
-  const int reach = static_cast<int>(kBlurReach * sigma + 0.5);
+  const int reach = static_cast<int>(std::lround(kBlurReach * sigma));
   std::vector<double> weights;
   double sum = 0;
   for (int i = -reach; i <= reach; ++i) {
@@ -40,8 +40,7 @@ void blur_lines(const std::vector<float>& weights, const Lines& lines, const flo
     for (int i = 0; i < lines.length; ++i) {
       float sum = 0;
       for (int k = -reach; k <= reach; ++k) {
-        sum += weights[static_cast<std::size_t>(k + reach)] *
-               from[std::clamp(i + k, 0, lines.length - 1) * lines.step];
+        sum += weights[k + reach] * from[std::clamp(i + k, 0, lines.length - 1) * lines.step];
       }
       to[i * lines.step] = sum;
     }

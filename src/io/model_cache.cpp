@@ -76,7 +76,7 @@ std::string user_cache() {
 
 std::string huggingface_cache() {
   for (const char* variable : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
-    if (const std::string cache = environment(variable); !cache.empty()) return cache;
+    if (std::string cache = environment(variable); !cache.empty()) return cache;
   }
   const std::string home = environment("HF_HOME");
   return join_path(home.empty() ? join_path(user_cache(), "huggingface") : home, "hub");
@@ -128,7 +128,7 @@ std::optional<std::string> find_in_huggingface(const std::string& owner, const s
 
 /// "master", else the only one.
 std::string modelscope_snapshot(const std::string& snapshots) {
-  const std::string master = join_path(snapshots, "master");
+  std::string master = join_path(snapshots, "master");
   if (directory_exists(master)) return master;
   std::string only;
   std::error_code error;

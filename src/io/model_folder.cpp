@@ -236,7 +236,7 @@ std::string place_of(const std::string& part, const std::string& named) {
 
 /// Tokenizers are read as folders.
 std::string tokenizer_folder(const std::string& named) {
-  const std::string place = place_of("tokenizer", named);
+  std::string place = place_of("tokenizer", named);
   if (!file_exists(place)) return place;
   if (fs::path(place).filename() != "tokenizer.json") {
     throw Error(ErrorKind::invalid_argument,

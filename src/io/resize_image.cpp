@@ -33,8 +33,8 @@ Window window_at(Filter filter, int i, double begin, double scale, int length) {
   const double widening = std::max(scale, 1.0);
   const double centre = begin + (i + 0.5) * scale;
   const double reach = (filter == Filter::lanczos ? kLobes : 1.0) * widening;
-  const int first = std::clamp(static_cast<int>(centre - reach + 0.5), 0, length - 1);
-  const int end = std::clamp(static_cast<int>(centre + reach + 0.5), first + 1, length);
+  const int first = std::clamp(static_cast<int>(std::lround(centre - reach)), 0, length - 1);
+  const int end = std::clamp(static_cast<int>(std::lround(centre + reach)), first + 1, length);
   Window window{first, {}};
   double sum = 0;
   std::vector<double> weights;

@@ -158,7 +158,7 @@ std::string to_black_forest_part(std::string rest, int levels) {
 std::string from_black_forest(std::string_view name, int levels) {
   for (const std::string_view part : {"encoder.", "decoder."}) {
     if (!name.starts_with(part)) continue;
-    const std::string rest(name.substr(part.size()));
+    std::string rest(name.substr(part.size()));
     if (rest.starts_with("quant_conv.") || rest.starts_with("post_quant_conv.")) return rest;
     return std::string(part) + from_black_forest_part(rest, part == "decoder.", levels);
   }

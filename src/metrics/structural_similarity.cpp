@@ -66,7 +66,7 @@ Window gaussian_window() {
   Window window;
   double sum = 0;
   for (int i = 0; i < kSize; ++i) {
-    const double x = i - kSize / 2;
+    const int x = i - kSize / 2;
     window.weights.push_back(std::exp(-x * x / (2 * kSigma * kSigma)));
     sum += window.weights.back();
   }

@@ -166,7 +166,7 @@ Tensor MinistralLayer::forward(Backend& ops, const Tensor& hidden_states,
   h = ops.rms_norm(x, *post_attention_layernorm_, eps_);
   const auto gate_up = linear_together(ops, h, {&gate_proj_, &up_proj_});
   h = down_proj_(ops, ops.silu_mul(gate_up[0], gate_up[1]));
-  const Tensor output = ops.add(x, h);
+  Tensor output = ops.add(x, h);
   tap("layer_output", output);
   return output;
 }

@@ -167,7 +167,7 @@ Tensor TransformerBlock::forward(Backend& ops, const Tensor& hidden_states,
   tap.sequence_first("mlp_input", h);
   h = mlp(ops, h);
   tap.sequence_first("mlp_out", h);
-  const Tensor output = ops.gated_add(x, modulation.gate_mlp(), h);
+  Tensor output = ops.gated_add(x, modulation.gate_mlp(), h);
   tap.sequence_first("output", output);
   return output;
 }
@@ -189,7 +189,7 @@ Tensor TransformerBlock::self_attention(Backend& ops, const Tensor& hidden_state
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim_));
   const Tensor attended = ops.attention(query, key, qkv[2].reshaped(heads), context.mask, scale);
   tap("attn_context", attended);
-  const Tensor out = to_out_(ops, attended);
+  Tensor out = to_out_(ops, attended);
   tap("attn_out", out);
   return out;
 }
@@ -333,7 +333,7 @@ Tensor Transformer::forward(const Tensor& latents, std::span<const float> timest
 Tensor Transformer::time_embedding(const Tensor& time_proj, bool is_same, DType dtype,
                                    const Tap& tap) const {
   const Tensor hidden = of_each_row(time_linear_1_, ops_.cast(time_proj, dtype), is_same);
-  const Tensor temb = of_each_row(time_linear_2_, ops_.silu(hidden), is_same);
+  Tensor temb = of_each_row(time_linear_2_, ops_.silu(hidden), is_same);
   tap("time_embedding", temb);
   return temb;
 }

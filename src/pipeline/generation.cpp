@@ -133,7 +133,7 @@ Tensor Generation::predict_velocity(float timestep, const std::string& step, Tra
   }
   Trace* const first_call =
       step == "step0." ? trace : nullptr;  // the blocks are recorded for the first call only
-  const Tensor output =
+  Tensor output =
       ops.download(networks_.transformer.forward(input, timesteps, context_, first_call));
   record(trace, step + "dit_output", output);
   if (!plan_.guided) return output;

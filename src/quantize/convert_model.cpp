@@ -216,7 +216,7 @@ class Conversion {
   std::optional<std::string> name_there(Component component, const Weight& weight,
                                         int levels) const {
     if (request_.target == ConvertTarget::diffusers) return weight.name;
-    const auto bare = bare_name(component, weight.name);
+    auto bare = bare_name(component, weight.name);
     if (!bare) return std::nullopt;
     if (request_.target == ConvertTarget::gguf)
       return is_language_model(component) ? llama_name(*bare) : bare;

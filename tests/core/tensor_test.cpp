@@ -53,6 +53,8 @@ TEST(Tensor, ViewsShareMemoryAndKeepItAlive) {
   EXPECT_EQ(slice.data<float>()[0], 2);
   EXPECT_EQ(slice.data<float>()[1], 30);
   EXPECT_EQ(flat.data<float>()[3], 30);
+  flat = {};
+  EXPECT_EQ(slice.data<float>()[1], 30) << "of the last view alone";
 }
 
 TEST(Tensor, SlicesBeginAtAWholeRowHoweverManyAxesItHas) {

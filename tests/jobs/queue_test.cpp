@@ -58,6 +58,19 @@ class QueueTest : public TemporaryFolder, public ::testing::WithParamInterface<K
     return jobs.empty() ? Job{} : jobs.front();
   }
 
+  Job submit_with_picture(const std::string& model = small_request().model) {
+    JobRequest request = small_request();
+    request.model = model;
+    request.picture_use.sha256 = "feed";
+    Job job = queue_->submit(request, "ann", "", {"picture", "mask"});
+    EXPECT_EQ(queue_->inputs(job.id).image, "picture");
+    return job;
+  }
+  void expect_no_inputs(const std::string& id) {
+    EXPECT_EQ(queue_->inputs(id).image, "");
+    EXPECT_EQ(queue_->inputs(id).mask, "");
+  }
+
   std::unique_ptr<QueueHarness> harness_;
   std::unique_ptr<JobQueue> queue_;
 };
@@ -82,6 +95,32 @@ TEST_P(QueueTest, KeepsWhatAJobBeginsWithUntilItsEnd) {
   EXPECT_TRUE(queue_->inputs(without_mask).mask.empty());
   queue_->cancel(without_mask);
   EXPECT_TRUE(queue_->inputs(without_mask).image.empty());
+}
+
+TEST_P(QueueTest, EveryEndForgetsWhatAJobBeginsWith) {
+  const std::string failed = submit_with_picture().id;
+  claim_one();
+  queue_->fail(failed, "w1", {"io", "disk full"});
+  expect_no_inputs(failed);
+
+  const std::string released = submit_with_picture().id;
+  claim_one();
+  queue_->report(released, "w1", kBegun);
+  queue_->release(released, "w1");
+  EXPECT_EQ(queue_->inputs(released).mask, "mask");
+  claim_one();
+  queue_->report(released, "w1", kBegun);
+  queue_->cancel(released);
+  EXPECT_EQ(queue_->inputs(released).mask, "mask");  // its worker may be about to read it
+  queue_->release(released, "w1");
+  EXPECT_EQ(queue_->find(released)->state, JobState::cancelled);
+  expect_no_inputs(released);
+
+  QueueOptions options;
+  options.max_queued = 1;
+  open(options);
+  submit("a");
+  EXPECT_THROW(submit_with_picture(), QueueFull);
 }
 
 TEST_P(QueueTest, KeepsWhatWasAsked) {
@@ -405,12 +444,13 @@ TEST_P(QueueTest, AJobThatKillsItsWorkersFails) {
   QueueOptions options;
   options.claim_expiry = std::chrono::milliseconds(100);
   open(options);
-  const std::string id = submit("a");
+  const std::string id = submit_with_picture().id;
   for (int i = 0; i < kMaxAttempts; ++i) EXPECT_EQ(claim_one("w" + std::to_string(i)).id, id);
   EXPECT_TRUE(queue_->claim(worker_named("w9"), 1, std::chrono::milliseconds(400)).empty());
   const Job job = queue_->find(id).value();
   EXPECT_EQ(job.state, JobState::failed);
   EXPECT_EQ(job.failure.value().kind, "worker_lost");
+  expect_no_inputs(id);
 }
 
 TEST_P(QueueTest, ListsNewestFirstInPages) {
@@ -505,9 +545,7 @@ TEST_P(QueueTest, JobsOfAModelThatNobodyHasFail) {
   QueueOptions options;
   options.orphan_timeout = std::chrono::milliseconds(1000);  // far beyond a round below
   open(options);
-  JobRequest request = small_request();
-  request.model = "gone";
-  const Job orphan = queue_->submit(request, "ann");
+  const Job orphan = submit_with_picture("gone");
   const std::string served = submit("a");
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   while (!is_final(queue_->find(orphan.id)->state) && std::chrono::steady_clock::now() < deadline) {
@@ -520,6 +558,7 @@ TEST_P(QueueTest, JobsOfAModelThatNobodyHasFail) {
   const Job failed = queue_->find(orphan.id).value();
   EXPECT_EQ(failed.state, JobState::failed);
   EXPECT_EQ(failed.failure.value().kind, "no_worker");
+  expect_no_inputs(orphan.id);
   EXPECT_EQ(queue_->find(served)->state, JobState::queued);
   EXPECT_EQ(queue_->counts().queued, 1);
 }
@@ -571,7 +610,7 @@ TEST_P(QueueTest, AClockThatJumpsDoesNotChangeHowLongJobsTake) {
 }
 
 TEST_P(QueueTest, ManyWorkersEndEachJobOnce) {
-  constexpr int kJobs = 120, kWorkers = 4;
+  constexpr int kJobs = 48, kWorkers = 4;
   std::map<std::string, int> ends;
   std::mutex mutex;
   std::atomic<int> left = kJobs;

@@ -35,7 +35,7 @@ class SqliteQueueTest : public TemporaryFolder {
     SqliteQueue queue(options());
     std::vector<std::string> ids;
     for (const char* prompt : {"done", "running", "queued"}) {
-      ids.push_back(queue.submit(small_request(prompt), "ann", prompt).id);
+      ids.push_back(queue.submit(small_request(prompt), "ann", prompt, {}).id);
     }
     queue.claim(worker_named("w"), 2, kNoTime);
     queue.complete(ids[0], "w", result_of("bytes"));
@@ -48,7 +48,7 @@ TEST_F(SqliteQueueTest, KeepsJobsWhenReopened) {
   SqliteQueue queue(options());
   EXPECT_EQ(queue.image(ids[0], 0), "bytes");
   EXPECT_EQ(queue.find(ids[1])->state, JobState::queued);
-  EXPECT_EQ(queue.submit(small_request("x"), "ann", "queued").id, ids[2]);
+  EXPECT_EQ(queue.submit(small_request("x"), "ann", "queued", {}).id, ids[2]);
   const std::vector<Job> jobs = queue.claim(worker_named("w"), 2, kNoTime);
   ASSERT_EQ(jobs.size(), 2u);
   EXPECT_EQ(jobs[0].id, ids[1]);
@@ -62,7 +62,7 @@ TEST_F(SqliteQueueTest, VersionsGrowAcrossProcesses) {
   std::string id;
   {
     SqliteQueue queue(options());
-    id = queue.submit(small_request(), "ann", "").id;
+    id = queue.submit(small_request(), "ann", "", {}).id;
     queue.claim(worker_named("w"), 1, kNoTime);
     for (int i = 0; i < 50; ++i) queue.report(id, "w", {}, {});
     version = queue.find(id)->version;
@@ -71,7 +71,7 @@ TEST_F(SqliteQueueTest, VersionsGrowAcrossProcesses) {
 }
 
 TEST_F(SqliteQueueTest, AJobThatKillsTheProcessFails) {
-  std::string id = SqliteQueue(options()).submit(small_request(), "ann", "").id;
+  std::string id = SqliteQueue(options()).submit(small_request(), "ann", "", {}).id;
   for (int i = 0; i < kMaxAttempts; ++i) {
     SqliteQueue queue(options());
     EXPECT_EQ(queue.claim(worker_named("w"), 1, kNoTime).size(), 1u);
@@ -112,10 +112,10 @@ TEST_F(SqliteQueueTest, RefusesAFileThatIsInUse) {
 TEST_F(SqliteQueueTest, CanBeBackedUpWhileItIsUsed) {
   SqliteQueue queue(options());
   std::vector<std::string> ids;
-  for (int i = 0; i < 20; ++i) ids.push_back(queue.submit(small_request(), "ann", "").id);
+  for (int i = 0; i < 20; ++i) ids.push_back(queue.submit(small_request(), "ann", "", {}).id);
   std::atomic<bool> is_done = false;
   std::thread client([&] {
-    while (!is_done) queue.submit(small_request(), "bob", "");
+    while (!is_done) queue.submit(small_request(), "bob", "", {});
   });
   for (int i = 0; i < 3; ++i) back_up_jobs(path("jobs.db"), path("backup.db"));
   is_done = true;
@@ -139,7 +139,7 @@ TEST_F(SqliteQueueTest, WritesFilesAsTheUmaskSays) {
   const mode_t before = umask(027);
   const std::vector<std::string> ids = write_three_jobs();
   SqliteQueue queue(options());
-  queue.submit(small_request(), "ann", "");
+  queue.submit(small_request(), "ann", "", {});
   back_up_jobs(path("jobs.db"), path("backup.db"));
   umask(before);
   const std::vector<std::string> names = {"jobs.db",     "jobs.db-wal",
@@ -209,7 +209,7 @@ TEST_F(SqliteQueueTest, APageIsFullThoughSomeAreDamaged) {
   std::vector<std::string> ids;
   {
     SqliteQueue queue(options());
-    for (int i = 0; i < 6; ++i) ids.push_back(queue.submit(small_request(), "ann", "").id);
+    for (int i = 0; i < 6; ++i) ids.push_back(queue.submit(small_request(), "ann", "", {}).id);
   }
   SqliteQueue queue(options());
   SqliteDatabase(path("jobs.db"))
@@ -263,7 +263,7 @@ TEST_F(SqliteQueueTest, SurvivesADamagedFile) {
 [[noreturn]] void work_until_killed(const QueueOptions& options, int pipe) {
   SqliteQueue queue(options);
   while (true) {
-    const std::string id = queue.submit(small_request(), "ann", "").id;
+    const std::string id = queue.submit(small_request(), "ann", "", {}).id;
     if (write(pipe, id.data(), id.size()) < 0) _exit(1);
     for (const Job& job : queue.claim(worker_named("w"), 1, kNoTime)) {
       queue.complete(job.id, "w", result_of(std::string(30000, 'p')));

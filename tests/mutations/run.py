@@ -98,7 +98,8 @@ class Scratch:
         """None, or what the compiler says."""
         result = subprocess.run(["cmake", "--build", self.builds[build], "--parallel", JOBS, "--target", *targets],
                                 capture_output=True, text=True)
-        return None if result.returncode == 0 else result.stdout + result.stderr
+        said = result.stdout + result.stderr
+        return None if result.returncode == 0 else said[max(0, said.find("FAILED:")):]
 
     def failing_tests(self, build, tests):
         """Names of those that fail, none if all pass; Stale if there is no such test."""
@@ -108,7 +109,7 @@ class Scratch:
             raise Stale(f"no test is called {tests}")
         if result.returncode == 0:
             return []
-        return re.findall(r"^\s*\d+ - (\S+) \(", result.stdout, re.MULTILINE) or ["?"]
+        return re.findall(r"^\s*\d+ - (\S+) \((?!Skipped)", result.stdout, re.MULTILINE) or ["?"]
 
 
 def check_unchanged(scratch, mutations):
@@ -141,7 +142,7 @@ def judge(scratch, mutation):
     try:
         problem = scratch.compile(mutation.build(), [mutation.program, *mutation.targets])
         if problem:
-            return "DOES NOT COMPILE", problem[-600:]
+            return "NO BUILD", problem[-600:]
         failing = scratch.failing_tests(mutation.build(), mutation.tests)
         if not failing:
             return "SURVIVED", f"all of {mutation.tests} pass"

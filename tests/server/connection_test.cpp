@@ -73,7 +73,8 @@ TEST(Connections, DoesNotTakeARefusedBodyForTheNextRequest) {
 
 TEST(Connections, RefusesBodiesThatAreTooLargeBeforeTheyCome) {
   const TestServer server;
-  for (const auto& [path, size] : {std::pair("/v1/jobs", std::size_t{2} << 20),
+  for (const auto& [path, size] : {std::pair("/v1/images/generations", std::size_t{2} << 20),
+                                   std::pair("/v1/jobs", std::size_t{25} << 20),
                                    std::pair("/sdapi/v1/png-info", std::size_t{1} << 40)}) {
     RawClient client(server.port());
     client.send(std::string("POST ") + path +

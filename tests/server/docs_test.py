@@ -18,6 +18,7 @@ from served import Server
 
 PROGRAM = None
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+PICTURE = ROOT / "docs" / "images" / "panda.png"  # files are known by their content
 PAGE = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:7860"
 SECONDS = 240
@@ -47,6 +48,8 @@ class Docs(unittest.TestCase):
 
     def test_curl(self):
         with tempfile.TemporaryDirectory() as folder, Server(PROGRAM) as server:
+            for name in ("park.jpg", "bench.png"):
+                shutil.copy(PICTURE, pathlib.Path(folder) / name)
             job_id = "ID"
             for line in commands_of("curl"):
                 command = line.replace(ADDRESS, server.url).replace("/ID", "/" + job_id)
@@ -72,11 +75,15 @@ class Docs(unittest.TestCase):
             import openai
         except ImportError:
             self.skipTest("no openai package")
-        code = re.search(r"```python\n(.*?)```", PAGE, re.S).group(1)
+        codes = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+        self.assertEqual(len(codes), 2)
         with Server(PROGRAM) as server:
             names = {"openai": openai}
-            exec(code.replace(ADDRESS, server.url), names)  # pylint: disable=exec-used
-            self.assertTrue(names["image"].data[0].b64_json.startswith("iVBORw0KGgo"))
+            for code in codes:
+                names.pop("image", None)
+                code = code.replace(ADDRESS, server.url).replace("summer.jpg", str(PICTURE))
+                exec(code, names)  # pylint: disable=exec-used
+                self.assertTrue(names["image"].data[0].b64_json.startswith("iVBORw0KGgo"))
 
     def test_serve(self):
         lines = [line for line in commands_of("ernie-image") if line.split()[1] == "serve"]

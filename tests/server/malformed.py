@@ -71,7 +71,7 @@ def lengths():
     for length in (b"-1", b"+1", b"1.0", b"0x10", b"1e3", b"", b"abc", b"1,1", b"1 1", b"9" * 30, b"18446744073709551616"):
         head = HOST + b"Content-Type: application/json\r\nContent-Length: " + length + b"\r\n"
         yield length, raw(b"POST /v1/jobs HTTP/1.1", head, b"{}"), {400}
-    for path, length in (("/v1/jobs", 2 << 20), ("/v1/jobs", 10 ** 17), ("/sdapi/v1/png-info", 1 << 30), (GENERATIONS, 1048577)):
+    for path, length in (("/v1/jobs", 25 << 20), ("/v1/jobs", 10 ** 17), ("/v1/jobs/x/cancel", 2 << 20), ("/sdapi/v1/png-info", 1 << 30), (GENERATIONS, 1048577)):
         head = HOST + b"Content-Type: application/json\r\nContent-Length: %d\r\n" % length
         yield "%s %d" % (path, length), raw(b"POST " + path.encode() + b" HTTP/1.1", head, b"{}"), {413}
     head = HOST + b"Content-Type: application/json\r\nContent-Length: 100\r\n"
@@ -83,7 +83,8 @@ def lengths():
 def content_types():
     for kind in (b"text/plain", b"application/x-www-form-urlencoded", b"multipart/form-data", b"multipart/form-data; boundary=x",
                  b"application/jsonp", b"json", b"application/", b"*/*", b"text/json; charset=utf-8", b"application/json/x"):
-        yield kind, post(JOBS, {"prompt": "a"}, kind), {415}
+        is_form = kind.startswith(b"multipart/form-data")
+        yield kind, post(GENERATIONS if is_form else JOBS, {"prompt": "a"}, kind), {415}
     yield "none", raw(b"POST /v1/jobs HTTP/1.1", HOST + b"Content-Length: 2\r\n", b"{}"), {415}
 
 
@@ -170,8 +171,45 @@ def pictures():
         yield "base64 %.10r" % value, post("/sdapi/v1/png-info", {"image": value}), {400}
 
 
+def uploads():
+    """Forms and JSON with pictures that are none, or too much of one."""
+    def png(width, height, data=b""):
+        return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)) +
+                chunk(b"IDAT", zlib.compress(data, 9)) + chunk(b"IEND", b""))
+
+    pixel = png(1, 1, b"\0\0")
+    def form(*parts, boundary=b"XX", end=b"--XX--\r\n"):
+        body = b"".join(b"--XX\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % part for part in parts) + end
+        return post("/v1/images/edits", body, b"multipart/form-data; boundary=" + boundary)
+
+    prompt, image = (b'name="prompt"', b"a"), (b'name="image"; filename="a.png"', pixel)
+    cases = {
+        "cut": form(prompt, image, end=b""), "other boundary": form(prompt, image, boundary=b"YY"),
+        "no boundary": form(prompt, image, boundary=b""), "open quote": form((b'name="prompt', b"a"), image),
+        "nameless": form((b'filename="a"', b"a"), image), "no picture": form(prompt), "no prompt": form(image),
+        "two pictures": form(prompt, image, image), "two prompts": form(prompt, prompt, image),
+        "unknown field": form(prompt, image, (b"name=x", b"1")), "unknown file": form(prompt, image, (b"name=x; filename=y", b"1")),
+        "many parts": form(*[(b"name=a%d" % i, b"") for i in range(99)]), "empty picture": form(prompt, (image[0], b"")),
+        "no PNG": form(prompt, (image[0], b"\x89PNG")), "bomb": form(prompt, (image[0], png(60000, 60000))),
+        "bytes missing": form(prompt, (image[0], png(4000, 4000, b"\0" * 99))), "not UTF-8": form((prompt[0], b"\xff"), image),
+        "mask of other proportions": form(prompt, image, (b'name="mask"; filename="m.png"', png(3, 1, b"\0\0\0\0"))),
+        "strength": form(prompt, image, (b"name=strength", b"2")), "sides": form(prompt, image, (b"name=outpaint", b"1,2,3")),
+    }
+    for name, data in cases.items():
+        yield name, data, {400}
+    for path in (GENERATIONS, TXT2IMG, "/v1/jobs/x/cancel"):
+        yield path, post(path, b"--XX--", b"multipart/form-data; boundary=XX"), {404, 415}
+    text = base64.b64encode(pixel).decode()
+    for fields in ({"image": "http://localhost/a.png"}, {"image": [text, text]}, {"image": {"url": text}}, {"image": text, "mask": 1},
+                   {"image": text, "images": [text]}, {"mask": text}, {"strength": 1}, {"image": text, "outpaint": [0, 0, 0, 1e9]}):
+        yield "%.40r" % fields, post(JOBS, {"prompt": "a", **fields}), {400}
+    for fields in ({}, {"init_images": []}, {"init_images": [text, text]}, {"init_images": ["x"]}, {"init_images": text},
+                   {"init_images": [text], "resize_mode": 9}, {"init_images": [text], "denoising_strength": -1}):
+        yield "img2img %.40r" % fields, post("/sdapi/v1/img2img", {"prompt": "a", **fields}), {400}
+
+
 def all_requests():
-    for category in (request_lines, targets, headers, lengths, content_types, bodies, wrong_values, queries, pictures):
+    for category in (request_lines, targets, headers, lengths, content_types, bodies, wrong_values, queries, pictures, uploads):
         for name, data, statuses in category():
             text = name if isinstance(name, str) else repr(name)
             yield "%s: %.60s" % (category.__name__, text), data, statuses

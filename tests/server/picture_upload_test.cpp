@@ -153,7 +153,7 @@ TEST_F(UploadTest, WrongPicturesAreRefusedByName) {
   EXPECT_EQ(with({{"inpaint_area", "masked"}}), "mask");
   EXPECT_EQ(with({{"outpaint", {1, 2, 3}}}), "outpaint");
   EXPECT_EQ(with({{"outpaint", {0, 0, 0, -1}}}), "outpaint");
-  EXPECT_EQ(with({{"outpaint", {8000, 0, 8000, 0}}, {"size", "64x64"}}), "outpaint");
+  EXPECT_EQ(with({{"outpaint", {8000, 8000, 0, 0}}, {"size", "64x64"}}), "outpaint");
   EXPECT_EQ(refused({{"prompt", "a cat"}, {"strength", 0.5}}), "strength");
   EXPECT_EQ(refused({{"prompt", "a cat"}, {"mask", base64(mask_)}}), "mask");
 }
@@ -178,6 +178,66 @@ TEST_F(UploadTest, AnotherPictureIsAnotherRequest) {
   EXPECT_EQ(post(server_, "/v1/jobs", first, 202, key)["id"], id);
   post(server_, "/v1/jobs", second, 409, key);
   EXPECT_FALSE(server_.queue().inputs(id).image.empty());
+}
+
+TEST(UploadLimits, AnInputCountsAsAPicture) {
+  TestServerOptions options;
+  options.keys = "cat:0123456789abcdef:9:0.0082\n";  // two of 64x64
+  options.has_worker = false;
+  TestServer server(options);
+  server.queue().announce(PaintingWorker::info());
+  const httplib::Headers cat = {{"Authorization", "Bearer 0123456789abcdef"}};
+  const json body = {{"prompt", "a"}, {"image", base64(png_of(slopes(64, 64)))}};
+  post(server, "/v1/jobs", body, 202, cat);
+  EXPECT_EQ(post(server, "/v1/jobs", {{"prompt", "a"}}, 429, cat)["error"]["code"],
+            "rate_limit_exceeded");
+}
+
+/// A small file may hold many pixels.
+TEST(UploadLimits, PixelsShareTheMemoryOfRequests) {
+  TestServerOptions options;
+  options.service.request_memory_bytes = 8 << 20;
+  TestServer server(options);
+  Image large{1400, 1000, std::vector<std::uint8_t>(3 * 1400 * 1000, 200)};
+  const json body = {{"prompt", "a"}, {"image", base64(png_of(large))}, {"size", "64x64"}};
+  ASSERT_LT(body.dump().size(), 64u << 10);
+  const auto other = server.service().memory().share("other");
+  other->take(1 << 20);
+  EXPECT_EQ(post(server, "/v1/jobs", body, 503)["error"]["code"], "overloaded");
+  other->set(0);
+  post(server, "/v1/jobs", body, 202);
+}
+
+/// What was uploaded is not held while its job waits.
+TEST(UploadLimits, AWaitingRequestHoldsNoUpload) {
+  TestServerOptions options;
+  options.has_worker = false;
+  TestServer server(options);
+  server.queue().announce(PaintingWorker::info());
+  Image noisy{300, 300, {}};
+  std::uint32_t state = 1;
+  for (int i = 0; i < 3 * 300 * 300; ++i) {
+    state = state * 1664525 + 1013904223;
+    noisy.rgb.push_back(static_cast<std::uint8_t>(state >> 24));
+  }
+  const std::string picture = base64(png_of(noisy));
+  for (const std::string path : {"/v1/images/edits", "/sdapi/v1/img2img"}) {
+    const json body = {{"prompt", "a"},
+                       {path == "/v1/images/edits" ? "image" : "init_images",
+                        path == "/v1/images/edits" ? json(picture) : json::array({picture})}};
+    std::thread client([&] { server.client().Post(path, body.dump(), "application/json"); });
+    std::vector<Job> jobs;
+    const auto deadline = std::chrono::steady_clock::now() + kJobPatience;
+    while ((jobs.empty() || server.service().memory().used_bytes() > 0) &&
+           std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      jobs = server.queue().list({.state = JobState::queued});
+    }
+    EXPECT_EQ(server.service().memory().used_bytes(), 0u) << path;
+    ASSERT_EQ(jobs.size(), 1u);
+    server.queue().cancel(jobs.front().id);
+    client.join();
+  }
 }
 
 // ---- the other APIs, with a worker

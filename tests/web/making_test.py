@@ -4,7 +4,6 @@ import tempfile
 import unittest
 
 from browser import SLOW, PageTest
-from server import png_of
 from selenium.webdriver.common.keys import Keys
 
 
@@ -21,36 +20,6 @@ class Making(PageTest):
         size = self.script("const i = document.querySelector('.tile img'); return [i.naturalWidth, i.naturalHeight]")
         self.assertEqual(size, [request["width"], request["height"]])
         self.wait(lambda: "apple" in self.text("#announcer"), "it is announced")
-
-    def test_a_picture_is_chosen_and_a_result_becomes_the_next_one(self):
-        with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder) / "in.png"
-            path.write_bytes(png_of(96, 64))
-            self.find("#picture-file").send_keys(str(path))
-            self.wait(lambda: self.visible("#picture-chosen img"), "it is shown")
-        self.fill("#strength", "0.5")
-        self.assertRegex(self.text("#strength-hint"), r"^\d+ of \d+ steps")
-        self.generate_and_wait("a red apple")
-        [job] = self.server.jobs()
-        self.assertEqual(job["request"]["image"]["strength"], 0.5)
-        self.assertEqual((job["images"][0]["width"], job["images"][0]["height"]), (80, 48))
-        self.assertFalse(job["request"]["use_pe"])
-        self.click("#picture-chosen button")
-        self.wait(lambda: not self.visible("#picture-settings"), "it is gone")
-        self.click(".tile-open")
-        self.click("#viewer-begin")
-        self.wait(lambda: self.visible("#picture-chosen img"), "the result is in the form")
-        self.generate_and_wait("a green apple")
-        self.assertIn("image", self.server.jobs()[0]["request"])
-        self.assertNotEqual(self.server.jobs()[0]["request"]["image"]["sha256"], job["request"]["image"]["sha256"])
-
-    def test_a_file_that_is_no_picture_is_said(self):
-        with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder) / "in.png"
-            path.write_bytes(b"no picture")
-            self.find("#picture-file").send_keys(str(path))
-            self.wait(lambda: "no picture" in self.text("#notes"), "it is said")
-        self.assertFalse(self.visible("#picture-settings"))
 
     def test_a_prompt_is_text_and_nothing_else(self):
         prompt = "a <b>bold</b> tree & <img src=nowhere onerror=alert(1)>"

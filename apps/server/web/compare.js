@@ -39,18 +39,36 @@ export class Compare extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
+  /// A picture beside what it was made from, which is at the address `url`.
+  showBefore(url, picture) {
+    const side = (title, text) => el("section", {}, el("h3", { text: title }),
+                                     el("p", { class: "viewer-prompt", text }));
+    this.#openStage(picture, side(t("before"), ""), side(t("after"), picture.job.request.prompt));
+    const left = $("#compare-left");
+    Object.assign(left, { src: url, alt: t("before") });
+    left.classList.toggle("tiny", Math.max(picture.image.width, picture.image.height) < 200);
+    left.classList.add("covers");  // what lies beyond the result's proportions was cut off
+    this.#load("right", picture);
+  }
+
   #open() {
     const [left, right] = this.#chosen;
-    const stage = $("#compare-stage");
-    stage.style.setProperty("--ratio", left.image.width / left.image.height);
+    this.#openStage(left, this.#side(t("compare_left"), left, right), this.#side(t("compare_right"), right, left));
+    this.#load("left", left);
+    this.#load("right", right);
+  }
+
+  #openStage({ image }, ...facts) {
+    $("#compare-stage").style.setProperty("--ratio", image.width / image.height);
     $("#compare-slider").value = 50;
     this.#split();
-    $("#compare-facts").replaceChildren(this.#side(t("compare_left"), left, right),
-                                        this.#side(t("compare_right"), right, left));
+    $("#compare-facts").replaceChildren(...facts);
     openDialog($("#compare"));
-    for (const [id, picture] of [["left", left], ["right", right]]) {
-      showPicture($(`#compare-${id}`), picture).catch(() => { $("#compare-hint").textContent = t("picture_gone"); });
-    }
+  }
+
+  #load(id, picture) {
+    $(`#compare-${id}`).classList.remove("covers");
+    showPicture($(`#compare-${id}`), picture).catch(() => { $("#compare-hint").textContent = t("picture_gone"); });
   }
 
   #split() {

@@ -9,7 +9,7 @@ import { eachOption, setText } from "/settings.js";
 // The server's names of what it may refuse, where they are in the form.
 const kFields = { prompt: "#prompt", negative_prompt: "#negative", width: "#width", height: "#height", n: "#count",
                   seed: "#seed", output_compression: "#quality", output_format: "#format", model: "#model",
-                  image: "#picture-choose", strength: "#strength",
+                  image: "#picture-paint", mask: "#picture-paint", outpaint: "#picture-paint", mask_blur: "#mask-blur", strength: "#strength",
                   ...eachOption((name) => `#${name}`) };
 
 export class Composer {
@@ -51,9 +51,9 @@ export class Composer {
     announce(t("announce_settings"));
   }
 
-  /// Takes a picture to begin with.
-  async beginWith(blob) {
-    await this.#settings.picture.choose(blob);
+  /// Takes a picture to begin with, the one made here at `origin`.
+  async beginWith(blob, origin) {
+    await this.#settings.picture.choose(blob, origin);
     $("#prompt").focus();
   }
 
@@ -75,7 +75,7 @@ export class Composer {
       announce(t("announce_submitted", { prompt: request.prompt }));
       const submitted = this.#jobs.submit(request);
       showActivity();
-      await submitted;
+      this.#settings.picture.rememberFor(await submitted);
     } catch (error) {
       this.#showFormError(error);
     }

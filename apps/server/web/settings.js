@@ -2,7 +2,7 @@
 import { $, $$, el } from "/dom.js";
 import { formatNumber, t } from "/i18n.js";
 import { Loras } from "/loras.js";
-import { Picture, stepsOf } from "/picture.js";
+import { Picture } from "/picture.js";
 import { Sizes } from "/sizes.js";
 import { load, save } from "/storage.js";
 
@@ -12,6 +12,7 @@ const kOptions = { num_inference_steps: "steps", guidance_scale: "guidance" };
 /// An object of all options, each the value of its field by `value`.
 export const eachOption = (value) =>
   Object.fromEntries(Object.entries(kOptions).map(([option, name]) => [option, value(name)]));
+const kPaired = ["count", "strength", "mask-blur", ...Object.values(kOptions)];
 const kLargestSeed = 2n ** 64n - 1n;
 /// As many unfinished pictures are asked for at most.
 export const kPreviews = 10;
@@ -40,10 +41,10 @@ export class Settings {
   #sizes = new Sizes(() => this.#changed());
   #loras = new Loras(() => this.#changed());
   #wantedLoras = load("settings")?.loras ?? [];  // until the server has said which there are
-  picture = new Picture((chosen) => this.#pictureChanged(chosen));
+  picture = new Picture((hasOtherSize) => this.#pictureChanged(hasOtherSize));
 
   constructor() {
-    for (const name of ["count", "strength", ...Object.values(kOptions)]) this.#pair(name);
+    for (const name of kPaired) this.#pair(name);
     for (const area of $$("#composer textarea")) area.addEventListener("input", () => grow(area));
     addEventListener("resize", () => $$("#composer textarea").forEach(grow));
     $("#composer").addEventListener("input", () => this.#changed());
@@ -155,18 +156,19 @@ export class Settings {
   read() {
     const prompt = $("#enhanced-field").hidden ? $("#prompt") : $("#enhanced");
     this.checkPrompt(prompt);
-    const { width, height } = this.#readSize();
+    // A part that is drawn larger has the size that suits it.
+    const size = this.#drawsArea ? {} : this.#readSize();
     const options = eachOption((name) => this.#number(name));
     const n = this.#number("count");
     if (this.#loras.wrong) throw new FormError(this.#loras.wrong, t("error_lora"));
     const lossy = $("#format").value !== "png";
     return {
       kind: "image", model: this.model.id, prompt: prompt.value.trim(),
-      negative_prompt: options.guidance_scale > 1 ? $("#negative").value.trim() : "", width, height, n, seed: this.#readSeeds(n),
+      negative_prompt: options.guidance_scale > 1 ? $("#negative").value.trim() : "", ...size, n, seed: this.#readSeeds(n),
       ...options,
       // The enhancer knows nothing of the picture.
-      use_pe: this.model.has_enhancer && prompt === $("#prompt") && $("#use-pe").checked && !this.picture.url,
-      ...(this.picture.url && { image: this.picture.url, strength: this.#number("strength") }),
+      use_pe: this.model.has_enhancer && prompt === $("#prompt") && $("#use-pe").checked && !this.picture.chosen,
+      ...this.#pictureFields(),
       output_format: $("#format").value, ...(lossy && { output_compression: this.#number("quality") }),
       priority: $("#priority").value, ...(this.#loras.value.length && { loras: this.#loras.value }),
       previews: Math.min(options.num_inference_steps, kPreviews),
@@ -206,9 +208,18 @@ export class Settings {
     return seeds.map((seed) => BigInt(seed).toString());  // JSON knows no leading zeros
   }
 
+  get #drawsArea() { return this.picture.hasMask && $("#masked-area").checked; }
+
+  #pictureFields() {
+    if (!this.picture.chosen) return {};
+    return { ...this.picture.fields, strength: this.#number("strength"),
+             ...(this.picture.hasMask && { mask_blur: this.#number("mask-blur") }),
+             ...(this.#drawsArea && { inpaint_area: "masked" }) };
+  }
+
   /// A result of the picture's proportions, as large as the model's own at most.
-  #pictureChanged(chosen) {
-    if (chosen && this.ready) {
+  #pictureChanged(hasOtherSize) {
+    if (hasOtherSize && this.picture.chosen && this.ready) {
       const { width, height } = this.picture.size;
       const { size_multiple: multiple, default_width, default_height } = this.model;
       const scale = Math.min(1, Math.sqrt(default_width * default_height / (width * height)));
@@ -236,7 +247,7 @@ export class Settings {
   }
 
   #changed() {
-    for (const name of ["count", "strength", ...Object.values(kOptions)]) {
+    for (const name of kPaired) {
       const range = $(`#${name}-range`);
       range.value = $(`#${name}`).value;
       const share = (range.value - range.min) / (range.max - range.min || 1);
@@ -245,9 +256,7 @@ export class Settings {
     $("#negative-field").hidden = !(Number($("#guidance").value) > 1);
     $("#seed-field").hidden = $("[name=seed-mode]:checked").value === "random";
     $("#quality-field").hidden = $("#format").value === "png";
-    const steps = Number($("#steps").value);
-    $("#strength-hint").textContent =
-      t("strength_hint", { count: stepsOf(steps, Number($("#strength").value)), steps });
+    this.picture.showStrength(Number($("#steps").value), Number($("#strength").value));
     if (this.ready) save("settings", this.#snapshot());
   }
 

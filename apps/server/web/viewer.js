@@ -4,6 +4,7 @@ import { note } from "/announce.js";
 import { $, el, openDialog } from "/dom.js";
 import { explain, showError } from "/errors.js";
 import { picturesOf, showPicture } from "/gallery.js";
+import { originOf, urlOfOrigin } from "/origins.js";
 import { formatBytes, formatNumber, formatTime, onLanguage, t } from "/i18n.js";
 
 /// Rows of [name, value] about a picture; `compare` shows the same.
@@ -40,6 +41,7 @@ export class Viewer {
     on("next", () => this.#step(1));
     on("use", () => this.#use());
     on("begin", () => this.#attempt(() => this.#begin()));
+    on("before", () => this.#attempt(() => this.#showBefore()));
     on("download", () => this.#attempt(() => this.#download()));
     on("copy", () => this.#attempt(() => this.#copy()));
     on("compare", () => this.#pick());
@@ -88,6 +90,7 @@ export class Viewer {
     const { job, image } = picture;
     showError($("#viewer-error"), null);
     this.#showNeighbours();
+    $("#viewer-before").hidden = !originOf(job);
     const rows = [...factsOf(picture), [t("made"), formatTime(job.finished)],
                   [t("took"), t("seconds", { seconds: formatNumber(job.finished - job.started, { maximumFractionDigits: 1 }) })],
                   [t("file"), `${image.content_type.split("/")[1].toUpperCase()}, ${formatBytes(image.size_bytes)}`]];
@@ -110,9 +113,17 @@ export class Viewer {
   }
 
   async #begin() {
-    const blob = await api.pictureFile(this.#current.image.url);
+    const { url } = this.#current.image;
+    const blob = await api.pictureFile(url);
     $("#viewer").close();
-    await this.#composer.beginWith(blob);
+    await this.#composer.beginWith(blob, url);
+  }
+
+  async #showBefore() {
+    const picture = this.#current;
+    const before = await urlOfOrigin(originOf(picture.job)).catch(() => { throw new Error(t("picture_gone")); });
+    $("#viewer").close();
+    this.#compare.showBefore(before, picture);
   }
 
   async #download() {

@@ -209,7 +209,7 @@ Tensor Attention::flash_attention(const Call& c) {
 
 /// [B, S, heads, D] to [B, heads, S, D].
 Tensor Attention::heads_first(const Tensor& x) {
-  const Tensor y = stream_.empty(x.dtype(), {x.dim(0), x.dim(2), x.dim(1), x.dim(3)});
+  Tensor y = stream_.empty(x.dtype(), {x.dim(0), x.dim(2), x.dim(1), x.dim(3)});
   stream_.call(cann().Permute, x, Integers{{0, 2, 1, 3}}, y);
   return y;
 }
