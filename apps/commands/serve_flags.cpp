@@ -103,6 +103,11 @@ void add_limit_flags(CLI::App& app, ServeFlags& flags) {
       app, "--max-connections",
       [&flags](double value) { flags.http.max_connections = static_cast<std::size_t>(value); }, 1,
       kMaxConnections, "requests at a time; default 512");
+  app.add_option("--model-alias", limits.model_aliases,
+                 "another name for the model that is served; repeat it for more; default dall-e-2, "
+                 "dall-e-3, gpt-image-1 and gpt-image-2, which clients have built in")
+      ->allow_extra_args(false)
+      ->type_name("NAME");
   app.add_option_function<std::string>(
          "--request-memory",
          [&flags](const std::string& text) {

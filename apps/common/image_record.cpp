@@ -76,7 +76,9 @@ std::string nine_digits(double value) {
 /// As A1111 writes it; empty without a picture.
 std::string denoising_strength(const ImageRecord& record) {
   if (record.picture.sha256.empty()) return "";
-  return ", Denoising strength: " + nine_digits(record.request.picture.strength);
+  const double blur_px = record.picture.handling.mask_blur_px;
+  return ", Denoising strength: " + nine_digits(record.request.picture.strength) +
+         (blur_px > 0 ? ", Mask blur: " + nine_digits(blur_px) : "");
 }
 
 /// As A1111 writes a value: in JSON's quotes if it would not be read back as one.

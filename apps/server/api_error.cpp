@@ -84,6 +84,20 @@ std::string error_body(const ApiError& error) {
   return body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+std::string plain_error_body(const ApiError& error) {
+  return nlohmann::json{{"error", error.what()}}.dump(-1, ' ', false,
+                                                      nlohmann::json::error_handler_t::replace);
+}
+
+std::string reason_phrase(const ApiError& error) {
+  constexpr std::size_t kMaxChars = 200;
+  std::string phrase = std::string(error.what()).substr(0, kMaxChars);
+  for (char& c : phrase) {
+    if (c < ' ' || c > '~') c = ' ';
+  }
+  return phrase;
+}
+
 ApiError api_error_of(std::exception_ptr thrown) {
   try {
     std::rethrow_exception(thrown);

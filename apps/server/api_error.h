@@ -21,10 +21,18 @@ struct ApiError : std::runtime_error {
   std::string code;             ///< for programs, e.g. "model_not_found"; empty: none
   int retry_after_seconds = 0;  ///< for 429 and 503; 0: not said
   std::string allow;            ///< for 405: the methods that the path knows
+  bool is_final = false;        ///< clients that repeat what failed are told not to
 };
 
 /// {"error": {"message", "type", "param", "code"}}
 std::string error_body(const ApiError& error);
+
+/// {"error": message}
+std::string plain_error_body(const ApiError& error);
+
+/// The message as a reason phrase, which some clients show and nothing else: ASCII, in one line,
+/// 200 characters at most.
+std::string reason_phrase(const ApiError& error);
 
 /// What a client learns of an exception: which field is wrong (JsonError), the library's errors by
 /// their kind, and of anything unforeseen only that it happened.

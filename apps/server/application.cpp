@@ -56,6 +56,8 @@ Application::Application(Service& service) : service_(service) {
   add_job_routes(router_, service);
   add_openai_routes(router_, service);
   add_a1111_routes(router_, service);
+  add_huggingface_routes(router_, service);
+  add_ollama_routes(router_, service);
   add_page_routes(router_);
 }
 

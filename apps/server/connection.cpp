@@ -43,6 +43,14 @@ std::string group_of(const std::string& ip) {
 
 bool would_wait(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
 
+/// A response that begins with "HTTP/1.1 404 Not Found".
+std::string with_reason(std::string_view response, const std::string& reason) {
+  constexpr std::size_t kStatusChars = 13;  // "HTTP/1.1 404 "
+  const std::size_t end = response.find("\r\n");
+  if (end == std::string_view::npos || end < kStatusChars) return std::string(response);
+  return std::string(response.substr(0, kStatusChars)) + reason + std::string(response.substr(end));
+}
+
 }  // namespace
 
 Connection::Connection(FileDescriptor socket, const ConnectionLimits& limits)
@@ -159,6 +167,17 @@ ssize_t Connection::read(char* target, std::size_t size) {
 }
 
 ssize_t Connection::write(const char* bytes, std::size_t size) {
+  if (reason_.empty()) return send_some(bytes, size);
+  const std::string text = with_reason({bytes, size}, std::exchange(reason_, ""));
+  for (std::size_t sent = 0; sent < text.size();) {
+    const ssize_t written = send_some(text.data() + sent, text.size() - sent);
+    if (written <= 0) return -1;
+    sent += static_cast<std::size_t>(written);
+  }
+  return static_cast<ssize_t>(size);
+}
+
+ssize_t Connection::send_some(const char* bytes, std::size_t size) {
   while (true) {
     const ssize_t written = ::send(socket_.get(), bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (written >= 0) {

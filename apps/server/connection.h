@@ -48,6 +48,9 @@ class Connection final : public httplib::Stream {
   /// From here on nothing waits for the peer, in this request.
   void do_not_wait();
 
+  /// Of the next response: in place of the status' own reason phrase, which the library writes.
+  void set_reason(std::string phrase) { reason_ = std::move(phrase); }
+
   /// Whether the whole body was read: what is left of it would be taken for the next request.
   bool body_is_read() const { return body_left_ == 0; }
   bool timed_out() const { return timed_out_; }
@@ -76,6 +79,7 @@ class Connection final : public httplib::Stream {
  private:
   /// More bytes into `received_`; false if there are none in time.
   bool receive(Patience& patience);
+  ssize_t send_some(const char* bytes, std::size_t size);
   bool wait(short events, Patience& patience);
 
   FileDescriptor socket_;
@@ -91,6 +95,7 @@ class Connection final : public httplib::Stream {
   std::size_t head_read_ = 0;
   std::uint64_t body_left_ = 0;
   std::size_t bytes_written_ = 0;
+  std::string reason_;  ///< empty: the library's
   bool timed_out_ = false;
 };
 

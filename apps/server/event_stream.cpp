@@ -11,14 +11,16 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kBeat{10};
 
 /// False ends the stream.
-bool next_events(const std::function<bool(EventSink&)>& next, EventSink& sink) {
+bool next_events(const std::function<bool(EventSink&)>& next, EventSink& sink, StreamKind kind) {
   try {
     const bool goes_on = next(sink);
     sink.beat();
     return goes_on && !sink.is_gone();
   } catch (...) {
     // The status is long sent.
-    sink.send("error", nlohmann::json::parse(error_body(api_error_of(std::current_exception()))));
+    const ApiError error = api_error_of(std::current_exception());
+    sink.send("error", nlohmann::json::parse(kind == StreamKind::events ? error_body(error)
+                                                                        : plain_error_body(error)));
     return false;
   }
 }
@@ -42,34 +44,39 @@ void EventSink::write(std::string text) {
   last_write_ = Clock::now();
 }
 
-void EventSink::send(const std::string& event, nlohmann::json data) {
-  std::string text = "event: " + event + "\ndata: " +
-                     data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n\n";
+void EventSink::send(const std::string& event, nlohmann::json data, const std::string& id) {
+  const bool is_event = kind_ == StreamKind::events;
+  std::string text = is_event ? "event: " + event + "\n" : "";
+  if (is_event && !id.empty()) text += "id: " + id + "\n";
+  if (is_event) text += "data: ";
+  text += data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  text += is_event ? "\n\n" : "\n";
   data = nullptr;
   write(std::move(text));
 }
 
 void EventSink::beat() {
-  if (Clock::now() - last_write_ > kBeat) write(": still here\n\n");
+  if (kind_ == StreamKind::events && Clock::now() - last_write_ > kBeat) write(": still here\n\n");
 }
 
 void send_events(const Exchange& exchange, httplib::Response& response,
-                 std::function<bool(EventSink&)> next) {
+                 std::function<bool(EventSink&)> next, StreamKind kind) {
   response.status = 200;
   response.set_header("Cache-Control", "no-store");
   response.set_header("X-Accel-Buffering", "no");  // nginx would hold events back
-  const auto provider = [next = std::move(next), last_write = Clock::now()](
+  const auto provider = [next = std::move(next), last_write = Clock::now(), kind](
                             std::size_t, httplib::DataSink& sink) mutable {
-    EventSink events(sink, last_write);
-    if (next_events(next, events)) return true;
+    EventSink events(sink, last_write, kind);
+    if (next_events(next, events, kind)) return true;
     if (events.is_gone()) return false;
     sink.done();
     return true;
   };
+  const char* type = kind == StreamKind::events ? "text/event-stream" : "application/x-ndjson";
   if (exchange.head.version == "HTTP/1.0") {
-    response.set_content_provider("text/event-stream", provider);
+    response.set_content_provider(type, provider);
   } else {
-    response.set_chunked_content_provider("text/event-stream", provider);
+    response.set_chunked_content_provider(type, provider);
   }
 }
 

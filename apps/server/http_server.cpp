@@ -34,9 +34,12 @@ std::string what(std::exception_ptr thrown) {
   }
 }
 
-void set_error(httplib::Response& response, const ApiError& error) {
+void set_error(httplib::Response& response, const ApiError& error, Exchange& exchange) {
   response.status = error.status;
-  response.set_content(error_body(error), "application/json");
+  const bool is_text = exchange.route != nullptr && exchange.route->has_plain_errors;
+  response.set_content(is_text ? plain_error_body(error) : error_body(error), "application/json");
+  exchange.connection.set_reason(reason_phrase(error));
+  if (error.is_final) response.set_header("x-should-retry", "false");
   if (error.retry_after_seconds > 0) {
     response.set_header("Retry-After", std::to_string(error.retry_after_seconds));
   }
@@ -90,14 +93,16 @@ void HttpServer::install_handlers() {
       [this](const httplib::Request&, httplib::Response& response, std::exception_ptr thrown) {
         const ApiError error = api_error_of(thrown);
         if (error.status >= 500) current.failure = what(thrown);
-        set_error(response, error);
+        set_error(response, error, *current.exchange);
       });
   set_error_handler([this](const httplib::Request&, httplib::Response& response) {
     if (!response.body.empty()) return;
     // The library's own: a body that did not arrive, as far as request_head.h lets anything else.
     const bool is_late = current.exchange->connection.timed_out();
-    set_error(response, is_late ? ApiError(408, "the request's body did not arrive in time")
-                                : ApiError(response.status, "the request could not be read"));
+    set_error(response,
+              is_late ? ApiError(408, "the request's body did not arrive in time")
+                      : ApiError(response.status, "the request could not be read"),
+              *current.exchange);
   });
   set_post_routing_handler([](const httplib::Request&, httplib::Response& response) {
     current.status = response.status;
@@ -117,8 +122,8 @@ void HttpServer::refuse(Connection& connection, const RequestHead* head, const A
   const Exchange exchange = {connection, given, request_id(given),
                              std::chrono::steady_clock::now()};
   const std::string body = error_body(error);
-  std::string text = "HTTP/1.1 " + std::to_string(error.status) +
-                     " Refused\r\nContent-Type: application/json\r\nConnection: close\r\n"
+  std::string text = "HTTP/1.1 " + std::to_string(error.status) + " " + reason_phrase(error) +
+                     "\r\nContent-Type: application/json\r\nConnection: close\r\n"
                      "X-Content-Type-Options: nosniff\r\nX-Request-Id: " +
                      exchange.id + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
   if (!error.allow.empty()) text += "Allow: " + error.allow + "\r\n";

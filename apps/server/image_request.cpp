@@ -12,6 +12,8 @@
 namespace ernie_image {
 namespace {
 
+constexpr std::int64_t kAnyNumber = std::int64_t{1} << 53;
+
 std::string last_part_in_lower_case(const std::string& model) {
   std::string name = model.substr(model.rfind('/') + 1);
   for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
@@ -122,7 +124,9 @@ bool has_all_seeds(const JsonReader& fields) {
 
 void set_output(const JsonReader& fields, JobRequest& request) {
   request.image_format = fields.choice("output_format", "png", {"png", "jpeg", "webp"});
-  request.image_quality = static_cast<int>(fields.integer("output_compression", 100, 0, 100));
+  // Clients send what other services take, also for a PNG, which has no quality.
+  const std::int64_t quality = fields.integer("output_compression", 100, -kAnyNumber, kAnyNumber);
+  request.image_quality = static_cast<int>(std::clamp<std::int64_t>(quality, 1, 100));
 }
 
 Adapter lora_of(const nlohmann::json& value, const std::string& where) {
@@ -169,7 +173,8 @@ void set_loras(const JsonReader& fields, const RequestLimits& limits, JobRequest
 
 }  // namespace
 
-const WorkerInfo& worker_for(const std::string& model, const std::vector<WorkerInfo>& workers) {
+const WorkerInfo& worker_for(const std::string& model, const std::vector<WorkerInfo>& workers,
+                             const std::vector<std::string>& aliases) {
   if (workers.empty()) {
     ApiError error(503, "no model is ready yet", "", "no_worker");
     error.retry_after_seconds = 5;
@@ -182,6 +187,7 @@ const WorkerInfo& worker_for(const std::string& model, const std::vector<WorkerI
   for (const WorkerInfo& worker : workers) {
     if (last_part_in_lower_case(worker.model) == last_part_in_lower_case(model)) return worker;
   }
+  if (std::ranges::find(aliases, model) != aliases.end()) return workers.front();
   throw ApiError(404, "there is no model of that name; GET /v1/models lists those there are",
                  "model", "model_not_found");
 }
@@ -189,7 +195,7 @@ const WorkerInfo& worker_for(const std::string& model, const std::vector<WorkerI
 JobRequest picture_request(const JsonReader& fields, const std::vector<WorkerInfo>& workers,
                            const RequestLimits& limits, Naming naming, std::optional<int> count,
                            const GivenPicture* picture) {
-  const WorkerInfo& worker = worker_for(fields.text("model", ""), workers);
+  const WorkerInfo& worker = worker_for(fields.text("model", ""), workers, limits.model_aliases);
   JobRequest request;
   request.model = worker.model;
   request.set_prompts(read_prompt(fields, "prompt", limits),

@@ -17,6 +17,8 @@ struct RequestLimits {
   std::int64_t max_pixels = 2048 * 2048;  ///< of one picture
   std::size_t max_prompt_chars = 8000;
   std::string lora_directory;  ///< of the names that requests may use; empty: none
+  /// Names that mean whatever model is served: clients of other services have these built in.
+  std::vector<std::string> model_aliases = {"dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-2"};
 };
 
 /// Reads `model`, `prompt`, `negative_prompt`, `n`, `seed`, the options of a request (by the names
@@ -33,9 +35,11 @@ JobRequest picture_request(const JsonReader& fields, const std::vector<WorkerInf
 /// Throws ApiError(400) naming the first field that is neither one of those above nor of `others`.
 void refuse_unknown(const JsonReader& fields, const std::vector<std::string_view>& others);
 
-/// The worker for the model of that name; any for an empty one. The name may be as on the hub
-/// ("baidu/ERNIE-Image-Turbo"), and in lower case. Throws ApiError as above.
-const WorkerInfo& worker_for(const std::string& model, const std::vector<WorkerInfo>& workers);
+/// The worker for the model of that name; any for an empty one, and for an alias unless a model is
+/// called so. The name may be as on the hub ("baidu/ERNIE-Image-Turbo"), and in lower case. Throws
+/// ApiError as above.
+const WorkerInfo& worker_for(const std::string& model, const std::vector<WorkerInfo>& workers,
+                             const std::vector<std::string>& aliases = {});
 
 /// Each model once.
 std::vector<std::string> model_names(const std::vector<WorkerInfo>& workers);

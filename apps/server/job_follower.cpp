@@ -20,4 +20,19 @@ JobNews JobFollower::next() {
   return news;
 }
 
+StreamedJob::~StreamedJob() {
+  if (is_over_ || service_.is_stopping()) return;
+  try {
+    service_.queue().cancel(id_);
+  } catch (const std::exception&) {
+    // The store is not there: the job stays as it is.
+  }
+}
+
+JobNews StreamedJob::next() {
+  JobNews news = follower_.next();
+  is_over_ = news.is_over;
+  return news;
+}
+
 }  // namespace ernie_image

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "jobs/job_queue.h"
+#include "server/service.h"
 
 namespace ernie_image {
 
@@ -31,6 +32,25 @@ class JobFollower {
   std::string id_;
   std::int64_t version_ = -1;
   int preview_index_ = -1;
+};
+
+/// A job that nobody but the client of this stream knows of: when the client leaves, it is
+/// cancelled.
+class StreamedJob {
+ public:
+  StreamedJob(Service& service, const std::string& id)
+      : service_(service), id_(id), follower_(service.queue(), id) {}
+  StreamedJob(const StreamedJob&) = delete;
+  StreamedJob& operator=(const StreamedJob&) = delete;
+  ~StreamedJob();
+
+  JobNews next();
+
+ private:
+  Service& service_;
+  std::string id_;
+  JobFollower follower_;
+  bool is_over_ = false;
 };
 
 }  // namespace ernie_image

@@ -4,6 +4,9 @@
 
 #include <unistd.h>
 
+#include <sstream>
+#include <string_view>
+
 #include <prometheus/text_serializer.h>
 
 namespace ernie_image {
@@ -27,6 +30,20 @@ Family<prometheus::Histogram>& histogram(prometheus::Registry& registry, const c
 
 prometheus::Gauge& gauge(prometheus::Registry& registry, const char* name, const char* help) {
   return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
+}
+
+/// Counters are declared without the "_total" of their samples there, and the end is said.
+std::string open_metrics(const std::string& text) {
+  constexpr std::string_view kTotal = "_total ";
+  std::istringstream lines(text);
+  std::string result;
+  for (std::string line; std::getline(lines, line); result += line + "\n") {
+    const std::size_t name_end = line.find(' ', line.find(' ', 2) + 1) + 1;
+    const bool is_comment = line.starts_with("# HELP ") || line.starts_with("# TYPE ");
+    if (is_comment && line.substr(0, name_end).ends_with(kTotal))
+      line.erase(name_end - kTotal.size(), kTotal.size() - 1);
+  }
+  return result + "# EOF\n";
 }
 
 }  // namespace
@@ -98,10 +115,11 @@ void Metrics::read_process() {
   }
 }
 
-std::string Metrics::text(JobQueue& queue) {
+std::string Metrics::text(JobQueue& queue, bool as_open_metrics) {
   read_queue(queue);
   read_process();
-  return prometheus::TextSerializer().Serialize(registry_.Collect());
+  const std::string text = prometheus::TextSerializer().Serialize(registry_.Collect());
+  return as_open_metrics ? open_metrics(text) : text;
 }
 
 }  // namespace ernie_image

@@ -24,8 +24,8 @@ class Metrics {
   void observe_stage(const std::string& stage, double seconds);
   void observe_steps(int steps, double seconds);
 
-  /// The exposition format; reads the queue's and the process's state now.
-  std::string text(JobQueue& queue);
+  /// Prometheus' text format, or OpenMetrics; reads the queue's and the process's state now.
+  std::string text(JobQueue& queue, bool as_open_metrics = false);
 
  private:
   void read_queue(JobQueue& queue);

@@ -53,8 +53,10 @@ std::string link_to(Service& service, const Exchange& exchange, const Job& job, 
 
 void refuse_unknown_fields(const JsonReader& fields, OpenAiKind kind) {
   std::vector<std::string_view> known = {
-      "quality", "response_format", "background",     "moderation",
-      "style",   "stream",          "partial_images", "user"};
+      "quality", "response_format", "background", "moderation", "style", "stream", "partial_images",
+      "user",
+      // Of the newest clients; what they say of moving or vector pictures has no meaning here.
+      "complexity", "frame_count", "frame_duration_ms", "safety_identifier", "svg"};
   if (kind != OpenAiKind::generation) {
     known.insert(known.end(), kPictureFields.begin(), kPictureFields.end());
     known.emplace_back("input_fidelity");
@@ -89,14 +91,15 @@ OpenAiRequest parse_openai_request(const JsonReader& fields, Service& service, O
                     : job_of_edit(fields, service, upload);
   if (prompt_of(request.job).empty() && kind != OpenAiKind::variation)
     refuse_field("prompt", "is required");
-  request.quality =
-      fields.choice("quality", "auto", {"auto", "low", "medium", "high", "standard", "hd"});
+  request.quality = fields.choice(
+      "quality", "auto", {"auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"});
   request.wants_url = fields.choice("response_format", "b64_json", {"url", "b64_json"}) == "url";
   request.wants_stream = fields.boolean("stream", false);
   if (fields.choice("background", "auto", {"auto", "transparent", "opaque"}) == "transparent") {
     refuse_field("background", "cannot be transparent with this model");
   }
   fields.choice("moderation", "auto", {"auto", "low"});
+  fields.integer("frame_count", 1, 1, 1);
   fields.text("style", "");
   fields.text("user", "");
   const std::int64_t partial_images = fields.integer("partial_images", 0, 0, kMaxPartialImages);
@@ -111,7 +114,9 @@ OpenAiRequest parse_openai_request(const JsonReader& fields, Service& service, O
 void require_completed(const Job& job) {
   if (job.state == JobState::completed) return;
   if (job.state == JobState::cancelled) {
-    throw ApiError(409, "the job was cancelled", "", "cancelled");
+    ApiError error(409, "the job was cancelled", "", "cancelled");
+    error.is_final = true;
+    throw error;
   }
   throw error_of_failure(job.failure.value_or(JobFailure{"", "the job failed"}));
 }

@@ -22,6 +22,10 @@ bool matches(std::string_view pattern, std::string_view path, Parameters& parame
     pattern.remove_prefix(1);
     path.remove_prefix(1);
     const std::string_view expected = take_part(pattern);
+    if (expected.ends_with("...}")) {
+      parameters[std::string(expected.substr(1, expected.size() - 5))] = path;
+      return !path.empty();
+    }
     const std::string_view part = take_part(path);
     if (expected.starts_with('{')) {
       if (part.empty()) return false;

@@ -14,12 +14,15 @@ using RouteHandler = std::function<void(Exchange&, httplib::Response&)>;
 enum class Access { with_key, open };
 
 struct Route {
-  std::string method;   ///< of GET routes HEAD is served too
-  std::string pattern;  ///< "/v1/jobs/{id}": a part in braces takes any text without a slash
+  std::string method;  ///< of GET routes HEAD is served too
+  /// "/v1/jobs/{id}": a part in braces takes any text without a slash; a last one that ends in
+  /// three dots, "/v1/models/{model...}", the rest of the path.
+  std::string pattern;
   RouteHandler handler;
   Access access = Access::with_key;
   std::size_t max_body_bytes = 1 << 20;
-  bool takes_forms = false;  ///< besides JSON
+  bool takes_forms = false;       ///< besides JSON
+  bool has_plain_errors = false;  ///< {"error": message}, not OpenAI's object
 };
 
 class Router {

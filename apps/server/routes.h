@@ -35,6 +35,10 @@ void add_job_routes(Router& router, Service& service);
 void add_openai_routes(Router& router, Service& service);
 /// /sdapi/v1
 void add_a1111_routes(Router& router, Service& service);
+/// POST /, /v1 and /models/NAME
+void add_huggingface_routes(Router& router, Service& service);
+/// /api
+void add_ollama_routes(Router& router, Service& service);
 /// /healthz, /readyz, /metrics, /openapi.json
 void add_health_routes(Router& router, Service& service);
 /// The web page

@@ -21,10 +21,14 @@ void show_ready(Service& service, Exchange&, httplib::Response& response) {
   send_json(response, {{"status", "ready"}});
 }
 
-void show_metrics(Service& service, Exchange&, httplib::Response& response) {
+void show_metrics(Service& service, Exchange& exchange, httplib::Response& response) {
+  const bool as_open_metrics =
+      exchange.head.header("accept").find("application/openmetrics-text") != std::string::npos;
   response.status = 200;
-  response.set_content(service.metrics().text(service.queue()),
-                       "text/plain; version=0.0.4; charset=utf-8");
+  response.set_content(service.metrics().text(service.queue(), as_open_metrics),
+                       as_open_metrics
+                           ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                           : "text/plain; version=0.0.4; charset=utf-8");
 }
 
 void show_document(Service&, Exchange&, httplib::Response& response) {

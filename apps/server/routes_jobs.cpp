@@ -131,13 +131,19 @@ json preview_view(const Job& job, const Bytes& bytes) {
 }
 
 void stream_job(Service& service, Exchange& exchange, httplib::Response& response) {
-  const std::string id = job_of_path(service, exchange).id;
+  const Job job = job_of_path(service, exchange);
+  // A browser's EventSource asks again after the end, and stops at this.
+  if (is_final(job.state) && exchange.head.header("last-event-id") == std::to_string(job.version)) {
+    response.status = 204;
+    return;
+  }
   send_events(exchange, response,
-              [follower = JobFollower(service.queue(), id)](EventSink& sink) mutable {
+              [follower = JobFollower(service.queue(), job.id)](EventSink& sink) mutable {
                 const JobNews news = follower.next();
                 if (news.job && news.preview)
                   sink.send("preview", preview_view(*news.job, *news.preview));
-                if (news.job) sink.send("job", job_view(*news.job));
+                if (news.job)
+                  sink.send("job", job_view(*news.job), std::to_string(news.job->version));
                 return !news.is_over;
               });
 }

@@ -13,36 +13,22 @@ namespace {
 
 using nlohmann::json;
 
-/// A stream of a job that nobody but its client knows of: when the client leaves, the job is
-/// cancelled.
 class OpenAiStream {
  public:
   OpenAiStream(Service& service, const Exchange& exchange, OpenAiRequest request, const Job& job)
       : service_(service),
         exchange_(exchange),
         request_(std::move(request)),
-        id_(job.id),
-        follower_(service.queue(), id_) {}
-  OpenAiStream(const OpenAiStream&) = delete;
-  OpenAiStream& operator=(const OpenAiStream&) = delete;
-  ~OpenAiStream() {
-    if (is_over_ || service_.is_stopping()) return;
-    try {
-      service_.queue().cancel(id_);
-    } catch (const std::exception&) {
-      // The store is not there: the job stays as it is.
-    }
-  }
+        job_(service, job.id) {}
 
   bool next(EventSink& sink) {
-    const JobNews news = follower_.next();
-    is_over_ = news.is_over;
+    const JobNews news = job_.next();
     if (news.job && news.preview) {
       sink.send(openai_event(request_, "partial_image"),
                 openai_partial_image(request_, *news.job, *news.preview, partial_index_++));
     }
-    if (news.job && is_over_) send_result(*news.job, sink);
-    return !is_over_;
+    if (news.job && news.is_over) send_result(*news.job, sink);
+    return !news.is_over;
   }
 
  private:
@@ -58,10 +44,8 @@ class OpenAiStream {
   Service& service_;
   const Exchange& exchange_;  ///< which lives as long as its response
   OpenAiRequest request_;
-  std::string id_;
-  JobFollower follower_;
+  StreamedJob job_;
   int partial_index_ = 0;
-  bool is_over_ = false;
 };
 
 void answer(Service& service, Exchange& exchange, httplib::Response& response,
@@ -111,8 +95,9 @@ void list_models(Service& service, const Exchange&, httplib::Response& response)
 
 void show_model(Service& service, const Exchange& exchange, httplib::Response& response) {
   const std::vector<WorkerInfo> workers = service.workers();
+  const std::string& name = exchange.path_parameters.at("model");
   send_json(response,
-            model_object(worker_for(exchange.path_parameters.at("model"), workers).model));
+            model_object(worker_for(name, workers, service.options().limits.model_aliases).model));
 }
 
 std::int64_t now_seconds() {
@@ -139,7 +124,7 @@ void add_openai_routes(Router& router, Service& service) {
   routes.add("POST", "/v1/images/edits", edit, Access::with_key, kMaxUploadBytes, true);
   routes.add("POST", "/v1/images/variations", vary, Access::with_key, kMaxUploadBytes, true);
   routes.add("GET", "/v1/models", list_models);
-  routes.add("GET", "/v1/models/{model}", show_model);
+  routes.add("GET", "/v1/models/{model...}", show_model);
   routes.add("GET", "/v1/files/{id}/{index}/{expires}/{signature}", show_file, Access::open);
   // Where clients of Baidu AI Studio look.
   router.add_alias("/v1/images", "/llm/lmapi/v3/images");

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "io/image_file.h"
 #include "server/base64.h"
 #include "server/support.h"
 
@@ -23,8 +24,72 @@ TEST(A1111Api, AnswersWithInfoAsText) {
   const json info = json::parse(response["info"].get<std::string>());
   EXPECT_EQ(info["all_seeds"], json({3, 4}));
   EXPECT_EQ(info["infotexts"][1],
-            "a cat\nSteps: 4, Sampler: Euler simple, CFG scale: 7, Seed: 4, Size: 64x64, "
+            "a cat\nSteps: 4, Sampler: Euler, CFG scale: 7, Seed: 4, Size: 64x64, "
             "Model: Paint-Turbo, Version: ernie-image 0.1.0");
+}
+
+TEST(A1111Api, ReadsWordsAsTheWebUiDoes) {
+  const TestServer server;
+  const json answer = post(server, "/sdapi/v1/txt2img",
+                           {{"prompt", "a"},
+                            {"width", "64"},
+                            {"steps", "2"},
+                            {"seed", "7"},
+                            {"enable_hr", "false"},
+                            {"send_images", "off"},
+                            {"batch_size", true}},
+                           200);
+  EXPECT_EQ(answer["images"], json::array());
+  const json info = json::parse(answer["info"].get<std::string>());
+  EXPECT_EQ(info["all_seeds"], json({7}));
+  EXPECT_EQ(info["steps"], 2);
+  post(server, "/sdapi/v1/txt2img", {{"steps", "two"}}, 400);
+  post(server, "/sdapi/v1/txt2img", {{"enable_hr", "perhaps"}}, 400);
+}
+
+TEST(A1111Api, DrawsTheNearestSizeAndSaysSo) {
+  const TestServer server;
+  const auto info_of = [&](int width, int height) {
+    const json answer = post(server, "/sdapi/v1/txt2img",
+                             {{"prompt", "a"}, {"width", width}, {"height", height}}, 200);
+    return json::parse(answer["info"].get<std::string>());
+  };
+  const json rounded = info_of(600, 3);
+  EXPECT_EQ(rounded["width"], 608);
+  EXPECT_EQ(rounded["height"], 16);
+  EXPECT_EQ(rounded["extra_generation_params"], json({{"Requested size", "600x3"}}));
+  EXPECT_EQ(info_of(64, 64)["extra_generation_params"], json::object());
+  post(server, "/sdapi/v1/txt2img", {{"width", 99999}}, 400);
+  post(server, "/sdapi/v1/txt2img", {{"width", -5}}, 400);
+}
+
+TEST(A1111Api, AnswersWhatItsClientsAskBesides) {
+  const TestServer server;
+  for (const char* list : {"sd-vae", "prompt-styles", "hypernetworks", "face-restorers"})
+    EXPECT_EQ(get(server, std::string("/sdapi/v1/") + list, 200), json::array()) << list;
+  EXPECT_EQ(get(server, "/sdapi/v1/latent-upscale-modes", 200)[0]["name"], "None");
+  EXPECT_TRUE(get(server, "/sdapi/v1/scripts", 200)["txt2img"].is_array());
+  EXPECT_EQ(get(server, "/login_check", 200), true);
+  EXPECT_EQ(post(server, "/sdapi/v1/refresh-checkpoints", json::object(), 200), json());
+  EXPECT_EQ(get(server, "/sdapi/v1/progress", 200)["state"]["stopping_generation"], false);
+}
+
+TEST(A1111Api, ReadsTheTextsOfEveryFormat) {
+  const TestServer server;
+  const std::string text = "a cat\nNegative prompt: dogs\nSteps: 8, CFG scale: 1, Size: 64x48";
+  const Image image{8, 8, std::vector<std::uint8_t>(8 * 8 * 3)};
+  for (const ImageFormat format : {ImageFormat::png, ImageFormat::jpeg, ImageFormat::webp}) {
+    const auto bytes = encode_image(image, {format, 90}, {{"parameters", text}});
+    const std::string file(bytes.begin(), bytes.end());
+    const json found = post(server, "/sdapi/v1/png-info", {{"image", base64(file)}}, 200);
+    EXPECT_EQ(found["info"], text);
+    EXPECT_EQ(found["parameters"], json({{"Prompt", "a cat"},
+                                         {"Negative prompt", "dogs"},
+                                         {"Steps", "8"},
+                                         {"CFG scale", "1"},
+                                         {"Size-1", "64"},
+                                         {"Size-2", "48"}}));
+  }
 }
 
 /// A server with the LoRAs of a folder.

@@ -27,7 +27,7 @@ TEST(Connections, ServesRequestsOneAfterAnother) {
   EXPECT_EQ(status_of(client.read_until("{\"status\":\"ok\"}")), 200);
   client.send("GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
   const std::string rest = client.read_all();
-  EXPECT_NE(rest.find("404 Not Found"), std::string::npos);
+  EXPECT_NE(rest.find("404 there is no such path\r\n"), std::string::npos);
   EXPECT_NE(rest.find("X-Request-Id: "), std::string::npos);
 }
 

@@ -67,11 +67,17 @@ TEST(JobsApi, StreamsProgressAndPreviewsUntilTheEnd) {
   EXPECT_EQ(stream->get_header_value("Content-Type"), "text/event-stream");
   const std::string& text = stream->body;
   EXPECT_NE(text.find("event: preview\ndata: {\"b64_json\""), std::string::npos);
-  const std::size_t last = text.rfind("event: job\ndata: ");
+  const std::size_t last = text.rfind("event: job\nid: ");
   ASSERT_NE(last, std::string::npos);
-  const json final_job =
-      json::parse(text.substr(last + 17, text.find('\n', last + 17) - last - 17));
+  const std::size_t number = last + 15, data = text.find("\ndata: ", number);
+  const json final_job = json::parse(text.substr(data + 7, text.find('\n', data + 7) - data - 7));
   EXPECT_EQ(final_job["status"], "completed");
+  // A browser asks again after the end, with the last id it got.
+  const auto again = [&](const std::string& last_id) {
+    return server.client().Get("/v1/jobs/" + id + "/events", {{"Last-Event-ID", last_id}})->status;
+  };
+  EXPECT_EQ(again(text.substr(number, data - number)), 204);
+  EXPECT_EQ(again("0"), 200);
 }
 
 TEST(JobsApi, CancelsAndForgets) {

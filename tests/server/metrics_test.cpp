@@ -39,6 +39,18 @@ TEST(Metrics, CountsRequestsByRouteAndJobsByOutcome) {
   EXPECT_EQ(text.find(id), std::string::npos);
 }
 
+TEST(Metrics, SpeakOpenMetricsOnRequest) {
+  const TestServer server;
+  const auto answer = server.client().Get(
+      "/metrics", {{"Accept", "application/openmetrics-text; version=1.0.0, text/plain;q=0.5"}});
+  EXPECT_TRUE(answer->get_header_value("Content-Type").starts_with("application/openmetrics-text"));
+  EXPECT_TRUE(answer->body.ends_with("# EOF\n"));
+  EXPECT_NE(answer->body.find("# TYPE ernie_image_steps counter\n"), std::string::npos)
+      << answer->body;
+  EXPECT_NE(answer->body.find("ernie_image_steps_total "), std::string::npos);
+  EXPECT_EQ(server.client().Get("/metrics")->body.find("# EOF"), std::string::npos);
+}
+
 TEST(Metrics, CountsAQueuedJobThatIsCancelled) {
   TestServerOptions options;
   options.has_worker = false;

@@ -23,6 +23,92 @@ TEST(OpenAiApi, AnswersWithPictureAndUsage) {
   EXPECT_EQ(response["size"], "64x96");
 }
 
+TEST(OpenAiApi, FindsModelsWhoseNamesHaveSlashes) {
+  const TestServer server;
+  for (const char* name : {"Paint-Turbo", "baidu/Paint-Turbo", "baidu%2FPaint-Turbo", "dall-e-3"})
+    EXPECT_EQ(get(server, std::string("/v1/models/") + name, 200)["id"], "Paint-Turbo");
+  get(server, "/v1/models/baidu/other", 404);
+}
+
+TEST(OpenAiApi, TakesWhatTheNewestClientsSend) {
+  const TestServer server;
+  post(server, "/v1/images/generations",
+       {{"prompt", "a"},
+        {"complexity", "low"},
+        {"frame_count", 1},
+        {"safety_identifier", "me"},
+        {"quality", "max"},
+        {"output_compression", 0},
+        {"svg", json::object()}},
+       200);
+  post(server, "/v1/images/generations", {{"prompt", "a"}, {"frame_count", 8}}, 400);
+}
+
+TEST(OpenAiApi, SaysWhyInTheReasonPhraseToo) {
+  const TestServer server;
+  const auto answer = server.client().Post("/v1/images/generations", R"({"prompt": "a", "n": 99})",
+                                           "application/json");
+  EXPECT_EQ(answer->status, 400);
+  EXPECT_EQ(answer->reason, "n must be a whole number from 1 to 10");
+}
+
+TEST(OpenAiApi, ACancelledJobIsNotBegunAgain) {
+  TestServerOptions options;
+  options.step_time = std::chrono::milliseconds(50);
+  TestServer server(options);
+  std::thread canceller([&] {
+    while (server.queue().list({}).empty()) std::this_thread::yield();
+    server.queue().cancel(server.queue().list({}).front().id);
+  });
+  const auto answer =
+      server.client().Post("/v1/images/generations", R"({"prompt": "a"})", "application/json");
+  canceller.join();
+  EXPECT_EQ(answer->status, 409);
+  EXPECT_EQ(answer->get_header_value("x-should-retry"), "false");
+}
+
+TEST(HuggingFaceApi, GivesBytes) {
+  const TestServer server;
+  for (const char* path : {"/", "/v1", "/models/baidu/Paint-Turbo"}) {
+    const auto answer = server.client().Post(
+        path, R"({"inputs": "a cat", "parameters": {"width": 64, "seed": 5}})", "application/json");
+    ASSERT_EQ(answer->status, 200) << answer->body;
+    EXPECT_EQ(answer->get_header_value("Content-Type"), "image/png");
+    EXPECT_TRUE(answer->body.starts_with("\x89PNG"));
+  }
+  post(server, "/", {{"inputs", ""}}, 400);
+  post(server, "/", {{"inputs", "a"}, {"parameters", {{"wdith", 64}}}}, 400);
+  post(server, "/models/other", {{"inputs", "a"}}, 404);
+}
+
+TEST(OllamaApi, DrawsInLinesOrAtOnce) {
+  const TestServer server;
+  const json whole =
+      post(server, "/api/generate",
+           {{"model", "paint-turbo:latest"}, {"prompt", "a"}, {"stream", false}}, 200);
+  EXPECT_EQ(whole["done"], true);
+  EXPECT_TRUE(base64_decoded(whole["image"].get<std::string>())->starts_with("\x89PNG"));
+  const auto stream = server.client().Post("/api/generate",
+                                           R"({"model": "paint-turbo", "prompt": "a", "steps": 3})",
+                                           "application/json");
+  EXPECT_EQ(stream->get_header_value("Content-Type"), "application/x-ndjson");
+  std::istringstream lines(stream->body);
+  json last;
+  for (std::string line; std::getline(lines, line);) last = json::parse(line);
+  EXPECT_EQ(last["done"], true) << stream->body;
+  EXPECT_EQ(json::parse(stream->body.substr(0, stream->body.find('\n')))["total"], 3);
+}
+
+TEST(OllamaApi, ListsShowsAndSaysWhatIsWrong) {
+  const TestServer server;
+  EXPECT_EQ(get(server, "/api/tags", 200)["models"][0]["name"], "Paint-Turbo:latest");
+  EXPECT_EQ(post(server, "/api/show", {{"model", "Paint-Turbo"}}, 200)["capabilities"],
+            json({"image"}));
+  EXPECT_TRUE(post(server, "/api/show", {{"model", "x"}}, 404)["error"].is_string());
+  EXPECT_TRUE(
+      post(server, "/api/generate", {{"prompt", "a"}, {"width", 7}}, 400)["error"].is_string());
+}
+
 TEST(OpenAiApi, ServesBaidusPath) {
   TestServer server;
   post(server, "/llm/lmapi/v3/images/generations", {{"prompt", "a"}, {"model", "paint-turbo"}},

@@ -85,14 +85,24 @@ TEST(ImageRequest, NamesTheFieldThatIsWrong) {
   EXPECT_EQ(error_of({{"use_pe", "yes"}}), "400 use_pe");
   EXPECT_EQ(error_of({{"use_pe", true}}), "400 use_pe");  // the model has none
   EXPECT_EQ(error_of({{"output_format", "gif"}}), "400 output_format");
-  EXPECT_EQ(error_of({{"output_compression", 101}}), "400 output_compression");
+  EXPECT_EQ(error_of({{"output_compression", "high"}}), "400 output_compression");
 }
 
 TEST(ImageRequest, FindsModelsByTheirLastNameInAnyCase) {
   EXPECT_EQ(request({{"model", "paint-turbo"}}).model, "Paint-Turbo");
   EXPECT_EQ(request({{"model", "somebody/Paint-Turbo"}}).model, "Paint-Turbo");
-  EXPECT_EQ(error_of({{"model", "dall-e-3"}}), "404 model");
+  EXPECT_EQ(error_of({{"model", "sdxl"}}), "404 model");
   EXPECT_THROW(picture_request(JsonReader(nlohmann::json::object(), "body"), {}, {}), ApiError);
+}
+
+TEST(ImageRequest, TakesTheNamesThatClientsHaveBuiltIn) {
+  for (const char* alias : {"dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-2"})
+    EXPECT_EQ(request({{"model", alias}}).model, "Paint-Turbo");
+}
+
+TEST(ImageRequest, KeepsQualityWithinWhatFormatsHave) {
+  for (const auto& [asked, quality] : {std::pair{0, 1}, {-3, 1}, {1, 1}, {55, 55}, {1000, 100}})
+    EXPECT_EQ(request({{"output_compression", asked}}).image_quality, quality);
 }
 
 TEST(ImageRequest, CountsCharactersRatherThanBytes) {
