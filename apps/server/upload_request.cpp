@@ -28,6 +28,7 @@ json field_value(const FormPart& part) {
   if (std::ranges::find(kTextFields, part.name) != kTextFields.end() ||
       text.size() > kLongestNumber)
     return text;
+  if (text == "True" || text == "False") return text == "True";  // Python's
   const json value = json::parse(text, nullptr, false);
   return value.is_number() || value.is_boolean() ? value : json(text);
 }

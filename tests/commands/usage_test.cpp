@@ -102,7 +102,6 @@ INSTANTIATE_TEST_SUITE_P(
         WrongUsage{"BatchAndPrompt", {"generate", "x", "--batch", "none.jsonl"}, "--batch"},
         WrongUsage{"EmptyBatch", {"generate", "--batch", "-"}, "has no picture"},
         WrongUsage{"RerunWithoutFile", {"rerun"}, "file"},
-        WrongUsage{"RerunOfJpeg", {"rerun", "a.jpg"}, ".png"},
         WrongUsage{"BenchOfUnknownKernels", {"bench", "--cpu-kernels", "mmx"}, "mmx"},
         WrongUsage{"BenchOfUnknownOperation", {"bench", "--op", "linear,fft"}, "fft"},
         WrongUsage{"BenchOfUnknownDtype", {"bench", "--dtype", "fp16"}, "fp16"},

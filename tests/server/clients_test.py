@@ -1,4 +1,4 @@
-"""The official OpenAI client, a client of the A1111 web UI and an OpenAPI validator against `ernie-image serve`.
+"""Clients as people have them and an OpenAPI validator against `ernie-image serve`.
 
   clients_test.py PROGRAM      run by the Python of the environment that has requirements.txt
 """
@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -17,10 +18,14 @@ import urllib.request
 from served import Server
 
 try:
+    import ollama
     import openai
     import webuiapi
+    from huggingface_hub import InferenceClient
     from openapi_spec_validator import validate
     from PIL import Image
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families
+    from sd_backend_client import A1111Webservice, DiffusionParams
 except ImportError as error:
     print("SKIPPED: %s; see tests/server/requirements.txt and test.sh" % error)
     sys.exit(77)
@@ -65,7 +70,8 @@ class OpenAiClient(ClientTest):
     def test_lists_models(self):
         models = list(self.client.models.list())
         self.assertEqual([model.id for model in models], ["emoji-tiny"])
-        self.assertEqual(self.client.models.retrieve("emoji-tiny").object, "model")
+        for name in ("emoji-tiny", "somebody/emoji-tiny", "gpt-image-2"):
+            self.assertEqual(self.client.models.retrieve(name).id, "emoji-tiny")
 
     def test_makes_pictures_in_each_format(self):
         for name, format_name in (("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")):
@@ -110,7 +116,7 @@ class OpenAiClient(ClientTest):
                 self.client.images.generate(prompt=APPLE, **fields)
             self.assertEqual(caught.exception.param, name)
         with self.assertRaises(openai.NotFoundError) as caught:
-            self.client.images.generate(prompt=APPLE, model="dall-e-3")
+            self.client.images.generate(prompt=APPLE, model="sdxl")
         self.assertEqual(caught.exception.code, "model_not_found")
         with self.assertRaises(openai.AuthenticationError) as caught:
             self.client.with_options(api_key="wrong").images.generate(prompt=APPLE)
@@ -208,7 +214,71 @@ class A1111Client(ClientTest):
         self.api.skip()
 
 
+class OtherClients(ClientTest):
+    def test_hugging_faces_inference_client(self):
+        for address in (self.server.url, self.server.url + "/v1"):
+            picture = InferenceClient(base_url=address, api_key=KEY).text_to_image(
+                APPLE, width=96, height=64, num_inference_steps=2, guidance_scale=1.0, seed=3)
+            self.assertEqual(picture.size, (96, 64))
+
+    def test_ollama(self):
+        client = ollama.Client(host=self.server.url, headers={"Authorization": "Bearer " + KEY})
+        self.assertEqual([model.model for model in client.list().models], ["emoji-tiny:latest"])
+        self.assertEqual(client.show("emoji-tiny").capabilities, ["image"])
+        whole = client.generate(model="emoji-tiny", prompt=APPLE, width=96, height=64, steps=2)
+        self.assertEqual(picture_of(whole.image).size, (96, 64))
+        parts = list(client.generate(model="emoji-tiny:latest", prompt=APPLE, steps=3, stream=True))
+        self.assertEqual((parts[0].total, parts[-1].done), (3, True))
+        self.assertEqual(picture_of(parts[-1].image).size, (64, 64))
+        with self.assertRaises(ollama.ResponseError) as caught:
+            client.generate(model="other", prompt=APPLE)
+        self.assertIn("no model of that name", caught.exception.error)
+
+    def test_sd_backend_client(self):
+        service = A1111Webservice(self.server.url, credentials_provider=lambda: ("anybody", KEY))
+        service.login_check()
+        result = service.submit_txt2img(DiffusionParams(
+            prompt=APPLE, steps=4, cfg_scale=1.0, seed=3, width=64, height=64)).wait(60)
+        self.assertEqual(([image.size for image in result.images], result.seeds), ([(64, 64)], [3]))
+        self.assertEqual([model.name for model in service.list_checkpoints()], ["emoji-tiny"])
+        service.list_vaes(), service.list_loras(), service.list_upscalers()
+
+    def test_open_metrics(self):
+        text = self.server.request("GET", "/metrics", headers={
+            "Accept": "application/openmetrics-text", "Authorization": "Bearer " + KEY})[2].decode()
+        self.assertIn("ernie_image_http_requests", {family.name for family in text_string_to_metric_families(text)})
+
+    def test_files_say_what_the_answers_say(self):
+        body = {"prompt": APPLE + "\nSteps: 3, a: b", "negative_prompt": "x\nNegative prompt: y", "seed": 5, "steps": 4,
+                "width": 64, "height": 64, "batch_size": 2, "use_pe": False}
+        headers = {"Authorization": "Bearer " + KEY}
+        answer = self.server.request("POST", "/sdapi/v1/txt2img", body, headers)[2]
+        info = json.loads(answer["info"])
+        for text, image in zip(info["infotexts"], answer["images"]):
+            self.assertEqual(picture_of(image).info["parameters"], text)
+        found = self.server.request("POST", "/sdapi/v1/png-info", {"image": answer["images"][0]}, headers)[2]
+        self.assertEqual(found["parameters"]["Prompt"], body["prompt"])
+        self.assertEqual(found["parameters"]["Negative prompt"], body["negative_prompt"])
+
+
 class OpenApiDocument(ClientTest):
+    def test_makes_a_client_that_draws(self):
+        """openapi-python-client's, whose modules of jobs have to be there."""
+        document = os.path.join(self.folder.name, "openapi.json")
+        with open(document, "w", encoding="utf-8") as file:
+            json.dump(self.server.get("/openapi.json")[2], file)
+        generator = os.path.join(os.path.dirname(sys.executable), "openapi-python-client")
+        subprocess.run([generator, "generate", "--path", document, "--meta", "none", "--output-path",
+                        os.path.join(self.folder.name, "generated")], check=True, capture_output=True)
+        sys.path.insert(0, self.folder.name)
+        from generated import AuthenticatedClient
+        from generated.api.jobs import create_job, get_job
+        from generated.models import JobRequest
+        client = AuthenticatedClient(base_url=self.server.url, token=KEY)
+        job = create_job.sync(client=client, body=JobRequest(prompt=APPLE, num_inference_steps=2))
+        self.server.wait_until(lambda: get_job.sync(job.id, client=client).status.value == "completed", 60)
+        self.assertEqual(len(get_job.sync(job.id, client=client).images), 1)
+
     def test_is_valid(self):
         document = self.server.get("/openapi.json")[2]
         validate(document)
