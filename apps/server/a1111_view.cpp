@@ -13,9 +13,6 @@ constexpr int kMaxPreviews = 8;
 constexpr const char* kSampler = "Euler simple";
 
 void refuse_what_cannot_be_done(const JsonReader& fields) {
-  if (fields.boolean("enable_hr", false)) {
-    refuse_field("enable_hr", "is not supported; ask for the size that is wanted");
-  }
   if (!fields.text("script_name", "").empty()) {
     refuse_field("script_name", "is not supported");
   }
@@ -63,6 +60,36 @@ int read_count(const JsonReader& fields, const RequestLimits& limits) {
   return static_cast<int>(batch * rounds);
 }
 
+double number_or(const JsonReader& fields, const char* name, double min, double max,
+                 double fallback) {
+  return fields.has(name) ? fields.number(name, min, max) : fallback;
+}
+
+/// The "hires. fix" of txt2img; its clients send the rest of its fields in any case, as 0.
+void take_second_run(const JsonReader& fields, json& common) {
+  if (!fields.boolean("enable_hr", false)) return;
+  const std::int64_t width = fields.integer("hr_resize_x", 0, 0, kMaxSidePx);
+  const std::int64_t height = fields.integer("hr_resize_y", 0, 0, kMaxSidePx);
+  constexpr double kScale = 2, kStrength = 0.75;  // of that API
+  if (width > 0 && height > 0) {
+    common["hires_width"] = width;
+    common["hires_height"] = height;
+  } else {
+    common["hires_scale"] = number_or(fields, "hr_scale", 1, kMaxHiresScale, kScale);
+  }
+  common["hires_strength"] = number_or(fields, "denoising_strength", 0, 1, kStrength);
+  const std::int64_t steps = fields.integer("hr_second_pass_steps", 0, 0, kMaxInferenceSteps);
+  if (steps > 0) common["hires_steps"] = steps;
+}
+
+/// All pictures then have the one seed, and seeds of variations of their own.
+void take_variation(const JsonReader& fields, json& common) {
+  const double strength = number_or(fields, "subseed_strength", 0, 1, 0);
+  if (strength == 0) return;
+  common["variation_strength"] = strength;
+  common["variation_seed"] = fields.has("subseed") ? *fields.find("subseed") : json(-1);
+}
+
 /// The fields under the names that the other APIs have for them. What the web UI's clients send
 /// besides has no meaning for this model.
 json common_fields(const JsonReader& fields, const std::string& model) {
@@ -70,8 +97,12 @@ json common_fields(const JsonReader& fields, const std::string& model) {
   const auto take = [&](const char* name) {
     if (fields.has(name)) common[name] = *fields.find(name);
   };
-  for (const char* name : {"prompt", "negative_prompt", "seed", "use_pe", "loras"}) take(name);
+  for (const char* name :
+       {"prompt", "negative_prompt", "seed", "use_pe", "loras", "variation_seed", "boxes"})
+    take(name);
   for (const RequestOption& option : request_options()) take(option.name(Naming::a1111));
+  take_second_run(fields, common);
+  take_variation(fields, common);
   common["model"] = model;
   const json settings = fields.value().value("override_settings", json::object());
   if (settings.is_object() && settings.contains("sd_model_checkpoint")) {
@@ -115,6 +146,8 @@ JobRequest a1111_request(const JsonReader& fields, const std::string& model,
       picture_request({common_fields(fields, model), fields.where()}, workers, limits,
                       Naming::a1111, read_count(fields, limits), given ? &*given : nullptr);
   request.previews = std::min(kMaxPreviews, request.num_inference_steps);
+  if (fields.has("subseed_strength") && !request.variation_seeds.empty())
+    std::ranges::fill(request.seeds, request.seeds.front());
   return request;
 }
 
@@ -138,6 +171,19 @@ std::string a1111_infotext(const JobRequest& request, std::size_t index) {
   text += ", CFG scale: " + short_number(request.guidance_scale.value());
   text += ", Seed: " + std::to_string(request.seeds[index]);
   text += ", Size: " + std::to_string(request.width_px) + "x" + std::to_string(request.height_px);
+  if (!request.variation_seeds.empty()) {
+    text += ", Variation seed: " + std::to_string(request.variation_seeds[index]);
+    text += ", Variation seed strength: " + short_number(request.variation_strength.value());
+  }
+  if (wants_hires(request)) {
+    text +=
+        ", Denoising strength: " + short_number(request.hires_strength.value_or(kHiresStrength));
+    if (request.hires_scale)
+      text += ", Hires upscale: " + short_number(*request.hires_scale);
+    else
+      text += ", Hires resize: " + std::to_string(request.hires_width_px) + "x" +
+              std::to_string(request.hires_height_px);
+  }
   if (!request.picture_use.sha256.empty())
     text += ", Denoising strength: " + short_number(request.picture.strength);
   if (request.picture_use.handling.mask_blur_px > 0)
