@@ -69,6 +69,54 @@ void add_prompt_flags(CLI::App& app, GenerateFlags& flags) {
       ->type_name("TEXT");
 }
 
+/// "2", "1.5" or "1536x1024".
+void set_hires(const std::string& text, Request& request) {
+  const std::size_t cross = text.find('x');
+  request.hires_scale.reset();
+  request.hires_width_px = request.hires_height_px = 0;
+  if (cross == std::string::npos) {
+    request.hires_scale = parse_number("--hires", text, 1, kMaxHiresScale);
+    return;
+  }
+  const auto side = [&](const std::string& part) {
+    return static_cast<int>(parse_integer("--hires", part, 1, kMaxSidePx));
+  };
+  request.hires_width_px = side(text.substr(0, cross));
+  request.hires_height_px = side(text.substr(cross + 1));
+}
+
+void add_further_run_flags(CLI::App& app, Request& request) {
+  app.add_option_function<std::string>(
+         "--variation-seed",
+         [&request](const std::string& text) {
+           request.variation_seeds = parse_seeds("--variation-seed", text);
+         },
+         "of noise that is mixed into that of --seed, for pictures like another; needs "
+         "--variation-strength")
+      ->type_name("N[,N...]");
+  app.add_option_function<std::string>(
+         "--hires", [&request](const std::string& text) { set_hires(text, request); },
+         "draw each picture a second time, so many times larger or at that size, from what the "
+         "first run made of it")
+      ->type_name("SCALE|WxH");
+}
+
+/// One seed of a variation is that of the first picture, from which the others count on.
+void complete_variation(Request& request) {
+  std::vector<std::uint64_t>& seeds = request.variation_seeds;
+  const bool has_strength = request.variation_strength.value_or(0) > 0;
+  if (seeds.empty() != !has_strength)
+    usage_error("--variation-seed and a --variation-strength above 0 need each other");
+  while (seeds.size() == 1 && request.seeds.size() > 1) {
+    const std::uint64_t first = seeds[0];
+    seeds.resize(request.seeds.size());
+    for (std::size_t i = 0; i < seeds.size(); ++i) seeds[i] = first + i;
+  }
+  const bool has_size = wants_hires(request);
+  if (!has_size && (request.hires_strength || request.hires_steps != 0))
+    usage_error("--hires-strength and --hires-steps need --hires SCALE or WxH");
+}
+
 void add_sampling_flags(CLI::App& app, GenerateFlags& flags) {
   Request& request = flags.request;
   add_option_flags(app, request);
@@ -77,6 +125,7 @@ void add_sampling_flags(CLI::App& app, GenerateFlags& flags) {
          [&request](const std::string& text) { request.seeds = parse_seeds("--seed", text); },
          "default 42; a list gives each image a generator of its own; `random` or -1 draws one")
       ->type_name("N[,N...]");
+  add_further_run_flags(app, request);
   add_integer_flag(app, "--num-images", request.num_images_per_prompt, 1, kMaxImages,
                    "images of each prompt; default 1");
   app.add_option("--latents", flags.latents,
@@ -245,15 +294,17 @@ void complete_batch_flags(GenerateFlags& flags) {
   refuse(!flags.preview.empty(), "--preview");
   refuse(!flags.save_tensors.empty(), "--save-tensors");
   refuse(flags.output == kStandardOutput, "--output -");
+  complete_variation(flags.request);
   complete_enhance_flags(flags.enhance);
 }
 
 GeneratePaths complete_flags(GenerateFlags& flags) {
   collect_prompts(flags);
+  complete_variation(flags.request);
   add_loras(flags.lora, flags.request);
   check_prompts(flags.request);
   complete_enhance_flags(flags.enhance);
-  check_picture_flags(flags.picture);
+  check_picture_flags(flags.request, flags.picture);
   if (flags.trace_blocks && flags.save_tensors.empty()) {
     usage_error("--trace blocks needs --save-tensors FILE.safetensors");
   }

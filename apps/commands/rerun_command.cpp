@@ -189,7 +189,12 @@ ImageFile read_recorded_image(const std::string& path) {
 }
 
 void check_size(const std::string& path, const Image& image, const Request& request) {
-  if (image.width_px == request.width_px && image.height_px == request.height_px) return;
+  // Sides of a second run are what its scale makes of the first's, rounded as the model wants them.
+  if (request.hires_scale && request.hires_width_px == 0) return;
+  const auto [width, height] = wants_hires(request)
+                                   ? hires_size(request, 1)
+                                   : std::pair(request.width_px, request.height_px);
+  if (image.width_px == width && image.height_px == height) return;
   throw Error(ErrorKind::corrupt_file,
               path + " is " + std::to_string(image.width_px) + "x" +
                   std::to_string(image.height_px) + ", but its record says " +

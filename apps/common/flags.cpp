@@ -31,6 +31,15 @@ constexpr OptionFlag kOptionFlags[] = {
      "denoising steps; default: the model's own number"},
     {"guidance_scale", "--guidance-scale,--cfg-scale",
      "classifier-free guidance, off at 1 and below; default: the model's own"},
+    {"variation_strength", "--variation-strength",
+     "how much of --variation-seed's noise is mixed in: 0 none, 1 nothing else"},
+    {"hires_scale", "--hires-scale", "as --hires SCALE"},
+    {"hires_width", "--hires-width", "as --hires WxH, with --hires-height"},
+    {"hires_height", "--hires-height", "as --hires WxH, with --hires-width"},
+    {"hires_strength", "--hires-strength",
+     "how much the second run of --hires draws anew; default 0.7"},
+    {"hires_steps", "--hires-steps",
+     "of the second run's schedule, of which the strength leaves some; default: as the first"},
 };
 
 std::string first_name(const std::string& names) { return names.substr(0, names.find(',')); }

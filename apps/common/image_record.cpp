@@ -73,12 +73,27 @@ std::string nine_digits(double value) {
   return text;
 }
 
-/// As A1111 writes it; empty without a picture.
+/// As A1111 writes it; empty without a picture and a second run.
 std::string denoising_strength(const ImageRecord& record) {
-  if (record.picture.sha256.empty()) return "";
+  const Request& request = record.request;
+  std::string text;
+  if (request.variation_strength.value_or(0) > 0) {
+    const auto& seeds = request.variation_seeds;
+    const auto index = static_cast<std::size_t>(record.image_index);
+    text += ", Variation seed: " + std::to_string(seeds[seeds.size() == 1 ? 0 : index]) +
+            ", Variation seed strength: " + nine_digits(*request.variation_strength);
+  }
+  if (wants_hires(request)) {
+    text +=
+        ", Denoising strength: " + nine_digits(request.hires_strength.value_or(kHiresStrength)) +
+        (request.hires_scale ? ", Hires upscale: " + nine_digits(*request.hires_scale)
+                             : ", Hires resize: " + std::to_string(request.hires_width_px) + "x" +
+                                   std::to_string(request.hires_height_px));
+  } else if (!record.picture.sha256.empty()) {
+    text += ", Denoising strength: " + nine_digits(request.picture.strength);
+  }
   const double blur_px = record.picture.handling.mask_blur_px;
-  return ", Denoising strength: " + nine_digits(record.request.picture.strength) +
-         (blur_px > 0 ? ", Mask blur: " + nine_digits(blur_px) : "");
+  return text + (blur_px > 0 ? ", Mask blur: " + nine_digits(blur_px) : "");
 }
 
 /// As A1111 writes a value: in JSON's quotes if it would not be read back as one.

@@ -50,14 +50,25 @@ void check_size(const Request& request, const ModelInfo& info) {
   }
 }
 
-/// "0,64,0,64": left, top, right, bottom.
-Margins parse_margins(const std::string& text) {
-  std::vector<int> sides;
+std::vector<int> parse_four(const std::string& flag, const std::string& text,
+                            const std::string& names) {
+  std::vector<int> values;
   std::istringstream parts(text);
   for (std::string part; std::getline(parts, part, ',');)
-    sides.push_back(static_cast<int>(parse_integer("--outpaint", part, 0, kMaxSidePx)));
-  if (sides.size() != 4)
-    usage_error("--outpaint: " + text + " is not four numbers: left, top, right, bottom");
+    values.push_back(static_cast<int>(parse_integer(flag, part, 0, kMaxSidePx)));
+  if (values.size() != 4) usage_error(flag + ": " + text + " is not four numbers: " + names);
+  return values;
+}
+
+/// "0,64,0,64"
+Margins parse_margins(const std::string& text) {
+  const std::vector<int> sides = parse_four("--outpaint", text, "left, top, right, bottom");
+  return {sides[0], sides[1], sides[2], sides[3]};
+}
+
+/// "300,120,96,96"
+Box parse_box(const std::string& text) {
+  const std::vector<int> sides = parse_four("--boxes", text, "left, top, width, height");
   return {sides[0], sides[1], sides[2], sides[3]};
 }
 
@@ -83,9 +94,10 @@ void add_picture_flags(CLI::App& app, Request& request, PictureFlags& flags) {
       app, "--strength",
       [&](double strength) {
         request.picture.strength = strength;
-        flags.needs_picture = true;
+        flags.has_strength = true;
       },
-      0, 1, "how much of the picture is drawn anew: near 0 little, 1 all; default 0.6");
+      0, 1,
+      "how much of the picture, or of --boxes, is drawn anew: near 0 little, 1 all; default 0.6");
   add_choice(app, "--strength-mode", request.picture.strength_mode, flags,
              "whose way of counting steps; exact begins at noise of just that strength; default "
              "diffusers");
@@ -135,11 +147,21 @@ void add_picture_flags(CLI::App& app, Request& request, PictureFlags& flags) {
   add_integer_flag(
       app, "--padding", flags.padding_px, 0, kMaxAreaPaddingPx,
       "pixels of the picture beside the masked part that are drawn with it; default 32");
+  app.add_option_function<std::vector<std::string>>(
+         "--boxes",
+         [&](const std::vector<std::string>& texts) {
+           for (const std::string& text : texts) request.boxes.push_back(parse_box(text));
+         },
+         "a part of the result, such as a face, that is drawn once more by itself, with as many "
+         "pixels as the whole, and put back; repeat it for several; with --image nothing else is drawn")
+      ->allow_extra_args(false)
+      ->type_name("X,Y,W,H");
 }
 
-void check_picture_flags(PictureFlags& flags) {
+void check_picture_flags(const Request& request, PictureFlags& flags) {
   if (flags.handling.area_padding_px) flags.handling.area_padding_px = flags.padding_px;
-  if (flags.needs_picture && flags.file.empty())
+  const bool has_loose_strength = flags.has_strength && request.boxes.empty();
+  if ((flags.needs_picture || has_loose_strength) && flags.file.empty())
     usage_error("--strength, --strength-mode, --resize, --outpaint and --fill need --image FILE");
   if (!flags.mask.empty() && flags.file.empty()) usage_error("--mask needs --image FILE");
   if (flags.needs_mask && flags.mask.empty() && !flags.handling.outpaint.any())

@@ -36,7 +36,8 @@ void ChunkListener::tell(JobWork& work, int index, const Progress& progress, Job
     work.trace.add(told.stage + " " + std::to_string(progress.step));
   JobReporter::MakePreview preview;
   const int wanted = work.job.request.previews;
-  const bool is_due = progress.stage == Stage::transformer &&
+  // Latents are those of the first of several runs: nothing of the others is shown.
+  const bool is_due = progress.stage == Stage::transformer && !trace_.latents().empty() &&
                       previews_due(wanted, progress.step, progress.steps) >
                           previews_due(wanted, progress.step - 1, progress.steps);
   if (is_due) {

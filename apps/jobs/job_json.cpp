@@ -54,7 +54,8 @@ void check_job_request(const JobRequest& request, ErrorKind kind, const std::str
   if (!is_image) checked.seeds = {0};  // may be none: only an enhancer's draws need it
   check_request(checked, kind, where);
   for (const RequestOption& option : request_options()) {
-    require(!option.is_open(request), std::string(option.title) + " is missing");
+    require(option.may_stay_open || !option.is_open(request),
+            std::string(option.title) + " is missing");
   }
   require(request.prompts.size() == 1, "a job has one prompt");
   require(!is_image || request.seeds.size() == static_cast<std::size_t>(image_count(request)),
@@ -90,6 +91,7 @@ std::string request_text(const JobRequest& request) {
                  {"trace", request.chrome_trace},
                  {"priority", static_cast<int>(request.priority)}});
   if (request.has_given_seeds) object["seeds_given"] = true;
+  write_runs(request, object);
   if (!request.adapters.empty()) object["loras"] = adapters_json(request.adapters);
   if (!request.picture_use.sha256.empty())
     object["image"] = picture_use_json(request.picture_use, request.picture);
@@ -106,6 +108,7 @@ JobRequest parse_request(std::string_view text, const std::string& where) {
   read_options(fields, Naming::brief, false, request);
   request.set_seeds(fields.seeds("seeds", kMaxImages));
   request.has_given_seeds = fields.boolean("seeds_given", false);
+  read_runs(fields, request);
   request.enhance = fields.boolean("enhance");
   request.image_format = fields.limited_text("format", kMaxNameBytes);
   request.image_quality = fields.small("quality", 0, 100);
@@ -240,7 +243,16 @@ std::string without_folders(const std::string& message) {
 
 std::string batch_key(const JobRequest& request) {
   json key = json::array({static_cast<int>(request.kind)});
-  for (const RequestOption& option : request_options()) key.push_back(option.get(request));
+  json further = json::object();
+  for (const RequestOption& option : request_options()) {
+    if (!option.may_stay_open)
+      key.push_back(option.get(request));
+    else if (!option.is_open(request))
+      further[option.name()] = option.get(request);
+  }
+  write_runs(request, further);
+  further.erase("variation_seeds");  // each picture has its own
+  if (!further.empty()) key.push_back(std::move(further));
   // They change the model for all that is drawn together.
   if (!request.adapters.empty()) key.push_back(adapters_json(request.adapters));
   // One picture is under all noise that is drawn together.

@@ -172,8 +172,9 @@ void JobRunner::run_chunk(const JobChunk& chunk, TimeEstimate& estimate) {
     JobWork& work = *picture.work;
     if (!work.is_done && work.has_all()) complete(work);
   }
-  // Of a part alone, the result is more than what the latents are of.
-  if (!request.picture.area_padding_px)
+  // The result is that of the last of several runs, or more than what the latents are of.
+  const bool is_single_run = !wants_hires(request) && request.boxes.empty();
+  if (is_single_run && !request.picture.area_padding_px)
     preview_.learn(image_latents(listener.trace().latents(), 0), result.images.front());
 }
 
@@ -184,10 +185,12 @@ Request JobRunner::chunk_request(const JobChunk& chunk, LatentsTrace& trace) con
   request.prompts.clear();
   request.negative_prompts.clear();
   request.seeds.clear();
+  request.variation_seeds.clear();
   for (const JobImageWork& picture : chunk) {
     request.prompts.push_back(picture.work->prompt);
     request.negative_prompts.push_back(negative_prompt_of(picture.work->job.request));
     request.seeds.push_back(picture.seed());
+    std::ranges::copy(picture.variation_seed(), std::back_inserter(request.variation_seeds));
   }
   request.adapters = found_adapters(first);                  // those of all jobs of the batch
   request.picture = given_picture(chunk.front().work->job);  // likewise
@@ -230,6 +233,7 @@ FinishedImage JobRunner::finished_image(const JobImageWork& picture, const Image
   request.num_images_per_prompt = 1;
   request.prompts = {picture.work->prompt};
   request.seeds = {picture.seed()};
+  request.variation_seeds = picture.variation_seed();
   ImageRecord record = make_image_record(pipeline_.info(), options_.load, request);
   record.adapters = adapters;
   record.picture = asked.picture_use;

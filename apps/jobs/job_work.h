@@ -37,6 +37,11 @@ struct JobImageWork {
   std::size_t index;  // among the pictures of its job
 
   std::uint64_t seed() const { return work->job.request.seeds[index]; }
+  /// One, or none.
+  std::vector<std::uint64_t> variation_seed() const {
+    const auto& all = work->job.request.variation_seeds;
+    return all.empty() ? all : std::vector{all[index]};
+  }
 };
 
 /// Pictures that one run of the pipeline makes.

@@ -18,9 +18,6 @@ using nlohmann::json;
 constexpr int kMaxPreviews = 8;
 
 void refuse_what_cannot_be_done(const JsonReader& fields) {
-  if (fields.boolean("enable_hr", false)) {
-    refuse_field("enable_hr", "is not supported; ask for the size that is wanted");
-  }
   if (!fields.text("script_name", "").empty()) {
     refuse_field("script_name", "is not supported");
   }
@@ -68,6 +65,36 @@ int read_count(const JsonReader& fields, const RequestLimits& limits) {
   return static_cast<int>(batch * rounds);
 }
 
+double number_or(const JsonReader& fields, const char* name, double min, double max,
+                 double fallback) {
+  return fields.has(name) ? fields.number(name, min, max) : fallback;
+}
+
+/// The "hires. fix" of txt2img; its clients send the rest of its fields in any case, as 0.
+void take_second_run(const JsonReader& fields, json& common) {
+  if (!fields.boolean("enable_hr", false)) return;
+  const std::int64_t width = fields.integer("hr_resize_x", 0, 0, kMaxSidePx);
+  const std::int64_t height = fields.integer("hr_resize_y", 0, 0, kMaxSidePx);
+  constexpr double kScale = 2, kStrength = 0.75;  // of that API
+  if (width > 0 && height > 0) {
+    common["hires_width"] = width;
+    common["hires_height"] = height;
+  } else {
+    common["hires_scale"] = number_or(fields, "hr_scale", 1, kMaxHiresScale, kScale);
+  }
+  common["hires_strength"] = number_or(fields, "denoising_strength", 0, 1, kStrength);
+  const std::int64_t steps = fields.integer("hr_second_pass_steps", 0, 0, kMaxInferenceSteps);
+  if (steps > 0) common["hires_steps"] = steps;
+}
+
+/// All pictures then have the one seed, and seeds of variations of their own.
+void take_variation(const JsonReader& fields, json& common) {
+  const double strength = number_or(fields, "subseed_strength", 0, 1, 0);
+  if (strength == 0) return;
+  common["variation_strength"] = strength;
+  common["variation_seed"] = fields.has("subseed") ? *fields.find("subseed") : json(-1);
+}
+
 /// The fields under the names that the other APIs have for them. What the web UI's clients send
 /// besides has no meaning for this model.
 json common_fields(const JsonReader& fields, const std::string& model) {
@@ -75,8 +102,12 @@ json common_fields(const JsonReader& fields, const std::string& model) {
   const auto take = [&](const char* name) {
     if (fields.has(name)) common[name] = *fields.find(name);
   };
-  for (const char* name : {"prompt", "negative_prompt", "seed", "use_pe", "loras"}) take(name);
+  for (const char* name :
+       {"prompt", "negative_prompt", "seed", "use_pe", "loras", "variation_seed", "boxes"})
+    take(name);
   for (const RequestOption& option : request_options()) take(option.name(Naming::a1111));
+  take_second_run(fields, common);
+  take_variation(fields, common);
   common["model"] = model;
   const json settings = fields.value().value("override_settings", json::object());
   if (settings.is_object() && settings.contains("sd_model_checkpoint")) {
@@ -147,6 +178,8 @@ std::string infotext(const Job& job, std::size_t index) {
                                                         : job.enhanced_prompt};
   record.request.num_images_per_prompt = 1;
   record.request.seeds = {job.request.seeds[index]};
+  if (!job.request.variation_seeds.empty())
+    record.request.variation_seeds = {job.request.variation_seeds[index]};
   record.picture = job.request.picture_use;
   for (const Adapter& lora : job.request.adapters) {
     AdapterUse& use = record.adapters.emplace_back();
@@ -202,6 +235,8 @@ JobRequest a1111_request(const JsonReader& fields, const std::string& model,
       picture_request({std::move(common), fields.where()}, workers, limits, Naming::a1111,
                       read_count(fields, limits), given ? &*given : nullptr);
   request.previews = std::min(kMaxPreviews, request.num_inference_steps);
+  if (fields.has("subseed_strength") && !request.variation_seeds.empty())
+    std::ranges::fill(request.seeds, request.seeds.front());
   return request;
 }
 
@@ -241,7 +276,7 @@ std::string a1111_info(const Job& job, const json& asked) {
                {"all_seeds", request.seeds},
                {"subseed", -1},
                {"all_subseeds", std::vector(images, -1)},
-               {"subseed_strength", 0},
+               {"subseed_strength", request.variation_strength.value_or(0)},
                {"seed_resize_from_w", -1},
                {"seed_resize_from_h", -1},
                {"sampler_name", "Euler"},
@@ -260,6 +295,12 @@ std::string a1111_info(const Job& job, const json& asked) {
                {"job_timestamp", std::to_string(job.created_ms)},
                {"infotexts", texts},
                {"version", std::string("ernie-image ") + version()}});
+  if (!request.variation_seeds.empty()) {
+    info["subseed"] = request.variation_seeds.front();
+    info["all_subseeds"] = request.variation_seeds;
+  }
+  if (wants_hires(request))
+    info["denoising_strength"] = request.hires_strength.value_or(kHiresStrength);
   if (!request.picture_use.sha256.empty()) info["denoising_strength"] = request.picture.strength;
   return info.dump(-1, ' ', false, json::error_handler_t::replace);
 }

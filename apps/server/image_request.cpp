@@ -84,29 +84,47 @@ void set_options(const JsonReader& fields, Naming naming, const WorkerInfo& work
   }
 }
 
+/// The second run has the size limits of the first, and its steps that of the server.
+void check_hires(const JsonReader& fields, int multiple, const RequestLimits& limits,
+                 const JobRequest& request) {
+  if (request.hires_steps > limits.max_steps)
+    fields.fail("hires_steps", "a whole number from 1 to " + std::to_string(limits.max_steps));
+  if (request.hires_strength == 0.0) refuse_field("hires_strength", "must be above 0");
+  if (!wants_hires(request)) return;
+  const char* const name = request.hires_width_px != 0 ? "hires_width" : "hires_scale";
+  const auto [width, height] = hires_size(request, multiple);
+  check_side(name, width, multiple);
+  check_side(request.hires_width_px != 0 ? "hires_height" : name, height, multiple);
+  if (std::int64_t{width} * height > limits.max_pixels) {
+    refuse_field(name, "asks for " + std::to_string(width) + "x" + std::to_string(height) +
+                           " pixels; at most " + std::to_string(limits.max_pixels) +
+                           " are possible");
+  }
+}
+
 /// Nothing for -1 and null, which stand for a seed to be drawn.
-std::optional<std::uint64_t> read_seed(const nlohmann::json& value) {
+std::optional<std::uint64_t> read_seed(const nlohmann::json& value, const std::string& name) {
   if (value.is_number_unsigned()) return value.get<std::uint64_t>();
   const std::optional<std::int64_t> number = whole_number(value);
   if (number == -1) return std::nullopt;
   if (!number || *number < 0) {
-    refuse_field("seed",
-                 "must be a whole number from 0 to 18446744073709551615, or a list of them");
+    refuse_field(name, "must be a whole number from 0 to 18446744073709551615, or a list of them");
   }
   return static_cast<std::uint64_t>(*number);
 }
 
 /// One seed an image: a single one is that of the first, the others count on from it.
-std::vector<std::uint64_t> read_seeds(const JsonReader& fields, std::size_t images) {
-  const nlohmann::json* value = fields.find("seed");
+std::vector<std::uint64_t> read_seeds(const JsonReader& fields, const std::string& name,
+                                      std::size_t images) {
+  const nlohmann::json* value = fields.find(name);
   std::vector<nlohmann::json> given = {value == nullptr ? nlohmann::json(-1) : *value};
   if (value != nullptr && value->is_array()) given.assign(value->begin(), value->end());
   if (given.size() != 1 && given.size() != images) {
-    refuse_field("seed", "must be one number, or a list of as many as there are images");
+    refuse_field(name, "must be one number, or a list of as many as there are images");
   }
   std::vector<std::uint64_t> seeds;
   for (const nlohmann::json& entry : given) {
-    const std::optional<std::uint64_t> seed = read_seed(entry);
+    const std::optional<std::uint64_t> seed = read_seed(entry, name);
     seeds.push_back(seed ? *seed : random_seed());
   }
   while (seeds.size() < images) seeds.push_back(seeds.back() + 1);
@@ -114,12 +132,42 @@ std::vector<std::uint64_t> read_seeds(const JsonReader& fields, std::size_t imag
 }
 
 /// False if one was drawn.
-bool has_all_seeds(const JsonReader& fields) {
-  const nlohmann::json* const value = fields.find("seed");
+bool has_all_seeds(const JsonReader& fields, const std::string& name) {
+  const nlohmann::json* const value = fields.find(name);
   if (value == nullptr) return false;
-  if (!value->is_array()) return read_seed(*value).has_value();
+  if (!value->is_array()) return read_seed(*value, name).has_value();
   return std::ranges::all_of(*value,
-                             [](const auto& entry) { return read_seed(entry).has_value(); });
+                             [&](const auto& entry) { return read_seed(entry, name).has_value(); });
+}
+
+/// Of the noise that is mixed in, where any is.
+void set_variation(const JsonReader& fields, JobRequest& request) {
+  if (request.variation_strength.value_or(0) == 0) return;
+  request.variation_seeds = read_seeds(fields, "variation_seed", request.seeds.size());
+  request.has_given_seeds = request.has_given_seeds && has_all_seeds(fields, "variation_seed");
+}
+
+/// Within the result; drawn with `strength`, which is another's if a picture is given.
+void set_boxes(const JsonReader& fields, int multiple, const GivenPicture* picture,
+               JobRequest& request) {
+  request.boxes = read_boxes(fields, "boxes");
+  if (request.boxes.empty() && picture == nullptr && fields.has("strength"))
+    refuse_field("strength", "needs an image, or boxes");
+  if (request.boxes.empty()) return;
+  if (picture == nullptr && fields.has("strength")) {
+    request.picture.strength = fields.number("strength", 0, 1);
+    if (request.picture.strength == 0) refuse_field("strength", "must be above 0");
+  }
+  const auto [width, height] = wants_hires(request)
+                                   ? hires_size(request, multiple)
+                                   : std::pair(request.width_px, request.height_px);
+  for (const Box& box : request.boxes) {
+    if (box.left_px + box.width_px > width || box.top_px + box.height_px > height)
+      refuse_field("boxes", "must lie within the picture of " + std::to_string(width) + "x" +
+                                std::to_string(height) + " pixels");
+  }
+  if (picture != nullptr && picture->handling.area_padding_px)
+    refuse_field("boxes", "and inpaint_area exclude each other");
 }
 
 void set_output(const JsonReader& fields, JobRequest& request) {
@@ -202,8 +250,9 @@ JobRequest picture_request(const JsonReader& fields, const std::vector<WorkerInf
                       read_prompt(fields, "negative_prompt", limits));
   set_options(fields, naming, worker, limits, picture, request);
   const std::int64_t images = count ? *count : fields.integer("n", 1, 1, limits.max_images);
-  request.set_seeds(read_seeds(fields, static_cast<std::size_t>(images)));
-  request.has_given_seeds = has_all_seeds(fields);
+  request.set_seeds(read_seeds(fields, "seed", static_cast<std::size_t>(images)));
+  request.has_given_seeds = has_all_seeds(fields, "seed");
+  set_variation(fields, request);
   request.enhance = fields.boolean("use_pe", worker.has_enhancer && picture == nullptr);
   if (request.enhance && !worker.has_enhancer) {
     refuse_field("use_pe", "asks for a prompt enhancer, which this model has not");
@@ -211,13 +260,29 @@ JobRequest picture_request(const JsonReader& fields, const std::vector<WorkerInf
   set_output(fields, request);
   set_loras(fields, limits, request);
   if (picture != nullptr) use_picture(request, *picture);
+  const int multiple = std::max(1, worker.size_multiple_px);
+  set_boxes(fields, multiple, picture, request);
+  check_hires(fields, multiple, limits, request);
+  const bool draws_part = picture != nullptr && picture->mask;
+  if (draws_part && wants_hires(request))
+    refuse_field("hires_scale", "is for whole pictures; leave out the mask");
   return request;
 }
 
 void refuse_unknown(const JsonReader& fields, const std::vector<std::string_view>& others) {
-  std::vector<std::string_view> known = {
-      "prompt",        "negative_prompt",    "model", "n", "size", "seed", "use_pe",
-      "output_format", "output_compression", "loras"};
+  std::vector<std::string_view> known = {"prompt",
+                                         "negative_prompt",
+                                         "model",
+                                         "n",
+                                         "size",
+                                         "seed",
+                                         "use_pe",
+                                         "output_format",
+                                         "output_compression",
+                                         "loras",
+                                         "variation_seed",
+                                         "boxes",
+                                         "strength"};
   for (const RequestOption& option : request_options()) known.emplace_back(option.name());
   known.insert(known.end(), others.begin(), others.end());
   if (const auto unknown = fields.unknown_key(known)) {
@@ -236,11 +301,23 @@ std::vector<std::string> model_names(const std::vector<WorkerInfo>& workers) {
   return names;
 }
 
+namespace {
+
+/// Of each picture's further runs. A box is drawn at the picture's size, more or less.
+double further_pixels(const JobRequest& request) {
+  const auto [width, height] = wants_hires(request) ? hires_size(request, 1) : std::pair(0, 0);
+  return static_cast<double>(width) * height +
+         static_cast<double>(request.boxes.size()) * request.width_px * request.height_px;
+}
+
+}  // namespace
+
 double pixels_of(const JobRequest& request) {
   const Image& given = request.picture.image;
   return static_cast<double>(request.width_px) * request.height_px *
              static_cast<double>(request.seeds.size()) +
-         static_cast<double>(given.width_px) * given.height_px;
+         static_cast<double>(given.width_px) * given.height_px +
+         static_cast<double>(request.seeds.size()) * further_pixels(request);
 }
 
 }  // namespace ernie_image

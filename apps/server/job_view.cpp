@@ -43,6 +43,7 @@ json request_view(const JobRequest& request) {
                {"output_format", request.image_format},
                {"output_compression", request.image_quality},
                {"priority", name_of(request.priority)}});
+  write_runs(request, view);
   if (!request.picture_use.sha256.empty())
     view["image"] = picture_use_json(request.picture_use, request.picture);
   return view;

@@ -20,7 +20,9 @@ constexpr int kMaxListed = 200;
 std::optional<GivenPicture> given_picture(const JsonReader& fields, const Upload& upload) {
   if (upload.image.empty()) {
     for (const std::string_view name : kPictureFields) {
-      if (fields.has(std::string(name))) refuse_field(std::string(name), "needs an image");
+      const bool is_of_boxes = name == "strength" && fields.has("boxes");
+      if (fields.has(std::string(name)) && !is_of_boxes)
+        refuse_field(std::string(name), "needs an image");
     }
     return std::nullopt;
   }

@@ -37,6 +37,8 @@ std::string idempotency_key(const RequestHead& head) {
 bool asks_for_the_same(const JobRequest& a, JobRequest b) {
   const bool may_differ = !a.has_given_seeds && !b.has_given_seeds;
   if (may_differ && a.seeds.size() == b.seeds.size()) b.seeds = a.seeds;
+  if (may_differ && a.variation_seeds.size() == b.variation_seeds.size())
+    b.variation_seeds = a.variation_seeds;
   return request_text(a) == request_text(b);
 }
 

@@ -24,13 +24,15 @@ constexpr std::array<std::string_view, 13> kTextFields = {
 json field_value(const FormPart& part) {
   const std::string text(part.bytes);
   if (!decode_utf8(text)) refuse_field(part.name.substr(0, 100), "is not UTF-8");
-  constexpr std::size_t kLongestNumber = 64;
+  constexpr std::size_t kLongestNumber = 64, kLongestList = 1024;
+  const bool is_list = part.name == "boxes";
   if (std::ranges::find(kTextFields, part.name) != kTextFields.end() ||
-      text.size() > kLongestNumber)
+      text.size() > (is_list ? kLongestList : kLongestNumber))
     return text;
   if (text == "True" || text == "False") return text == "True";  // Python's
   const json value = json::parse(text, nullptr, false);
-  return value.is_number() || value.is_boolean() ? value : json(text);
+  const bool is_value = value.is_number() || value.is_boolean() || (is_list && value.is_array());
+  return is_value ? value : json(text);
 }
 
 void take_file(const FormPart& part, const std::string& name, Bytes& file) {

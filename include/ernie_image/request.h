@@ -23,8 +23,11 @@ class Trace;        // trace.h
 inline constexpr int kMaxSidePx = 16384;
 inline constexpr int kMaxInferenceSteps = 1000;
 inline constexpr double kMaxGuidanceScale = 100;
-inline constexpr int kMaxImages = 1024;             ///< prompts times images a prompt
-inline constexpr int kMaxAdapters = 16;             ///< that change one prompt's pictures
+inline constexpr int kMaxImages = 1024;  ///< prompts times images a prompt
+inline constexpr int kMaxAdapters = 16;  ///< that change one prompt's pictures
+inline constexpr int kMaxBoxes = 16;     ///< that are drawn once more
+inline constexpr double kMaxHiresScale = 8;
+inline constexpr double kHiresStrength = 0.7;       ///< unless another is asked for
 inline constexpr double kMaxAdapterStrength = 100;  ///< either way
 
 enum class Stage { text_encoder, transformer, vae_decoder };
@@ -65,6 +68,14 @@ struct PictureInput {
   std::optional<int> area_padding_px{};
   /// False: the drawn picture as it is, also where the mask keeps the given one.
   bool puts_back = true;
+};
+
+/// A part of a picture, from its upper left corner.
+struct Box {
+  int left_px = 0;
+  int top_px = 0;
+  int width_px = 0;
+  int height_px = 0;
 };
 
 /// A denoising step that is finished.
@@ -108,9 +119,25 @@ struct Request {
   /// and must have as many entries as there are images. Only the low 32 bits count, as in the
   /// reference.
   std::vector<std::uint64_t> seeds = {42};
+  /// Of noise that is mixed into that of `seeds`, drawn likewise: one for each of those, or none.
+  std::vector<std::uint64_t> variation_seeds{};
+  /// From 0, none of that noise, to 1, nothing else; on the arc between both. Absent: 0.
+  std::optional<double> variation_strength{};
   /// Initial latents [images, C, h, w] instead of noise from the seeds; empty for none.
   std::vector<float> latents{};
   PictureInput picture{};
+  /// Each picture is drawn a second time, so many times larger, from what the first run made of
+  /// it. Absent: it is not.
+  std::optional<double> hires_scale{};
+  int hires_width_px = 0;  ///< or at this size
+  int hires_height_px = 0;
+  /// Of the second run, as a picture's strength with StrengthMode::a1111. Absent: kHiresStrength.
+  std::optional<double> hires_strength{};
+  int hires_steps = 0;  ///< of its schedule; 0: num_inference_steps
+  /// Parts of the finished pictures that are drawn once more, each by itself with as many pixels as
+  /// the request's size has and with `picture.strength`, and put back. With a picture and no mask
+  /// nothing else of it is drawn.
+  std::vector<Box> boxes{};
   /// In place of what the text encoder makes of the prompts, which are not read: one a prompt. All
   /// prompts must then have the same adapters, and the first of several cards draws all pictures.
   std::vector<TextStates> prompt_states{};

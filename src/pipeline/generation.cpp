@@ -12,6 +12,7 @@
 #include "sampling/inpaint.h"
 #include "sampling/random.h"
 #include "sampling/scheduler.h"
+#include "sampling/variation.h"
 
 namespace ernie_image {
 namespace {
@@ -57,6 +58,14 @@ void require_finite(const Tensor& picture, const std::string& model) {
                   " are damaged, or too large for this precision; try --dtype fp32");
 }
 
+/// One draw for all from a single seed, one each from a list.
+void draw_noise(std::span<const std::uint64_t> seeds, Precision precision,
+                std::span<float> values) {
+  const std::size_t size = values.size() / seeds.size();
+  for (std::size_t i = 0; i < seeds.size(); ++i)
+    TorchGenerator(seeds[i]).randn(values.subspan(i * size, size), precision);
+}
+
 /// What a picture's bytes take, in a rehearsal; else the picture.
 Image to_image(const Tensor& pixels) {
   Image image{static_cast<int>(pixels.dim(2)), static_cast<int>(pixels.dim(1)), {}};
@@ -82,12 +91,15 @@ Tensor initial_noise(const ModelConfigs& configs, const Request& request,
   if (!latents.is_booked() && !request.latents.empty()) {
     std::ranges::copy(request.latents, latents.data<float>());
   } else if (!latents.is_booked()) {
-    const std::size_t draws = request.seeds.size();
     const std::span<float> values = latents.span<float>();
-    for (std::size_t i = 0; i < draws; ++i) {
-      TorchGenerator generator(request.seeds[i]);
-      generator.randn(values.subspan(i * (values.size() / draws), values.size() / draws),
-                      precision);
+    draw_noise(request.seeds, precision, values);
+    const double share = request.variation_strength.value_or(0);
+    if (share > 0) {
+      std::vector<float> others(values.size());
+      draw_noise(request.variation_seeds, precision, others);
+      const std::size_t size = values.size() / static_cast<std::size_t>(plan.images);
+      for (std::size_t at = 0; at < values.size(); at += size)
+        move_towards(values.subspan(at, size), std::span(others).subspan(at, size), share);
     }
   }
   return round_to(latents, dtype_of(precision));

@@ -28,7 +28,7 @@ struct Networks {
 std::int64_t decoded_at_once(const Request& request, const ResolvedRequest& plan);
 
 /// Given latents, or noise: one draw for the whole batch from a single seed, one an image from a
-/// list. Host [images, C, h, w].
+/// list; moved towards that of the variation. Host [images, C, h, w].
 Tensor initial_noise(const ModelConfigs& configs, const Request& request,
                      const ResolvedRequest& plan, Precision precision);
 

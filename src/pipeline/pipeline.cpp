@@ -16,6 +16,7 @@
 #include "memory/memory_sampler.h"
 #include "memory/weight_residency.h"
 #include "pipeline/adapter_targets.h"
+#include "pipeline/further_runs.h"
 #include "pipeline/generation.h"
 #include "pipeline/picture_area.h"
 #include "pipeline/rehearsal.h"
@@ -141,7 +142,11 @@ struct Pipeline::State {
   AdapterAttachment transformer_adapters;
   AdapterAttachment text_encoder_adapters;
 
-  Request sized_for_area(const Request& request) const;
+  Request with_model_defaults(const Request& request) const;
+  Tensor noise_of(const Request& request) const;
+  std::vector<Request> runs_to_check(const Request& request) const;
+  Result generate_large(Pipeline& pipeline, const Request& request);
+  Result generate_boxes(Pipeline& pipeline, const Request& request);
   std::vector<ActiveAdapter> open_adapters(const Request& request);
   void attach(const std::vector<ActiveAdapter>& active);
   Networks networks();
@@ -226,16 +231,12 @@ bool Pipeline::State::is_split(const Request& request) const {
 }
 
 std::vector<Request> Pipeline::State::parts_of(const Request& request) const {
-  const Tensor latents =
-      to_float(initial_noise(model.configs, request, resolve_request(request, model), precision));
-  return split_request(request, latents.span<float>(), replicas.size() + 1);
+  return split_request(request, noise_of(request).span<float>(), replicas.size() + 1);
 }
 
 /// One for each run of prompts with the same adapters.
 std::vector<Request> Pipeline::State::parts_by_adapters(const Request& request) const {
-  const Tensor latents =
-      to_float(initial_noise(model.configs, request, resolve_request(request, model), precision));
-  std::vector<Request> parts = split_by_adapters(request, latents.span<float>());
+  std::vector<Request> parts = split_by_adapters(request, noise_of(request).span<float>());
   if (parts.size() > 1 && looks_inside(request)) {
     throw Error(ErrorKind::invalid_argument,
                 "prompts with different adapters are run one after another, of which no tensors "
@@ -245,8 +246,12 @@ std::vector<Request> Pipeline::State::parts_by_adapters(const Request& request) 
 }
 
 void Pipeline::check(const Request& request) const {
+  if (wants_hires(request) || !request.boxes.empty()) {
+    for (const Request& run : state_->runs_to_check(request)) check(run);
+    return;
+  }
   if (request.picture.area_padding_px) {
-    const Request sized = state_->sized_for_area(request);
+    const Request sized = state_->with_model_defaults(request);
     check(area_request(sized, area_or_all(sized)));
     return;
   }
@@ -264,8 +269,10 @@ void Pipeline::check(const Request& request) const {
 
 Result Pipeline::generate(const Request& request) {
   State& state = *state_;
+  if (!request.boxes.empty()) return state.generate_boxes(*this, request);
+  if (wants_hires(request)) return state.generate_large(*this, request);
   if (request.picture.area_padding_px) {
-    const Request sized = state.sized_for_area(request);
+    const Request sized = state.with_model_defaults(request);
     const PixelBox area = area_or_all(sized);
     Result result = generate(area_request(sized, area));
     for (Image& image : result.images) image = with_area(sized, area, image);
@@ -284,8 +291,77 @@ Result Pipeline::generate(const Request& request) {
   return join_results(request, run_together(runs));
 }
 
-/// A request that draws a part of its picture, with its defaults.
-Request Pipeline::State::sized_for_area(const Request& request) const {
+/// The pictures, and then each of them once more, larger.
+Result Pipeline::State::generate_large(Pipeline& pipeline, const Request& request) {
+  pipeline.check(request);
+  const Request sized = with_model_defaults(request);
+  const Request large = large_request(sized, info.size_multiple_px);
+  Result first = pipeline.generate(first_run(sized));
+  const Tensor noise = noise_of(large);
+  std::vector<Result> further;
+  std::vector<Image> images;
+  for (int i = 0; i < image_count(sized); ++i) {
+    further.push_back(pipeline.generate(large_run(large, sized, noise.span<float>(), i,
+                                                  first.images[static_cast<std::size_t>(i)])));
+    images.push_back(std::move(further.back().images.front()));
+  }
+  return joined(std::move(first), further, std::move(images));
+}
+
+/// The pictures, and then parts of them once more.
+Result Pipeline::State::generate_boxes(Pipeline& pipeline, const Request& request) {
+  pipeline.check(request);
+  const Request sized = with_model_defaults(request);
+  Result first;
+  if (draws_boxes_only(sized)) {
+    first.images.assign(static_cast<std::size_t>(image_count(sized)), sized.picture.image);
+  } else {
+    Request without = sized;
+    without.boxes.clear();
+    first = pipeline.generate(without);
+  }
+  std::vector<Result> further;
+  std::vector<Image> images = std::move(first.images);
+  for (int i = 0; i < image_count(sized); ++i) {
+    Image& image = images[static_cast<std::size_t>(i)];
+    for (const Box& box : sized.boxes) {
+      further.push_back(pipeline.generate(box_run(sized, info.size_multiple_px, i, box, image)));
+      image = std::move(further.back().images.front());
+    }
+  }
+  return joined(std::move(first), further, std::move(images));
+}
+
+/// One of each kind of run that a request is made of; with pictures that nothing is in yet.
+std::vector<Request> Pipeline::State::runs_to_check(const Request& request) const {
+  const Request sized = with_model_defaults(request);
+  std::vector<Request> runs;
+  if (!draws_boxes_only(sized)) runs.push_back(first_run(sized));
+  const auto blank = [](int width, int height) {
+    const auto pixels = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
+    return Image{width, height, std::vector<std::uint8_t>(3 * pixels)};
+  };
+  Image picture =
+      sized.picture.area_padding_px ? sized.picture.image : blank(sized.width_px, sized.height_px);
+  if (wants_hires(sized)) {
+    const Request large = large_request(sized, info.size_multiple_px);
+    runs.push_back(large_run(large, sized, noise_of(large).span<float>(), 0, picture));
+    picture = blank(large.width_px, large.height_px);
+  }
+  for (const Box& box : sized.boxes) {
+    runs.push_back(box_run(sized, info.size_multiple_px, 0, box, picture));
+  }
+  return runs;
+}
+
+/// Of all pictures, [images, C, h, w] in float.
+Tensor Pipeline::State::noise_of(const Request& request) const {
+  return to_float(
+      initial_noise(model.configs, request, resolve_request(request, model), precision));
+}
+
+/// Of one that is more than a single run.
+Request Pipeline::State::with_model_defaults(const Request& request) const {
   check_request(request);
   return with_defaults(request, model.configs.defaults);
 }

@@ -22,6 +22,8 @@ Request part_of(const Request& request, std::span<const float> latents, std::siz
   Request part = request;
   part.num_images_per_prompt = 1;
   part.seeds = {0};  // not used: there are latents
+  part.variation_seeds.clear();
+  part.variation_strength.reset();
   const std::span<const float> own = latents.subspan(begin * size, (end - begin) * size);
   part.latents.assign(own.begin(), own.end());
   part.prompts.clear();
@@ -102,6 +104,15 @@ void rethrow_first(std::span<const std::exception_ptr> errors) {
 bool names_prompts(const Request& request) {
   return std::ranges::any_of(request.adapters,
                              [](const Adapter& adapter) { return adapter.prompt >= 0; });
+}
+
+Request image_request(const Request& request, std::span<const float> latents, int image) {
+  const auto index = static_cast<std::size_t>(image);
+  Request part = part_of(request, latents, index, index + 1);
+  part.on_progress = request.on_progress;
+  part.adapters =
+      adapters_of(request, index / static_cast<std::size_t>(request.num_images_per_prompt));
+  return part;
 }
 
 std::vector<Request> split_by_adapters(const Request& request, std::span<const float> latents) {

@@ -16,6 +16,9 @@ namespace ernie_image {
 std::vector<Request> split_request(const Request& request, std::span<const float> latents,
                                    std::size_t parts);
 
+/// One of its pictures, with what belongs to it.
+Request image_request(const Request& request, std::span<const float> latents, int image);
+
 /// Whether some of its adapters are for single prompts.
 bool names_prompts(const Request& request);
 

@@ -23,6 +23,42 @@ constexpr RequestOption kOptions[] = {
      "the guidance scale",
      0,
      kMaxGuidanceScale},
+    {&Request::variation_strength,
+     {"variation_strength", "variation_strength", "variation_strength"},
+     "the strength of the variation",
+     0,
+     1,
+     true},
+    {&Request::hires_scale,
+     {"hires_scale", "hires_scale", "hires_scale"},
+     "the scale of the second run",
+     1,
+     kMaxHiresScale,
+     true},
+    {&Request::hires_width_px,
+     {"hires_width", "hires_width", "hires_width"},
+     "the width of the second run",
+     1,
+     kMaxSidePx,
+     true},
+    {&Request::hires_height_px,
+     {"hires_height", "hires_height", "hires_height"},
+     "the height of the second run",
+     1,
+     kMaxSidePx,
+     true},
+    {&Request::hires_strength,
+     {"hires_strength", "hires_strength", "hires_strength"},
+     "the strength of the second run",
+     0,
+     1,
+     true},
+    {&Request::hires_steps,
+     {"hires_steps", "hires_steps", "hires_steps"},
+     "the number of steps of the second run",
+     1,
+     kMaxInferenceSteps,
+     true},
 };
 
 template <class... Cases>
@@ -89,6 +125,35 @@ std::string problem_of_counts(const Request& request) {
            " images; give one seed for all, or one an image";
   }
   return problem_of_adapters(request);
+}
+
+/// The same of what changes the noise, and of further runs.
+std::string problem_of_runs(const Request& request) {
+  const std::size_t variations = request.variation_seeds.size();
+  if (variations != 0 && variations != request.seeds.size()) {
+    return std::to_string(variations) + " seeds of variations for " +
+           std::to_string(request.seeds.size()) + " seeds; give as many";
+  }
+  if (request.variation_strength.value_or(0) > 0 && variations == 0)
+    return "a variation needs a seed of its own";
+  const bool has_width = request.hires_width_px != 0, has_height = request.hires_height_px != 0;
+  if (has_width != has_height) return "the size of the second run needs both of its sides";
+  if (request.hires_strength == 0.0) return "the strength of the second run must be above 0";
+  const bool draws_part = !request.picture.mask.empty() || request.picture.area_padding_px;
+  if (wants_hires(request) && draws_part)
+    return "a second run is of whole pictures; leave out the mask, or the second run";
+  if (request.boxes.size() > std::size_t{kMaxBoxes}) {
+    return std::to_string(request.boxes.size()) + " boxes; at most " + std::to_string(kMaxBoxes) +
+           " are possible";
+  }
+  for (const Box& box : request.boxes) {
+    const bool is_within = box.left_px >= 0 && box.top_px >= 0 && box.width_px >= 1 &&
+                           box.height_px >= 1 && box.left_px <= kMaxSidePx &&
+                           box.top_px <= kMaxSidePx && box.width_px <= kMaxSidePx &&
+                           box.height_px <= kMaxSidePx;
+    if (!is_within) return "a box must be left,top,width,height in pixels of the picture";
+  }
+  return {};
 }
 
 /// The same of the picture to begin with.
@@ -170,6 +235,42 @@ std::vector<Adapter> read_adapters(const JsonReader& reader, const std::string& 
   return adapters;
 }
 
+void write_runs(const Request& request, json& object) {
+  if (!request.variation_seeds.empty()) object["variation_seeds"] = request.variation_seeds;
+  if (request.boxes.empty()) return;
+  json boxes = json::array();
+  for (const Box& box : request.boxes)
+    boxes.push_back({box.left_px, box.top_px, box.width_px, box.height_px});
+  object["boxes"] = std::move(boxes);
+  object["boxes_strength"] = request.picture.strength;
+}
+
+void read_runs(const JsonReader& reader, Request& request) {
+  if (reader.has("variation_seeds"))
+    request.variation_seeds = reader.seeds("variation_seeds", kMaxImages);
+  request.boxes = read_boxes(reader, "boxes");
+  if (!request.boxes.empty()) request.picture.strength = reader.number("boxes_strength", 0, 1);
+}
+
+std::vector<Box> read_boxes(const JsonReader& reader, const std::string& key) {
+  constexpr const char* kExpected = "a list of boxes: four whole numbers, left, top, width, height";
+  std::vector<Box> boxes;
+  const json* const list = reader.find(key);
+  if (list == nullptr) return boxes;
+  if (!list->is_array() || list->size() > std::size_t{kMaxBoxes}) reader.fail(key, kExpected);
+  for (const json& sides : *list) {
+    if (!sides.is_array() || sides.size() != 4) reader.fail(key, kExpected);
+    int values[4];
+    for (std::size_t i = 0; i < 4; ++i) {
+      const std::optional<std::int64_t> value = whole_number(sides[i]);
+      if (!value || *value < (i < 2 ? 0 : 1) || *value > kMaxSidePx) reader.fail(key, kExpected);
+      values[i] = static_cast<int>(*value);
+    }
+    boxes.push_back({values[0], values[1], values[2], values[3]});
+  }
+  return boxes;
+}
+
 json options_json(const Request& request, Naming naming) {
   json object = json::object();
   for (const RequestOption& option : kOptions) {
@@ -181,7 +282,7 @@ json options_json(const Request& request, Naming naming) {
 void read_options(const JsonReader& reader, Naming naming, bool may_be_open, Request& request) {
   for (const RequestOption& option : kOptions) {
     const char* key = option.name(naming);
-    if (may_be_open && !reader.has(key)) continue;
+    if ((may_be_open || option.may_stay_open) && !reader.has(key)) continue;
     const auto integer = [&] {
       return reader.small(key, static_cast<int>(option.min), static_cast<int>(option.max));
     };
@@ -195,6 +296,7 @@ json request_json(const Request& request) {
   object["negative_prompts"] = request.negative_prompts;
   object["num_images_per_prompt"] = request.num_images_per_prompt;
   object["seeds"] = request.seeds;
+  write_runs(request, object);
   if (!request.adapters.empty()) object["adapters"] = adapters_json(request.adapters);
   return object;
 }
@@ -206,6 +308,7 @@ Request read_request(const JsonReader& reader) {
   request.negative_prompts = reader.texts("negative_prompts", kMaxImages);
   request.num_images_per_prompt = reader.small("num_images_per_prompt", 1, kMaxImages);
   request.seeds = reader.seeds("seeds", kMaxImages);
+  read_runs(reader, request);
   request.adapters = read_adapters(reader, "adapters", static_cast<int>(request.prompts.size()));
   check_request(request, ErrorKind::corrupt_file, reader.where() + ": ");
   return request;
@@ -229,10 +332,23 @@ void check_request(const Request& request, ErrorKind kind, const std::string& wh
     const std::string problem = problem_of(option, request);
     if (!problem.empty()) throw Error(kind, where + problem);
   }
-  for (const std::string& problem :
-       {problem_of_counts(request), problem_of_picture(request.picture)}) {
+  for (const std::string& problem : {problem_of_counts(request), problem_of_runs(request),
+                                     problem_of_picture(request.picture)}) {
     if (!problem.empty()) throw Error(kind, where + problem);
   }
+}
+
+bool wants_hires(const Request& request) {
+  return request.hires_scale.has_value() || request.hires_width_px != 0;
+}
+
+std::pair<int, int> hires_size(const Request& request, int multiple_px) {
+  if (request.hires_width_px != 0) return {request.hires_width_px, request.hires_height_px};
+  const auto scaled = [&](int side) {
+    const double multiples = side * request.hires_scale.value_or(1) / multiple_px;
+    return std::max(1, static_cast<int>(std::lround(multiples))) * multiple_px;
+  };
+  return {scaled(request.width_px), scaled(request.height_px)};
 }
 
 int image_count(const Request& request) {

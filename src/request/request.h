@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -23,13 +24,15 @@ enum class Naming {
   a1111,  ///< programs of the A1111 family: "steps", "cfg_scale"
 };
 
-/// A number that says how to draw, and that a model has a default for: left open, it is that.
+/// A number that says how to draw, and that a model has a default for: left open, it is that. One
+/// that `may_stay_open` stays so where nobody asks for it, and is not there in JSON then.
 struct RequestOption {
   std::variant<int Request::*, std::optional<double> Request::*> member;
   const char* names[3];  ///< by Naming
   const char* title;     ///< in messages: "the number of steps"
   double min;
   double max;
+  bool may_stay_open = false;
 
   const char* name(Naming naming = Naming::full) const { return names[static_cast<int>(naming)]; }
   bool is_whole() const { return member.index() == 0; }
@@ -53,10 +56,18 @@ nlohmann::json adapters_json(std::span<const Adapter> adapters);
 /// The reverse, of the member `key`; an absent one is an empty list. `prompts`: how many there are.
 std::vector<Adapter> read_adapters(const JsonReader& reader, const std::string& key, int prompts);
 
+/// Adds `variation_seeds`, and `boxes` (four whole numbers each: left, top, width, height) with
+/// their strength, where there are any.
+void write_runs(const Request& request, nlohmann::json& object);
+/// The reverse.
+void read_runs(const JsonReader& reader, Request& request);
+/// A list of boxes; an absent one is empty.
+std::vector<Box> read_boxes(const JsonReader& reader, const std::string& key);
+
 /// Every option that is not open, by its name.
 nlohmann::json options_json(const Request& request, Naming naming = Naming::full);
-/// Throws JsonError for a value out of range, and for an absent one unless `may_be_open`: then the
-/// option stays as it is.
+/// Throws JsonError for a value out of range, and for an absent one unless `may_be_open`, or the
+/// option may stay open: then it stays as it is.
 void read_options(const JsonReader& reader, Naming naming, bool may_be_open, Request& request);
 
 /// The whole request but for what is no part of a picture's record, latents, callbacks, traces, and
@@ -75,6 +86,12 @@ Request with_defaults(Request request, const Request& defaults);
 /// picture to begin with has its pixels and a possible strength.
 void check_request(const Request& request, ErrorKind kind = ErrorKind::invalid_argument,
                    const std::string& where = "");
+
+/// Whether a second, larger run is asked for.
+bool wants_hires(const Request& request);
+/// The size of its pictures, {width, height}, in multiples of `multiple_px`. The request has a
+/// size.
+std::pair<int, int> hires_size(const Request& request, int multiple_px);
 
 /// Images of the whole batch.
 int image_count(const Request& request);

@@ -64,6 +64,57 @@ TEST_F(PictureInput, KeepsTheSizeOfThePictureAndRecordsWhatWasDone) {
             std::string::npos);
 }
 
+/// Noise between two noises, a second run and boxes are kept, and made again.
+TEST_F(PictureInput, RerunMakesFurtherRunsAgain) {
+  const Image image = made("a.png", {"-W",
+                                     "48",
+                                     "-H",
+                                     "32",
+                                     "--seed",
+                                     "3",
+                                     "--variation-seed",
+                                     "4",
+                                     "--variation-strength",
+                                     "0.3",
+                                     "--hires",
+                                     "2",
+                                     "--hires-strength",
+                                     "0.5",
+                                     "--boxes",
+                                     "8,8,32,24",
+                                     "--boxes",
+                                     "60,30,20,20",
+                                     "--strength",
+                                     "0.4"});
+  EXPECT_EQ(image.width_px, 96);
+  EXPECT_EQ(image.height_px, 64);
+  const nlohmann::json record = record_of(folder_ / "a.png");
+  EXPECT_EQ(record["variation_seeds"], nlohmann::json({4}));
+  EXPECT_EQ(record["variation_strength"], 0.3);
+  EXPECT_EQ(record["hires_scale"], 2.0);
+  EXPECT_EQ(record["boxes"].size(), 2u);
+  EXPECT_EQ(record["boxes_strength"], 0.4);
+  const Outcome again = run_program({"rerun", folder_ / "a.png", "-m", model_, "--quiet"});
+  EXPECT_EQ(again.exit_code, 0) << again.out << again.err;
+}
+
+TEST_F(PictureInput, FlagsOfFurtherRunsNeedEachOther) {
+  for (const Names& flags : {Names{"--variation-seed", "4"},
+                             {"--variation-strength", "0.4"},
+                             {"--hires-steps", "4"},
+                             {"--hires", "2x"},
+                             {"--hires", "0.5"},
+                             {"--boxes", "1,2,3"},
+                             {"--strength", "0.4"}}) {
+    const Outcome outcome = generate("a.png", flags);
+    EXPECT_EQ(outcome.exit_code, 2) << flags.front();
+    EXPECT_NE(outcome.err.find(flags.front()), std::string::npos) << outcome.err;
+  }
+  const Outcome outside = generate("a.png", {"-W", "32", "-H", "32", "--boxes", "20,0,16,16"});
+  EXPECT_EQ(outside.exit_code, 2);
+  EXPECT_NE(outside.err.find("20,0,16,16 is not within"), std::string::npos) << outside.err;
+}
+
 TEST_F(PictureInput, OfStrengthOneChangesNothing) {
   const Image with = made("a.png", {"--image", folder_ / "in.png", "--strength", "1"});
   const Image without = made("b.png", {"-W", "80", "-H", "48", "--no-enhance"});

@@ -166,12 +166,47 @@ TEST_F(ServerWithLoras, KnowsNamesInItsFolderAlone) {
   post(without, "/v1/jobs", {{"prompt", "x <lora:style>"}}, 400);
 }
 
+TEST(A1111Api, DrawsLargerAndVaries) {
+  TestServer server;
+  const auto asked = [&](json body) {
+    body["prompt"] = "a cat";
+    const json answer = post(server, "/sdapi/v1/txt2img", body, 200);
+    const json info = json::parse(answer["info"].get<std::string>());
+    return std::pair(server.queue().list({.owner = ""}).at(0).request,
+                     info["infotexts"][0].get<std::string>());
+  };
+  // Clients send all of these in any case.
+  json usual = {{"enable_hr", false},
+                {"hr_scale", 2},
+                {"hr_resize_x", 0},
+                {"hr_resize_y", 0},
+                {"hr_second_pass_steps", 0},
+                {"denoising_strength", 0},
+                {"subseed", -1},
+                {"subseed_strength", 0}};
+  EXPECT_FALSE(wants_hires(asked(usual).first));
+  EXPECT_TRUE(asked(usual).first.variation_seeds.empty());
+  usual.update({{"enable_hr", true}, {"denoising_strength", 0.5}, {"hr_second_pass_steps", 3}});
+  const auto [scaled, text] = asked(usual);
+  EXPECT_EQ(scaled.hires_scale, 2.0);
+  EXPECT_EQ(scaled.hires_strength, 0.5);
+  EXPECT_EQ(scaled.hires_steps, 3);
+  EXPECT_NE(text.find(", Denoising strength: 0.5, Hires upscale: 2,"), std::string::npos) << text;
+  usual.update({{"hr_resize_x", 128}, {"hr_resize_y", 96}});
+  EXPECT_EQ(asked(usual).first.hires_height_px, 96);
+  const auto [varied, words] =
+      asked({{"seed", 5}, {"subseed", 9}, {"subseed_strength", 0.1}, {"batch_size", 2}});
+  EXPECT_EQ(varied.seeds, (std::vector<std::uint64_t>{5, 5}));
+  EXPECT_EQ(varied.variation_seeds, (std::vector<std::uint64_t>{9, 10}));
+  EXPECT_NE(words.find(", Variation seed: 9, Variation seed strength: 0.1,"), std::string::npos);
+}
+
 TEST(A1111Api, RefusesWhatTheModelCannotDo) {
   const TestServer server;
   const auto param_of = [&](const json& body) {
     return post(server, "/sdapi/v1/txt2img", body, 400)["error"]["param"];
   };
-  EXPECT_EQ(param_of({{"enable_hr", true}}), "enable_hr");
+  EXPECT_EQ(param_of({{"enable_hr", true}, {"hr_scale", 0.5}}), "hr_scale");
   EXPECT_EQ(param_of({{"script_name", "x/y"}}), "script_name");
   EXPECT_EQ(param_of({{"init_images", {"x"}}}), "init_images");
   EXPECT_EQ(param_of({{"batch_size", 5}, {"n_iter", 5}}), "n_iter");

@@ -3,6 +3,7 @@
   clients_test.py PROGRAM      run by the Python of the environment that has requirements.txt
 """
 
+import asyncio
 import base64
 import io
 import json
@@ -18,6 +19,7 @@ import urllib.request
 from served import Server
 
 try:
+    import aiohttp
     import ollama
     import openai
     import webuiapi
@@ -142,6 +144,14 @@ class OpenAiClient(ClientTest):
         varied = self.client.images.create_variation(image=("in.png", picture), n=1)
         self.assertEqual(picture_of(varied.data[0].b64_json).size, (64, 64))
 
+    def test_takes_our_own_options(self):
+        made = self.client.images.generate(prompt=APPLE, n=2, extra_body={
+            "seed": [5, 5], "variation_seed": 9, "variation_strength": 0.3, "num_inference_steps": 2, "hires_scale": 2,
+            "hires_strength": 0.5, "boxes": [[0, 0, 64, 64]], "strength": 0.4})
+        first, second = (picture_of(image.b64_json) for image in made.data)
+        self.assertEqual(first.size, (128, 128))
+        self.assertNotEqual(first.tobytes(), second.tobytes())
+
     def test_is_limited_by_its_quota(self):
         limited = self.client.with_options(api_key="fedcba9876543210")
         limited.images.generate(prompt=APPLE)
@@ -155,6 +165,32 @@ class OpenAiClient(ClientTest):
                                           size="64x64", extra_body={"seed": 42, "use_pe": False,
                                                                     "num_inference_steps": 8, "guidance_scale": 1.0})
         self.assertEqual(picture_of(response.data[0].b64_json).size, (64, 64))
+
+
+class OpenWebUi(ClientTest):
+    """Its edit engine "openai" as release 0.12.4 calls it (routers/images.py): a form of aiohttp's, text fields first, the
+    picture as `image`, or as `image[]` from a list; the model's name is empty until the admin writes one."""
+
+    def edit(self, name, key=KEY, **fields):
+        async def post():
+            form = aiohttp.FormData()
+            for field, value in {"model": "", "prompt": APPLE, "n": 1, "size": "64x64", "response_format": "b64_json", **fields}.items():
+                form.add_field(field, str(value))
+            form.add_field(name, io.BytesIO(png_of((200, 30, 30))), filename="3f1c.png", content_type="image/png")
+            async with aiohttp.ClientSession() as session:
+                async with session.post(self.server.url + "/v1/images/edits", headers={"Authorization": "Bearer " + key},
+                                        data=form) as response:
+                    return response.status, await response.json(content_type=None)
+        return asyncio.run(post())
+
+    def test_edits_a_picture(self):
+        for name in ("image", "image[]"):
+            status, answer = self.edit(name)
+            self.assertEqual(status, 200, answer)
+            self.assertEqual(picture_of(answer["data"][0]["b64_json"]).size, (64, 64))
+        self.assertEqual(self.edit("image", model="emoji-tiny", background="auto")[0], 200)
+        self.assertEqual(self.edit("image", key="wrong")[0], 401)
+        self.assertEqual(self.edit("image", model="other")[0], 404)
 
 
 class A1111Client(ClientTest):
@@ -182,6 +218,15 @@ class A1111Client(ClientTest):
         result = self.api.img2img(images=[picture], mask_image=mask, prompt=APPLE, cfg_scale=1, steps=4, width=64, height=64,
                                   denoising_strength=0.9, mask_blur=0)  # of the masked part alone, unless told otherwise
         self.assertEqual(result.image.convert("RGB").getpixel((10, 50)), (30, 200, 30))
+
+    def test_draws_larger_and_varies(self):
+        common = {"prompt": APPLE, "seed": 3, "cfg_scale": 1, "steps": 2, "width": 64, "height": 64}
+        larger = self.api.txt2img(**common, enable_hr=True, hr_scale=2, denoising_strength=0.5)
+        self.assertEqual(larger.image.size, (128, 128))
+        self.assertIn("Hires upscale: 2", larger.info["infotexts"][0])
+        plain, varied, other = (self.api.txt2img(**common, subseed=7, subseed_strength=strength).image.tobytes()
+                                for strength in (0, 0.3, 1))
+        self.assertEqual(len({plain, varied, other}), 3)
 
     def test_makes_batches(self):
         result = self.api.txt2img(prompt=APPLE, seed=3, cfg_scale=1, width=64, height=64, batch_size=2, n_iter=2)

@@ -130,7 +130,7 @@ def wrong_values():
     for path in (JOBS, GENERATIONS):
         yield "no such model", post(path, {"prompt": "a", "model": "../../etc"}), {404}
         yield "model of another type", post(path, {"prompt": "a", "model": 1}), {400}
-    for body in ({"steps": -1}, {"batch_size": 0}, {"n_iter": 100}, {"enable_hr": True}, {"enable_hr": 1}, {"script_name": "x"},
+    for body in ({"steps": -1}, {"batch_size": 0}, {"n_iter": 100}, {"enable_hr": True, "hr_scale": 99}, {"enable_hr": 2}, {"script_name": "x"},
                  {"init_images": ["x"]}, {"cfg_scale": "seven"}, {"seed": -5}, {"width": 0}, {"prompt": 1}, {"send_images": 2},
                  {"override_settings": {"sd_model_checkpoint": 1}}):
         yield "a1111 %r" % body, post(TXT2IMG, body), {400}

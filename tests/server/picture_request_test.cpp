@@ -57,6 +57,38 @@ TEST(ImageRequest, ReadsSizesInBothForms) {
   EXPECT_EQ(error_of({{"height", 64.5}}), "400 height");
 }
 
+TEST(ImageRequest, AsksForVariationsAndFurtherRuns) {
+  const JobRequest varied =
+      request({{"n", 2}, {"seed", {5, 5}}, {"variation_seed", 7}, {"variation_strength", 0.25}});
+  EXPECT_EQ(varied.variation_seeds, (std::vector<std::uint64_t>{7, 8}));
+  EXPECT_TRUE(varied.has_given_seeds);
+  const JobRequest drawn = request({{"n", 2}, {"seed", 5}, {"variation_strength", 0.25}});
+  EXPECT_EQ(drawn.variation_seeds.size(), 2u);
+  EXPECT_FALSE(drawn.has_given_seeds);
+  EXPECT_TRUE(request({{"variation_strength", 0}, {"variation_seed", 7}}).variation_seeds.empty());
+  const JobRequest larger =
+      request({{"hires_scale", 2}, {"boxes", {{100, 0, 28, 16}}}, {"strength", 0.3}});
+  EXPECT_EQ(larger.hires_scale, 2.0);
+  EXPECT_EQ(larger.boxes.at(0).left_px, 100);  // of the larger picture
+  EXPECT_EQ(larger.picture.strength, 0.3);
+  EXPECT_EQ(pixels_of(larger), 64 * 64 + 128 * 128 + 64 * 64);
+  EXPECT_EQ(error_of({{"boxes", {{100, 0, 28, 16}}}}), "400 boxes");
+  for (const nlohmann::json& boxes :
+       {nlohmann::json(1), nlohmann::json("0,0,8,8"), nlohmann::json{{1, 2, 3}},
+        nlohmann::json{{0, 0, 0, 8}}, nlohmann::json{{-1, 0, 8, 8}}, nlohmann::json{{0, 0, 8, 1e9}},
+        nlohmann::json(std::vector<std::vector<int>>(17, {0, 0, 8, 8}))}) {
+    EXPECT_EQ(error_of({{"boxes", boxes}}), "400 boxes") << boxes;
+  }
+  EXPECT_EQ(error_of({{"strength", 0.5}}), "400 strength");
+  EXPECT_EQ(error_of({{"boxes", {{0, 0, 8, 8}}}, {"strength", 0}}), "400 strength");
+  EXPECT_EQ(error_of({{"variation_strength", 2}}), "400 variation_strength");
+  EXPECT_EQ(error_of({{"variation_strength", 1}, {"variation_seed", -2}}), "400 variation_seed");
+  EXPECT_EQ(error_of({{"hires_scale", 8}, {"width", 1024}, {"height", 1024}}), "400 hires_scale");
+  EXPECT_EQ(error_of({{"hires_width", 100}, {"hires_height", 64}}), "400 hires_width");
+  EXPECT_EQ(error_of({{"hires_scale", 2}, {"hires_strength", 0}}), "400 hires_strength");
+  EXPECT_EQ(error_of({{"hires_scale", 2}, {"hires_steps", 500}}), "400 hires_steps");
+}
+
 TEST(ImageRequest, GivesEachImageASeed) {
   using Seeds = std::vector<std::uint64_t>;
   EXPECT_EQ(request({{"seed", 7}, {"n", 3}}).seeds, (Seeds{7, 8, 9}));

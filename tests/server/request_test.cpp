@@ -26,7 +26,7 @@ constexpr const char* kLora = "peft_dora";  // of tests/data/formats/lora
 /// Every option has a value of its own, which is no default and can be served.
 double value_of(const RequestOption& option) {
   const auto index = &option - request_options().data();
-  return 16 * static_cast<double>(index + 1);
+  return std::min(16 * static_cast<double>(index + 1), option.max);
 }
 
 JobRequest example() {
@@ -35,6 +35,9 @@ JobRequest example() {
   request.model = "Paint-Turbo";
   request.set_prompts("a cat", "blurry");
   request.set_seeds({3, 1});
+  request.variation_seeds = {8, 9};
+  request.boxes = {{1, 2, 3, 4}};
+  request.picture.strength = 0.25;
   request.adapters = {{kLora, 0.5, -1}};
   return request;
 }
@@ -58,9 +61,10 @@ TEST(EveryField, SurvivesJson) {
   // Does this not compile? Then Request has a new field. Is it an option? Add it to the table in
   // src/request/request.cpp, and here. Is it a list? To the table's neighbours, and here.
   const auto& [prompts, negative_prompts, height_px, width_px, num_inference_steps, guidance_scale,
-               num_images_per_prompt, seeds, latents, picture, prompt_states,
-               negative_prompt_states, adapters, on_progress, on_step, decode, cancel, trace] =
-      request;
+               num_images_per_prompt, seeds, variation_seeds, variation_strength, latents, picture,
+               hires_scale, hires_width_px, hires_height_px, hires_strength, hires_steps, boxes,
+               prompt_states, negative_prompt_states, adapters, on_progress, on_step, decode,
+               cancel, trace] = request;
   EXPECT_EQ(read.prompts, prompts);
   EXPECT_EQ(read.negative_prompts, negative_prompts);
   EXPECT_EQ(read.height_px, height_px);
@@ -69,11 +73,21 @@ TEST(EveryField, SurvivesJson) {
   EXPECT_EQ(read.guidance_scale, guidance_scale);
   EXPECT_EQ(read.num_images_per_prompt, num_images_per_prompt);
   EXPECT_EQ(read.seeds, seeds);
+  EXPECT_EQ(read.variation_seeds, variation_seeds);
+  EXPECT_EQ(read.variation_strength, variation_strength);
+  EXPECT_EQ(read.hires_scale, hires_scale);
+  EXPECT_EQ(read.hires_width_px, hires_width_px);
+  EXPECT_EQ(read.hires_height_px, hires_height_px);
+  EXPECT_EQ(read.hires_strength, hires_strength);
+  EXPECT_EQ(read.hires_steps, hires_steps);
+  ASSERT_EQ(read.boxes.size(), boxes.size());
+  EXPECT_EQ(read.boxes[0].height_px, boxes[0].height_px);
+  EXPECT_EQ(read.picture.strength, 0.25);  // of the boxes
   EXPECT_EQ(adapters.size(), 1u);
   expect_example_adapters(read);
-  // Of the eighteen, five are lists and counts, and nine belong to a run and not to its record,
+  // Of the twenty-six, seven are lists and counts, and nine belong to a run and not to its record,
   // which has hashes of the latents and of the picture.
-  EXPECT_EQ(request_options().size(), 18u - 5 - 9);
+  EXPECT_EQ(request_options().size(), 26u - 7 - 9);
   EXPECT_TRUE(latents.empty() && picture.image.rgb.empty());
   EXPECT_TRUE(prompt_states.empty() && negative_prompt_states.empty());
   EXPECT_TRUE(!on_progress && !on_step && decode && !cancel && trace == nullptr);
@@ -90,7 +104,7 @@ TEST(EveryField, SurvivesTheQueue) {
 TEST(EveryField, SplitsBatches) {
   for (const RequestOption& option : request_options()) {
     JobRequest other = example();
-    option.set(other, option.min);
+    option.set(other, option.min == value_of(option) ? option.max : option.min);
     EXPECT_NE(batch_key(other), batch_key(example())) << option.name();
   }
   JobRequest other = example();

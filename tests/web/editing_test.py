@@ -125,6 +125,34 @@ class Editing(PageTest):
         self.press(Keys.HOME)
         self.assertEqual(self.script("return document.querySelector('#compare-stage').style.getPropertyValue('--split')"), "0%")
 
+    def test_variations_and_a_second_run(self):
+        self.generate_and_wait("a red apple")
+        seed = self.server.jobs()[0]["images"][0]["seed"]
+        self.click(".tile-open")
+        self.click("#viewer-vary")
+        self.assertEqual(self.value("#variation-strength"), "0.3")
+        self.fill("#count", "2")
+        self.click("#generate")
+        self.wait(lambda: len(self.find_all(".tile")) == 3, "the variations are there")
+        job = self.server.jobs()[0]["request"]
+        self.assertEqual((job["seeds"], job["variation_strength"]), ([seed, seed], 0.3))
+        self.assertEqual(len(set(job["variation_seeds"])), 2)
+        self.click(".tile-open")
+        self.wait(lambda: "Variation" in self.text("#viewer-facts"), "it is told")
+        self.press(Keys.ESCAPE)
+        self.click("details:has(#hires-scale) summary")
+        self.fill("#variation-strength", "")
+        self.fill("#count", "1")
+        self.fill("#hires-scale", "9")
+        self.click("#generate")
+        self.assertIn("Times larger", self.text("#form-error"))
+        self.fill("#hires-scale", "2")
+        self.fill("#hires-strength", "0.5")
+        self.generate_and_wait("a red apple")
+        job = self.server.jobs()[0]
+        self.assertEqual((job["images"][0]["width"], job["request"]["hires_strength"]), (128, 0.5))
+        self.assertNotIn("variation_strength", job["request"])
+
     def test_a_file_that_is_no_picture_is_said(self):
         path = self.folder / "in.png"
         path.write_bytes(b"no picture")

@@ -33,15 +33,18 @@ export function setKey(value) {
 export function parse(text) {
   const quoted = text
     .replace(/"seed"\s*:\s*(\d+)/g, '"seed":"$1"')
-    .replace(/"seeds"\s*:\s*\[([\d\s,]*)\]/g, (_, list) => `"seeds":[${list.replace(/\d+/g, '"$&"')}]`);
+    .replace(/"(seeds|variation_seeds)"\s*:\s*\[([\d\s,]*)\]/g,
+             (_, name, list) => `"${name}":[${list.replace(/\d+/g, '"$&"')}]`);
   return JSON.parse(quoted);
 }
 
 function withSeeds(request) {
-  const { seed, ...rest } = request;
-  const body = JSON.stringify(rest);
-  if (!seed?.length) return body;
-  return `${body.slice(0, -1)},"seed":${seed.length === 1 ? seed[0] : `[${seed}]`}}`;
+  const { seed, variation_seed: variationSeed, ...rest } = request;
+  let body = JSON.stringify(rest);
+  for (const [name, seeds] of Object.entries({ seed, variation_seed: variationSeed })) {
+    if (seeds?.length) body = `${body.slice(0, -1)},"${name}":${seeds.length === 1 ? seeds[0] : `[${seeds}]`}}`;
+  }
+  return body;
 }
 
 async function send(method, path, { body, headers = {}, signal } = {}) {

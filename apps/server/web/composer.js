@@ -10,6 +10,8 @@ import { eachOption, setText } from "/settings.js";
 const kFields = { prompt: "#prompt", negative_prompt: "#negative", width: "#width", height: "#height", n: "#count",
                   seed: "#seed", output_compression: "#quality", output_format: "#format", model: "#model",
                   image: "#picture-paint", mask: "#picture-paint", outpaint: "#picture-paint", mask_blur: "#mask-blur", strength: "#strength",
+                  variation_strength: "#variation-strength", variation_seed: "#variation-seed", hires_scale: "#hires-scale",
+                  hires_strength: "#hires-strength", hires_steps: "#hires-steps",
                   ...eachOption((name) => `#${name}`) };
 
 export class Composer {
@@ -45,10 +47,19 @@ export class Composer {
   use(job, image) {
     const { request } = job;
     this.showEnhanced(job.enhanced_prompt);
-    this.#settings.fill({ ...request, n: 1, seeds: [image.seed], output_compression: request.output_compression ?? 90 });
+    const variation = request.variation_seeds?.[job.images.indexOf(image)];
+    this.#settings.fill({ variation_strength: "", hires_scale: "", hires_strength: "", hires_steps: "", ...request, n: 1,
+                          seeds: [image.seed], variation_seeds: variation ? [variation] : [], output_compression: request.output_compression ?? 90 });
     this.#clearError();
     $("#prompt").focus();
     announce(t("announce_settings"));
+  }
+
+  /// Four pictures like that one.
+  vary(job, image) {
+    this.use(job, image);
+    this.#settings.fill({ n: Math.min(4, this.#settings.limits.max_images), variation_strength: 0.3, variation_seeds: [] });
+    $("#generate").focus();
   }
 
   /// Takes a picture to begin with, the one made here at `origin`.

@@ -9,10 +9,14 @@ import { load, save } from "/storage.js";
 /// The server's names of a request's options, and the fields of the form: "default_" and the latter is
 /// what a model says of its defaults. Width and height are a field of their own (sizes.js).
 const kOptions = { num_inference_steps: "steps", guidance_scale: "guidance" };
+/// Those that are left open unless somebody asks for them: their fields may be empty.
+const kFurtherOptions = { variation_strength: "variation-strength", hires_scale: "hires-scale",
+                          hires_strength: "hires-strength", hires_steps: "hires-steps" };
 /// An object of all options, each the value of its field by `value`.
 export const eachOption = (value) =>
   Object.fromEntries(Object.entries(kOptions).map(([option, name]) => [option, value(name)]));
 const kPaired = ["count", "strength", "mask-blur", ...Object.values(kOptions)];
+const kNothingFurther = { variation_strength: "", variation_seeds: [], hires_scale: "", hires_strength: "", hires_steps: "" };
 const kLargestSeed = 2n ** 64n - 1n;
 /// As many unfinished pictures are asked for at most.
 export const kPreviews = 10;
@@ -80,7 +84,9 @@ export class Settings {
     $("#format").replaceChildren(...formats.map((name) => el("option", { value: name, text: name.toUpperCase() })));
     if (formats.includes(format)) $("#format").value = format;
     for (const input of [$("#count"), $("#count-range")]) input.max = limits.max_images;
-    for (const [option, name] of Object.entries(kOptions)) Object.assign($(`#${name}`), options[option]);
+    for (const [option, name] of Object.entries({ ...kOptions, ...kFurtherOptions })) {
+      Object.assign($(`#${name}`), options[option]);
+    }
     this.#showModel(first ? null : this.#sizes.value);
     if (first) this.#restore();
     this.#changed();
@@ -114,7 +120,7 @@ export class Settings {
   #setDefaults() {
     this.fill({ ...this.#modelDefaults(), negative_prompt: "", seeds: [], n: 1,
                 use_pe: this.model.has_enhancer, output_format: this.#capabilities.formats[0], output_compression: 90,
-                priority: "normal", loras: [] });
+                priority: "normal", loras: [], ...kNothingFurther });
   }
 
   #restore() {
@@ -138,6 +144,9 @@ export class Settings {
     set("#count", request.n);
     set("#strength", request.image?.strength);
     if (request.seeds) this.#setSeeds(request.seeds);
+    for (const [option, name] of Object.entries(kFurtherOptions)) set(`#${name}`, request[option]);
+    if (request.hires_width && request.hires_height) set("#hires-scale", request.hires_width / request.width);
+    if (request.variation_seeds) $("#variation-seed").value = request.variation_seeds.join(", ");
     if (request.use_pe !== undefined) $("#use-pe").checked = request.use_pe;
     set("#format", request.output_format);
     set("#quality", request.output_compression);
@@ -164,8 +173,8 @@ export class Settings {
     const lossy = $("#format").value !== "png";
     return {
       kind: "image", model: this.model.id, prompt: prompt.value.trim(),
-      negative_prompt: options.guidance_scale > 1 ? $("#negative").value.trim() : "", ...size, n, seed: this.#readSeeds(n),
-      ...options,
+      negative_prompt: options.guidance_scale > 1 ? $("#negative").value.trim() : "", ...size, n, ...this.#seeds(n),
+      ...options, ...this.#furtherOptions(),
       // The enhancer knows nothing of the picture.
       use_pe: this.model.has_enhancer && prompt === $("#prompt") && $("#use-pe").checked && !this.picture.chosen,
       ...this.#pictureFields(),
@@ -197,15 +206,31 @@ export class Settings {
     return { width, height };
   }
 
-  #readSeeds(pictures) {
-    if ($("[name=seed-mode]:checked").value === "random") return undefined;
-    const seeds = $("#seed").value.split(/[\s,，]+/).filter((seed) => seed !== "");
+  /// Variations of one picture have one seed, and others of their own.
+  #seeds(pictures) {
+    const isRandom = $("[name=seed-mode]:checked").value === "random";
+    const seed = isRandom ? undefined : this.#readSeeds($("#seed"), pictures);
+    if (!(Number($("#variation-strength").value) > 0)) return { seed };
+    const variations = $("#variation-seed").value.trim() ? this.#readSeeds($("#variation-seed"), pictures) : undefined;
+    return { seed: seed?.length === 1 ? Array(pictures).fill(seed[0]) : seed, variation_seed: variations };
+  }
+
+  #readSeeds(field, pictures) {
+    const seeds = field.value.split(/[\s,，]+/).filter((seed) => seed !== "");
     const good = (seed) => /^\d{1,20}$/.test(seed) && BigInt(seed) <= kLargestSeed;
-    if (!seeds.length || !seeds.every(good)) throw new FormError($("#seed"), t("error_seed"));
+    if (!seeds.length || !seeds.every(good)) throw new FormError(field, t("error_seed"));
     if (seeds.length > 1 && seeds.length !== pictures) {
-      throw new FormError($("#seed"), t("error_seed_count", { count: seeds.length, pictures }));
+      throw new FormError(field, t("error_seed_count", { count: seeds.length, pictures }));
     }
     return seeds.map((seed) => BigInt(seed).toString());  // JSON knows no leading zeros
+  }
+
+  /// A second run only where its scale says so.
+  #furtherOptions() {
+    const filled = Object.entries(kFurtherOptions).filter(([, name]) => $(`#${name}`).value !== "");
+    const wanted = filled.filter(([option]) => !option.startsWith("hires_") || $("#hires-scale").value !== "");
+    return Object.fromEntries(wanted.map(([option, name]) => [option, this.#number(name)])
+      .filter(([option, value]) => option !== "variation_strength" || value > 0));
   }
 
   get #drawsArea() { return this.picture.hasMask && $("#masked-area").checked; }
@@ -265,6 +290,8 @@ export class Settings {
     return { model: $("#model").value, prompt: $("#prompt").value, negative_prompt: $("#negative").value,
              ...this.#sizes.value, ...eachOption((name) => $(`#${name}`).value), n: $("#count").value, seeds,
              use_pe: $("#use-pe").checked, output_format: $("#format").value,
+             ...Object.fromEntries(Object.entries(kFurtherOptions).map(([option, name]) => [option, $(`#${name}`).value])),
+             variation_seeds: $("#variation-seed").value.split(/[\s,，]+/).filter(Boolean),
              output_compression: $("#quality").value, priority: $("#priority").value,
              loras: this.#wantedLoras.length ? this.#wantedLoras : this.#loras.value };
   }

@@ -15,6 +15,14 @@ export function factsOf({ job, image }) {
                 [t("guidance"), formatNumber(request.guidance_scale)],
                 [t("seed"), image.seed],
                 [t("model"), request.model]];
+  if (request.variation_strength) {
+    const seed = request.variation_seeds[job.images.indexOf(image)] ?? request.variation_seeds[0];
+    rows.push([t("variation"), `${formatNumber(request.variation_strength)}, ${seed}`]);
+  }
+  if (request.hires_scale || request.hires_width) {
+    const larger = request.hires_scale ? `× ${formatNumber(request.hires_scale)}` : `${request.hires_width} × ${request.hires_height}`;
+    rows.push([t("hires"), `${larger}, ${formatNumber(request.hires_strength ?? 0.7)}`]);
+  }
   if (request.image) rows.push([t("strength"), formatNumber(request.image.strength)]);
   if (request.negative_prompt) rows.push([t("negative"), request.negative_prompt]);
   return rows;
@@ -40,6 +48,7 @@ export class Viewer {
     on("previous", () => this.#step(-1));
     on("next", () => this.#step(1));
     on("use", () => this.#use());
+    on("vary", () => this.#vary());
     on("begin", () => this.#attempt(() => this.#begin()));
     on("before", () => this.#attempt(() => this.#showBefore()));
     on("download", () => this.#attempt(() => this.#download()));
@@ -110,6 +119,12 @@ export class Viewer {
     const { job, image } = this.#current;
     $("#viewer").close();
     this.#composer.use(job, image);
+  }
+
+  #vary() {
+    const { job, image } = this.#current;
+    $("#viewer").close();
+    this.#composer.vary(job, image);
   }
 
   async #begin() {

@@ -71,7 +71,7 @@ def run(pipe, spec: dict, pixels: torch.Tensor, noise, rec: Recorder, tag: str):
         noise = torch.randn((images, *x0.shape[1:]), generator=make_generators(spec["seed"]))
     noise = noise.to(dtype)
     steps = spec["num_inference_steps"]
-    undo = keep_tail(pipe.scheduler, kept_steps(steps, spec["strength"]))
+    undo = keep_tail(pipe.scheduler, spec.get("kept") or kept_steps(steps, spec["strength"]))
     latents_after = []
     mask = make_mask(height, width) if spec.get("mask") else None
 
