@@ -26,10 +26,10 @@ def output_of(command):
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
-def run_ours(op, size, dtype, args):
+def run_ours(op, size, dtype, args, flags=()):
     """What `ernie-image bench` measures of one operation, with activations in `dtype`."""
     command = args.under.split() + [args.program, "bench", "--json", "--op", op, "--dtype", dtype, "--threads", str(args.threads)]
-    return output_of(command + (["--sizes", str(size)] if op != "llm_decode" else []))["results"]
+    return output_of(command + [*flags] + (["--sizes", str(size)] if op != "llm_decode" else []))["results"]
 
 
 def keep(row, name, value):

@@ -14,6 +14,7 @@
 #include "common/console.h"
 #include "common/exit_code.h"
 #include "core/enum_names.h"
+#include "io/gguf_blocks.h"
 
 namespace ernie_image {
 namespace {
@@ -30,12 +31,15 @@ const std::vector<std::string> kBenchOps = {
     "linear",       "attention",  "elementwise", "conv2d",     "block",
     "text_encoder", "vae_decode", "vae_encode",  "llm_decode", "step"};
 
+const std::vector<std::string> kBenchWeights = {"Q8_0", "Q4_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K"};
+
 BackendOptions backend_options(const BenchOptions& options) {
   BackendOptions backend;
   backend.device = options.device;
   backend.num_threads = options.threads;
   backend.cpu_kernels = options.cpu_kernels;
-  backend.device_options = {{"offload", "none"}};  // what does not fit is said, not streamed
+  backend.device_options = {{"block_activations", options.block_activations},
+                            {"offload", "none"}};  // what does not fit is said, not streamed
   return backend;
 }
 
@@ -52,8 +56,13 @@ class Bench {
          "; the best of several rounds\noperation           shape                     weight     "
          "seconds   GFLOP/s   share     GB/s\n");
     const auto measure = [this](const BenchSample& sample) { record(sample); };
-    each_operation(*ops_, weights_, options_, dtype_of(options_.precision), measure);
-    measure_models();
+    const std::vector<std::string> types =
+        options_.weights.empty() ? std::vector<std::string>{""} : options_.weights;
+    for (const std::string& type : types) {
+      weights_.encode_as(gguf_type(type));
+      each_operation(*ops_, weights_, options_, dtype_of(options_.precision), measure);
+      measure_models();
+    }
     return {{"device", ops_->name()}, {"results", results_}};
   }
 
@@ -63,21 +72,23 @@ class Bench {
     models.dtype = dtype_of(options_.precision);
     for (const std::int64_t side : options_.sides_px()) {
       if (options_.wants("step")) {
-        for (const Quantization quantization : kQuantizations)
+        for (const Quantization quantization : options_.quantizations())
           record(step_sample(*ops_, weights_, models, side, quantization));
       }
       if (options_.wants("vae_decode")) record(picture_sample(*ops_, weights_, models, side));
       if (options_.wants("vae_encode")) record(encoding_sample(*ops_, weights_, models, side));
     }
     if (!options_.wants("llm_decode")) return;
-    for (const Quantization quantization : kQuantizations)
+    for (const Quantization quantization : options_.quantizations())
       record(token_sample(*ops_, weights_, models, quantization));
   }
 
   /// Measures, and writes the line of the table as soon as it is known.
-  void record(const BenchSample& sample) {
-    const std::string weight =
-        sample.quantization == Quantization::none ? "bf16" : name_of(sample.quantization);
+  void record(BenchSample sample) {
+    const bool plain = sample.quantization == Quantization::none;
+    const std::string weight = plain ? weights_.type_name() : name_of(sample.quantization);
+    if (plain)
+      sample.bytes *= weights_.bytes_of_weight() / bytes_of_weight(*ops_, sample.quantization);
     char line[160];
     std::snprintf(line, sizeof(line), "%-19s %-25s %-6s ", sample.op.c_str(),
                   to_string(sample.shape).c_str(), weight.c_str());
@@ -159,6 +170,11 @@ int run_bench(const BenchOptions& options) {
 
 nlohmann::json bench_report(const BenchOptions& options) { return Bench(options).run(); }
 
+std::vector<Quantization> BenchOptions::quantizations() const {
+  if (!weights.empty()) return {Quantization::none};
+  return {kQuantizations.begin(), kQuantizations.end()};
+}
+
 bool BenchOptions::wants(const std::string& op) const {
   // A step of the whole transformer takes a processor minutes and 15 GB; a block stands for it.
   if (ops.empty()) return op != "step" || !is_cpu();
@@ -195,6 +211,14 @@ Command add_bench_command(CLI::App& program) {
                   "which pictures, of 256, 512, 1024 pixels square")
       ->delimiter(',')
       ->check(CLI::IsMember({256, 512, 1024}));
+  app->add_option(
+         "--weights", flags->bench.weights,
+         "weights in these types of GGUF in place of bf16, int8 and int4, separated by commas")
+      ->delimiter(',')
+      ->check(CLI::IsMember(kBenchWeights));
+  app->add_option("--block-activations", flags->bench.block_activations,
+                  "products with them: exact, int8; auto: int8 with --dtype bf16")
+      ->check(CLI::IsMember({"auto", "exact", "int8"}));
   app->add_flag("--quick", flags->bench.quick, "the smallest size and few rounds only");
   app->add_flag("--json", flags->bench.json, "print JSON");
   app->footer(kBenchExamples);

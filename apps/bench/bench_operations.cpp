@@ -43,14 +43,14 @@ class Operations {
   void linears(std::int64_t tokens) {
     for (const auto& [depth, columns] :
          {std::pair{kHidden, kHidden}, {kHidden, kFeedForward}, {kFeedForward, kHidden}}) {
-      for (const Quantization quantization : kQuantizations)
+      for (const Quantization quantization : options_.quantizations())
         linear("linear", {tokens, depth, columns}, quantization, 0);
     }
   }
 
   /// One row, as the prompt enhancer decodes: the weights are read once.
   void rows() {
-    for (const Quantization quantization : kQuantizations) {
+    for (const Quantization quantization : options_.quantizations()) {
       for (const std::int64_t columns : {std::int64_t{9216}, std::int64_t{131072}})
         linear("linear of one row", {1, 3072, columns}, quantization,
                bytes_of_weight(ops_, quantization) * static_cast<double>(3072 * columns));
@@ -114,7 +114,7 @@ class Operations {
   }
 
   void blocks(std::int64_t tokens) {
-    for (const Quantization quantization : kQuantizations) {
+    for (const Quantization quantization : options_.quantizations()) {
       BenchSample sample{.op = "transformer_block",
                          .shape = {tokens, kHidden, kFeedForward},
                          .quantization = quantization};

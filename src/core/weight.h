@@ -25,6 +25,9 @@ constexpr bool is_packed(WeightFormat format) {
   return format == WeightFormat::packed_int8 || format == WeightFormat::packed_int4;
 }
 
+/// Formats of other programs whose blocks a device may read by itself: ggml's types of these names.
+enum class BlockFormat : std::uint8_t { none, q8_0, q4_0, iq4_nl, q4_k, q5_k, q6_k };
+
 /// Reads a weight in one of the many formats that files have, where it lies. Safe to call from
 /// several threads at once.
 class WeightDecoder {
@@ -40,6 +43,15 @@ class WeightDecoder {
 
   /// Whether this program can read the format at all; if not, `decode` must not be called.
   virtual bool is_readable() const { return true; }
+
+  /// What `block_row` points to.
+  virtual BlockFormat block_format() const { return BlockFormat::none; }
+
+  /// Where row `row` of a matrix of `columns` lies as whole blocks of block_format(), one after
+  /// another; null if it does not.
+  virtual const std::byte* block_row(std::int64_t /*row*/, std::int64_t /*columns*/) const {
+    return nullptr;
+  }
 };
 
 /// A read-only tensor in the format of its file; `owner` keeps the mapped pages alive.

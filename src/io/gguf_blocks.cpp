@@ -245,23 +245,23 @@ constexpr GgufType numbers(std::uint32_t id, std::string_view name, DType dtype,
 constexpr std::array kTypes = {
     numbers(0, "F32", DType::f32, 4),
     numbers(1, "F16", DType::f16, 2),
-    GgufType{2, "Q4_0", 32, 18, {}, decode_q4_0},
+    GgufType{2, "Q4_0", 32, 18, {}, decode_q4_0, BlockFormat::q4_0},
     GgufType{3, "Q4_1", 32, 20, {}, decode_q4_1},
     GgufType{6, "Q5_0", 32, 22, {}, decode_q5_0},
     GgufType{7, "Q5_1", 32, 24, {}, decode_q5_1},
-    GgufType{8, "Q8_0", 32, 34, {}, decode_q8_0},
+    GgufType{8, "Q8_0", 32, 34, {}, decode_q8_0, BlockFormat::q8_0},
     GgufType{9, "Q8_1", 32, 40, {}, nullptr},
     GgufType{10, "Q2_K", kSuperBlock, 84, {}, decode_q2_k},
     GgufType{11, "Q3_K", kSuperBlock, 110, {}, decode_q3_k},
-    GgufType{12, "Q4_K", kSuperBlock, 144, {}, decode_q4_k},
-    GgufType{13, "Q5_K", kSuperBlock, 176, {}, decode_q5_k},
-    GgufType{14, "Q6_K", kSuperBlock, 210, {}, decode_q6_k},
+    GgufType{12, "Q4_K", kSuperBlock, 144, {}, decode_q4_k, BlockFormat::q4_k},
+    GgufType{13, "Q5_K", kSuperBlock, 176, {}, decode_q5_k, BlockFormat::q5_k},
+    GgufType{14, "Q6_K", kSuperBlock, 210, {}, decode_q6_k, BlockFormat::q6_k},
     GgufType{15, "Q8_K", kSuperBlock, 292, {}, nullptr},
     GgufType{16, "IQ2_XXS", kSuperBlock, 66, {}, nullptr},
     GgufType{17, "IQ2_XS", kSuperBlock, 74, {}, nullptr},
     GgufType{18, "IQ3_XXS", kSuperBlock, 98, {}, nullptr},
     GgufType{19, "IQ1_S", kSuperBlock, 50, {}, nullptr},
-    GgufType{20, "IQ4_NL", 32, 18, {}, decode_iq4_nl},
+    GgufType{20, "IQ4_NL", 32, 18, {}, decode_iq4_nl, BlockFormat::iq4_nl},
     GgufType{21, "IQ3_S", kSuperBlock, 110, {}, nullptr},
     GgufType{22, "IQ2_S", kSuperBlock, 82, {}, nullptr},
     GgufType{23, "IQ4_XS", kSuperBlock, 136, {}, decode_iq4_xs},
@@ -286,6 +286,13 @@ class GgufDecoder final : public WeightDecoder {
 
   std::string_view name() const override { return type_.name; }
   bool is_readable() const override { return type_.decode != nullptr; }
+  BlockFormat block_format() const override { return type_.format; }
+
+  const std::byte* block_row(std::int64_t row, std::int64_t columns) const override {
+    if (columns % type_.weights != 0) return nullptr;
+    assert(row >= 0 && (row + 1) * columns <= elements_);
+    return data_ + row * (columns / type_.weights) * type_.bytes;
+  }
 
   void decode(std::int64_t begin, std::int64_t count, float* target) const override {
     assert(begin >= 0 && count >= 0 && begin + count <= elements_);

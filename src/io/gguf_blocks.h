@@ -24,6 +24,8 @@ struct GgufType {
   std::optional<DType> dtype;
   /// A whole block; null for numbers, and for types that this program cannot read.
   void (*decode)(const std::byte* block, float* target) = nullptr;
+  /// Of the types that devices may read by themselves.
+  BlockFormat format = BlockFormat::none;
 };
 
 /// What the codes of IQ4_NL and IQ4_XS stand for, times the scale.

@@ -302,6 +302,11 @@ class HeadOrderDecoder final : public RowsDecoder {
   HeadOrderDecoder(Decoder inner, std::int64_t head_dim, std::int64_t columns)
       : RowsDecoder(std::move(inner), columns, columns), head_dim_(head_dim) {}
 
+  BlockFormat block_format() const override { return inner_->block_format(); }
+  const std::byte* block_row(std::int64_t row, std::int64_t columns) const override {
+    return inner_->block_row(stored_row(row), columns);
+  }
+
  private:
   std::int64_t stored_row(std::int64_t row) const override {
     const std::int64_t half = head_dim_ / 2, within = row % head_dim_;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "backend/cpu/convolution.h"
+#include "backend/cpu/encoded_linear.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/measuring.h"
@@ -61,7 +62,13 @@ class CpuBackend final : public Backend {
             options.kernels == kNoKernels
                 ? ThreadPool::idle(options.num_threads > 0 ? options.num_threads : available_cpus())
                 : ThreadPool(options.num_threads)),
-        gelu_(options.gelu) {
+        gelu_(options.gelu),
+        block_activations_(options.block_activations) {
+    if (block_activations_ == BlockActivations::int8 && kernels_.encoded.decode == nullptr) {
+      throw Error(ErrorKind::unsupported,
+                  std::string("cpu: --block-activations int8: the kernels \"") + kernels_.name +
+                      "\" have no such products; expected AVX-512 with VNNI; use exact or auto");
+    }
     only_touches = options.kernels == kNoKernels;
   }
 
@@ -69,6 +76,7 @@ class CpuBackend final : public Backend {
       : kernels_(rehearsed.kernels_),
         pool_(ThreadPool::idle(rehearsed.pool_.num_threads())),
         gelu_(rehearsed.gelu_),
+        block_activations_(rehearsed.block_activations_),
         memory_(&ledger),
         ledger_(ledger) {}
 
@@ -120,7 +128,7 @@ class CpuBackend final : public Backend {
                 const PreparedWeight* bias) override {
     Tensor y = linear_result(x, weight);
     LinearCall call;
-    call.add(used(weight), vector_data(bias), y);
+    add(call, weight, vector_data(bias), x, y);
     run(x, call);
     return y;
   }
@@ -131,7 +139,7 @@ class CpuBackend final : public Backend {
     std::vector<Tensor> results;
     for (const PreparedWeight* weight : weights) {
       results.push_back(linear_result(x, *weight));
-      call.add(used(*weight), nullptr, results.back());
+      add(call, *weight, nullptr, x, results.back());
     }
     run(x, call);
     return results;
@@ -331,11 +339,14 @@ class CpuBackend final : public Backend {
   struct LinearCall {
     std::vector<cpu::LinearLayer> plain;
     std::vector<cpu::LinearLayer> encoded;
+    std::vector<cpu::LinearLayer> blocks;
     std::vector<cpu::PackedLayer> packed;
 
-    void add(const Weight& source, const float* bias, const Tensor& y) {
+    void add(const Weight& source, const float* bias, const Tensor& y, bool takes_blocks) {
       if (source.format == WeightFormat::plain) {
         plain.push_back({&source, bias, y});
+      } else if (takes_blocks) {
+        blocks.push_back({&source, bias, y});
       } else if (source.format == WeightFormat::encoded) {
         encoded.push_back({&source, bias, y});
       } else {
@@ -374,12 +385,28 @@ class CpuBackend final : public Backend {
     return empty(x.dtype(), with_last(x.shape(), weight.shape()[0]));
   }
 
+  void add(LinearCall& call, const PreparedWeight& weight, const float* bias, const Tensor& x,
+           const Tensor& y) {
+    const Weight& source = used(weight);
+    call.add(source, bias, y, rounds(x) && cpu::takes_blocks(kernels_.encoded, source));
+  }
+
+  /// Whether x is rounded for a product with blocks of weights: few rows to 16 bits, which is as
+  /// good as exact, else to 8.
+  bool rounds(const Tensor& x) const {
+    if (x.size() == 0 || x.size() / x.dim(-1) <= GemmKernels::kMaxVectors) return true;
+    if (block_activations_ == BlockActivations::automatic) return x.dtype() == DType::bf16;
+    return block_activations_ == BlockActivations::int8;
+  }
+
   void run(const Tensor& x, const LinearCall& call) {
     const bool many = x.size() != 0 && x.size() / x.dim(-1) > GemmKernels::kMaxVectors;
     const auto linear =
         many && kernels_.linear_of_many != nullptr ? kernels_.linear_of_many : cpu::linear;
     if (!call.plain.empty()) linear(pool_, memory_, kernels_.gemm, x, call.plain);
     if (!call.encoded.empty()) cpu::linear(pool_, memory_, kernels_.gemm, x, call.encoded);
+    if (!call.blocks.empty())
+      cpu::encoded_linear(pool_, memory_, kernels_.gemm, kernels_.encoded, x, call.blocks);
     if (!call.packed.empty())
       cpu::packed_linear(pool_, memory_, kernels_.gemm, kernels_.packed, x, call.packed);
   }
@@ -445,6 +472,7 @@ class CpuBackend final : public Backend {
   const KernelTable& kernels_;
   ThreadPool pool_;
   GeluForm gelu_;
+  BlockActivations block_activations_;
   CpuMemoryPool memory_;
   std::optional<Ledger> ledger_;    // of a rehearsal
   Filters filters_of_;              // the convolution under way
@@ -463,16 +491,38 @@ std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options) {
   return std::make_unique<CpuBackend>(options);
 }
 
+namespace {
+
+constexpr const char* kBlockActivations = "block_activations";
+
+DeviceOption block_activations_option() {
+  return {.name = kBlockActivations,
+          .values = {"auto", "exact", "int8"},
+          .help =
+              "products with quantised weights of GGUF files on the CPU: exact, or activations "
+              "rounded to int8, which is faster; auto: int8 with --dtype bf16",
+          .records_default = false};
+}
+
+BlockActivations block_activations(const std::string& text) {
+  if (text == "auto") return BlockActivations::automatic;
+  return text == "int8" ? BlockActivations::int8 : BlockActivations::exact;
+}
+
+}  // namespace
+
 const DeviceKind& cpu_device() {
   static const DeviceKind kind = {
       .name = "cpu",
       .has_cards = false,
-      .options = {gelu_option()},
+      .options = {gelu_option(), block_activations_option()},
       .info = [] { return DeviceInfo(); },
       .make =
           [](int, const BackendOptions& options) {
-            return make_cpu_backend({options.num_threads, options.cpu_kernels,
-                                     gelu_form(options.device_options.at("gelu"))});
+            return make_cpu_backend(
+                {options.num_threads, options.cpu_kernels,
+                 gelu_form(options.device_options.at("gelu")),
+                 block_activations(options.device_options.at(kBlockActivations))});
           }};
   return kind;
 }

@@ -7,6 +7,7 @@
 #include "backend/cpu/attention.h"
 #include "backend/cpu/convolution.h"
 #include "backend/cpu/elementwise.h"
+#include "backend/cpu/encoded_gemm.h"
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/norm.h"
@@ -26,6 +27,8 @@ struct KernelTable {
   /// In place of cpu::linear for more rows than GemmKernels::kMaxVectors, or null.
   void (*linear_of_many)(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& kernels,
                          const Tensor& x, std::span<const cpu::LinearLayer> layers) = nullptr;
+  /// Without functions where the instruction set has none.
+  EncodedKernels encoded = {};
 };
 
 /// The tables compiled in and usable on this processor, best first; never empty.
