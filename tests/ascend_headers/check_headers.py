@@ -27,6 +27,7 @@ typedef void* aclrtEvent;
 typedef enum {
   ACL_FLOAT = 0,
   ACL_FLOAT16 = 1,
+  ACL_INT8 = 2,
   ACL_INT64 = 9,
   ACL_BOOL = 12,
   ACL_BF16 = 27
@@ -110,6 +111,7 @@ OPERATIONS = {
     "cast": {"Cast": "T t O"},
     "convolution": {"Convolution": "T T T A A A b A i O m"},
     "copy": {"InplaceCopy": "O T"},
+    "dynamic_quant": {"DynamicQuant": "T T T T"},
     "fill_scalar": {"InplaceFillScalar": "O S"},
     "flash_attention_score": {"FlashAttentionScore": "T T T T T T T A d d i i i c i i T T T T"},
     "fused_infer_attention_score_v2": {"FusedInferAttentionScoreV2": f"{FUSED_HEAD} {FUSED_TAIL}"},
@@ -122,6 +124,9 @@ OPERATIONS = {
     "mm": {"Mm": "T T O m"},
     "mul": {"Mul": "T T O", "Muls": "T S O"},
     "permute": {"Permute": "T A O"},
+    "quant_matmul_v3": {"QuantMatmulV3": "T T T T T b b T"},
+    "quant_matmul_v4": {"QuantMatmulV4": "T T T T T T b b T"},
+    "quant_matmul_v5": {"QuantMatmulV5": "T T T T T T T T T b b i O"},
     "rms_norm": {"RmsNorm": "T T d T T"},
     "silu": {"Silu": "T O"},
     "softmax": {"Softmax": "T i O"},

@@ -1,9 +1,11 @@
 #include "backend/ascend/ascend_backend.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "backend/ascend/attention.h"
 #include "backend/ascend/operations.h"
+#include "backend/ascend/weights.h"
 #include "backend/card/card_backend.h"
 #include "backend/card/option.h"
 #include "ernie_image/error.h"
@@ -11,17 +13,10 @@
 namespace ernie_image {
 namespace {
 
-const card::WeightForms kForms;
+const ascend::WeightForms kForms;
 
 constexpr card::Choices<std::int8_t, 2> kConvolutionMath = {
     {{"fp32", ascend::kKeepDType}, {"hf32", ascend::kHf32}}};
-
-/// Vectors of bf16 stay so: beside activations of bf16 they need no conversion in each layer.
-card::WeightForm form_of(const Weight& weight, WeightUse use) {
-  const bool narrow = use == WeightUse::vector && weight.dtype == DType::bf16 &&
-                      weight.format == WeightFormat::plain;
-  return narrow ? card::WeightForm::plain : card::plain_form(use);
-}
 
 class AscendBackend : public card::CardBackend<ascend::Operations> {
  public:
@@ -57,19 +52,30 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
     CardBackend::release_cache();
   }
   WeightHandle prepare(const Weight& weight, WeightUse use, Quantization quantization) override {
-    if (quantization != Quantization::none || is_packed(weight.format)) {
-      throw Error(ErrorKind::unsupported, name() +
-                                              ": quantised weights are not supported; take a model "
-                                              "in the released format, without --quant");
-    }
-    return weights_.prepare(weight, form_of(weight, use));
+    return ascend::prepare(weights_, weight, use, quantization);
   }
 
   Tensor linear(const Tensor& x, const PreparedWeight& weight,
                 const PreparedWeight* bias) override {
     require_activation("linear", x);
-    const Tensor offsets = bias == nullptr ? Tensor() : weights_.tensor(*bias);
-    return ascend::linear(stream_, x, weights_.tensor(weight), offsets);
+    const bool is_quantised = ascend::is_int8(weight) && x.size() > 0;
+    return multiplied(x, is_quantised ? ascend::quantized(stream_, x) : ascend::Int8Rows(), weight,
+                      bias);
+  }
+  /// Rounds x once for all.
+  std::vector<Tensor> linear_together(
+      const Tensor& x, std::initializer_list<const PreparedWeight*> weights) override {
+    require_activation("linear_together", x);
+    const bool is_quantised =
+        x.size() > 0 && std::ranges::any_of(weights, [](const PreparedWeight* weight) {
+          return ascend::is_int8(*weight);
+        });
+    const ascend::Int8Rows rounded =
+        is_quantised ? ascend::quantized(stream_, x) : ascend::Int8Rows();
+    std::vector<Tensor> results;
+    for (const PreparedWeight* weight : weights)
+      results.push_back(multiplied(x, rounded, *weight, nullptr));
+    return results;
   }
 
   Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& mask,
@@ -94,6 +100,21 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
   }
 
  private:
+  /// `rounded`: x, for weights of int8.
+  Tensor multiplied(const Tensor& x, const ascend::Int8Rows& rounded, const PreparedWeight& weight,
+                    const PreparedWeight* bias) {
+    const Tensor offsets = bias == nullptr ? Tensor() : weights_.tensor(*bias);
+    if (!ascend::is_int8(weight))
+      return ascend::linear(stream_, x, weights_.tensor(weight), offsets);
+    if (x.size() > 0) {
+      return ascend::linear_int8(stream_, rounded, x.shape(), x.dtype(),
+                                 ascend::int8_rows(weights_, weight), offsets);
+    }
+    Shape shape = x.shape();
+    shape.back() = weight.shape()[0];
+    return stream_.empty(x.dtype(), shape);
+  }
+
   ascend::Attention attention_;
   std::int8_t convolution_math_;
 };
