@@ -328,6 +328,20 @@ TEST_F(AscendRuntimeRules, WeightsThatTheIntegerProductDoesNotTakeAreRefused) {
                       [&] { ops->prepare(weight, WeightUse::linear, Quantization::int8); }));
 }
 
+/// The card refuses it when it is tried; later, when it would fail the picture, nobody calls it.
+TEST_F(AscendRuntimeRules, AFusedNormThatFailsItsTestIsNotUsed) {
+  STANDIN(standin_fail)("aclnnGroupNormSiluV2GetWorkspaceSize", 1, 561003);
+  const auto ops = make_ascend_backend();
+  const Tensor vector = Tensor::host(DType::f32, {4});
+  const Weight weight = {"w", DType::f32, vector.shape(), vector.bytes(), nullptr};
+  const WeightHandle handle = ops->prepare(weight, WeightUse::vector);
+  const Tensor x = ops->upload(Tensor::host(DType::f32, {1, 2, 2, 4}));
+  STANDIN(standin_fail)("aclnnGroupNormSiluV2GetWorkspaceSize", 1, 561003);
+  EXPECT_NO_THROW(ops->group_norm(x, *handle, *handle, 2, 1e-6f, Activation::none));
+  const auto trusting = make_ascend_backend();  // takes the order away
+  EXPECT_NO_THROW(trusting->group_norm(x, *handle, *handle, 2, 1e-6f, Activation::none));
+}
+
 /// With 8 and 4 bits, rotated and with scales for groups; what they mean is rounded once more.
 TEST_F(AscendRuntimeRules, WeightsOfThisProgramsQuantisedFilesAreTaken) {
   const auto ops = make_ascend_backend();

@@ -4,10 +4,12 @@
 #include <utility>
 
 #include "backend/ascend/attention.h"
+#include "backend/ascend/connect.h"
 #include "backend/ascend/operations.h"
 #include "backend/ascend/weights.h"
 #include "backend/card/card_backend.h"
 #include "backend/card/option.h"
+#include "backend/parallel.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image {
@@ -25,13 +27,18 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
         attention_(stream_,
                    card::option("--ascend-attention", options.attention, ascend::kAttentionForms),
                    ascend::AttentionTimings::of_this_machine()),
-        convolution_math_(card::option("--ascend-conv", options.convolution, kConvolutionMath)) {}
+        convolution_math_(card::option("--ascend-conv", options.convolution, kConvolutionMath)) {
+    stream_.trust_fused_group_norm(ascend::fused_group_norm_works(stream_));
+    stream_.memory().release_cache();
+    stream_.derived().clear();
+  }
   AscendBackend(const AscendBackend& rehearsed, const Ledger& ledger, std::uint64_t room_bytes,
                 const std::string& offload)
       : CardBackend(rehearsed, ledger, room_bytes, offload, kForms),
         attention_(stream_, rehearsed.attention_.form(), rehearsed.attention_.timings()),
         convolution_math_(rehearsed.convolution_math_) {
     stream_.expect_workspace(rehearsed.stream_.workspace_bytes());
+    stream_.trust_fused_group_norm(rehearsed.stream_.trusts_fused_group_norm());
   }
   std::unique_ptr<Backend> rehearsal(const Ledger& ledger, std::uint64_t room_bytes,
                                      const std::string& offload) const override {
@@ -77,6 +84,8 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
       results.push_back(multiplied(x, rounded, *weight, nullptr));
     return results;
   }
+
+  ascend::Stream& stream() { return stream_; }
 
   Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& mask,
                    float scale) override {
@@ -169,12 +178,23 @@ DeviceInfo ascend_info() {
   return info;
 }
 
+namespace {
+
+std::vector<std::unique_ptr<Collective>> connect_cards(std::span<Backend* const> cards) {
+  std::vector<ascend::Stream*> streams;
+  for (Backend* card : cards) streams.push_back(&static_cast<AscendBackend*>(card)->stream());
+  return ascend::connect(streams);
+}
+
+}  // namespace
+
 const DeviceKind& ascend_device() {
   static const DeviceKind kind = {
       .name = "ascend",
       .has_cards = true,
       .options = {card::offload_option(),
                   gelu_option(),
+                  parallel_option(),
                   {"ascend_conv", card::words_of(kConvolutionMath),
                    "convolutions of an fp32 run on Ascend: fp32 (default), or hf32, with 11 bits "
                    "of each factor, as torch_npu does",
@@ -185,11 +205,13 @@ const DeviceKind& ascend_device() {
                    "operator, padding as key lengths or as a mask), or composed of plain "
                    "operations"}},
       .info = ascend_info,
-      .make = [](int card, const BackendOptions& options) {
-        const DeviceOptions& chosen = options.device_options;
-        return make_ascend_backend({card, chosen.at("ascend_attention"), chosen.at("offload"),
-                                    chosen.at("gelu"), chosen.at("ascend_conv")});
-      }};
+      .make =
+          [](int card, const BackendOptions& options) {
+            const DeviceOptions& chosen = options.device_options;
+            return make_ascend_backend({card, chosen.at("ascend_attention"), chosen.at("offload"),
+                                        chosen.at("gelu"), chosen.at("ascend_conv")});
+          },
+      .connect = connect_cards};
   return kind;
 }
 

@@ -34,12 +34,14 @@
 #if __has_include("aclnnop/aclnn_quant_matmul_v5.h")
 #include "aclnnop/aclnn_quant_matmul_v5.h"
 #endif
+#include "backend/ascend/hccl.h"
 #include "backend/ascend/symbols.h"
 
 namespace ernie_image::ascend {
 
 #define ERNIE_IMAGE_CHECK(name, value) static_assert(int(::name) == value, #name);
 ERNIE_IMAGE_ACL_NUMBERS(ERNIE_IMAGE_CHECK)
+ERNIE_IMAGE_HCCL_NUMBERS(ERNIE_IMAGE_CHECK)
 #undef ERNIE_IMAGE_CHECK
 static_assert(sizeof(::aclCANNPackageVersion) == 512);
 #ifdef ACL_EVENT_SYNC
@@ -54,6 +56,10 @@ static_assert(kAclRepeatInitialize == ACL_ERROR_REPEAT_INITIALIZE);
 ERNIE_IMAGE_ACL_RUNTIME(ERNIE_IMAGE_CHECK)
 ERNIE_IMAGE_ACL_RUNTIME_OPTIONAL(ERNIE_IMAGE_CHECK)
 ERNIE_IMAGE_ACLNN_OBJECTS(ERNIE_IMAGE_CHECK)
+#undef ERNIE_IMAGE_CHECK
+#define ERNIE_IMAGE_CHECK(result, name, parameters) \
+  static_assert(std::is_same_v<decltype(&::name), decltype(Hccl::name)>, #name);
+ERNIE_IMAGE_HCCL(ERNIE_IMAGE_CHECK)
 #undef ERNIE_IMAGE_CHECK
 
 #define ERNIE_IMAGE_CHECK(name, parameters)                                                       \

@@ -252,6 +252,12 @@ const Cann& cann() {
   return *kLoaded;
 }
 
+void* open_library(const std::string& name) {
+  void* const library = dlopen(name.c_str(), RTLD_LAZY | RTLD_GLOBAL);
+  if (library != nullptr || library_folder().empty()) return library;
+  return dlopen((library_folder() / name).c_str(), RTLD_LAZY | RTLD_GLOBAL);
+}
+
 std::vector<OperationState> operation_states(const Cann& cann) {
   std::vector<OperationState> states;
 #define ERNIE_IMAGE_STATE(name, parameters) \
