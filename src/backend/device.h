@@ -6,10 +6,12 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/collective.h"
 
 namespace ernie_image {
 
@@ -76,6 +78,10 @@ struct DeviceKind {
   /// Error(not_found) that says why there is no such device, Error(invalid_argument),
   /// Error(unsupported) for a card that cannot do what is needed.
   std::unique_ptr<Backend> (*make)(int card, const BackendOptions& options);
+  /// A group of several of them, each on another card, in which rank r is the r-th; null where
+  /// there is no such thing. The backends must outlive it. Throws Error(not_found) without the
+  /// library for it, Error(device) if the cards do not reach each other.
+  std::vector<std::unique_ptr<Collective>> (*connect)(std::span<Backend* const> cards) = nullptr;
 };
 
 }  // namespace ernie_image

@@ -70,13 +70,17 @@ void transform(float* x, std::int64_t width) {
   }
 }
 
-void rotate(std::span<float> row, std::int64_t width) {
+}  // namespace
+
+void rotate_row(std::span<float> row, std::int64_t width) {
   if (width == 1) return;
   const float norm = 1.0f / std::sqrt(static_cast<float>(width));
   for (std::size_t k = 0; k < row.size(); k += static_cast<std::size_t>(width))
     transform(row.data() + k, width);
   for (float& value : row) value *= norm;
 }
+
+namespace {
 
 // ---- codes and scales of a row ---------------------------------------------------------------
 
@@ -252,7 +256,7 @@ Panel quantize_panel(const PackedLayout& layout, const Weight& weight, std::int6
     const std::int64_t n = panel * kPanel + output;
     if (n >= layout.outputs) break;
     read_row(weight, n, row);
-    rotate(std::span(row).first(static_cast<std::size_t>(layout.inputs)), layout.rotation);
+    rotate_row(std::span(row).first(static_cast<std::size_t>(layout.inputs)), layout.rotation);
     QuantizedRow quantized = result.row(static_cast<std::size_t>(output));
     if (!all_finite(row)) {
       quantized.row_scale = std::numeric_limits<float>::quiet_NaN();
@@ -421,7 +425,7 @@ void unpack_row(const Weight& weight, std::int64_t row, float* target) {
   }
   // The matrices of the rotation are their own inverses.
   const auto row_values = std::span(values).first(static_cast<std::size_t>(layout.inputs));
-  rotate(row_values, layout.rotation);
+  rotate_row(row_values, layout.rotation);
   std::ranges::copy(row_values, target);
 }
 

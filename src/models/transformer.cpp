@@ -7,6 +7,7 @@
 
 #include "models/quantized_weights.h"
 #include "nn/rotary.h"
+#include "nn/shared_tokens.h"
 
 namespace ernie_image {
 namespace {
@@ -187,7 +188,8 @@ Tensor TransformerBlock::self_attention(Backend& ops, const Tensor& hidden_state
   const Tensor query = ops.norm_rope(qkv[0].reshaped(heads), norm_q_.get(), eps_, context.rotary);
   const Tensor key = ops.norm_rope(qkv[1].reshaped(heads), norm_k_.get(), eps_, context.rotary);
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim_));
-  const Tensor attended = ops.attention(query, key, qkv[2].reshaped(heads), context.mask, scale);
+  const Tensor attended =
+      shared_attention(ops, context.group, query, key, qkv[2].reshaped(heads), context.mask, scale);
   tap("attn_context", attended);
   Tensor out = to_out_(ops, attended);
   tap("attn_out", out);
@@ -253,7 +255,9 @@ TransformerContext Transformer::prepare(const Tensor& text, std::span<const std:
                                         Trace* trace) const {
   const Tap tap(ops_, trace, "dit.");
   const std::int64_t image_tokens = latent_height * latent_width;
-  const std::int64_t text_tokens = text.dim(1);
+  const std::int64_t tokens = image_tokens + text.dim(1);
+  const std::int64_t padding = shareable_tokens(group_, tokens) - tokens;
+  const std::int64_t text_tokens = text.dim(1) + padding;
   TransformerContext context;
   context.latent_height = latent_height;
   context.latent_width = latent_width;
@@ -261,6 +265,11 @@ TransformerContext Transformer::prepare(const Tensor& text, std::span<const std:
   if (text_proj_.weight) {
     context.text = project_text(text, text_lens);
     tap("text_proj", context.text);
+  }
+  if (padding > 0) {
+    const Shape shape = {text.dim(0), padding, config_.hidden_size};
+    context.text =
+        ops_.concat_rows(context.text, ops_.upload(Tensor::host(context.text.dtype(), shape)));
   }
   context.mask = key_length_mask(text_lens, image_tokens, text_tokens);
 
@@ -276,11 +285,14 @@ TransformerContext Transformer::prepare(const Tensor& text, std::span<const std:
     tap.host("attention_mask",
              attention_mask_tensor(text_lens, image_tokens, image_tokens + text_tokens));
   }
-  const bool shared =
-      context.mask.kind == AttentionMask::Kind::none;  // equal lengths, equal positions
-  if (shared) positions.resize(1);
+  const bool have_equal_lengths =
+      std::ranges::all_of(text_lens, [&](std::int64_t length) { return length == text_lens[0]; });
+  if (have_equal_lengths) positions.resize(1);  // and so equal positions
   context.rotary = make_rotary_table(
       ops_, axes_rope_angles(positions, theta, config_.rope_axes_dim), 1.0f, text.dtype());
+  context.rotary.cos = own_tokens(ops_, group_, context.rotary.cos);
+  context.rotary.sin = own_tokens(ops_, group_, context.rotary.sin);
+  context.group = group_;
   return context;
 }
 
@@ -346,7 +358,8 @@ Tensor Transformer::velocity(const Tensor& latents, const Tensor& time_proj, boo
   const Tensor channels = latents.reshaped({batch, config_.in_channels, image_tokens});
   const Tensor image = x_embedder_(ops_, ops_.transpose_rows(channels));  // [B, N, H]
   tap("x_embedder", image);
-  Tensor hidden_states = ops_.concat_rows(image, context.text);  // [B, N + T, H]
+  // [B, N + T, H], or this card's share of the rows
+  Tensor hidden_states = own_tokens(ops_, context.group, ops_.concat_rows(image, context.text));
 
   const Tensor temb = time_embedding(time_proj, is_same, latents.dtype(), tap);
   const Modulation modulation{of_each_row(adaln_modulation_, ops_.silu(temb), is_same)};
@@ -362,7 +375,7 @@ Tensor Transformer::velocity(const Tensor& latents, const Tensor& time_proj, boo
   hidden_states =
       ops_.layer_norm_modulate(hidden_states, eps, Chunk{scale_shift, 0}, Chunk{scale_shift, 1});
   tap.sequence_first("final_norm", hidden_states);
-  const Tensor patches = final_linear_(ops_, hidden_states);
+  const Tensor patches = all_tokens(context.group, final_linear_(ops_, hidden_states));
   tap.sequence_first("final_linear", patches);
   const Tensor velocity =
       ops_.transpose_rows(ops_.slice_rows(patches, 0, image_tokens));  // [B, C_out, N]

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/collective.h"
 #include "core/trace.h"
 #include "io/json_reader.h"
 #include "nn/linear.h"
@@ -43,6 +44,7 @@ struct TransformerContext {
   AttentionMask mask;
   std::int64_t latent_height = 0;
   std::int64_t latent_width = 0;
+  Collective* group = nullptr;  ///< see Transformer::share_tokens
 };
 
 /// One vector of the shared modulation per batch row, each [B, H].
@@ -108,6 +110,10 @@ class Transformer {
                              std::int64_t latent_height, std::int64_t latent_width,
                              Trace* trace) const;
 
+  /// Among whom the tokens of pictures are shared out from the next `prepare` on; null: this card
+  /// has all. As many cards can be that as divide `num_attention_heads`.
+  void share_tokens(Collective* group) { group_ = group; }
+
   /// Velocity [B, C_out, h, w] of latents [B, C, h, w] at timesteps [B] in 0..1000 (already rounded
   /// to the model dtype).
   Tensor forward(const Tensor& latents, std::span<const float> timesteps,
@@ -125,6 +131,7 @@ class Transformer {
   Backend& ops_;
   TransformerConfig config_;
   LayerListener* listener_ = nullptr;
+  Collective* group_ = nullptr;
   Linear x_embedder_;                     // [H, C]
   Linear text_proj_;                      // [H, text_in_dim]; null weight when the widths are equal
   Linear time_linear_1_, time_linear_2_;  // [H, H]

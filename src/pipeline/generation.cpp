@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <string>
 
 #include "core/trace.h"
@@ -127,26 +128,50 @@ void Generation::encode(TextCache& cache) {
 }
 
 void Generation::prepare() {
-  context_ = networks_.transformer.prepare(text_.text_bth, text_.text_lens, plan_.latent_height,
-                                           plan_.latent_width, request_.trace);
+  Tensor text = text_.text_bth;
+  std::span<const std::int64_t> lengths = text_.text_lens;
+  if (has_half()) {
+    const std::int64_t first = shared_->halves->rank() * plan_.images;
+    text = text.slice(first, plan_.images);
+    lengths =
+        lengths.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(plan_.images));
+  }
+  context_ = networks_.transformer.prepare(text, lengths, plan_.latent_height, plan_.latent_width,
+                                           shared_ == nullptr ? request_.trace : nullptr);
 }
 
-/// Model output for the latents, guidance applied, on the host.
-Tensor Generation::predict_velocity(float timestep, const std::string& step, Trace* trace) const {
+Tensor Generation::velocity_of_rows(float timestep, Trace* trace) const {
   Backend& ops = networks_.ops;
-  const std::int64_t rows = plan_.images * (plan_.guided ? 2 : 1);
+  const bool doubles = plan_.guided && !has_half();
+  const std::int64_t rows = plan_.images * (doubles ? 2 : 1);
   const std::vector<float> timesteps(static_cast<std::size_t>(rows), timestep);
   Tensor input = ops.upload(latents_);
-  if (plan_.guided) {
+  Shape shape = latents_.shape();
+  shape[0] = rows;
+  if (doubles) {
     const Tensor flat = input.reshaped({1, plan_.images, latents_.size() / plan_.images});
-    Shape doubled = latents_.shape();
-    doubled[0] = rows;
-    input = ops.concat_rows(flat, flat).reshaped(doubled);
+    input = ops.concat_rows(flat, flat).reshaped(shape);
   }
-  Trace* const first_call =
-      step == "step0." ? trace : nullptr;  // the blocks are recorded for the first call only
-  Tensor output =
-      ops.download(networks_.transformer.forward(input, timesteps, context_, first_call));
+  Tensor output = networks_.transformer.forward(input, timesteps, context_, trace);
+  if (has_half()) {
+    shape[0] = 2 * plan_.images;
+    shape[1] = output.dim(1);
+    output = shared_->halves->all_gather(output).reshaped(shape);
+  }
+  return ops.download(output);
+}
+
+/// Model output for the latents, guidance applied, on the host. What the transformer computes
+/// inside is offered by a card that draws alone, and for the first step only.
+Tensor Generation::predict_velocity(float timestep, const std::string& step, Trace* trace) const {
+  Trace* const inside = step == "step0." && shared_ == nullptr ? trace : nullptr;
+  Tensor output;
+  try {
+    output = velocity_of_rows(timestep, inside);
+  } catch (...) {
+    if (shared_ != nullptr) shared_->fail(std::current_exception());
+    throw;
+  }
   record(trace, step + "dit_output", output);
   if (!plan_.guided) return output;
   return apply_guidance(output.slice(0, plan_.images), output.slice(plan_.images, plan_.images),
@@ -195,6 +220,7 @@ void Generation::denoise(Timings& timings) {
   const Stopwatch stage_watch;
   const auto steps = static_cast<int>(scheduler.timesteps().size());
   for (int i = 0; i < steps; ++i) {
+    if (shared_ != nullptr) shared_->gate.meet(shared_->cancel);
     const Stopwatch watch;
     const std::string step = "step" + std::to_string(i) + ".";
     const float timestep = timesteps.is_booked() ? 0.0f : timesteps.data<float>()[i];

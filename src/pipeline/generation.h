@@ -7,6 +7,7 @@
 #include "backend/backend.h"
 #include "checkpoint/model.h"
 #include "ernie_image/pipeline.h"
+#include "pipeline/card_group.h"
 #include "pipeline/resolve_request.h"
 #include "pipeline/text_batch.h"
 
@@ -42,8 +43,12 @@ class Generation {
  public:
   /// All must outlive it.
   Generation(const Networks& networks, const Request& request, const ResolvedRequest& plan,
-             Precision precision)
-      : networks_(networks), request_(request), plan_(plan), precision_(precision) {}
+             Precision precision, const SharedRun* shared = nullptr)
+      : networks_(networks),
+        request_(request),
+        plan_(plan),
+        precision_(precision),
+        shared_(shared) {}
 
   /// The request's picture, of which something is left (`plan.uses_picture`), in bands of at most
   /// `band_bytes`.
@@ -58,12 +63,16 @@ class Generation {
   void tell_step(const FlowMatchEulerScheduler& scheduler, int step, float timestep,
                  const Tensor& velocity);
   Tensor predict_velocity(float timestep, const std::string& step, Trace* trace) const;
+  /// The transformer's, of all rows.
+  Tensor velocity_of_rows(float timestep, Trace* trace) const;
+  bool has_half() const { return shared_ != nullptr && shared_->halves != nullptr; }
 
   Networks networks_;
   const Request& request_;
   const ResolvedRequest& plan_;
   Precision precision_;
-  Tensor picture_;  ///< host [1, C, h, w], or empty
+  const SharedRun* shared_;  ///< null: this card draws alone
+  Tensor picture_;           ///< host [1, C, h, w], or empty
   TextBatch text_;
   TransformerContext context_;
   Tensor latents_;

@@ -3,11 +3,13 @@
 #include "ernie_image/pipeline.h"
 
 #include <algorithm>
+#include <map>
 #include <string_view>
 #include <utility>
 
 #include "adapters/adapter_attachment.h"
 #include "adapters/adapter_store.h"
+#include "backend/parallel.h"
 #include "backend/registry.h"
 #include "checkpoint/model.h"
 #include "core/byte_counts.h"
@@ -16,6 +18,7 @@
 #include "memory/memory_sampler.h"
 #include "memory/weight_residency.h"
 #include "pipeline/adapter_targets.h"
+#include "pipeline/card_group.h"
 #include "pipeline/further_runs.h"
 #include "pipeline/generation.h"
 #include "pipeline/picture_area.h"
@@ -41,6 +44,20 @@ class CancelScope {
 
  private:
   Backend& ops_;
+};
+
+/// For as long as a card shares the tokens of pictures.
+class TokenScope {
+ public:
+  TokenScope(Transformer& transformer, Collective* group) : transformer_(transformer) {
+    transformer_.share_tokens(group);
+  }
+  ~TokenScope() { transformer_.share_tokens(nullptr); }
+  TokenScope(const TokenScope&) = delete;
+  TokenScope& operator=(const TokenScope&) = delete;
+
+ private:
+  Transformer& transformer_;
 };
 
 BackendOptions backend_options(const LoadOptions& options) {
@@ -106,6 +123,25 @@ bool looks_inside(const Request& request) {
          !request.prompt_states.empty() || !request.negative_prompt_states.empty();
 }
 
+/// Such a run can be shared by several cards: what its transformer computes inside is then offered
+/// to no trace, and a listener of steps could change the latents of one card alone.
+bool can_be_shared(const Request& request) { return !request.on_step; }
+
+Parallel parallel_of(const LoadOptions& options) {
+  const DeviceOptions all = options_of_device(options.device, options.device_options);
+  const auto found = all.find("parallel");
+  return found == all.end() ? Parallel::pictures : parallel_mode(found->second);
+}
+
+/// The request of a card that works on the first one's pictures.
+Request silent(const Request& request) {
+  Request quiet = request;
+  quiet.trace = nullptr;
+  quiet.on_progress = nullptr;
+  quiet.decode = false;
+  return quiet;
+}
+
 }  // namespace
 
 struct Pipeline::State {
@@ -114,6 +150,8 @@ struct Pipeline::State {
         dtype(dtype_of(precision)),
         quantization(options.quantization),
         memory_limit_bytes(options.memory_limit_bytes),
+        parallel(parallel_of(options)),
+        kind(device_kind(options.device)),
         offload(offload_of_device(options.device, options.device_options)),
         backend(make_backend(backend_options(options))),
         model(*backend, resolve_model(options.model, options.parts), options.quantization, dtype,
@@ -131,11 +169,14 @@ struct Pipeline::State {
   DType dtype;  // of the tensors between operations
   Quantization quantization;
   std::uint64_t memory_limit_bytes;
+  Parallel parallel;
+  const DeviceKind& kind;
   std::string offload;
   std::unique_ptr<Backend> backend;
   Model model;
   ModelInfo info;
-  std::vector<Pipeline> replicas;  // on the further cards
+  std::vector<Pipeline> replicas;         // on the further cards
+  std::map<Together, CardGroups> groups;  // connected when first needed; gone before the cards
   TextCache text_cache;
   AdapterTargets targets;
   AdapterStore adapters;
@@ -157,7 +198,10 @@ struct Pipeline::State {
   bool is_split(const Request& request) const;
   std::vector<Request> parts_of(const Request& request) const;
   std::vector<Request> parts_by_adapters(const Request& request) const;
-  Result run(const Request& request);
+  Result run(const Request& request, const SharedRun* shared = nullptr);
+  Together together(const Request& request) const;
+  void require_shareable(std::size_t cards) const;
+  Result run_shared(const Request& request, Together how);
 };
 
 Pipeline::Pipeline(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -283,6 +327,8 @@ Result Pipeline::generate(const Request& request) {
     for (const Request& part : state.parts_by_adapters(request)) results.push_back(generate(part));
     return join_in_turn(request, std::move(results));
   }
+  if (const Together how = state.together(request); how != Together::none)
+    return state.run_shared(request, how);
   if (!state.is_split(request)) return state.run(request);
   const std::vector<Request> parts = state.parts_of(request);
   std::vector<std::function<Result()>> runs = {[&] { return state.run(parts.front()); }};
@@ -380,17 +426,86 @@ void Pipeline::State::attach(const std::vector<ActiveAdapter>& active) {
   if (text_encoder_adapters.attach(model.text_encoder, active)) text_cache = {};
 }
 
-/// All of the request on this card.
-Result Pipeline::State::run(const Request& request) {
+/// What --parallel makes of the request.
+Together Pipeline::State::together(const Request& request) const {
+  if (parallel == Parallel::pictures || replicas.empty() || !can_be_shared(request))
+    return Together::none;
+  const ResolvedRequest resolved = resolve_request(request, model);
+  const auto cards = static_cast<std::int64_t>(replicas.size() + 1);
+  const bool in_halves = resolved.guided && cards % 2 == 0;
+  const std::int64_t each = in_halves ? cards / 2 : cards;
+  const bool divides = model.configs.transformer.num_attention_heads % each == 0;
+  if (parallel == Parallel::automatic) {
+    if (resolved.images >= cards || !divides) return Together::none;
+    return in_halves ? Together::halves : Together::tokens;
+  }
+  if (parallel == Parallel::guidance && in_halves) return Together::halves;
+  if (parallel == Parallel::guidance && resolved.guided) {
+    throw Error(
+        ErrorKind::invalid_argument,
+        "--parallel guidance wants an even number of cards; there are " + std::to_string(cards));
+  }
+  return Together::tokens;
+}
+
+void Pipeline::State::require_shareable(std::size_t cards) const {
+  const std::int64_t heads = model.configs.transformer.num_attention_heads;
+  if (heads % static_cast<std::int64_t>(cards) == 0) return;
+  throw Error(ErrorKind::unsupported, std::to_string(cards) + " cards cannot share the " +
+                                          std::to_string(heads) +
+                                          " heads of attention evenly; take as many as divide it, "
+                                          "or --parallel pictures");
+}
+
+/// All of the request on all cards.
+Result Pipeline::State::run_shared(const Request& request, Together how) {
+  std::vector<State*> states = {this};
+  for (const Pipeline& replica : replicas) states.push_back(replica.state_.get());
+  require_shareable(how == Together::halves ? states.size() / 2 : states.size());
+  if (kind.connect == nullptr)
+    throw Error(ErrorKind::unsupported,
+                "cards of " + kind.name + " cannot share a picture; take --parallel pictures");
+  if (!groups.contains(how)) {
+    std::vector<Backend*> cards;
+    for (const State* state : states) cards.push_back(state->backend.get());
+    groups.emplace(how, CardGroups(kind, cards, how == Together::halves));
+  }
+  const CardGroups& connected = groups.at(how);
+  RankGate gate(states.size());
+  FirstFailure failure;
+  const Request quiet = silent(request);
+  Result result;
+  std::vector<std::function<void()>> ranks;
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    ranks.emplace_back([&, i] {
+      const SharedRun shared{gate, failure, request.cancel.get(), connected.tokens[i],
+                             connected.halves[i]};
+      const TokenScope scope(states[i]->model.transformer, shared.tokens.get());
+      Result own = states[i]->run(i == 0 ? request : quiet, &shared);
+      if (i == 0) result = std::move(own);
+    });
+  }
+  try {
+    run_ranks(gate, failure, ranks);
+  } catch (...) {
+    groups.erase(how);  // what failed may have left an operation half done
+    throw;
+  }
+  return result;
+}
+
+/// All of the request on this card, or with `shared` its part of a run of several.
+Result Pipeline::State::run(const Request& request, const SharedRun* shared) {
   Backend& ops = *backend;
   const std::vector<ActiveAdapter> active = open_adapters(request);
   const CheckedPlan checked = checked_plan(request, active);
-  const CancelScope cancel(ops, request.cancel);
+  // Of several cards none may stop by itself: they agree on it between two steps.
+  const CancelScope cancel(ops, shared == nullptr ? request.cancel : nullptr);
   attach(active);
   Result result;
   std::ranges::transform(active, std::back_inserter(result.adapters), use_of);
   StageRecorder recorder(ops, checked, result.memory);
-  Generation generation(networks(), request, checked.generation, precision);
+  Generation generation(networks(), request, checked.generation, precision, shared);
 
   if (checked.generation.uses_picture) {
     recorder.begin("vae_encoder");
@@ -421,6 +536,7 @@ Result Pipeline::State::run(const Request& request) {
   recorder.finish("transformer");
 
   if (request.decode) {
+    ops.set_cancel_token(request.cancel);
     recorder.begin("vae");
     const Stopwatch vae_watch;
     result.images = generation.decode(decoded_at_once(request, checked.generation),

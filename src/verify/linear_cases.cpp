@@ -105,6 +105,59 @@ void together_is_the_same_as_apart(Verifier& v) {
   }
 }
 
+/// Of weights and activations of 8 bits each: twice what the processor's own are allowed for a call
+/// of the transformer (docs/numerics.md). Of even distribution a number is off by 1/127 / sqrt(12),
+/// 1.6e-5 of its square, on both sides; of a normal one, with scales for rows of 4096, 1e-4 each.
+constexpr double kInt8Nmse = 2.6e-4;
+
+/// Sums of four: most of them are far from the largest.
+Tensor humped(Verifier& v, const Shape& shape, float magnitude) {
+  Tensor sum = v.random_f32(shape, -magnitude, magnitude);
+  for (int i = 0; i < 3; ++i) {
+    const Tensor more = v.random_f32(shape, -magnitude, magnitude);
+    for (std::int64_t k = 0; k < sum.size(); ++k) sum.data<float>()[k] += more.data<float>()[k];
+  }
+  return sum;
+}
+
+void check_int8(Verifier& v, std::int64_t rows, std::int64_t depth, std::int64_t columns,
+                DType stored = DType::bf16, bool with_bias = false) {
+  const Tensor x = round_to(humped(v, {rows, depth}, 3), v.dtype());
+  const Tensor w = round_to(humped(v, {columns, depth}, 0.1f), stored);
+  const Tensor bias = with_bias ? v.random_f32({columns}, -1, 1) : Tensor();
+  const WeightHandle weight = v.prepare(w, WeightUse::linear, Quantization::int8);
+  const WeightHandle bias_handle = with_bias ? v.prepare(bias) : nullptr;
+  v.expect_near(v.ops().linear(v.up(x), *weight, bias_handle.get()), oracle::linear(x, w, bias),
+                kInt8Nmse);
+}
+
+void of_int8_stays_near(Verifier& v) {
+  check_int8(v, 1, 96, 80);
+  check_int8(v, 48, 512, 80, DType::f32, true);
+  check_int8(v, 9, 4096, 64);
+  for (const std::int64_t odd : {1, 5, 31, 33, 65}) check_int8(v, 13, odd, 9);
+  check_int8(v, 2, 257, 31, DType::bf16, true);
+  const WeightHandle weight =
+      v.prepare(v.random_f32({5, 40}, -1, 1), WeightUse::linear, Quantization::int8);
+  v.expect(v.ops().linear(v.ops().empty(v.dtype(), {0, 40}), *weight).shape() == Shape{0, 5},
+           "no rows in, but rows out");
+  const Tensor zeros = v.constant({3, 40}, 0), result = v.constant({3, 5}, 0);
+  v.expect_close(v.ops().linear(v.up(zeros), *weight), result, kExact);
+}
+
+void together_int8_beside_plain_is_the_same_as_apart(Verifier& v) {
+  const Tensor x = v.random({2, 7, 96});
+  std::vector<WeightHandle> weights;
+  for (const Quantization quantization :
+       {Quantization::int8, Quantization::none, Quantization::int8}) {
+    weights.push_back(v.prepare(v.random_f32({40, 96}, -1, 1), WeightUse::linear, quantization));
+  }
+  const std::vector<Tensor> together =
+      v.ops().linear_together(v.up(x), {weights[0].get(), weights[1].get(), weights[2].get()});
+  for (std::size_t i = 0; i < together.size(); ++i)
+    v.expect_close(together[i], v.ops().download(v.ops().linear(v.up(x), *weights[i])), kExact);
+}
+
 void embedding_picks_and_converts_rows(Verifier& v) {
   const std::vector<std::int32_t> ids = {3, 0, 10, 3};
   for (const std::int64_t width : {5, 64, 100, 3072}) {
@@ -126,7 +179,10 @@ constexpr std::array kCases = {
     ConformanceCase{"linear", "MatchesAtTheWidthsOfTheModel", matches_at_the_widths_of_the_model},
     ConformanceCase{"linear", "KeepsLeadingAxes", keeps_leading_axes},
     ConformanceCase{"linear", "OfNoRowsIsEmpty", of_no_rows_is_empty},
+    ConformanceCase{"linear", "OfInt8StaysNear", of_int8_stays_near},
     ConformanceCase{"linear_together", "IsTheSameAsApart", together_is_the_same_as_apart},
+    ConformanceCase{"linear_together", "OfInt8BesidePlainIsTheSameAsApart",
+                    together_int8_beside_plain_is_the_same_as_apart},
     ConformanceCase{"embedding", "PicksAndConvertsRows", embedding_picks_and_converts_rows},
 };
 

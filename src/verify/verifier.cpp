@@ -34,27 +34,53 @@ Tensor Verifier::constant(Shape shape, float value) const {
   return round_to(host, dtype_);
 }
 
-WeightHandle Verifier::prepare(const Tensor& host, WeightUse use) {
+WeightHandle Verifier::prepare(const Tensor& host, WeightUse use, Quantization quantization) {
   return ops_.prepare(
-      {"weight", host.dtype(), host.shape(), host.bytes(), std::make_shared<Tensor>(host)}, use);
+      {"weight", host.dtype(), host.shape(), host.bytes(), std::make_shared<Tensor>(host)}, use,
+      quantization);
 }
 
 void Verifier::expect(bool right, const std::string& what) {
   if (!right) outcome_.failures.push_back(what);
 }
 
+Tensor Verifier::downloaded(const Tensor& device, const Tensor& expected) {
+  ++outcome_.comparisons;
+  Tensor actual = ops_.download(device);
+  if (actual.shape() == expected.shape() && actual.dtype() == expected.dtype()) return actual;
+  expect(false, "the result is " + std::string(dtype_name(actual.dtype())) + " " +
+                    to_string(actual.shape()) + ", expected " +
+                    std::string(dtype_name(expected.dtype())) + " " + to_string(expected.shape()));
+  return {};
+}
+
+void Verifier::keep_worst(double error, double limit) {
+  if (error * std::max(outcome_.limit, 1e-30) < outcome_.worst_error * std::max(limit, 1e-30))
+    return;
+  outcome_.worst_error = std::max(error, 0.0);
+  outcome_.limit = limit;
+}
+
 void Verifier::expect_close(const Tensor& device, const Tensor& expected,
                             const Tolerance& tolerance) {
-  ++outcome_.comparisons;
-  const Tensor actual = ops_.download(device);
-  if (actual.shape() != expected.shape() || actual.dtype() != expected.dtype()) {
-    expect(false, "the result is " + std::string(dtype_name(actual.dtype())) + " " +
-                      to_string(actual.shape()) + ", expected " +
-                      std::string(dtype_name(expected.dtype())) + " " +
-                      to_string(expected.shape()));
-    return;
+  const Tensor actual = downloaded(device, expected);
+  if (!actual.empty()) compare_values(to_float(actual), to_float(expected), tolerance);
+}
+
+void Verifier::expect_near(const Tensor& device, const Tensor& expected, double nmse) {
+  const Tensor actual = downloaded(device, expected);
+  if (actual.empty()) return;
+  const Tensor values = to_float(actual), wanted = to_float(expected);
+  double squared_error = 0, square = 0;
+  for (std::int64_t i = 0; i < wanted.size(); ++i) {
+    const double a = values.data<float>()[i], e = wanted.data<float>()[i];
+    squared_error += (a - e) * (a - e);
+    square += e * e;
   }
-  compare_values(to_float(actual), to_float(expected), tolerance);
+  const double found = squared_error == 0 ? 0 : squared_error / square;
+  keep_worst(found, nmse);
+  expect(found <= nmse, "nMSE of " + to_string(wanted.shape()) + " is " + number(found) +
+                            ", allowed is " + number(nmse));
 }
 
 /// Both f32 on the host, of equal shape; what is allowed depends on the dtype they had.
@@ -85,11 +111,7 @@ void Verifier::compare_values(const Tensor& actual, const Tensor& expected,
                       number(actual.data<float>()[worst_at]) + ", expected " +
                       number(expected.data<float>()[worst_at]));
   }
-  // The comparison nearest to its limit is the one worth showing.
-  if (worst * std::max(outcome_.limit, 1e-30) >= outcome_.worst_error * std::max(limit, 1e-30)) {
-    outcome_.worst_error = std::max(worst, 0.0);
-    outcome_.limit = limit;
-  }
+  keep_worst(worst, limit);
   if (!bf16 || squared_error < tolerance.bf16_nmse * square) return;
   // A tensor of a few elements may have its unlucky element or two.
   const double share = tolerance.bf16_share * static_cast<double>(expected.size());

@@ -59,12 +59,19 @@ class Verifier {
   Tensor constant(Shape shape, float value) const;
 
   Tensor up(const Tensor& host) { return ops_.upload(host); }
-  WeightHandle prepare(const Tensor& host, WeightUse use = WeightUse::vector);
+  WeightHandle prepare(const Tensor& host, WeightUse use = WeightUse::vector,
+                       Quantization quantization = Quantization::none);
 
   void expect_close(const Tensor& device, const Tensor& expected, const Tolerance& tolerance);
+  /// Mean squared difference at most this share of the mean square of what was expected.
+  void expect_near(const Tensor& device, const Tensor& expected, double nmse);
   void expect(bool right, const std::string& what);
 
  private:
+  /// On the host; empty, and a failure, if its type or shape is not the expected one's.
+  Tensor downloaded(const Tensor& device, const Tensor& expected);
+  /// The comparison nearest to its limit is the one worth showing.
+  void keep_worst(double error, double limit);
   void compare_values(const Tensor& actual, const Tensor& expected, const Tolerance& tolerance);
 
   Backend& ops_;

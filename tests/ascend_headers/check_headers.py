@@ -27,6 +27,7 @@ typedef void* aclrtEvent;
 typedef enum {
   ACL_FLOAT = 0,
   ACL_FLOAT16 = 1,
+  ACL_INT8 = 2,
   ACL_INT64 = 9,
   ACL_BOOL = 12,
   ACL_BF16 = 27
@@ -99,6 +100,25 @@ aclnnStatus aclDestroyTensorList(const aclTensorList* array);
 }
 """
 
+GROUPS = """#pragma once
+#include "acl/acl.h"
+typedef enum { HCCL_SUCCESS = 0, HCCL_E_PARA = 1 } HcclResult;
+typedef enum { HCCL_DATA_TYPE_FP32 = 4, HCCL_DATA_TYPE_BFP16 = 11 } HcclDataType;
+typedef enum { HCCL_REDUCE_SUM = 0, HCCL_REDUCE_MAX = 2 } HcclReduceOp;
+typedef void *HcclComm;
+extern "C" {
+HcclResult HcclCommInitAll(uint32_t ndev, int32_t *devices, HcclComm *comms);
+HcclResult HcclCommDestroy(HcclComm comm);
+HcclResult HcclAlltoAll(const void *sendBuf, uint64_t sendCount, HcclDataType sendType, const void *recvBuf,
+                        uint64_t recvCount, HcclDataType recvType, HcclComm comm, aclrtStream stream);
+HcclResult HcclAllGather(void *sendBuf, void *recvBuf, uint64_t sendCount, HcclDataType dataType, HcclComm comm,
+                         aclrtStream stream);
+HcclResult HcclAllReduce(void *sendBuf, void *recvBuf, uint64_t count, HcclDataType dataType, HcclReduceOp op,
+                         HcclComm comm, aclrtStream stream);
+const char *HcclGetErrorString(HcclResult code);
+}
+"""
+
 FUSED_HEAD = "T L L T T A A" + 14 * " T" + " T T A"
 FUSED_TAIL = "i d i i c i i i i i b i i T T"
 
@@ -110,6 +130,7 @@ OPERATIONS = {
     "cast": {"Cast": "T t O"},
     "convolution": {"Convolution": "T T T A A A b A i O m"},
     "copy": {"InplaceCopy": "O T"},
+    "dynamic_quant": {"DynamicQuant": "T T T T"},
     "fill_scalar": {"InplaceFillScalar": "O S"},
     "flash_attention_score": {"FlashAttentionScore": "T T T T T T T A d d i i i c i i T T T T"},
     "fused_infer_attention_score_v2": {"FusedInferAttentionScoreV2": f"{FUSED_HEAD} {FUSED_TAIL}"},
@@ -122,6 +143,9 @@ OPERATIONS = {
     "mm": {"Mm": "T T O m"},
     "mul": {"Mul": "T T O", "Muls": "T S O"},
     "permute": {"Permute": "T A O"},
+    "quant_matmul_v3": {"QuantMatmulV3": "T T T T T b b T"},
+    "quant_matmul_v4": {"QuantMatmulV4": "T T T T T T b b T"},
+    "quant_matmul_v5": {"QuantMatmulV5": "T T T T T T T T T b b i O"},
     "rms_norm": {"RmsNorm": "T T d T T"},
     "silu": {"Silu": "T O"},
     "softmax": {"Softmax": "T i O"},
@@ -140,7 +164,7 @@ def declarations(operations):
 
 
 def write_tree(folder, operations):
-    files = {"acl/acl.h": RUNTIME, "aclnn/acl_meta.h": OBJECTS}
+    files = {"acl/acl.h": RUNTIME, "aclnn/acl_meta.h": OBJECTS, "hccl/hccl.h": GROUPS}
     files |= {f"aclnnop/aclnn_{header}.h": declarations(entries) for header, entries in operations.items()}
     for name, text in files.items():
         path = folder / name

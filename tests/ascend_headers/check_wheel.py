@@ -2,7 +2,7 @@
 
     check_wheel.py COMPILER SOURCE_DIR WHEEL_FOLDER
 
-The package has the vendor's acl/ headers (runtime functions, every enumerator), pointer types of the functions that make and
+The package has the vendor's acl/ and hccl/ headers (runtime functions, groups of cards, every enumerator), pointer types of the functions that make and
 destroy objects, and, as text in its library, the name of every aclnn operation that it calls. No package has the headers of
 operations: their parameters are compared by check_headers.py alone. WHEEL_FOLDER keeps what was downloaded; without
 it and without a network the test is skipped (77).
@@ -18,20 +18,26 @@ import zipfile
 PACKAGE = "torch-npu==2.14.0"
 PLATFORMS = ["manylinux_2_28_x86_64", "manylinux_2_28_aarch64"]
 HEADERS = "torch_npu/include/third_party/acl/inc/acl/"
+GROUPS = "torch_npu/include/third_party/hccl/inc/hccl/"
 OBJECTS = "torch_npu/include/third_party/op-plugin/op_plugin/utils/op_api_common_base.h"
 LIBRARY = "torch_npu/lib/libtorch_npu.so"
-# What we call and torch_npu does not.
-ONLY_OURS = {"GroupNormSiluV2", "Permute"}
+# What we call and torch_npu does not: V3 and V4 of the quantised product are for older releases of CANN, it wants V5.
+ONLY_OURS = {"GroupNormSiluV2", "Permute", "QuantMatmulV3", "QuantMatmulV4"}
 SKIPPED = 77
 
 OPAQUE = ["aclTensor", "aclTensorList", "aclScalar", "aclScalarList", "aclIntArray", "aclFloatArray", "aclBoolArray", "aclOpExecutor"]
 
 CHECK = """#include "objects.h"
 #include <type_traits>
+#include "backend/ascend/hccl.h"
 #include "backend/ascend/symbols.h"
 namespace ernie_image::ascend {
 #define CHECK(name, value) static_assert(int(::name) == value, #name);
 ERNIE_IMAGE_ACL_NUMBERS(CHECK)
+ERNIE_IMAGE_HCCL_NUMBERS(CHECK)
+#undef CHECK
+#define CHECK(result, name, parameters) static_assert(std::is_same_v<decltype(&::name), decltype(Hccl::name)>, #name);
+ERNIE_IMAGE_HCCL(CHECK)
 #undef CHECK
 #define CHECK(result, name, parameters) static_assert(std::is_same_v<decltype(&::name), decltype(Cann::name)>, #name);
 ERNIE_IMAGE_ACL_RUNTIME(CHECK)
@@ -64,6 +70,10 @@ def write_tree(wheel, tree):
             path = tree / "acl" / member[len(HEADERS):]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(wheel.read(member))
+        if member.startswith(GROUPS) and member.endswith(("/hccl.h", "/hccl_types.h")):
+            for path in (tree / "hccl" / member[len(GROUPS):], tree / "third_party/hccl/inc/hccl" / member[len(GROUPS):]):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(wheel.read(member))
     pointers = re.findall(r"typedef[^;]*\(\*_acl\w+\)[^;]*;", wheel.read(OBJECTS).decode())
     lines = ["#pragma once", '#include "acl/acl.h"'] + [f"struct {name};" for name in OPAQUE] + pointers
     (tree / "objects.h").write_text("\n".join(lines) + "\n")

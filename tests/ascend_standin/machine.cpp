@@ -13,11 +13,6 @@
 namespace standin {
 namespace {
 
-int device_count() {
-  const char* const value = std::getenv("ASCEND_STANDIN_DEVICES");
-  return value == nullptr ? 2 : std::min(std::atoi(value), kMaxDevices);
-}
-
 thread_local int device_of_thread = -1;
 thread_local std::string pending_message;
 thread_local std::string read_message;
@@ -36,6 +31,11 @@ std::string leftovers() {
 }
 
 }  // namespace
+
+int device_count() {
+  const char* const value = std::getenv("ASCEND_STANDIN_DEVICES");
+  return value == nullptr ? 2 : std::min(std::atoi(value), kMaxDevices);
+}
 
 bool is_idle() {
   static const bool kIdle = std::getenv("ASCEND_STANDIN_IDLE") != nullptr;
@@ -117,6 +117,11 @@ void count_launch(const Kernels& hidden) {
   ++machine().launches;
   machine().hidden.copies += hidden.copies;
   machine().hidden.casts += hidden.casts;
+}
+
+void count_exchanged(std::uint64_t bytes) {
+  const std::lock_guard lock(machine().mutex);
+  machine().exchanged += bytes;
 }
 
 void count_object(const char* kind, int change) {
@@ -201,7 +206,8 @@ void standin_books(int device, StandinBooks* books) {
             machine().violations.size(),
             machine().launches,
             machine().hidden.copies,
-            machine().hidden.casts};
+            machine().hidden.casts,
+            machine().exchanged};
 }
 
 void standin_reset_peak(int device) {

@@ -73,6 +73,10 @@ struct Kernels {
   std::uint64_t casts = 0;   ///< of an operand or a result to another type
 };
 void count_launch(const Kernels& hidden);
+/// Bytes that leave a card for others.
+void count_exchanged(std::uint64_t bytes);
+/// $ASCEND_STANDIN_DEVICES, else two.
+int device_count();
 
 /// $ASCEND_STANDIN_CHIP, else a 910B3: what the chip lacks is refused.
 const std::string& chip_name();
@@ -95,6 +99,7 @@ struct StandinBooks {
   std::uint64_t launches;       ///< operations called
   std::uint64_t hidden_copies;  ///< kernels that these took beside
   std::uint64_t hidden_casts;
+  std::uint64_t exchanged_bytes;  ///< that left any card for another
 };
 void standin_books(int device, StandinBooks* books);
 void standin_reset_peak(int device);

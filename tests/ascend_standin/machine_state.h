@@ -51,6 +51,7 @@ struct Machine {
   std::uint64_t operations_run = 0;
   std::uint64_t launches = 0;
   Kernels hidden;
+  std::uint64_t exchanged = 0;
   std::uint64_t in_use[kMaxDevices] = {};
   std::uint64_t peak[kMaxDevices] = {};
   std::uint64_t capacity[kMaxDevices] = {};

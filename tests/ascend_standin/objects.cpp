@@ -145,6 +145,7 @@ aclTensor transposed(aclTensor tensor) {
 std::string text_of(const aclTensor& tensor) {
   std::string text = tensor.dtype == ACL_FLOAT  ? "FLOAT ["
                      : tensor.dtype == ACL_BF16 ? "BF16 ["
+                     : tensor.dtype == ACL_INT8 ? "INT8 ["
                                                 : "[";
   for (const std::int64_t dim : tensor.dims) text += std::to_string(dim) + ",";
   text.back() = text.back() == ',' ? ']' : text.back();
@@ -227,8 +228,8 @@ void Plan::output(const aclTensor* tensor, const char* name, bool in_place, bool
   add(tensor, name, false, is_picture);
   if (refused() || element_count(*tensor) == 0) return;
   executor_->uses.back().written = true;
-  require(tensor->dtype == ACL_FLOAT || tensor->dtype == ACL_BF16,
-          std::string(name) + " is neither FLOAT nor BF16, which is all the stand-in computes");
+  require(tensor->dtype == ACL_FLOAT || tensor->dtype == ACL_BF16 || tensor->dtype == ACL_INT8,
+          std::string(name) + " is not FLOAT, BF16 or INT8, which is all the stand-in computes");
   for (std::size_t i = 0; i < tensor->dims.size(); ++i) {
     require(tensor->dims[i] == 1 || tensor->strides[i] != 0,
             std::string(name) + " overlaps itself");

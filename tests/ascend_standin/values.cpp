@@ -42,6 +42,8 @@ float load(const std::byte* element, aclDataType dtype) {
     case ACL_FLOAT16:
       std::memcpy(&half, element, sizeof(half));
       return ernie_image::f16_to_float(half);
+    case ACL_INT8:
+      return static_cast<float>(*reinterpret_cast<const std::int8_t*>(element));
     default:
       return static_cast<float>(*reinterpret_cast<const std::uint8_t*>(element));
   }
@@ -53,6 +55,8 @@ void store(std::byte* element, aclDataType dtype, float value) {
   } else if (dtype == ACL_BF16) {
     const std::uint16_t half = ernie_image::float_to_bf16(value);
     std::memcpy(element, &half, sizeof(half));
+  } else if (dtype == ACL_INT8) {
+    *element = static_cast<std::byte>(static_cast<std::int8_t>(value));
   } else {
     std::abort();  // every operation has refused it
   }

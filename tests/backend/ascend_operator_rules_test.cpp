@@ -23,6 +23,58 @@ TEST_F(AscendOperatorRules, ProductsTakeOneType) {
   EXPECT_TRUE(refuses("rank 3", cann().BatchMatMul, x, w, y, kKeep));
 }
 
+TEST_F(AscendOperatorRules, RowsAreRoundedFromHalfTypesToInt8WithFloatScales) {
+  const Tensor x = filled(DType::bf16, {4, 8}), wide = filled(DType::f32, {4, 8});
+  const Tensor codes = empty(DType::i8, {4, 8}), scales = empty(DType::f32, {4});
+  const View none;
+  EXPECT_NO_THROW(stream->call(cann().DynamicQuant, x, none, codes, scales));
+  EXPECT_TRUE(refuses("x must be", cann().DynamicQuant, wide, none, codes, scales));
+  EXPECT_TRUE(refuses("yOut", cann().DynamicQuant, x, none, empty(DType::bf16, {4, 8}), scales));
+  EXPECT_TRUE(refuses("scaleOut", cann().DynamicQuant, x, none, codes, empty(DType::f32, {4, 1})));
+  EXPECT_TRUE(refuses("two axes", cann().DynamicQuant, filled(DType::bf16, {8}), none,
+                      empty(DType::i8, {8}), empty(DType::f32, {1})));
+}
+
+TEST_F(AscendOperatorRules, IntegerProductsTakeScalesOfRowsAndColumns) {
+  const Tensor x = empty(DType::i8, {4, 8}), w = empty(DType::i8, {6, 8});
+  const Tensor rows = filled(DType::f32, {4}), columns = filled(DType::f32, {6});
+  const Tensor y = empty(DType::bf16, {4, 6});
+  const View none;
+  const bool plain = false, transposed = true;
+  const auto multiply = [&](const View& a, const View& b, const View& of_rows,
+                            const View& of_columns, bool transpose_b, const Tensor& out) {
+    stream->call(cann().QuantMatmulV4, a, b, of_columns, none, of_rows, none, plain, transpose_b,
+                 out);
+  };
+  stream->call(cann().DynamicQuant, filled(DType::bf16, {4, 8}), none, x, empty(DType::f32, {4}));
+  stream->call(cann().DynamicQuant, filled(DType::bf16, {6, 8}), none, w, empty(DType::f32, {6}));
+  EXPECT_NO_THROW(multiply(x, w, rows, columns, transposed, y));
+  EXPECT_NO_THROW(multiply(x, View(w).with_axes_swapped(0, 1), rows, columns, plain, y));
+  EXPECT_TRUE(refused("do not make", [&] { multiply(x, w, rows, columns, plain, y); }));
+  EXPECT_TRUE(refused("must be INT8", [&] {
+    multiply(filled(DType::bf16, {4, 8}), w, rows, columns, transposed, y);
+  }));
+  EXPECT_TRUE(refused("out must be BF16", [&] {
+    multiply(x, w, rows, columns, transposed, empty(DType::f32, {4, 6}));
+  }));
+  EXPECT_TRUE(refused("one a column", [&] { multiply(x, w, rows, rows, transposed, y); }));
+  EXPECT_TRUE(
+      refused("one element a row", [&] { multiply(x, w, columns, columns, transposed, y); }));
+  EXPECT_TRUE(refused("pertokenScale must be FLOAT",
+                      [&] { multiply(x, w, filled(DType::bf16, {4}), columns, transposed, y); }));
+  EXPECT_TRUE(refused("format", [&] {
+    multiply(x, View(w).as(static_cast<aclFormat>(29)), rows, columns, transposed, y);
+  }));
+  const Tensor long_x = empty(DType::i8, {4, 65536}), long_w = empty(DType::i8, {6, 65536});
+  EXPECT_TRUE(refused("65535", [&] { multiply(long_x, long_w, rows, columns, transposed, y); }));
+  EXPECT_TRUE(refused("empty", [&] {
+    multiply(empty(DType::i8, {0, 8}), w, empty(DType::f32, {0}), columns, transposed,
+             empty(DType::bf16, {0, 6}));
+  }));
+  EXPECT_TRUE(refuses("groupSize", cann().QuantMatmulV5, x, w, rows, columns, none, none, none,
+                      none, none, plain, transposed, std::int64_t{128}, y));
+}
+
 TEST_F(AscendOperatorRules, RmsNormTakesFiveCombinationsOfTypes) {
   const Tensor x = filled(DType::bf16, {4, 8}), wide = filled(DType::f32, {4, 8});
   const Tensor gamma = filled(DType::f32, {8}), narrow_gamma = filled(DType::bf16, {8});

@@ -6,6 +6,9 @@
 #include "ascend_rules.h"
 #include "backend/ascend/ascend_backend.h"
 #include "backend/ascend/operations.h"
+#include "core/packed_weight.h"
+#include "core/quantization.h"
+#include "core/unpack_weight.h"
 
 extern "C" int aclFinalize();
 
@@ -315,12 +318,67 @@ TEST_F(AscendRuntimeRules, AQueueAndMemoryOfAnotherDeviceAreRefused) {
 // ---- what the backend does about it
 // --------------------------------------------------------------
 
-TEST_F(AscendRuntimeRules, QuantisedWeightsAreRefused) {
+TEST_F(AscendRuntimeRules, WeightsThatTheIntegerProductDoesNotTakeAreRefused) {
   const auto ops = make_ascend_backend();
-  const Tensor w = Tensor::host(DType::f32, {4, 4});
-  const Weight weight = {"w", DType::f32, w.shape(), w.bytes(), nullptr};
-  EXPECT_TRUE(
-      refused("quantised", [&] { ops->prepare(weight, WeightUse::linear, Quantization::int8); }));
+  const Tensor w = Tensor::host(DType::f32, {1, 65536});
+  const Weight weight = {"layer.weight", DType::f32, w.shape(), w.bytes(), nullptr};
+  EXPECT_TRUE(refused("int4 is not supported",
+                      [&] { ops->prepare(weight, WeightUse::linear, Quantization::int4); }));
+  EXPECT_TRUE(refused("layer.weight [1, 65536] is quantised; expected at most 65535 inputs",
+                      [&] { ops->prepare(weight, WeightUse::linear, Quantization::int8); }));
+}
+
+/// The card refuses it when it is tried; later, when it would fail the picture, nobody calls it.
+TEST_F(AscendRuntimeRules, AFusedNormThatFailsItsTestIsNotUsed) {
+  STANDIN(standin_fail)("aclnnGroupNormSiluV2GetWorkspaceSize", 1, 561003);
+  const auto ops = make_ascend_backend();
+  const Tensor vector = Tensor::host(DType::f32, {4});
+  const Weight weight = {"w", DType::f32, vector.shape(), vector.bytes(), nullptr};
+  const WeightHandle handle = ops->prepare(weight, WeightUse::vector);
+  const Tensor x = ops->upload(Tensor::host(DType::f32, {1, 2, 2, 4}));
+  STANDIN(standin_fail)("aclnnGroupNormSiluV2GetWorkspaceSize", 1, 561003);
+  EXPECT_NO_THROW(ops->group_norm(x, *handle, *handle, 2, 1e-6f, Activation::none));
+  const auto trusting = make_ascend_backend();  // takes the order away
+  EXPECT_NO_THROW(trusting->group_norm(x, *handle, *handle, 2, 1e-6f, Activation::none));
+}
+
+/// With 8 and 4 bits, rotated and with scales for groups; what they mean is rounded once more.
+TEST_F(AscendRuntimeRules, WeightsOfThisProgramsQuantisedFilesAreTaken) {
+  const auto ops = make_ascend_backend();
+  const Shape shape = {48, 96};
+  Tensor plain = Tensor::host(DType::f32, shape), x = Tensor::host(DType::f32, {5, 96});
+  for (std::int64_t i = 0; i < plain.size(); ++i)
+    plain.data<float>()[i] = std::sin(static_cast<float>(i * i % 1009));
+  for (std::int64_t i = 0; i < x.size(); ++i)
+    x.data<float>()[i] = std::cos(static_cast<float>(i * i % 887));
+  const Weight weight = {"w", DType::f32, shape, plain.bytes(), nullptr};
+  for (const WeightFormat format : {WeightFormat::packed_int8, WeightFormat::packed_int4}) {
+    const PackedLayout layout(format, shape);
+    const auto records = std::make_shared<Tensor>(
+        Tensor::host(DType::i8, {static_cast<std::int64_t>(layout.size_bytes())}));
+    for (std::int64_t panel = 0; panel < layout.panels; ++panel) {
+      pack_panel(layout, weight, panel,
+                 records->bytes() + static_cast<std::size_t>(panel) * layout.record_bytes());
+    }
+    const Weight packed = {"w",    DType::i8,          shape, records->bytes(), records,
+                           format, layout.size_bytes()};
+    const Tensor y =
+        ops->download(ops->linear(ops->upload(x), *ops->prepare(packed, WeightUse::linear)));
+    double error = 0, square = 0;
+    std::vector<float> row(96);
+    for (std::int64_t n = 0; n < shape[0]; ++n) {
+      unpack_row(packed, n, row.data());
+      for (std::int64_t m = 0; m < 5; ++m) {
+        double expected = 0;
+        for (std::int64_t k = 0; k < 96; ++k)
+          expected += double{x.data<float>()[m * 96 + k]} * row[static_cast<std::size_t>(k)];
+        const double off = y.data<float>()[m * 48 + n] - expected;
+        error += off * off;
+        square += expected * expected;
+      }
+    }
+    EXPECT_LE(error / square, 2.6e-4) << format_name(format);
+  }
 }
 
 TEST_F(AscendRuntimeRules, AFaultOfTheQueueIsAnErrorAndNotForgotten) {

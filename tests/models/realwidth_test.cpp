@@ -10,6 +10,7 @@
 #include "models/transformer.h"
 #include "models/vae_decoder.h"
 #include "models/vae_encoder.h"
+#include "support/device.h"
 #include "support/formula_weights.h"
 #include "support/golden.h"
 
@@ -142,6 +143,20 @@ TEST(RealWidthQuantized, TransformerCallStaysNear) {
   // The limits of docs/numerics.md for a whole call; one block adds less than all.
   EXPECT_LE(golden::compare(quantized_output(*ops, Quantization::int8), exact).nmse, 1.3e-4);
   EXPECT_LE(golden::compare(quantized_output(*ops, Quantization::int4), exact).nmse, 7e-3);
+}
+
+/// One scale for each row; measured in docs/numerics.md.
+TEST(RealWidthQuantized, TransformerCallStaysNearOnACard) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "minutes under sanitizers; small sizes run the same code";
+#endif
+  if (test_device() != "ascend") GTEST_SKIP() << "for Ascend's form of int8";
+  const auto ops = make_test_backend();
+  const Tensor exact = quantized_output(*ops, Quantization::none);
+  const double nmse = golden::compare(quantized_output(*ops, Quantization::int8), exact).nmse;
+  RecordProperty("nmse", testing::PrintToString(nmse));
+  EXPECT_LE(nmse, 2.6e-4);
+  EXPECT_GT(nmse, 1e-6) << "is anything quantised?";
 }
 
 TEST_P(RealWidth, TextLayerBelowAtAndAboveTheOriginalContext) {

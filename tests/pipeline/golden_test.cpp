@@ -43,13 +43,14 @@ Request request_of(const Case& golden_case, Trace* trace) {
 }
 
 TensorMap run(const Case& golden_case, Precision precision,
-              const std::map<std::string, std::string>& device_options = {}) {
+              const std::map<std::string, std::string>& device_options = {},
+              const std::string& device = test_device()) {
   LoadOptions options;
   options.device_options = device_options;
   options.model =
       golden::data_path("reference/models/" + golden_case.json["model"].get<std::string>());
   options.precision = precision;
-  options.device = test_device();
+  options.device = device;
   TensorMap actual;
   Request request = request_of(golden_case, &actual);
   if (precision == Precision::bf16) {  // the goldens' bf16 run begins with the rounded float noise
@@ -155,6 +156,73 @@ TEST_P(GoldenCase, Bf16IsAsCloseToFp32AsTheReferencesBf16) {
         << name;
   }
 }
+
+/// A case, and what so many cards do together.
+struct SharedCase {
+  std::string folder;
+  std::string parallel;
+  int cards;
+};
+
+std::string device_of(const SharedCase& shared) {
+  std::string device = test_device() + ":0";
+  for (int card = 1; card < shared.cards; ++card) device += "," + std::to_string(card);
+  return device;
+}
+
+/// One picture on several cards.
+class SharedGolden : public ::testing::TestWithParam<SharedCase> {
+ protected:
+  void SetUp() override {
+    const DeviceKind& kind = device_kind(test_device());
+    if (kind.connect == nullptr ||
+        kind.info().cards.size() < static_cast<std::size_t>(GetParam().cards))
+      GTEST_SKIP() << "for several cards";
+  }
+  TensorMap shared(Precision precision) const {
+    return run(golden_case, precision, {{"parallel", GetParam().parallel}}, device_of(GetParam()));
+  }
+
+  Case golden_case{golden::data_path("reference/cases/" + GetParam().folder)};
+};
+
+TEST_P(SharedGolden, Fp32IsThatOfOneCard) {
+  const TensorMap alone = run(golden_case, Precision::fp32), together = shared(Precision::fp32);
+  const Tensor &latents = together.tensors.at("latents.final"),
+               &expected = golden_case.tensors.tensor("latents.final");
+  EXPECT_LE(golden::compare(latents, alone.tensors.at("latents.final")).nmse, 1e-9);
+  const bool guided = golden_case.inputs()["guidance_scale"].get<double>() > 1.0;
+  expect_close("latents.final", latents, expected, guided);
+  expect_same_image(together.tensors.at("image.uint8"), alone.tensors.at("image.uint8"));
+}
+
+TEST_P(SharedGolden, Bf16IsWithinTheLimitsOfOneCard) {
+  const auto& measured = golden_case.json["measured"];
+  if (!measured.contains("bf16_vs_fp32")) GTEST_SKIP() << "this case holds an fp32 run only";
+  const auto& reference = measured["bf16_vs_fp32"];
+  const TensorMap together = shared(Precision::bf16);
+  EXPECT_LE(golden::compare(together.tensors.at("latents.final"),
+                            golden_case.tensors.tensor("latents.final"))
+                .nmse,
+            2 * reference["latents_nmse"].get<double>());
+}
+
+// Two heads and three; two lengths; an uneven number of tokens; both ways at once.
+INSTANTIATE_TEST_SUITE_P(Cards, SharedGolden,
+                         ::testing::Values(SharedCase{"tiny_a/01_one_step", "ulysses", 2},
+                                           SharedCase{"tiny_a/03_batch_two_lengths", "ulysses", 2},
+                                           SharedCase{"tiny_a/05_guidance_negative", "guidance", 2},
+                                           SharedCase{"tiny_a/05_guidance_negative", "auto", 4},
+                                           SharedCase{"tiny_a/11_smallest_image", "ulysses", 2},
+                                           SharedCase{"tiny_b/01_turbo_8_steps", "ulysses", 3},
+                                           SharedCase{"tiny_b/02_batch_guidance", "guidance", 2}),
+                         [](const auto& param_info) {
+                           std::string name = param_info.param.folder + "_" +
+                                              param_info.param.parallel +
+                                              std::to_string(param_info.param.cards);
+                           std::ranges::replace(name, '/', '_');
+                           return name;
+                         });
 
 /// The pipeline in Python with GELU's other form. The two forms are 6.9e-10 apart here, rounding is
 /// a hundred times less.

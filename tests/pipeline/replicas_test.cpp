@@ -1,7 +1,10 @@
 // One request on several cards.
 #include "pipeline/replicas.h"
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
+
+#include "ascend_standin/machine.h"
 
 #include "backend/registry.h"
 #include "ernie_image/error.h"
@@ -130,6 +133,103 @@ TEST_F(ReplicasOnCards, ASeedForEachPictureGivesThePicturesOfOneCard) {
   each.guidance_scale = 3.0;
   each.negative_prompts = {"blurred", "dark"};
   expect_same(draw("ascend:0,1", each, Precision::bf16), draw("ascend:1", each, Precision::bf16));
+}
+
+/// Cards that share a picture, and what may happen to them.
+class SharedPicture : public ReplicasOnCards {
+ protected:
+  static Pipeline load(const std::string& device, const std::string& parallel,
+                       const std::string& model = "tiny_a") {
+    LoadOptions options;
+    options.model = golden::data_path("reference/models/" + model);
+    options.device = device;
+    options.device_options = {{"parallel", parallel}};
+    return Pipeline::load(options);
+  }
+  static Request one() {
+    Request request;
+    request.prompts = {"a red apple"};
+    request.height_px = request.width_px = 64;
+    request.num_inference_steps = 2;
+    return request;
+  }
+  static void fail(const char* function, int nth) {
+    void* const library = dlopen("libascendcl.so", RTLD_LAZY | RTLD_NOLOAD);
+    ASSERT_NE(library, nullptr);
+    const auto order =
+        reinterpret_cast<void (*)(const char*, int, int)>(dlsym(library, "standin_fail"));
+    order(function, nth, 5);
+  }
+  static void forget() {
+    void* const library = dlopen("libascendcl.so", RTLD_LAZY | RTLD_NOLOAD);
+    reinterpret_cast<void (*)()>(dlsym(library, "standin_forget_violations"))();
+  }
+};
+
+TEST_F(SharedPicture, AFailureOfOneCardEndsTheRunAndTheNextOneWorks) {
+  Pipeline pipeline = load("ascend:0,1", "ulysses");
+  fail("HcclAlltoAll", 7);
+  try {
+    pipeline.generate(one());
+    FAIL() << "it did not fail";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("failed with 5"), std::string::npos) << error.what();
+  }
+  forget();
+  expect_same(pipeline.generate(one()).images, draw("ascend:0", one()));
+}
+
+TEST_F(SharedPicture, CancellingStopsAllCards) {
+  Pipeline pipeline = load("ascend:0,1", "ulysses");
+  Request request = one();
+  const auto token = std::make_shared<CancelToken>();
+  request.cancel = token;
+  request.on_progress = [&](const Progress& progress) {
+    if (progress.stage == Stage::transformer) token->request();
+  };
+  try {
+    pipeline.generate(request);
+    FAIL() << "it was not cancelled";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::cancelled) << error.what();
+  }
+  expect_same(pipeline.generate(one()).images, draw("ascend:0", one()));
+}
+
+/// The model of time in docs/ascend.md stands on this: four exchanges a layer of what a card has of
+/// one tensor, but for its own part, and once a step all cards' results.
+TEST_F(SharedPicture, WhatIsExchangedIsWhatTheModelOfTimeSays) {
+  const auto exchanged = [] {
+    void* const library = dlopen("libascendcl.so", RTLD_LAZY | RTLD_NOLOAD);
+    StandinBooks books{};
+    reinterpret_cast<decltype(&standin_books)>(dlsym(library, "standin_books"))(0, &books);
+    return static_cast<std::int64_t>(books.exchanged_bytes);
+  };
+  Pipeline pipeline = load("ascend:0,1", "ulysses");
+  const std::int64_t before = exchanged();
+  golden::TensorMap seen;
+  Request request = one();
+  request.trace = &seen;
+  const Result result = pipeline.generate(request);
+  const Shape latents = seen.tensors.at("latents.final").shape();
+  const std::int64_t width = 128, layers = 3, cards = 2, steps = 2, number = sizeof(float);
+  const std::int64_t tokens = latents[2] * latents[3] + result.prompt_tokens[0];
+  const std::int64_t own = (tokens + cards - 1) / cards;
+  const std::int64_t each_layer = 4 * own * width * (cards - 1) / cards;
+  const std::int64_t at_the_end = own * latents[1] * (cards - 1);
+  EXPECT_EQ(exchanged() - before, steps * cards * (layers * each_layer + at_the_end) * number);
+}
+
+TEST_F(SharedPicture, HeadsThatCannotBeSharedOutAreAnError) {
+  Pipeline pipeline = load("ascend:0,1", "ulysses", "tiny_b");  // three heads
+  try {
+    pipeline.generate(one());
+    FAIL() << "it did not fail";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    EXPECT_NE(std::string(error.what()).find("3 heads"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(load("ascend:0,1", "auto", "tiny_b").generate(one()).images.size(), 1u);
 }
 
 TEST_F(ReplicasOnCards, ACardThatIsNotThereIsAnError) {

@@ -72,22 +72,38 @@
 
 /// X(name, parameters of phase 1 without its two results): libopapi*.so. Without one of these the
 /// backend computes something else, see `alternative_of`.
-#define ERNIE_IMAGE_ACLNN_OPTIONAL(X)                                                        \
-  X(FusedInferAttentionScoreV2, (ERNIE_IMAGE_FIA_BEGIN, ERNIE_IMAGE_FIA_END))                \
-  X(FusedInferAttentionScoreV3,                                                              \
-    (ERNIE_IMAGE_FIA_BEGIN, const aclTensor* query_rope, const aclTensor* key_rope,          \
-     const aclTensor* key_rope_antiquant_scale, ERNIE_IMAGE_FIA_END))                        \
-  X(FlashAttentionScore,                                                                     \
-    (const aclTensor* query, const aclTensor* key, const aclTensor* value,                   \
-     const aclTensor* real_shift, const aclTensor* drop_mask, const aclTensor* padding_mask, \
-     const aclTensor* atten_mask, const aclIntArray* prefix, double scale, double keep_prob, \
-     std::int64_t pre_tokens, std::int64_t next_tokens, std::int64_t heads, char* layout,    \
-     std::int64_t inner_precise, std::int64_t sparse_mode, const aclTensor* softmax_max,     \
-     const aclTensor* softmax_sum, const aclTensor* softmax_out, const aclTensor* out))      \
-  X(GroupNormSiluV2,                                                                         \
-    (const aclTensor* x, const aclTensor* gamma, const aclTensor* beta, std::int64_t groups, \
-     double eps, bool activate_silu, aclTensor* out, aclTensor* mean, aclTensor* rstd))      \
-  X(UpsampleNearest2d, (const aclTensor* x, const aclIntArray* size, aclTensor* out))
+#define ERNIE_IMAGE_ACLNN_OPTIONAL(X)                                                            \
+  X(FusedInferAttentionScoreV2, (ERNIE_IMAGE_FIA_BEGIN, ERNIE_IMAGE_FIA_END))                    \
+  X(FusedInferAttentionScoreV3,                                                                  \
+    (ERNIE_IMAGE_FIA_BEGIN, const aclTensor* query_rope, const aclTensor* key_rope,              \
+     const aclTensor* key_rope_antiquant_scale, ERNIE_IMAGE_FIA_END))                            \
+  X(FlashAttentionScore,                                                                         \
+    (const aclTensor* query, const aclTensor* key, const aclTensor* value,                       \
+     const aclTensor* real_shift, const aclTensor* drop_mask, const aclTensor* padding_mask,     \
+     const aclTensor* atten_mask, const aclIntArray* prefix, double scale, double keep_prob,     \
+     std::int64_t pre_tokens, std::int64_t next_tokens, std::int64_t heads, char* layout,        \
+     std::int64_t inner_precise, std::int64_t sparse_mode, const aclTensor* softmax_max,         \
+     const aclTensor* softmax_sum, const aclTensor* softmax_out, const aclTensor* out))          \
+  X(GroupNormSiluV2,                                                                             \
+    (const aclTensor* x, const aclTensor* gamma, const aclTensor* beta, std::int64_t groups,     \
+     double eps, bool activate_silu, aclTensor* out, aclTensor* mean, aclTensor* rstd))          \
+  X(UpsampleNearest2d, (const aclTensor* x, const aclIntArray* size, aclTensor* out))            \
+  X(DynamicQuant, (const aclTensor* x, const aclTensor* smooth_scales, const aclTensor* out,     \
+                   const aclTensor* scales))                                                     \
+  X(QuantMatmulV3,                                                                               \
+    (const aclTensor* x, const aclTensor* w, const aclTensor* scale, const aclTensor* offset,    \
+     const aclTensor* bias, bool transpose_x, bool transpose_w, const aclTensor* out))           \
+  X(QuantMatmulV4, (const aclTensor* x, const aclTensor* w, const aclTensor* scale,              \
+                    const aclTensor* offset, const aclTensor* row_scales, const aclTensor* bias, \
+                    bool transpose_x, bool transpose_w, const aclTensor* out))
+
+/// Likewise, and the headers of CANN 8.1 lack them.
+#define ERNIE_IMAGE_ACLNN_LATER(X)                                                                 \
+  X(QuantMatmulV5,                                                                                 \
+    (const aclTensor* x, const aclTensor* w, const aclTensor* x_scales, const aclTensor* w_scales, \
+     const aclTensor* y_scale, const aclTensor* x_offset, const aclTensor* w_offset,               \
+     const aclTensor* y_offset, const aclTensor* bias, bool transpose_x, bool transpose_w,         \
+     std::int64_t group_size, aclTensor* out))
 
 /// The same; there is no device without these.
 #define ERNIE_IMAGE_ACLNN_REQUIRED(X)                                                              \
@@ -123,4 +139,7 @@
                   const aclIntArray* dilation, bool transposed, const aclIntArray* output_padding, \
                   const std::int64_t groups, aclTensor* out, std::int8_t cube_math_type))
 
-#define ERNIE_IMAGE_ACLNN_OPERATIONS(X) ERNIE_IMAGE_ACLNN_OPTIONAL(X) ERNIE_IMAGE_ACLNN_REQUIRED(X)
+#define ERNIE_IMAGE_ACLNN_OPERATIONS(X) \
+  ERNIE_IMAGE_ACLNN_OPTIONAL(X)         \
+  ERNIE_IMAGE_ACLNN_LATER(X)            \
+  ERNIE_IMAGE_ACLNN_REQUIRED(X)

@@ -1,27 +1,24 @@
 #include "backend/ascend/ascend_backend.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "backend/ascend/attention.h"
+#include "backend/ascend/connect.h"
 #include "backend/ascend/operations.h"
+#include "backend/ascend/weights.h"
 #include "backend/card/card_backend.h"
 #include "backend/card/option.h"
+#include "backend/parallel.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image {
 namespace {
 
-const card::WeightForms kForms;
+const ascend::WeightForms kForms;
 
 constexpr card::Choices<std::int8_t, 2> kConvolutionMath = {
     {{"fp32", ascend::kKeepDType}, {"hf32", ascend::kHf32}}};
-
-/// Vectors of bf16 stay so: beside activations of bf16 they need no conversion in each layer.
-card::WeightForm form_of(const Weight& weight, WeightUse use) {
-  const bool narrow = use == WeightUse::vector && weight.dtype == DType::bf16 &&
-                      weight.format == WeightFormat::plain;
-  return narrow ? card::WeightForm::plain : card::plain_form(use);
-}
 
 class AscendBackend : public card::CardBackend<ascend::Operations> {
  public:
@@ -30,13 +27,18 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
         attention_(stream_,
                    card::option("--ascend-attention", options.attention, ascend::kAttentionForms),
                    ascend::AttentionTimings::of_this_machine()),
-        convolution_math_(card::option("--ascend-conv", options.convolution, kConvolutionMath)) {}
+        convolution_math_(card::option("--ascend-conv", options.convolution, kConvolutionMath)) {
+    stream_.trust_fused_group_norm(ascend::fused_group_norm_works(stream_));
+    stream_.memory().release_cache();
+    stream_.derived().clear();
+  }
   AscendBackend(const AscendBackend& rehearsed, const Ledger& ledger, std::uint64_t room_bytes,
                 const std::string& offload)
       : CardBackend(rehearsed, ledger, room_bytes, offload, kForms),
         attention_(stream_, rehearsed.attention_.form(), rehearsed.attention_.timings()),
         convolution_math_(rehearsed.convolution_math_) {
     stream_.expect_workspace(rehearsed.stream_.workspace_bytes());
+    stream_.trust_fused_group_norm(rehearsed.stream_.trusts_fused_group_norm());
   }
   std::unique_ptr<Backend> rehearsal(const Ledger& ledger, std::uint64_t room_bytes,
                                      const std::string& offload) const override {
@@ -57,20 +59,33 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
     CardBackend::release_cache();
   }
   WeightHandle prepare(const Weight& weight, WeightUse use, Quantization quantization) override {
-    if (quantization != Quantization::none || is_packed(weight.format)) {
-      throw Error(ErrorKind::unsupported, name() +
-                                              ": quantised weights are not supported; take a model "
-                                              "in the released format, without --quant");
-    }
-    return weights_.prepare(weight, form_of(weight, use));
+    return ascend::prepare(weights_, weight, use, quantization);
   }
 
   Tensor linear(const Tensor& x, const PreparedWeight& weight,
                 const PreparedWeight* bias) override {
     require_activation("linear", x);
-    const Tensor offsets = bias == nullptr ? Tensor() : weights_.tensor(*bias);
-    return ascend::linear(stream_, x, weights_.tensor(weight), offsets);
+    const bool is_quantised = ascend::is_int8(weight) && x.size() > 0;
+    return multiplied(x, is_quantised ? ascend::quantized(stream_, x) : ascend::Int8Rows(), weight,
+                      bias);
   }
+  /// Rounds x once for all.
+  std::vector<Tensor> linear_together(
+      const Tensor& x, std::initializer_list<const PreparedWeight*> weights) override {
+    require_activation("linear_together", x);
+    const bool is_quantised =
+        x.size() > 0 && std::ranges::any_of(weights, [](const PreparedWeight* weight) {
+          return ascend::is_int8(*weight);
+        });
+    const ascend::Int8Rows rounded =
+        is_quantised ? ascend::quantized(stream_, x) : ascend::Int8Rows();
+    std::vector<Tensor> results;
+    for (const PreparedWeight* weight : weights)
+      results.push_back(multiplied(x, rounded, *weight, nullptr));
+    return results;
+  }
+
+  ascend::Stream& stream() { return stream_; }
 
   Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& mask,
                    float scale) override {
@@ -94,6 +109,21 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
   }
 
  private:
+  /// `rounded`: x, for weights of int8.
+  Tensor multiplied(const Tensor& x, const ascend::Int8Rows& rounded, const PreparedWeight& weight,
+                    const PreparedWeight* bias) {
+    const Tensor offsets = bias == nullptr ? Tensor() : weights_.tensor(*bias);
+    if (!ascend::is_int8(weight))
+      return ascend::linear(stream_, x, weights_.tensor(weight), offsets);
+    if (x.size() > 0) {
+      return ascend::linear_int8(stream_, rounded, x.shape(), x.dtype(),
+                                 ascend::int8_rows(weights_, weight), offsets);
+    }
+    Shape shape = x.shape();
+    shape.back() = weight.shape()[0];
+    return stream_.empty(x.dtype(), shape);
+  }
+
   ascend::Attention attention_;
   std::int8_t convolution_math_;
 };
@@ -148,12 +178,23 @@ DeviceInfo ascend_info() {
   return info;
 }
 
+namespace {
+
+std::vector<std::unique_ptr<Collective>> connect_cards(std::span<Backend* const> cards) {
+  std::vector<ascend::Stream*> streams;
+  for (Backend* card : cards) streams.push_back(&static_cast<AscendBackend*>(card)->stream());
+  return ascend::connect(streams);
+}
+
+}  // namespace
+
 const DeviceKind& ascend_device() {
   static const DeviceKind kind = {
       .name = "ascend",
       .has_cards = true,
       .options = {card::offload_option(),
                   gelu_option(),
+                  parallel_option(),
                   {"ascend_conv", card::words_of(kConvolutionMath),
                    "convolutions of an fp32 run on Ascend: fp32 (default), or hf32, with 11 bits "
                    "of each factor, as torch_npu does",
@@ -164,11 +205,13 @@ const DeviceKind& ascend_device() {
                    "operator, padding as key lengths or as a mask), or composed of plain "
                    "operations"}},
       .info = ascend_info,
-      .make = [](int card, const BackendOptions& options) {
-        const DeviceOptions& chosen = options.device_options;
-        return make_ascend_backend({card, chosen.at("ascend_attention"), chosen.at("offload"),
-                                    chosen.at("gelu"), chosen.at("ascend_conv")});
-      }};
+      .make =
+          [](int card, const BackendOptions& options) {
+            const DeviceOptions& chosen = options.device_options;
+            return make_ascend_backend({card, chosen.at("ascend_attention"), chosen.at("offload"),
+                                        chosen.at("gelu"), chosen.at("ascend_conv")});
+          },
+      .connect = connect_cards};
   return kind;
 }
 

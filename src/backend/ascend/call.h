@@ -136,6 +136,10 @@ class Stream : public card::Stream {
 
   DerivedTensors& derived() { return derived_; }
 
+  /// Whether it has passed its test (operations.h).
+  bool trusts_fused_group_norm() const { return trusts_fused_group_norm_; }
+  void trust_fused_group_norm(bool trusts) { trusts_fused_group_norm_ = trusts; }
+
  private:
   /// Of the fused attention; what it takes beyond that only a card can tell.
   static constexpr std::size_t kLeastWorkspaceBytes = std::size_t{16} << 20;
@@ -144,6 +148,7 @@ class Stream : public card::Stream {
 
   card::DeviceBlock workspace_;  // grows to the most that any operation asked for
   DerivedTensors derived_;
+  bool trusts_fused_group_norm_ = false;
 };
 
 template <typename... Parameters, typename... Arguments>

@@ -16,6 +16,7 @@ class DerivedTensors {
   enum class Use {
     ones,           ///< f32 of the shape
     half_swap,      ///< the matrix that rotates a head by a quarter turn
+    hadamard,       ///< that of the shape, of 1 and -1
     narrow_table,   ///< a rotary table, or scales of rows, in the type of the activations
     chunks,         ///< a modulation [B, n H] as [n, B, H]
     wide_chunks,    ///< the same in float
@@ -45,7 +46,7 @@ class DerivedTensors {
     Key key;
     Tensor made;
   };
-  /// A transformer's step has eleven; the last step's modulation is the oldest.
+  /// A transformer's step has twelve; the last step's modulation is the oldest.
   static constexpr std::size_t kMost = 16;
 
   const Tensor* find(const Key& key);

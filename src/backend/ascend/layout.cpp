@@ -28,6 +28,13 @@ Tensor transpose_rows(Stream& stream, const Tensor& x) {
   return y;
 }
 
+Tensor swap_rows(Stream& stream, const Tensor& x) {
+  if (x.dim(0) == 1 || x.dim(1) == 1) return x.reshaped({x.dim(1), x.dim(0), x.dim(2)});
+  Tensor y = stream.empty(x.dtype(), {x.dim(1), x.dim(0), x.dim(2)});
+  if (y.size() > 0) stream.call(cann().Permute, x, Integers{{1, 0, 2}}, y);
+  return y;
+}
+
 Tensor channels_first(Stream& stream, const Tensor& x) {
   return transpose_rows(stream, x.reshaped({x.dim(0), x.dim(1) * x.dim(2), x.dim(3)}))
       .reshaped({x.dim(0), x.dim(3), x.dim(1), x.dim(2)});

@@ -58,6 +58,8 @@ Tensor slice_rows(Stream& stream, const Tensor& x, std::int64_t begin, std::int6
 /// Of one dtype and shape.
 void copy(Stream& stream, const Tensor& from, const Tensor& to);
 Tensor transpose_rows(Stream& stream, const Tensor& x);
+/// [A, B, C] to [B, A, C].
+Tensor swap_rows(Stream& stream, const Tensor& x);
 Tensor upsample_nearest2x(Stream& stream, const Tensor& x);
 
 /// Pictures are [B, H, W, C] at the interface, and aclnn's kernels want the channels first: they
@@ -77,6 +79,10 @@ Tensor conv2d(Stream& stream, const Tensor& x, const Tensor& weight, const Tenso
 /// weight, bias: [C] of f32 or bf16.
 Tensor group_norm(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
                   int groups, float eps, Activation activation);
+
+/// GroupNormSiluV2 is called by no program of PyTorch or MindSpore: a card is asked for a small
+/// picture both ways before it is used. False also where the card refuses it.
+bool fused_group_norm_works(Stream& stream);
 
 /// What card::CardBackend calls.
 struct Operations {

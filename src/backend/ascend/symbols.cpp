@@ -235,6 +235,9 @@ std::string alternative_of(const std::string& name) {
   if (name == "aclnnFlashAttentionScore") return "attention composed of BatchMatMul and Softmax";
   if (name == "aclnnGroupNormSiluV2") return "GroupNorm in fp32";
   if (name == "aclnnUpsampleNearest2d") return "a broadcast copy";
+  if (name == "aclnnDynamicQuant") return "nothing: --quant int8 is refused";
+  if (name.starts_with("aclnnQuantMatmul"))
+    return "another QuantMatmul of V5, V4 and V3; without all of them --quant int8 is refused";
   return "";
 }
 
@@ -247,6 +250,12 @@ const Cann& cann() {
     return loaded;
   }();
   return *kLoaded;
+}
+
+void* open_library(const std::string& name) {
+  void* const library = dlopen(name.c_str(), RTLD_LAZY | RTLD_GLOBAL);
+  if (library != nullptr || library_folder().empty()) return library;
+  return dlopen((library_folder() / name).c_str(), RTLD_LAZY | RTLD_GLOBAL);
 }
 
 std::vector<OperationState> operation_states(const Cann& cann) {

@@ -47,6 +47,9 @@ struct Cann {
 /// Opened by the first call, for good: CANN's libraries do not survive being closed.
 const Cann& cann();
 
+/// By plain name, so that LD_LIBRARY_PATH decides, else from the toolkit's own folder; or null.
+void* open_library(const std::string& name);
+
 struct OperationState {
   std::string name;
   bool present;

@@ -88,6 +88,8 @@ aclDataType acl_dtype(DType dtype) {
       return ACL_BF16;
     case DType::f16:
       return ACL_FLOAT16;
+    case DType::i8:
+      return ACL_INT8;
     case DType::boolean:
       return ACL_BOOL;
     default:

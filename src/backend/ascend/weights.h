@@ -1,0 +1,28 @@
+// The forms that a weight has on an Ascend card.
+#pragma once
+
+#include "backend/ascend/int8_linear.h"
+#include "backend/card/weights.h"
+
+namespace ernie_image::ascend {
+
+/// Weights of the form int8_rows are made on the host while they go up, from whatever format the
+/// file has: rows of codes [N, K] with one f32 scale each, which is the largest magnitude of the
+/// row / 127. Rows are rotated along K as packed_weight.h says, which spreads what stands out.
+class WeightForms : public card::WeightForms {
+ public:
+  using card::WeightForms::fill;
+  std::size_t bytes(const Weight& weight, card::WeightForm form) const override;
+  void fill(const card::WeightGroup::Entry& entry, std::byte* target, std::byte* scratch,
+            card::Staging& staging, const card::Queue& queue) const override;
+};
+
+/// Throws as WeightStore::prepare does, and Error(unsupported) for what cannot be quantised here.
+WeightHandle prepare(card::WeightStore& weights, const Weight& weight, WeightUse use,
+                     Quantization quantization);
+
+/// Whether a weight has the form int8_rows, and it where it is on the card.
+bool is_int8(const PreparedWeight& weight);
+Int8Rows int8_rows(card::WeightStore& weights, const PreparedWeight& weight);
+
+}  // namespace ernie_image::ascend
