@@ -198,7 +198,8 @@ HcclResult HcclCommInitAll(std::uint32_t count, std::int32_t* devices, HcclComm*
   const std::set<std::int32_t> different(devices, devices + count);
   if (different.size() != count) return refused("HcclCommInitAll: a card is named twice");
   for (const std::int32_t device : different) {
-    if (device < 0 || device >= standin::device_count()) return refused("HcclCommInitAll: no such card");
+    if (device < 0 || device >= standin::device_count())
+      return refused("HcclCommInitAll: no such card");
   }
   const auto group = std::make_shared<Group>();
   group->devices.assign(devices, devices + count);
