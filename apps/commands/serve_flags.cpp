@@ -184,6 +184,7 @@ void check_serve_flags(ServeFlags& flags) {
   flags.http.connection.max_body_bytes = kMaxBodyBytes;
   complete_enhance_flags(flags.enhance);
   complete_queue_options(flags.queue, flags.queue_password_file);
+  flags.service.keeps_jobs = !flags.queue.url.empty() || flags.queue.jobs_db != ":memory:";
 }
 
 }  // namespace ernie_image

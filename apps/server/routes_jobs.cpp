@@ -228,6 +228,7 @@ void show_capabilities(Service& service, Exchange&, httplib::Response& response)
                        {"options", options_view(limits)},
                        {"formats", {"png", "jpeg", "webp"}},
                        {"auth_required", service.keys().are_required()},
+                       {"keeps_jobs", service.options().keeps_jobs},
                        {"version", version()}});
 }
 

@@ -23,6 +23,8 @@ struct ServiceOptions {
   std::string public_url;
   /// That bodies, what is made of them, and responses may take together.
   std::size_t request_memory_bytes = 512 << 20;
+  /// Whether jobs and pictures are there after a restart: what the page may promise.
+  bool keeps_jobs = false;
 };
 
 class Service {

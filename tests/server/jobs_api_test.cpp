@@ -210,6 +210,7 @@ TEST(JobsApi, KeepsTheJobsOfKeysApart) {
   post(server, "/v1/jobs/" + id + "/cancel", json::object(), 404, kBob);
   get(server, "/metrics", 401);
   EXPECT_EQ(get(server, "/v1/capabilities", 200)["auth_required"], true);
+  EXPECT_EQ(get(server, "/v1/capabilities", 200)["keeps_jobs"], false);
 }
 
 TEST(JobsApi, HoldsKeysToTheirQuotas) {

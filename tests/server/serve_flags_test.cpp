@@ -51,5 +51,14 @@ TEST(ServeFlags, GivesAGatewayAQueueToShare) {
   EXPECT_THROW(check_serve_flags(flags), Error);
 }
 
+TEST(ServeFlags, KnowWhetherPicturesOutliveTheServer) {
+  ServeFlags flags;
+  check_serve_flags(flags);
+  EXPECT_FALSE(flags.service.keeps_jobs);
+  flags.queue.jobs_db = "jobs.db";
+  check_serve_flags(flags);
+  EXPECT_TRUE(flags.service.keeps_jobs);
+}
+
 }  // namespace
 }  // namespace ernie_image

@@ -1,10 +1,14 @@
 // Sending the form, and having the prompt written out beforehand.
-import { announce } from "/announce.js";
-import { $, $$ } from "/dom.js";
+import { announce, note } from "/announce.js";
+import { $, $$, el } from "/dom.js";
 import { explain, showError } from "/errors.js";
 import { onLanguage, t } from "/i18n.js";
 import { isFinal } from "/jobs.js";
 import { eachOption, setText } from "/settings.js";
+import { load, save } from "/storage.js";
+
+const kHistory = 30;
+const kShownChars = 80;
 
 // The server's names of what it may refuse, where they are in the form.
 const kFields = { prompt: "#prompt", negative_prompt: "#negative", width: "#width", height: "#height", n: "#count",
@@ -18,6 +22,7 @@ export class Composer {
   #jobs;
   #settings;
   #enhancing = null;  // the job that writes the prompt out
+  #enhanced = null;   // {prompt, text}: what was written out, and of which prompt
 
   constructor(jobs, settings) {
     this.#jobs = jobs;
@@ -33,6 +38,10 @@ export class Composer {
     });
     $("#composer").addEventListener("input", () => this.#clearError());
     $("#enhance").addEventListener("click", () => (this.#enhancing ? this.#stopEnhancing() : this.#enhance()));
+    $("#prompt").addEventListener("input", () => this.#fitEnhanced());
+    $("#enhanced").addEventListener("input", () => { if (this.#enhanced) this.#enhanced.text = $("#enhanced").value; });
+    $("#history").addEventListener("change", () => this.#takeFromHistory());
+    this.#showHistory();
     $("#enhanced-discard").addEventListener("click", () => {
       this.showEnhanced(null);
       $("#prompt").focus();
@@ -40,19 +49,31 @@ export class Composer {
     $("#seed-reuse").addEventListener("click", () => this.#settings.fill({ seeds: this.#lastSeeds() }));
     jobs.addEventListener("list", () => { $("#seed-reuse").disabled = this.#lastSeeds().length === 0; });
     jobs.addEventListener("ended", ({ detail }) => this.#enhancerEnded(detail));
-    onLanguage(() => this.#showEnhancing());
+    onLanguage(() => {
+      this.#showEnhancing();
+      this.#showHistory();
+    });
   }
 
   /// Puts the settings of a finished picture into the form.
   use(job, image) {
     const { request } = job;
-    this.showEnhanced(job.enhanced_prompt);
     const variation = request.variation_seeds?.[job.images.indexOf(image)];
     this.#settings.fill({ variation_strength: "", hires_scale: "", hires_strength: "", hires_steps: "", ...request, n: 1,
                           seeds: [image.seed], variation_seeds: variation ? [variation] : [], output_compression: request.output_compression ?? 90 });
+    this.showEnhanced(job.enhanced_prompt);
     this.#clearError();
     $("#prompt").focus();
     announce(t("announce_settings"));
+  }
+
+  /// The same of a file, whatever program wrote it.
+  useSettings({ enhanced_prompt: enhanced, ...request }) {
+    this.#settings.fillFromFile(request);
+    this.showEnhanced(enhanced);
+    this.#clearError();
+    $("#prompt").focus();
+    note(t("announce_file_settings"));
   }
 
   /// Four pictures like that one.
@@ -68,8 +89,22 @@ export class Composer {
     $("#prompt").focus();
   }
 
-  /// The written-out text, which then is what is drawn; null: draw the prompt itself.
+  /// The written-out text of the prompt that is in the form, which then is what is drawn; null: draw the prompt itself.
   showEnhanced(text) {
+    this.#enhanced = text ? { prompt: $("#prompt").value.trim(), text } : null;
+    this.#showEnhancedText(text);
+  }
+
+  /// Another prompt has nothing of it; the old one has it again.
+  #fitEnhanced() {
+    if (!this.#enhanced) return;
+    const belongs = $("#prompt").value.trim() === this.#enhanced.prompt;
+    if (belongs === !$("#enhanced-field").hidden) return;
+    this.#showEnhancedText(belongs ? this.#enhanced.text : null);
+    announce(t(belongs ? "announce_enhanced_back" : "announce_enhanced_gone"));
+  }
+
+  #showEnhancedText(text) {
     $("#enhanced-field").hidden = !text;
     $("#prompt").classList.toggle("superseded", Boolean(text));
     setText($("#enhanced"), text ?? "");
@@ -84,12 +119,36 @@ export class Composer {
     try {
       const request = this.#settings.read();
       announce(t("announce_submitted", { prompt: request.prompt }));
+      this.#remember($("#prompt").value.trim());
       const submitted = this.#jobs.submit(request);
       showActivity();
       this.#settings.picture.rememberFor(await submitted);
     } catch (error) {
       this.#showFormError(error);
     }
+  }
+
+  // --- prompts that were drawn before
+
+  #remember(prompt) {
+    save("prompts", [prompt, ...load("prompts", []).filter((other) => other !== prompt)].slice(0, kHistory));
+    this.#showHistory();
+  }
+
+  #showHistory() {
+    const prompts = load("prompts", []);
+    $("#history").hidden = prompts.length === 0;
+    $("#history").replaceChildren(el("option", { value: "", text: t("history") }),
+      ...prompts.map((text, i) => el("option", { value: String(i), text: [...text].slice(0, kShownChars).join("") })));
+  }
+
+  #takeFromHistory() {
+    const prompt = load("prompts", [])[$("#history").value];
+    $("#history").value = "";
+    if (prompt === undefined) return;
+    setText($("#prompt"), prompt);
+    $("#prompt").dispatchEvent(new Event("input", { bubbles: true }));
+    $("#prompt").focus();
   }
 
   #lastSeeds() {

@@ -3,7 +3,9 @@ import * as api from "/api.js";
 import { nameOf } from "/activity.js";
 import { $, el, iconButton, reconcile } from "/dom.js";
 import { explain } from "/errors.js";
+import { Filter } from "/filter.js";
 import { onLanguage, t } from "/i18n.js";
+import { Selection } from "/selection.js";
 
 /// All finished pictures of a list of jobs, each with its job.
 export const picturesOf = (jobs) => jobs.filter(({ kind, status }) => kind === "image" && status === "completed")
@@ -22,6 +24,8 @@ export class Gallery {
   #jobs;
   #open;
   #compare;
+  #filter;
+  #selection;
   #nearby = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) if (isIntersecting) this.#load(target);
   }, { rootMargin: "400px" });
@@ -31,6 +35,8 @@ export class Gallery {
     this.#jobs = jobs;
     this.#open = open;
     this.#compare = compare;
+    this.#filter = new Filter(jobs, () => this.#render());
+    this.#selection = new Selection(jobs, () => this.#mark());
     jobs.addEventListener("list", () => this.#render());
     compare.addEventListener("change", () => this.#mark());
     $("#show-more").addEventListener("click", () => this.#more());
@@ -41,10 +47,13 @@ export class Gallery {
   }
 
   #render() {
-    const pictures = picturesOf(this.#jobs.all);
+    const all = picturesOf(this.#jobs.all);
+    const pictures = all.filter((picture) => this.#filter.takes(picture));
+    $("#gallery-tools").hidden = all.length === 0;
+    $("#nothing-found").hidden = all.length === 0 || pictures.length > 0;
     reconcile($("#gallery"), pictures, ({ image }) => image.url, (picture) => this.#tile(picture));
     $("#show-more").hidden = !this.#jobs.hasMore;
-    $("#empty").hidden = pictures.length > 0 || !this.#jobs.loaded || this.#jobs.hasMore;
+    $("#empty").hidden = all.length > 0 || !this.#jobs.loaded || this.#jobs.hasMore;
     this.#mark();
   }
 
@@ -52,12 +61,14 @@ export class Gallery {
     const { job, image } = picture;
     const prompt = nameOf(job);
     const button = el("button", { type: "button", class: "tile-open", "aria-label": t("open_picture", { prompt }),
-                                  onclick: () => this.#open(image.url) },
+                                  onclick: () => (this.#selection.isOn ? this.#selection.toggle(picture) : this.#open(image.url)) },
                       el("img", { alt: "" }));
     button.style.aspectRatio = `${image.width} / ${image.height}`;
     const compare = iconButton("compare", t("compare_pick", { prompt }), () => this.#compare.toggle(picture),
                                { class: "icon-button over tile-compare", "aria-pressed": "false" });
-    const tile = el("li", { class: "tile" }, button, compare, el("p", { class: "tile-text", text: job.request.prompt }));
+    const star = iconButton("star", t("favourite", { prompt }), () => this.#filter.toggle(image.url),
+                            { class: "icon-button over tile-star", "aria-pressed": "false" });
+    const tile = el("li", { class: "tile" }, button, star, compare, el("p", { class: "tile-text", text: job.request.prompt }));
     tile.style.setProperty("--ratio", image.width / image.height);
     tile.picture = picture;
     this.#nearby.observe(tile);
@@ -81,6 +92,11 @@ export class Gallery {
       const chosen = this.#compare.has(tile.dataset.key);
       tile.classList.toggle("chosen", chosen);
       $(".tile-compare", tile).setAttribute("aria-pressed", chosen);
+      $(".tile-star", tile).setAttribute("aria-pressed", this.#filter.isFavourite(tile.dataset.key));
+      const isPicked = this.#selection.has(tile.dataset.key);
+      tile.classList.toggle("picked", isPicked);
+      if (this.#selection.isOn) $(".tile-open", tile).setAttribute("aria-pressed", isPicked);
+      else $(".tile-open", tile).removeAttribute("aria-pressed");
     }
   }
 

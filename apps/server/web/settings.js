@@ -1,6 +1,6 @@
 // The form: what is to be drawn, and how. Remembered by the browser, so that a reload changes nothing.
 import { $, $$, el } from "/dom.js";
-import { formatNumber, t } from "/i18n.js";
+import { formatNumber, onLanguage, t } from "/i18n.js";
 import { Loras } from "/loras.js";
 import { Picture } from "/picture.js";
 import { Sizes } from "/sizes.js";
@@ -17,6 +17,7 @@ export const eachOption = (value) =>
   Object.fromEntries(Object.entries(kOptions).map(([option, name]) => [option, value(name)]));
 const kPaired = ["count", "strength", "mask-blur", ...Object.values(kOptions)];
 const kNothingFurther = { variation_strength: "", variation_seeds: [], hires_scale: "", hires_strength: "", hires_steps: "" };
+const kEmbeddedModel = "emoji-tiny";
 const kLargestSeed = 2n ** 64n - 1n;
 /// As many unfinished pictures are asked for at most.
 export const kPreviews = 10;
@@ -58,6 +59,14 @@ export class Settings {
     });
     $("#model").addEventListener("change", () => this.#modelChanged());
     $("#defaults").addEventListener("click", () => this.#setDefaults());
+    onLanguage(() => {
+      if (this.ready) this.#showModel(this.#sizes.value);
+      $("#toy-objects").replaceChildren(...t("toy_objects").split(", ").map((prompt) => el("button", {
+        type: "button", class: "chip", text: prompt, onclick: () => {
+          setText($("#prompt"), prompt);
+          $("#prompt").dispatchEvent(new Event("input", { bubbles: true }));
+        } })));
+    });
     // At once: the user may begin to write before the server has said what else there is.
     $("#prompt").value ||= load("settings")?.prompt ?? "";
   }
@@ -101,6 +110,9 @@ export class Settings {
 
   #showModel(size) {
     this.#sizes.show(this.model);
+    $("#kept").textContent = t(this.#capabilities.keeps_jobs ? "kept" : "kept_in_memory");
+    $("#model-name").textContent = t("model_name", { name: this.model.id });
+    $("#toy").hidden = this.model.id !== kEmbeddedModel;
     $("#steps-range").max = Math.min(this.limits.max_steps, Math.max(50, 2 * this.model.default_steps));
     $("#enhancer").hidden = !this.model.has_enhancer;
     if (size) this.#sizes.value = size;
@@ -154,6 +166,15 @@ export class Settings {
     if (request.loras) this.#loras.value = request.loras;
     $$("#composer textarea").forEach(grow);
     this.#changed();
+  }
+
+  /// The same of a file, which may be of another program: what this model cannot do is made what it can.
+  fillFromFile(request) {
+    const multiple = this.model.size_multiple;
+    const side = (px) => multiple * Math.max(1, Math.round(px / multiple));
+    const size = request.width > 0 && request.height > 0 ? { width: side(request.width), height: side(request.height) } : {};
+    const known = Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined && !Number.isNaN(value)));
+    this.fill({ ...kNothingFurther, use_pe: false, ...known, n: 1, ...size });
   }
 
   #setSeeds(seeds) {

@@ -7,6 +7,9 @@ import { picturesOf, showPicture } from "/gallery.js";
 import { originOf, urlOfOrigin } from "/origins.js";
 import { formatBytes, formatNumber, formatTime, onLanguage, t } from "/i18n.js";
 
+const kLargestZoom = 16;
+const kSmallestZoom = 0.0625;
+
 /// Rows of [name, value] about a picture; `compare` shows the same.
 export function factsOf({ job, image }) {
   const { request } = job;
@@ -28,7 +31,7 @@ export function factsOf({ job, image }) {
   return rows;
 }
 
-function fileName({ job, image }) {
+export function fileName({ job, image }) {
   const words = job.request.prompt.toLowerCase().match(/[\p{L}\p{N}]+/gu)?.slice(0, 6).join("-") ?? "picture";
   const extension = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp" }[image.content_type] ?? "img";
   return `${words.slice(0, 60)}-${image.seed}.${extension}`;
@@ -39,6 +42,7 @@ export class Viewer {
   #url = null;
   #composer;
   #compare;
+  #zoom = null;  // of the screen's pixels; null: as large as it fits
 
   constructor(jobs, composer, compare) {
     this.#jobs = jobs;
@@ -49,6 +53,11 @@ export class Viewer {
     on("next", () => this.#step(1));
     on("use", () => this.#use());
     on("vary", () => this.#vary());
+    on("smaller", () => this.#zoomTo(this.#scale / 2));
+    on("larger", () => this.#zoomTo(this.#scale * 2));
+    on("zoom", () => this.#zoomTo(this.#zoom === null ? 1 : null));
+    $("#viewer-image").addEventListener("click", () => this.#zoomTo(this.#zoom === null ? 1 : null));
+    addEventListener("resize", () => { if (this.#current) this.#zoomTo(this.#zoom); });
     on("begin", () => this.#attempt(() => this.#begin()));
     on("before", () => this.#attempt(() => this.#showBefore()));
     on("download", () => this.#attempt(() => this.#download()));
@@ -71,6 +80,24 @@ export class Viewer {
     this.#url = url;
     this.#show();
     openDialog($("#viewer"));
+    this.#zoomTo(null);
+  }
+
+  /// What one pixel of the picture has of the screen's.
+  get #scale() {
+    const { width, height } = this.#current.image;
+    const { clientWidth, clientHeight } = $("#viewer-pane");
+    return this.#zoom ?? Math.min(clientWidth / width, clientHeight / height);
+  }
+
+  #zoomTo(zoom) {
+    this.#zoom = zoom === null ? null : Math.min(kLargestZoom, Math.max(kSmallestZoom, zoom));
+    const pane = $("#viewer-pane"), image = $("#viewer-image");
+    pane.classList.toggle("zoomed", this.#zoom !== null);
+    const { width, height } = this.#current.image;
+    image.style.width = this.#zoom === null ? "" : `${width * this.#zoom}px`;
+    image.style.height = this.#zoom === null ? "" : `${height * this.#zoom}px`;
+    $("#viewer-zoom").textContent = formatNumber(this.#scale, { style: "percent", maximumFractionDigits: 0 });
   }
 
   #step(by) {
@@ -79,6 +106,7 @@ export class Viewer {
     if (!next) return;
     this.#url = next.image.url;
     this.#show();
+    this.#zoomTo(null);
   }
 
   #listChanged() {
@@ -100,7 +128,8 @@ export class Viewer {
     showError($("#viewer-error"), null);
     this.#showNeighbours();
     $("#viewer-before").hidden = !originOf(job);
-    const rows = [...factsOf(picture), [t("made"), formatTime(job.finished)],
+    const place = job.images.indexOf(image) + 1;
+    const rows = [...factsOf(picture), ...(job.images.length > 1 ? [[t("picture_number"), t("picture_of", { place, count: job.images.length })]] : []), [t("made"), formatTime(job.finished)],
                   [t("took"), t("seconds", { seconds: formatNumber(job.finished - job.started, { maximumFractionDigits: 1 }) })],
                   [t("file"), `${image.content_type.split("/")[1].toUpperCase()}, ${formatBytes(image.size_bytes)}`]];
     $("#viewer-facts").replaceChildren(
@@ -148,7 +177,7 @@ export class Viewer {
 
   async #copy() {
     const { job } = this.#current;
-    await navigator.clipboard.writeText(job.enhanced_prompt || job.request.prompt);
+    await copyText(job.enhanced_prompt || job.request.prompt);
     note(t("copied"));
   }
 
@@ -178,8 +207,20 @@ export class Viewer {
   }
 }
 
+/// Pages that come over plain http from another machine have no clipboard of their own.
+async function copyText(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = el("textarea", { class: "unseen" });
+  area.value = text;
+  $("#viewer").append(area);
+  area.select();
+  const copied = document.execCommand("copy");
+  area.remove();
+  if (!copied) throw new Error(t("copy_failed"));
+}
+
 /// Asks once more; resolves to whether to go on.
-function confirmDelete(count) {
+export function confirmDelete(count) {
   const dialog = $("#confirm");
   $("#confirm-title").textContent = t("delete_title", { count });
   $("#confirm-text").textContent = t("delete_text", { count });
