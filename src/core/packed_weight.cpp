@@ -23,6 +23,9 @@ constexpr std::int64_t kStep = PackedLayout::kStepDepth;
 constexpr std::int64_t kGroup = PackedLayout::kGroupDepth;
 constexpr std::int64_t kBlock = PackedLayout::kBlockDepth;
 constexpr float kMaxScale = PackedLayout::kMaxGroupScale;
+constexpr float kMaxMultiple4 = PackedLayout::kMaxMultiple4;
+constexpr float kMaxFactor4 = PackedLayout::kMaxFactor4;
+constexpr int kMaxPair = PackedLayout::kMaxPair;
 
 // Keeps sizes in bytes within 64 bits.
 constexpr std::int64_t kMaxExtent = std::int64_t{1} << 30;
@@ -30,7 +33,7 @@ constexpr std::int64_t kMaxExtent = std::int64_t{1} << 30;
 // A row of smaller numbers is as good as zeros, and its scale could not be inverted.
 constexpr float kTiny = 1e-30f;
 
-using Group = std::span<const float, kGroup>;
+using Group = std::span<const float>;
 
 /// To the nearest integer, ties to even, for |value| < 2^22; compilers make vector code of it.
 float round_to_integer(float value) {
@@ -103,44 +106,49 @@ bool all_finite(std::span<const float> values) {
   return zero == 0.0f;
 }
 
-/// The smallest step that keeps codes within 127 and pairs of them within 128.
+/// The smallest step that keeps codes within 127 and pairs of them within kMaxPair.
 float smallest_step8(Group group) {
   float single = 0, pair = 0;
-  for (std::size_t k = 0; k < kGroup; k += 2) {
+  for (std::size_t k = 0; k < group.size(); k += 2) {
     single = std::max({single, std::abs(group[k]), std::abs(group[k + 1])});
     pair = std::max(pair, std::abs(group[k] + group[k + 1]));
   }
-  return std::max(single / 127.0f, pair / 128.0f);
+  return std::max(single / 127.0f, pair / static_cast<float>(kMaxPair));
 }
 
 /// Rounding of the step may lead one beyond the limits, never more.
 void limit_pair(std::int8_t& a, std::int8_t& b) {
   const int sum = a + b;
-  if (sum > 128) --(a > b ? a : b);
-  if (sum < -128) ++(a < b ? a : b);
+  if (sum > kMaxPair) --(a > b ? a : b);
+  if (sum < -kMaxPair) ++(a < b ? a : b);
 }
 
 void quantize_group8(Group group, float step, std::int8_t* codes) {
   const float inverse = 1.0f / step;
-  for (std::size_t k = 0; k < kGroup; ++k) {
+  for (std::size_t k = 0; k < group.size(); ++k) {
     const float code = round_to_integer(group[k] * inverse);
     codes[k] = static_cast<std::int8_t>(std::clamp(code, -127.0f, 127.0f));
   }
-  for (std::size_t k = 0; k < kGroup; k += 2) limit_pair(codes[k], codes[k + 1]);
+  for (std::size_t k = 0; k < group.size(); k += 2) limit_pair(codes[k], codes[k + 1]);
+}
+
+/// Elements of the row from k on that share a scale.
+Group scale_run8(std::span<const float> row, std::size_t k) {
+  return row.subspan(k, std::min<std::size_t>(PackedLayout::kScaleRun, row.size() - k));
 }
 
 void quantize_row8(std::span<const float> row, QuantizedRow& result) {
   float largest_step = 0;
-  for (std::size_t k = 0; k < row.size(); k += kGroup)
-    largest_step = std::max(largest_step, smallest_step8(row.subspan(k).first<kGroup>()));
+  for (std::size_t k = 0; k < row.size(); k += PackedLayout::kScaleRun)
+    largest_step = std::max(largest_step, smallest_step8(scale_run8(row, k)));
   result.row_scale = largest_step / kMaxScale;
   if (result.row_scale < kTiny) return;
-  for (std::size_t k = 0; k < row.size(); k += kGroup) {
-    const Group group = row.subspan(k).first<kGroup>();
-    const float needed = std::ceil(smallest_step8(group) / result.row_scale);
+  for (std::size_t k = 0; k < row.size(); k += PackedLayout::kScaleRun) {
+    const Group run = scale_run8(row, k);
+    const float needed = std::ceil(smallest_step8(run) / result.row_scale);
     const float scale = std::clamp(needed, 1.0f, kMaxScale);
-    result.scales[k / kGroup] = static_cast<std::int8_t>(scale);
-    quantize_group8(group, scale * result.row_scale, &result.codes[k]);
+    std::fill_n(&result.scales[k / kGroup], run.size() / kGroup, static_cast<std::int8_t>(scale));
+    quantize_group8(run, scale * result.row_scale, &result.codes[k]);
   }
 }
 
@@ -170,29 +178,44 @@ float squared_error4(Group group, float step) {
   return sums.total();
 }
 
-/// The integer scale of the least squared error, its sign included, since codes reach -8 but only
-/// 7. Steps of a ninth to a seventh of the largest magnitude are tried, every second and then the
-/// neighbours of the best: 0.1 % more error than trying all of a wider range.
-float best_scale4(Group group, float row_scale) {
-  const float units = largest_magnitude(group) / row_scale;
-  const float first = std::max(1.0f, std::floor(units / 9.0f));
-  const float last = std::min(kMaxScale, std::ceil(units / 7.0f));
-  float best = first;
+/// A scale of a group, and the squared error that it leaves.
+struct Fit4 {
+  float multiple;
+  float error;
+};
+
+/// The integer multiple of the unit that has the least squared error, its sign included, since
+/// codes reach -8 but only 7. Steps of a ninth to a seventh of the largest magnitude are tried.
+Fit4 best_multiple4(Group group, float unit) {
+  const float units = largest_magnitude(group) / unit;
+  const float first = std::clamp(std::floor(units / 9.0f), 1.0f, kMaxMultiple4);
+  const float last = std::min(kMaxMultiple4, std::ceil(units / 7.0f));
+  Fit4 best{first, std::numeric_limits<float>::infinity()};
+  for (float magnitude = first; magnitude <= last; ++magnitude) {
+    for (const float multiple : {magnitude, -magnitude}) {
+      const float error = squared_error4(group, multiple * unit);
+      if (error < best.error) best = {multiple, error};
+    }
+  }
+  return best;
+}
+
+/// The factor of least squared error for groups that share it, near the one whose largest multiple
+/// is just enough.
+float best_factor4(std::span<const float> run, float row_scale) {
+  const float enough = std::ceil(largest_magnitude(run) / (7.0f * kMaxMultiple4 * row_scale));
+  float best = 1.0f;
   float least = std::numeric_limits<float>::infinity();
-  const auto attempt = [&](float scale) {
-    const float error = squared_error4(group, scale * row_scale);
+  for (float factor = std::max(1.0f, enough - 1); factor <= std::min(kMaxFactor4, enough + 1);
+       ++factor) {
+    float error = 0;
+    for (std::size_t i = 0; i < run.size(); i += kGroup)
+      error += best_multiple4(run.subspan(i, kGroup), factor * row_scale).error;
     if (error < least) {
       least = error;
-      best = scale;
+      best = factor;
     }
-  };
-  for (float magnitude = first; magnitude <= last; magnitude += 2) {
-    attempt(magnitude);
-    attempt(-magnitude);
   }
-  const float coarse = best;
-  if (std::abs(coarse) > 1) attempt(coarse - std::copysign(1.0f, coarse));
-  if (std::abs(coarse) < kMaxScale) attempt(coarse + std::copysign(1.0f, coarse));
   return best;
 }
 
@@ -211,17 +234,26 @@ float fitted_row_scale(std::span<const float> row, const QuantizedRow& quantized
   return square > 0 ? products.total() / square : quantized.row_scale;
 }
 
-void quantize_row4(std::span<const float> row, QuantizedRow& result) {
-  result.row_scale = largest_magnitude(row) / (7.0f * kMaxScale);
-  if (result.row_scale < kTiny) return;
-  for (std::size_t k = 0; k < row.size(); k += kGroup) {
-    const Group group = row.subspan(k).first<kGroup>();
-    const float scale = best_scale4(group, result.row_scale);
-    result.scales[k / kGroup] = static_cast<std::int8_t>(scale);
-    const float inverse = 1.0f / (scale * result.row_scale);
-    for (std::size_t i = 0; i < kGroup; ++i)
-      result.codes[k + i] = static_cast<std::int8_t>(code4(group[i], inverse));
+/// Elements of the row from k on, which share a factor.
+void quantize_run4(std::span<const float> run, std::size_t k, QuantizedRow& result) {
+  const float factor = best_factor4(run, result.row_scale);
+  const float unit = factor * result.row_scale;
+  for (std::size_t i = 0; i < run.size(); i += kGroup) {
+    const Group group = run.subspan(i, kGroup);
+    const float multiple = best_multiple4(group, unit).multiple;
+    result.scales[(k + i) / kGroup] = static_cast<std::int8_t>(factor * multiple);
+    const float inverse = 1.0f / (multiple * unit);
+    for (std::size_t j = 0; j < kGroup; ++j)
+      result.codes[k + i + j] = static_cast<std::int8_t>(code4(group[j], inverse));
   }
+}
+
+void quantize_row4(std::span<const float> row, QuantizedRow& result) {
+  result.row_scale = largest_magnitude(row) / (7.0f * kMaxMultiple4 * kMaxFactor4);
+  if (result.row_scale < kTiny) return;
+  for (std::size_t k = 0; k < row.size(); k += PackedLayout::kScaleRun)
+    quantize_run4(row.subspan(k, std::min<std::size_t>(PackedLayout::kScaleRun, row.size() - k)), k,
+                  result);
   result.row_scale = fitted_row_scale(row, result);
 }
 

@@ -5,9 +5,9 @@
 // activations are rotated alike, so that the product is the same. Along K it is cut into groups of
 // 32 with an integer scale each:
 //   W[n, k] ~ row_scale[n] * group_scale[n, k / 32] * code[n, k]
-// packed_int8: codes -127..127, where code[k] + code[k + 1] of each even k is within -128..128: the
-//   sum of such a pair, times activations of 0..255, fits 16 bits (255 * 128 < 2^15).
-// packed_int4: codes -8..7: eight pairs times 0..255 fit 16 bits (8 * 2 * 8 * 255 < 2^15).
+// packed_int8: codes -127..127, where code[k] + code[k + 1] of each even k is within -138..138: the
+//   sum of such a pair, times activations of 0..236, fits 16 bits (236 * 138 < 2^15).
+// packed_int4: codes -8..7: eight pairs times 0..236 fit 16 bits (8 * 2 * 8 * 236 < 2^15).
 //
 // Layout: a panel is one record of 16 outputs, which a product with one row reads as a single
 // stream. N is filled up to a multiple of 16 and K to one of 32 with zeros. All numbers are little
@@ -34,6 +34,14 @@ struct PackedLayout {
   static constexpr std::int64_t kGroupDepth = 32;
   static constexpr std::int64_t kBlockDepth = 256;
   static constexpr int kMaxGroupScale = 127;
+  static constexpr int kMaxPair = 138;
+  /// What pack_panel writes lets products multiply by scales seldom; files of version 1 do not.
+  /// Groups of 8-bit codes have one scale in each run of so many k. Scales of 4-bit codes are small
+  /// multiples, up to kMaxMultiple4, of one factor for each output and such a run: a code times a
+  /// multiple fits a byte.
+  static constexpr std::int64_t kScaleRun = 64;
+  static constexpr int kMaxMultiple4 = 15;
+  static constexpr int kMaxFactor4 = 8;
 
   /// `shape` is the [N, K] of the weight; `format` is a packed one.
   PackedLayout(WeightFormat format, const Shape& shape);

@@ -59,10 +59,12 @@ void apply_entry(const std::string& path, const PackedEntry& entry, Weight& weig
 bool has_packed_tensors(const std::string& path,
                         const std::map<std::string, std::string>& metadata) {
   const auto version = metadata.find(std::string(kPackedVersionKey));
-  if (version != metadata.end() && version->second != kPackedVersion) {
+  if (version != metadata.end() && version->second != kPackedVersion &&
+      version->second != kOldPackedVersion) {
     throw Error(ErrorKind::corrupt_file,
                 path + ": quantised weights of version " + printable(version->second) +
-                    ", this program reads version " + std::string(kPackedVersion) +
+                    ", this program reads versions " + std::string(kOldPackedVersion) + " and " +
+                    std::string(kPackedVersion) +
                     "; quantise the model again with this program, or use a newer one");
   }
   const auto first = metadata.lower_bound(packed_key(""));

@@ -11,8 +11,10 @@
 
 namespace ernie_image {
 
-/// The version of the layout that core/packed_weight.h describes.
-inline constexpr std::string_view kPackedVersion = "1";
+/// The version of the layout that core/packed_weight.h describes, and the one before, which has the
+/// same places but other scales.
+inline constexpr std::string_view kPackedVersion = "2";
+inline constexpr std::string_view kOldPackedVersion = "1";
 
 /// Metadata key of the version.
 inline constexpr std::string_view kPackedVersionKey = "ernie_image.packed";

@@ -8,7 +8,8 @@
 set -eu
 holds="tile packed"
 case "$2" in
-  *vnni* | *dotprod*) holds=packed ;;
+  *vnni*) holds="packed pair" ;;
+  *dotprod*) holds=packed ;;
   *avx512_bf16*) holds=tile ;;
 esac
 "$1" -d --no-show-raw-insn "$2" | awk -v holds="$holds" '
@@ -34,10 +35,11 @@ esac
         ++spills; example = text[i]
       }
     }
-    if (products < 12 || name !~ /Tile|VectorProduct|PackedRow|Attention/) next
+    if (products < 12 || name !~ /Tile|VectorProduct|PackedRow|PackedPair|Attention/) next
     ++loops
     if (name ~ /[0-9]Tile.*multiply/ && name !~ /Packed/) tile = 1
     if (name ~ /PackedTile.*multiplyILb[01]/) packed = 1
+    if (name ~ /PackedPair.*multiply/) pair = 1
     allowed = name ~ /PackedTileINS_(4Neon|11NeonDotprod)E/ ? products / 16 : 0
     if (spills > allowed) {
       printf "%s %d vector stores to the stack in a loop of %d products, such as\n%s\n",
@@ -48,6 +50,7 @@ esac
   END {
     printf "%d hot loops\n", loops
     if (!tile && holds ~ /tile/) { print "the tile product was not found"; failed = 1 }
+    if (!pair && holds ~ /pair/) { print "the quantised product of two panels was not found"; failed = 1 }
     if (!packed && holds ~ /packed/) { print "the quantised tile product was not found"; failed = 1 }
     exit failed
   }'

@@ -117,10 +117,10 @@ struct QuantizedRow {
       const std::size_t end = std::min<std::size_t>(begin + 256, row.size());
       float largest = 0;
       for (std::size_t k = begin; k < end; ++k) largest = std::max(largest, std::abs(row[k]));
-      const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
+      const float inverse = largest > 0 ? 118.0f / largest : 0.0f;
       for (std::size_t k = begin; k < end; ++k)
         codes[k] = static_cast<int>(std::nearbyint(row[k] * inverse));
-      scales.push_back(largest / 127.0f * norm);
+      scales.push_back(largest / 118.0f * norm);
     }
   }
 
@@ -194,11 +194,11 @@ TEST_P(PackedLinear, MatchesAtOddSizes) {
   }
 }
 
-/// Every code at its limit, in every combination of signs, against activations of 1 and 255 of 255.
+/// Every code at its limit, in every combination of signs, against activations of 0 and 236 of 236.
 TEST_P(PackedLinear, IsExactAtTheLimits) {
   constexpr std::int64_t kDepth = 1055;  // not rotated, and with a last block of a group and a bit
-  constexpr std::pair<int, int> kPairs8[] = {{64, 64},   {127, 1},   {1, 127},    {-64, -64},
-                                             {-127, -1}, {-1, -127}, {127, -127}, {-127, 127}};
+  constexpr std::pair<int, int> kPairs8[] = {{69, 69},    {127, 11},   {11, 127},   {-69, -69},
+                                             {-127, -11}, {-11, -127}, {127, -127}, {-127, 127}};
   constexpr std::pair<int, int> kPairs4[] = {{7, 7}, {-8, -8}, {7, -8}, {-8, 7}};
   for (const WeightFormat format : kFormats) {
     const std::span<const std::pair<int, int>> pairs =
@@ -224,6 +224,28 @@ TEST_P(PackedLinear, IsExactAtTheLimits) {
     }
     check(x, file);
     check(x.slice(0, 1), file);
+  }
+}
+
+/// Files may hold any scales: those that older programs wrote differ in every group. Panels side by
+/// side have runs of 32 to 256 with one scale, and multiples of a factor that fit and do not.
+TEST_P(PackedLinear, MultipliesByScalesOfEveryForm) {
+  constexpr std::int64_t kDepth = 352;  // a block, and one of three groups
+  for (const WeightFormat format : kFormats) {
+    for (const auto& [run, factor] : {std::pair{32, 7}, {64, 8}, {128, 1}, {256, 7}}) {
+      const PackedFile file(format, random_f32({40, kDepth}, -1, 1));
+      for (std::int64_t n = 0; n < file.layout().panels * 16; ++n) {
+        for (std::int64_t k = 0; k < file.layout().depth; ++k) {
+          const auto part = static_cast<int>(k / 256 * 8 + k % 256 / run);
+          const int multiple = static_cast<int>(n * 5 + part * 11) % 31 - 15;
+          const bool fits = n != 20 || run != 32;
+          file.scale(n, k) = static_cast<std::int8_t>(fits ? multiple * factor : multiple * 8 + 1);
+        }
+      }
+      file.set_sums();
+      check(whole_numbers({13, kDepth}), file);
+      check(whole_numbers({1, kDepth}), file);
+    }
   }
 }
 

@@ -120,8 +120,9 @@ double nmse(const Reader& reader, const PackedLayout& layout, const Values& valu
 class PackedWeight : public testing::TestWithParam<WeightFormat> {};
 
 TEST_P(PackedWeight, StaysNearTheRotatedWeight) {
-  // Gaussian: a step of 2.9 sigma / 128 gives 4.3e-5 for 8 bits, scales rounded up a tenth more;
-  // the best 4-bit steps of groups of 32 were measured as 6.6e-3.
+  // Gaussian: pairs of a run of 64 reach 3.2 sigma, which with steps of 1 / 138 gives 4.6e-5 for 8
+  // bits, the scatter of that and scales rounded up a sixth more; the best 4-bit steps of groups of
+  // 32 were measured as 6.6e-3, those that are small multiples as 6.9e-3.
   const double limit = GetParam() == WeightFormat::packed_int8 ? 5.5e-5 : 7e-3;
   for (const std::int64_t inputs : {4096, 192, 576, 160, 320, 96}) {
     constexpr std::int64_t kOutputs = 20;
@@ -152,7 +153,7 @@ TEST_P(PackedWeight, KeepsSumsWithinSixteenBits) {
       EXPECT_GE(reader.code(n, k), int8 ? -127 : -8);
       EXPECT_LE(reader.code(n, k), int8 ? 127 : 7);
       if (int8 && k % 2 == 0) {
-        EXPECT_LE(std::abs(reader.code(n, k) + reader.code(n, k + 1)), 128) << n << " " << k;
+        EXPECT_LE(std::abs(reader.code(n, k) + reader.code(n, k + 1)), 138) << n << " " << k;
       }
     }
   }
@@ -238,7 +239,7 @@ TEST_P(PackedWeight, HasTheSameBytesOnEveryProcessor) {
   for (const std::byte byte : packed(layout, weight_of(values, kOutputs, kInputs)))
     hash = (hash ^ static_cast<std::uint64_t>(byte)) * 1099511628211u;
   EXPECT_EQ(hash,
-            GetParam() == WeightFormat::packed_int8 ? 15009092265570871778u : 3627640606975225444u);
+            GetParam() == WeightFormat::packed_int8 ? 12813167867053049133u : 905096771527387253u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, PackedWeight,

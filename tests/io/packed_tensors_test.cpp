@@ -89,9 +89,17 @@ TEST_F(PackedTensorsTest, DataThatIsNotAlignedIsCorrupt) {
   expect_corrupt({"multiple of 64"});
 }
 
+TEST_F(PackedTensorsTest, BothVersionsAreRead) {
+  for (const char* version : {"1", "2"}) {
+    write_file(R"("ernie_image.packed":")" + std::string(version) + "\"," + kShape, "[2,1216]");
+    const Weight weight = open().weight("w");
+    EXPECT_EQ(weight.format, WeightFormat::packed_int8) << version;
+  }
+}
+
 TEST_F(PackedTensorsTest, UnknownVersionsAndFormatsAreCorrupt) {
-  write_file(std::string(R"("ernie_image.packed":"2",)") + kShape);
-  expect_corrupt({"version \"2\"", "reads version 1"});
+  write_file(std::string(R"("ernie_image.packed":"3",)") + kShape);
+  expect_corrupt({"version \"3\"", "reads versions 1 and 2"});
   write_file(kShape);
   expect_corrupt({"without ernie_image.packed"});
   for (const char* value :

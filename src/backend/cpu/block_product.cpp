@@ -3,37 +3,6 @@
 #include <algorithm>
 
 namespace ernie_image::cpu {
-namespace {
-
-constexpr std::int64_t kLineBytes = 64;
-
-/// Brings rows into the L2 cache, some lines at a time.
-class RowPrefetcher {
- public:
-  /// All of the rows come with `times` calls of advance().
-  RowPrefetcher(const NextRows& rows, std::int64_t times)
-      : rows_(rows), lines_(ceil_div(rows.count * ceil_div(rows.bytes, kLineBytes), times)) {}
-
-  void advance() {
-    for (std::int64_t i = 0; i < lines_ && row_ < rows_.count; ++i) {
-      __builtin_prefetch(rows_.data + row_ * rows_.stride_bytes + offset_, 0, 2);
-      offset_ += kLineBytes;
-      if (offset_ >= rows_.bytes) {
-        offset_ = 0;
-        ++row_;
-      }
-    }
-  }
-
- private:
-  NextRows rows_;
-  std::int64_t lines_;
-  std::int64_t row_ = 0;
-  std::int64_t offset_ = 0;
-};
-
-}  // namespace
-
 void multiply_block(const GemmKernels& kernels, PanelBlock left, PanelBlock right,
                     std::int64_t depth, bool accumulate, float* tiles, const NextRows& next) {
   const std::int64_t tile_size = std::int64_t{kernels.tile_rows} * kernels.tile_columns;

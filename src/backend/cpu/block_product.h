@@ -40,6 +40,33 @@ struct NextRows {
   std::int64_t count = 0;
 };
 
+/// Brings rows into the L2 cache, some lines at a time.
+class RowPrefetcher {
+ public:
+  /// All of the rows come with `times` calls of advance().
+  RowPrefetcher(const NextRows& rows, std::int64_t times)
+      : rows_(rows), lines_(ceil_div(rows.count * ceil_div(rows.bytes, kLineBytes), times)) {}
+
+  void advance() {
+    for (std::int64_t i = 0; i < lines_ && row_ < rows_.count; ++i) {
+      __builtin_prefetch(rows_.data + row_ * rows_.stride_bytes + offset_, 0, 2);
+      offset_ += kLineBytes;
+      if (offset_ >= rows_.bytes) {
+        offset_ = 0;
+        ++row_;
+      }
+    }
+  }
+
+ private:
+  static constexpr std::int64_t kLineBytes = 64;
+
+  NextRows rows_;
+  std::int64_t lines_;
+  std::int64_t row_ = 0;
+  std::int64_t offset_ = 0;
+};
+
 /// tiles[left.panels][right.panels] = (or +=) the products, each tile contiguous. What is to be
 /// read next comes near meanwhile, a few lines for each tile: with few left panels the time to read
 /// it from memory would be felt.

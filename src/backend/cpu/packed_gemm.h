@@ -49,7 +49,9 @@ struct PackedKernels {
   /// A block that holds a number that is not finite gets the scale NaN.
   void (*quantize_row)(const ActivationRow& row, const ActivationTarget& target);
 
-  /// One block of 4-bit codes in the form of 8-bit codes.
+  /// One block of 4-bit codes in the form of 8-bit codes. Where multiply_pair is there, group
+  /// scales of an output that are small multiples of a common factor become that factor, and codes
+  /// are multiplied by the rest.
   void (*unpack_block)(const std::byte* block, std::int64_t depth, std::byte* unpacked);
 
   /// tile = (or += if `accumulate`) sum over blocks of scale * (codes times codes), without the row
@@ -59,6 +61,12 @@ struct PackedKernels {
                          float* tile);
   void (*multiply_tile4)(const PackedOperands& operands, bool accumulate, std::int32_t* totals,
                          float* tile);
+
+  /// The same as multiply_tile8 of two panels, whose blocks lie `stride` bytes apart, and two tiles
+  /// one after another; within a block all groups of a `run` along K (32 to 256) must have the same
+  /// scale. Null where multiplying by the scale costs nothing.
+  void (*multiply_pair)(const PackedOperands& operands, std::int64_t stride, std::int64_t run,
+                        bool accumulate, std::int32_t* totals, float* tiles) = nullptr;
 
   /// The same of one row and a whole record, read as a stream: result [16]. The second function
   /// takes packed 4-bit codes.

@@ -15,6 +15,9 @@ struct PackedForm {
   static constexpr int kGroupDepth = 32;
   static constexpr int kGroupSteps = 8;
   static constexpr int kBlockDepth = 256;
+  static constexpr int kMaxMultiple = 15;
+  static constexpr int kMaxFactor = 8;
+  static constexpr int kRunGroups = 2;
 };
 
 /// Rotation and rounding of activations, a block of 256 at a time in a buffer that L1 holds.
@@ -115,13 +118,13 @@ struct ActivationQuantizer {
 
   /// One block; gives its scale, that of the transform not included.
   static float quantize(const float* x, int depth, std::uint8_t* codes, std::int64_t step_stride) {
-    constexpr float kLargestCode = 127.0f;
+    constexpr float kLargest = static_cast<float>(kLargestCode);
     constexpr float kTiny = 1e-30f;  // as good as zeros, and not to be inverted
     const float largest = largest_magnitude(x);
-    const Vec inverse = V::broadcast(largest > kTiny ? kLargestCode / largest : 0.0f);
+    const Vec inverse = V::broadcast(largest > kTiny ? kLargest / largest : 0.0f);
     for (int i = 0; i < depth; i += kWidth)
       V::store_steps(codes + i / 4 * step_stride, step_stride, V::mul(V::load(x + i), inverse));
-    return largest / kLargestCode;
+    return largest / kLargest;
   }
 
   template <class T>
@@ -173,12 +176,13 @@ struct PackedTile {
     }
   };
 
-  /// Activations with an offset of 128 start from -128 times the block's sum of weights.
+  /// Activations with an offset start from minus the offset times the block's sum of weights.
   ERNIE_IMAGE_SIMD Ints initial_total(const std::byte* sums, int vector) {
     if constexpr (!V::kOffsetCodes) {
       return V::zero_ints();
     } else {
-      return V::negated_times_128(V::load_ints(sums + vector * static_cast<int>(sizeof(Ints))));
+      return V::negated_times_largest_code(
+          V::load_ints(sums + vector * static_cast<int>(sizeof(Ints))));
     }
   }
 
@@ -340,6 +344,108 @@ struct PackedTile {
   }
 };
 
+/// kRows rows times two panels, where many groups in a row have the same scale: twice the sums in
+/// registers hide the latency of their products and halve the loads of activations, and a sum is
+/// multiplied by a scale once in a run. The integers are those of PackedTile.
+template <class V, int kRows>
+struct PackedPair {
+  using Vec = typename V::Vec;
+  using Ints = typename V::Ints;
+  using Tile = PackedTile<V, kRows>;
+  using Block = typename Tile::template Block<typename Tile::Codes8>;
+  static constexpr int kStepsAtOnce = 4;
+  static constexpr int kTile = kRows * PackedForm::kOutputs;
+  using Sums = Ints[kRows][2];
+
+  ERNIE_IMAGE_SIMD void sum_run(const std::uint8_t* x, const std::byte* codes, std::int64_t stride,
+                                int steps, Sums& sum) {
+    ERNIE_IMAGE_UNROLL
+    for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = V::zero_ints();
+    for (int i = 0; i < steps; i += kStepsAtOnce) {
+      ERNIE_IMAGE_UNROLL
+      for (int step = 0; step < kStepsAtOnce; ++step) {
+        const std::byte* const at = codes + step * PackedForm::kStepBytes;
+        const Ints w0 = V::load_ints(at), w1 = V::load_ints(at + stride);
+        ERNIE_IMAGE_UNROLL
+        for (int r = 0; r < kRows; ++r) {
+          const Ints a = V::broadcast_step(x + (step * kRows + r) * 4);
+          sum[r][0] = V::add_dot4(sum[r][0], a, w0);
+          V::keep(sum[r][0]);
+          sum[r][1] = V::add_dot4(sum[r][1], a, w1);
+          V::keep(sum[r][1]);
+        }
+      }
+      x += kStepsAtOnce * kRows * 4;
+      codes += kStepsAtOnce * PackedForm::kStepBytes;
+    }
+  }
+
+  ERNIE_IMAGE_SIMD void multiply_block(const std::uint8_t* x, const float* x_scales,
+                                       const std::byte* block, std::int64_t stride, int groups,
+                                       int run_groups, bool accumulate, std::int32_t* totals,
+                                       float* tiles) {
+    const std::byte* scales = Block::scales(block, groups);
+    // Where totals so far are: at first the same for every row.
+    const std::byte* const sums = Block::sums(block, groups);
+    Ints first[2] = {Tile::initial_total(sums, 0), Tile::initial_total(sums + stride, 0)};
+    const std::int32_t* before = reinterpret_cast<const std::int32_t*>(first);
+    int row_step = 0;
+    for (int group = 0;; group += run_groups) {
+      const int rest = groups - group;
+      Sums sum;
+      sum_run(x, block, stride, (rest < run_groups ? rest : run_groups) * Tile::kSteps, sum);
+      const Ints scale[2] = {V::load_group_scales(scales), V::load_group_scales(scales + stride)};
+      if (rest <= run_groups) {
+        ERNIE_IMAGE_UNROLL
+        for (int r = 0; r < kRows; ++r) {
+          ERNIE_IMAGE_UNROLL
+          for (int c = 0; c < 2; ++c) {
+            const Ints total =
+                V::add_scaled(V::load_ints(before + r * row_step + c * PackedForm::kOutputs),
+                              sum[r][c], scale[c]);
+            Tile::add_block(total, x_scales[r], accumulate,
+                            tiles + c * kTile + r * PackedForm::kOutputs);
+          }
+        }
+        return;
+      }
+      ERNIE_IMAGE_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        ERNIE_IMAGE_UNROLL
+        for (int c = 0; c < 2; ++c)
+          V::store_ints(
+              totals + (2 * r + c) * PackedForm::kOutputs,
+              V::add_scaled(V::load_ints(before + r * row_step + c * PackedForm::kOutputs),
+                            sum[r][c], scale[c]));
+      }
+      before = totals;
+      row_step = 2 * PackedForm::kOutputs;
+      x += run_groups * Tile::kSteps * kRows * 4;
+      block += run_groups * Tile::Codes8::kGroupBytes;
+      scales += run_groups * PackedForm::kOutputs;
+    }
+  }
+
+  [[gnu::flatten]] static void multiply(const PackedOperands& operands, std::int64_t stride,
+                                        std::int64_t run, bool accumulate, std::int32_t* totals,
+                                        float* tiles) {
+    const std::uint8_t* x = operands.codes;
+    const float* x_scales = operands.scales;
+    const std::byte* block = operands.blocks;
+    const int run_groups = static_cast<int>(run) / PackedForm::kGroupDepth;
+    for (std::int64_t k = 0; k < operands.depth; k += PackedForm::kBlockDepth) {
+      const std::int64_t rest = operands.depth - k;
+      const int groups =
+          Block::groups_of(rest < PackedForm::kBlockDepth ? rest : PackedForm::kBlockDepth);
+      multiply_block(x, x_scales, block, stride, groups, run_groups, accumulate || k > 0, totals,
+                     tiles);
+      x += PackedForm::kBlockDepth * kRows;
+      x_scales += kRows;
+      block = Block::end(block, groups);
+    }
+  }
+};
+
 /// One row of activations against a record: memory is to be the limit.
 template <class V>
 struct PackedRow {
@@ -420,6 +526,69 @@ struct PackedUnpacker {
   using Tile = PackedTile<V, 1>;
   static constexpr int kVectorBytes = static_cast<int>(sizeof(Ints));
 
+  /// Bit f - 1: whether a scale of this magnitude is f times a multiple that 4-bit codes allow.
+  struct Factors {
+    std::uint8_t bits[128];
+    constexpr Factors() : bits{} {
+      for (int magnitude = 0; magnitude < 128; ++magnitude) {
+        for (int f = 1; f <= PackedForm::kMaxFactor; ++f) {
+          if (magnitude % f == 0 && magnitude / f <= PackedForm::kMaxMultiple)
+            bits[magnitude] = static_cast<std::uint8_t>(bits[magnitude] | 1 << (f - 1));
+        }
+      }
+    }
+  };
+
+  /// Of the scales [groups][16] of a run, for each output: a factor such that all are small
+  /// multiples of it, and these multiples. If there is none for an output, its scales stay.
+  static void split_scales(const std::int8_t* scales, int groups, std::int8_t* multiples,
+                           std::int8_t* factors) {
+    static constexpr Factors kFactors;
+    constexpr int kOne = 1 << 16;
+    for (int output = 0; output < PackedForm::kOutputs; ++output) {
+      unsigned common = 0xff;
+      for (int group = 0; group < groups; ++group) {
+        const int scale = scales[group * PackedForm::kOutputs + output];
+        common &= kFactors.bits[(scale < 0 ? -scale : scale) & 127];
+      }
+      const int factor = common == 0 ? 0 : __builtin_ctz(common) + 1;
+      const int inverse = factor == 0 ? 0 : (kOne + factor / 2) / factor;
+      for (int group = 0; group < groups; ++group) {
+        const int at = group * PackedForm::kOutputs + output;
+        const int multiple = (scales[at] * inverse + kOne / 2) >> 16;
+        multiples[at] = static_cast<std::int8_t>(factor == 0 ? 1 : multiple);
+        factors[at] = static_cast<std::int8_t>(factor == 0 ? scales[at] : factor);
+      }
+    }
+  }
+
+  /// Codes times the small multiples; what is left of the scales is the same in a run wherever it
+  /// can be.
+  static void unpack_scaled(const std::byte* block, std::int64_t depth, std::byte* unpacked) {
+    const int groups = static_cast<int>(depth) / PackedForm::kGroupDepth;
+    const int count = groups * PackedForm::kOutputs;
+    const std::byte* scales = block + groups * Tile::Codes4::kGroupBytes;
+    std::byte* factors = unpacked + groups * Tile::Codes8::kGroupBytes;
+    std::int8_t multiples[PackedForm::kBlockDepth / PackedForm::kGroupDepth * PackedForm::kOutputs];
+    for (int group = 0; group < groups; group += PackedForm::kRunGroups) {
+      const int rest = groups - group, at = group * PackedForm::kOutputs;
+      split_scales(reinterpret_cast<const std::int8_t*>(scales + at),
+                   rest < PackedForm::kRunGroups ? rest : PackedForm::kRunGroups, multiples + at,
+                   reinterpret_cast<std::int8_t*>(factors + at));
+    }
+    for (int group = 0; group < groups; ++group) {
+      const Ints multiple = V::load_code_scales(
+          reinterpret_cast<const std::byte*>(multiples + group * PackedForm::kOutputs));
+      ERNIE_IMAGE_UNROLL
+      for (int step = 0; step < Tile::kSteps; ++step)
+        V::store_ints(unpacked + step * PackedForm::kStepBytes,
+                      V::scale_codes(Tile::Codes4::load(block, step, 0), multiple));
+      block += Tile::Codes4::kGroupBytes;
+      unpacked += Tile::Codes8::kGroupBytes;
+    }
+    __builtin_memcpy(unpacked + count, scales + count, PackedForm::kStepBytes);
+  }
+
   static void unpack(const std::byte* block, std::int64_t depth, std::byte* unpacked) {
     const int groups = static_cast<int>(depth) / PackedForm::kGroupDepth;
     for (int group = 0; group < groups; ++group) {
@@ -452,6 +621,10 @@ PackedKernels make_packed_kernels() {
   kernels.multiply_tile4 = Tile::template multiply<false>;
   kernels.multiply_row8 = Row::template multiply<typename RowTile::Codes8, kEachStep>;
   kernels.multiply_row4 = Row::template multiply<typename RowTile::Codes4, false>;
+  if constexpr (RowTile::kVectors == 1 && !kEachStep) {
+    kernels.unpack_block = PackedUnpacker<V>::unpack_scaled;
+    kernels.multiply_pair = PackedPair<V, V::kPackedRows>::multiply;
+  }
   return kernels;
 }
 

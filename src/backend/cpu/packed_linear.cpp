@@ -169,7 +169,7 @@ void linear_of_row(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& g
 /// Scratch memory of one thread.
 struct Workspace {
   std::byte* unpacked;   ///< [kChunkPanels][blocks of a range], of 4-bit codes
-  std::int32_t* totals;  ///< [tile]
+  std::int32_t* totals;  ///< [2][tile]
   float* tiles;          ///< [panels of rows][panels of the chunk][tile]
 };
 
@@ -177,13 +177,21 @@ struct Workspace {
 struct ChunkBlocks {
   const std::byte* data;
   std::size_t stride;
+  std::int64_t run = 0;  ///< of PackedKernels::multiply_pair, if there is that
 };
+
+NextRows stored_blocks(const PanelChunk& chunk, std::int64_t k, std::int64_t depth) {
+  const PackedLayout& layout = chunk.layer->layout;
+  const std::size_t block = layout.block_bytes(kBlock);
+  return {chunk.record(0) + static_cast<std::size_t>(k / kBlock) * block,
+          static_cast<std::int64_t>(layout.record_bytes()),
+          ceil_div(depth, kBlock) * static_cast<std::int64_t>(block), chunk.count};
+}
 
 ChunkBlocks blocks_of(const PackedKernels& kernels, const PanelChunk& chunk, std::int64_t k,
                       std::int64_t depth, std::byte* unpacked) {
   const PackedLayout& layout = chunk.layer->layout;
-  const std::size_t offset = static_cast<std::size_t>(k / kBlock) * layout.block_bytes(kBlock);
-  const ChunkBlocks stored{chunk.record(0) + offset, layout.record_bytes()};
+  const ChunkBlocks stored{stored_blocks(chunk, k, depth).data, layout.record_bytes()};
   if (layout.format == WeightFormat::packed_int8) return stored;
   const PackedLayout wide(WeightFormat::packed_int8, {layout.outputs, layout.inputs});
   const ChunkBlocks result{
@@ -201,21 +209,68 @@ ChunkBlocks blocks_of(const PackedKernels& kernels, const PanelChunk& chunk, std
   return result;
 }
 
-/// Panels [first, first + panels) of the rows times one chunk of outputs.
+/// Whether groups of each `run` along K have the same scales in a block of 8-bit codes.
+bool has_runs(const std::byte* block, std::int64_t depth, std::int64_t run) {
+  const std::byte* scales = block + depth * kColumns;
+  const std::int64_t groups = depth / PackedLayout::kGroupDepth;
+  const std::int64_t run_groups = run / PackedLayout::kGroupDepth;
+  for (std::int64_t group = 0; group < groups; ++group) {
+    const std::int64_t first = group / run_groups * run_groups;
+    if (std::memcmp(scales + group * kColumns, scales + first * kColumns, kColumns) != 0)
+      return false;
+  }
+  return true;
+}
+
+/// The longest run that all blocks have.
+std::int64_t common_run(const ChunkBlocks& blocks, std::int64_t panels, std::int64_t depth) {
+  const PackedLayout wide(WeightFormat::packed_int8, {kColumns, kRangeDepth});
+  std::int64_t run = kBlock;
+  for (std::int64_t panel = 0; panel < panels; ++panel) {
+    const std::byte* block = blocks.data + static_cast<std::size_t>(panel) * blocks.stride;
+    for (std::int64_t begin = 0; begin < depth; begin += kBlock) {
+      const std::int64_t count = std::min(kBlock, depth - begin);
+      while (!has_runs(block, count, run)) run /= 2;
+      block += wide.block_bytes(count);
+    }
+  }
+  return run;
+}
+
+/// Panels [first, first + panels) of the rows times one chunk of outputs; meanwhile the next blocks
+/// of weights come near, at last those of `next`, which may be null.
 void multiply_chunk(const PackedKernels& kernels, const QuantizedRows& rows, std::int64_t first,
-                    std::int64_t panels, const PanelChunk& chunk, const Workspace& workspace) {
+                    std::int64_t panels, const PanelChunk& chunk, const PanelChunk* next,
+                    const Workspace& workspace) {
   const bool int8 = chunk.layer->layout.format == WeightFormat::packed_int8;
   const auto multiply = int8 ? kernels.multiply_tile8 : kernels.multiply_tile4;
   const std::int64_t tile_floats = rows.width * kColumns;
   for (std::int64_t k = 0; k < rows.depth; k += kRangeDepth) {
     const std::int64_t depth = rows.range_depth(k);
-    const ChunkBlocks blocks = blocks_of(kernels, chunk, k, depth, workspace.unpacked);
+    ChunkBlocks blocks = blocks_of(kernels, chunk, k, depth, workspace.unpacked);
+    if (kernels.multiply_pair != nullptr) blocks.run = common_run(blocks, chunk.count, depth);
+    const std::int64_t then = k + depth;
+    NextRows coming;
+    if (then < rows.depth)
+      coming = stored_blocks(chunk, then, rows.range_depth(then));
+    else if (next != nullptr)
+      coming = stored_blocks(*next, 0, rows.range_depth(0));
+    RowPrefetcher prefetcher(coming, panels * ceil_div(chunk.count, 2));
     float* tile = workspace.tiles;
     for (std::int64_t row_panel = first; row_panel < first + panels; ++row_panel) {
-      for (std::int64_t panel = 0; panel < chunk.count; ++panel, tile += tile_floats) {
-        multiply({rows.codes(k, row_panel), rows.scales(k, row_panel),
-                  blocks.data + static_cast<std::size_t>(panel) * blocks.stride, depth},
-                 k != 0, workspace.totals, tile);
+      PackedOperands operands{rows.codes(k, row_panel), rows.scales(k, row_panel), nullptr, depth};
+      for (std::int64_t panel = 0; panel < chunk.count;) {
+        operands.blocks = blocks.data + static_cast<std::size_t>(panel) * blocks.stride;
+        const bool pair = blocks.run > 0 && panel + 1 < chunk.count;
+        if (panel % 2 == 0) prefetcher.advance();
+        if (pair) {
+          kernels.multiply_pair(operands, static_cast<std::int64_t>(blocks.stride), blocks.run,
+                                k != 0, workspace.totals, tile);
+        } else {
+          multiply(operands, k != 0, workspace.totals, tile);
+        }
+        panel += pair ? 2 : 1;
+        tile += (pair ? 2 : 1) * tile_floats;
       }
     }
   }
@@ -246,14 +301,14 @@ class Workspaces {
   Workspaces(CpuMemoryPool& memory, int threads, std::int64_t width, std::int64_t panels)
       : tile_bytes_(static_cast<std::size_t>(width * kColumns) * sizeof(float)),
         bytes_(unpacked_bytes() +
-               tile_bytes_ * static_cast<std::size_t>(1 + panels * kChunkPanels)),
+               tile_bytes_ * static_cast<std::size_t>(2 + panels * kChunkPanels)),
         data_(memory.allocate(bytes_ * static_cast<std::size_t>(threads))) {}
 
   Workspace of(int thread) const {
     std::byte* mine = data_.get() + bytes_ * static_cast<std::size_t>(thread);
     std::byte* totals = mine + unpacked_bytes();
     return {mine, reinterpret_cast<std::int32_t*>(totals),
-            reinterpret_cast<float*>(totals + tile_bytes_)};
+            reinterpret_cast<float*>(totals + 2 * tile_bytes_)};
   }
 
  private:
@@ -285,7 +340,9 @@ void linear_of_rows(ThreadPool& pool, CpuMemoryPool& memory, const GemmKernels& 
     const std::int64_t panels = std::min(group_panels, rows.panels - first);
     if (panels <= 0) return;
     const Workspace workspace = workspaces.of(thread);
-    multiply_chunk(kernels, rows, first, panels, chunk, workspace);
+    const auto likely = static_cast<std::size_t>((i + pool.num_threads()) / groups);
+    const PanelChunk* next = likely < chunks.size() ? &chunks[likely] : nullptr;
+    multiply_chunk(kernels, rows, first, panels, chunk, next, workspace);
     const std::int64_t row = first * rows.width;
     store_chunk(gemm, chunk, workspace.tiles, rows.width, begin + row,
                 std::min(panels * rows.width, count - row));

@@ -19,19 +19,23 @@
 //   bf16_even(v), bf16_odd(v)               the lower / upper bf16 of each 32-bit lane, widened
 // and for quantised products (packed_gemm.h), where "codes" are four bytes in each 32-bit lane:
 //   Ints, kPackedRows                       32-bit integers in a register; rows of the tile
-//   kOffsetCodes                            activations are stored as code + 128, else as code
-//   kScalesEachStep                         8-bit codes go through add_scaled_dot4
+//   kOffsetCodes                            activations are stored as code + kLargestCode, else as
+//   code kScalesEachStep                         8-bit codes go through add_scaled_dot4
 //   zero_ints(), load_ints(p), store_ints(p, v), ints_to_float(v)
-//   negated_times_128(v)                    if kOffsetCodes
+//   negated_times_largest_code(v)           if kOffsetCodes
 //   broadcast_step(p)                       the same four codes of activations in each lane
 //   low_codes(v), high_codes(v)             of bytes that hold two codes + 8 of four bits
 //   load_group_scales(p)                    an i8 for each lane
 //   dot4(x, w), add_dot4(sum, x, w)         sums of four products a lane, up to a group of them
 //   add_scaled(total, sum, scale)           total + such a sum * scale
 //   add_scaled_dot4(total, x, w, scale)     if kScalesEachStep
+//   load_code_scales(p), scale_codes(codes, scales)   codes times such scales, where both fit a
+//   byte:
+//                                           if there is multiply_pair (packed_gemm.h)
 //   keep(v)                                 sums and loads must not be reordered across it: gcc 12
 //                                           would regroup them, and spill the sums to the stack
-//   store_steps(p, stride, v)               rounded to codes, four a step, |v| <= 127 or NaN
+//   store_steps(p, stride, v)               rounded to codes, four a step, |v| <= kLargestCode or
+//   NaN
 // No load or store asks for alignment: a tensor in a file may start at any byte.
 //
 // Kernels are templates over V, instantiated in kernels_<isa>.cpp alone, the one file compiled with
@@ -46,6 +50,9 @@
 #define ERNIE_IMAGE_SIMD [[gnu::always_inline]] static inline
 
 namespace ernie_image {
+
+/// Magnitude of a code of activations, for which pairs of weights have room (core/packed_weight.h).
+constexpr int kLargestCode = 118;
 
 /// Elements as memory holds them.
 struct Bf16 {

@@ -134,8 +134,8 @@ struct Avx2 {
     _mm256_storeu_si256(static_cast<__m256i*>(p), v);
   }
   ERNIE_IMAGE_SIMD Vec ints_to_float(Ints v) { return _mm256_cvtepi32_ps(v); }
-  ERNIE_IMAGE_SIMD Ints negated_times_128(Ints v) {
-    return _mm256_sub_epi32(zero_ints(), _mm256_slli_epi32(v, 7));
+  ERNIE_IMAGE_SIMD Ints negated_times_largest_code(Ints v) {
+    return _mm256_mullo_epi32(v, _mm256_set1_epi32(-kLargestCode));
   }
   ERNIE_IMAGE_SIMD Ints broadcast_step(const std::uint8_t* codes) {
     int step;
@@ -164,7 +164,7 @@ struct Avx2 {
   }
   ERNIE_IMAGE_SIMD void keep(Ints& v) { asm volatile("" : "+x"(v) : : "memory"); }
   ERNIE_IMAGE_SIMD void store_steps(std::uint8_t* codes, std::int64_t stride, Vec v) {
-    const Ints offset = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(128));
+    const Ints offset = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(kLargestCode));
     const Ints words = _mm256_packus_epi32(offset, offset);
     const Ints bytes = _mm256_packus_epi16(words, words);
     const int low = _mm256_extract_epi32(bytes, 0), high = _mm256_extract_epi32(bytes, 4);

@@ -126,8 +126,8 @@ struct Avx512 {
   ERNIE_IMAGE_SIMD Ints load_ints(const void* p) { return _mm512_loadu_si512(p); }
   ERNIE_IMAGE_SIMD void store_ints(void* p, Ints v) { _mm512_storeu_si512(p, v); }
   ERNIE_IMAGE_SIMD Vec ints_to_float(Ints v) { return _mm512_cvtepi32_ps(v); }
-  ERNIE_IMAGE_SIMD Ints negated_times_128(Ints v) {
-    return _mm512_sub_epi32(zero_ints(), _mm512_slli_epi32(v, 7));
+  ERNIE_IMAGE_SIMD Ints negated_times_largest_code(Ints v) {
+    return _mm512_mullo_epi32(v, _mm512_set1_epi32(-kLargestCode));
   }
   ERNIE_IMAGE_SIMD Ints broadcast_step(const std::uint8_t* codes) {
     int step;
@@ -156,7 +156,7 @@ struct Avx512 {
   }
   ERNIE_IMAGE_SIMD void keep(Ints& v) { asm volatile("" : "+v"(v) : : "memory"); }
   ERNIE_IMAGE_SIMD void store_steps(std::uint8_t* codes, std::int64_t stride, Vec v) {
-    const Ints offset = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(128));
+    const Ints offset = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(kLargestCode));
     const __m128i bytes = _mm512_cvtusepi32_epi8(_mm512_max_epi32(offset, zero_ints()));
     alignas(16) std::uint8_t steps[16];
     _mm_store_si128(reinterpret_cast<__m128i*>(steps), bytes);

@@ -16,6 +16,14 @@ struct Avx512Vnni : Avx512 {
   ERNIE_IMAGE_SIMD Ints add_dot4(Ints sum, Ints x, Ints w) {
     return _mm512_dpbusd_epi32(sum, x, w);
   }
+  ERNIE_IMAGE_SIMD Ints load_code_scales(const std::byte* scales) {
+    return Avx512::load_group_scales(scales);
+  }
+  ERNIE_IMAGE_SIMD Ints scale_codes(Ints codes, Ints scale) {
+    const Ints upper = _mm512_set1_epi16(static_cast<short>(0xff00));
+    const Ints odd = _mm512_mullo_epi16(_mm512_and_si512(codes, upper), scale);
+    return _mm512_or_si512(odd, _mm512_andnot_si512(upper, _mm512_mullo_epi16(codes, scale)));
+  }
   ERNIE_IMAGE_SIMD Ints add_scaled(Ints total, Ints sum, Ints scale) {
     return _mm512_add_epi32(total, _mm512_mullo_epi32(sum, scale));
   }
