@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "bench/random_weights.h"
 #include "ernie_image/error.h"
 #include "support/device.h"
 
@@ -101,6 +103,25 @@ TEST(BenchModels, ATokenIsMeasuredByWhatItReads) {
   const double layer = 2 * 64 * (6 * 32 + 3 * 96), output = 2 * 64 * 40;
   EXPECT_EQ(token.bytes, 2 * layer + output);
   EXPECT_NEAR(token.share_of_model, (2 * layer + output) / (4 * layer + output), 1e-9);
+}
+
+TEST(RandomWeights, MatricesAreEncodedInATypeOfGguf) {
+  RandomWeights weights(true);
+  weights.encode_as(gguf_type("Q8_0"));
+  EXPECT_EQ(weights.type_name(), "Q8_0");
+  EXPECT_EQ(weights.bytes_of_weight(), 34.0 / 32.0);
+  const Weight matrix = weights.get("w", {300, 512});  // longer than what is encoded once
+  ASSERT_EQ(matrix.format, WeightFormat::encoded);
+  EXPECT_EQ(matrix.size_bytes(), std::size_t{300 * 512 / 32 * 34});
+  const Tensor values = widened(matrix);
+  const auto largest =
+      std::ranges::max(values.span<float>(), {}, [](float v) { return std::abs(v); });
+  EXPECT_NEAR(std::abs(largest), 0.03f, 0.001f);
+  EXPECT_NE(values.data<float>()[values.size() - 1], 0.0f);
+  EXPECT_EQ(weights.get("norm", {512}).format, WeightFormat::plain);
+  EXPECT_EQ(weights.get("odd", {3, 33}).format, WeightFormat::plain);
+  weights.encode_as(nullptr);
+  EXPECT_EQ(weights.type_name(), "bf16");
 }
 
 TEST(BenchModels, WhatADeviceCannotDoIsAResult) {
