@@ -280,16 +280,16 @@ struct EncodedTile {
   template <class T>
   ERNIE_IMAGE_SIMD void quantize(const T* x, std::int64_t depth, const EncodedKernels::Rows& target,
                                  int lane) {
-    constexpr float kLargestCode = 127.0f;
+    constexpr float kActivationCode = 127.0f;
     constexpr float kTiny = 1e-30f;  // as good as zeros, and not to be inverted
     for (std::int64_t group = 0; group < depth / kGroup; ++group) {
       const Vec a = V::load(x + group * kGroup), b = V::load(x + group * kGroup + 16);
       const Vec bad = V::fma(a, V::zero(), V::mul(b, V::zero()));
       const float largest = V::reduce_max(V::max(V::abs(a), V::abs(b))) + V::reduce_add(bad);
-      const Vec inverse = V::broadcast(largest > kTiny ? kLargestCode / largest : 0.0f);
+      const Vec inverse = V::broadcast(largest > kTiny ? kActivationCode / largest : 0.0f);
       const int first = put(V::mul(a, inverse), target, group * 8, lane);
       const int second = put(V::mul(b, inverse), target, group * 8 + 4, lane);
-      const float scale = largest / kLargestCode;
+      const float scale = largest / kActivationCode;
       target.scales[group * kRows + lane] = scale;
       target.sums[group * kRows + lane] = scale * static_cast<float>(first + second);
       std::int32_t* starts = target.starts + group * 3 * kRows + lane;
@@ -443,12 +443,12 @@ struct EncodedVector {
   }
 
   ERNIE_IMAGE_SIMD void quantize_group(Vec a, Vec b, std::int64_t k, const Vector& target) {
-    constexpr float kLargestCode = 127.0f * 256.0f;
+    constexpr float kActivationCode = 127.0f * 256.0f;
     constexpr float kTiny = 1e-30f;
     const Vec bad = V::fma(a, V::zero(), V::mul(b, V::zero()));
     const float largest = V::reduce_max(V::max(V::abs(a), V::abs(b))) + V::reduce_add(bad);
-    const Vec inverse = V::broadcast(largest > kTiny ? kLargestCode / largest : 0.0f);
-    const float scale = largest / kLargestCode;
+    const Vec inverse = V::broadcast(largest > kTiny ? kActivationCode / largest : 0.0f);
+    const float scale = largest / kActivationCode;
     const float first = scale * static_cast<float>(put(V::mul(a, inverse), k, target));
     const float second = scale * static_cast<float>(put(V::mul(b, inverse), k + 16, target));
     target.scales[k / 16] = target.scales[k / 16 + 1] = scale;
