@@ -121,7 +121,8 @@ std::string problem_of(const Communicator& rank, const Transfer& t, aclrtStream 
   return "";
 }
 
-/// The n-th call of this rank is what the others' n-th is; else the group is broken.
+/// The n-th call of this rank is what the others' n-th is; else the group is broken. That is noted
+/// first: a rank that waits is then let go, and asks what happened.
 std::string mismatch(Communicator& rank, const std::string& what) {
   Group& group = *rank.group;
   const std::lock_guard lock(group.mutex);
@@ -135,9 +136,11 @@ std::string mismatch(Communicator& rank, const std::string& what) {
     return "";
   }
   if (call.what == what) return "";
+  const std::string problem = "rank " + std::to_string(rank.rank) + " calls " + what + ", rank " +
+                              std::to_string(call.first_rank) + " has called " + call.what;
+  violation(problem);
   break_group(group);
-  return "rank " + std::to_string(rank.rank) + " calls " + what + ", rank " +
-         std::to_string(call.first_rank) + " has called " + call.what;
+  return problem;
 }
 
 HcclResult run(const Transfer& t, HcclComm handle, aclrtStream stream) {
@@ -150,10 +153,8 @@ HcclResult run(const Transfer& t, HcclComm handle, aclrtStream stream) {
   const std::string what = name + " of " + std::to_string(t.source_count) + " to " +
                            std::to_string(t.target_count) + " " + name_of(t.type);
   const std::uint64_t number = rank->called;
-  if (const std::string problem = mismatch(*rank, what); !problem.empty()) {
-    violation(name + ": " + problem);
+  if (const std::string problem = mismatch(*rank, what); !problem.empty())
     return refused(name + ": " + problem);
-  }
   const std::size_t size = bytes_of(t.type);
   const std::vector<Range> uses = {
       {reinterpret_cast<std::uintptr_t>(t.source), t.source_count * size},
