@@ -72,18 +72,23 @@ class Docs(unittest.TestCase):
 
     def test_python(self):
         try:
+            import huggingface_hub
+            import ollama
             import openai
-        except ImportError:
-            self.skipTest("no openai package")
+        except ImportError as error:
+            self.skipTest(str(error))
         codes = re.findall(r"```python\n(.*?)```", PAGE, re.S)
-        self.assertEqual(len(codes), 2)
+        self.assertEqual(len(codes), 3)
         with Server(PROGRAM) as server:
-            names = {"openai": openai}
+            names = {"huggingface_hub": huggingface_hub, "ollama": ollama, "openai": openai}
             for code in codes:
                 names.pop("image", None)
                 code = code.replace(ADDRESS, server.url).replace("summer.jpg", str(PICTURE))
                 exec(code, names)  # pylint: disable=exec-used
-                self.assertTrue(names["image"].data[0].b64_json.startswith("iVBORw0KGgo"))
+                if "image" in names:
+                    self.assertTrue(names["image"].data[0].b64_json.startswith("iVBORw0KGgo"))
+            self.assertEqual(names["picture"].size, (64, 64))
+            self.assertTrue(names["answer"].image.startswith("iVBORw0KGgo"))
 
     def test_serve(self):
         lines = [line for line in commands_of("ernie-image") if line.split()[1] == "serve"]
