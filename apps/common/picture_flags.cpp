@@ -153,7 +153,8 @@ void add_picture_flags(CLI::App& app, Request& request, PictureFlags& flags) {
            for (const std::string& text : texts) request.boxes.push_back(parse_box(text));
          },
          "a part of the result, such as a face, that is drawn once more by itself, with as many "
-         "pixels as the whole, and put back; repeat it for several; with --image nothing else is drawn")
+         "pixels as the whole, and put back; repeat it for several; with --image nothing else is "
+         "drawn")
       ->allow_extra_args(false)
       ->type_name("X,Y,W,H");
 }

@@ -334,7 +334,7 @@ ERNIE_IMAGE_C_API void ernie_image_tokenizer_free(ernie_image_tokenizer* tokeniz
 
 /* A PNG, JPEG or WebP; what is transparent shows white. Its texts: ernie_image_read_text. */
 ERNIE_IMAGE_C_API ernie_image_result* ernie_image_read_image(const char* path,
-                                                           ernie_image_error** error);
+                                                             ernie_image_error** error);
 /* A text chunk of a PNG: "ernie_image" is the JSON of how the picture was made, "parameters" what
  * programs of A1111's kind write. ERNIE_IMAGE_NOT_FOUND if it has none of that name. */
 ERNIE_IMAGE_C_API ernie_image_text* ernie_image_read_text(const char* path, const char* keyword,
