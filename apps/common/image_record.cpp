@@ -73,8 +73,8 @@ std::string nine_digits(double value) {
   return text;
 }
 
-/// As A1111 writes it; empty without a picture and a second run.
-std::string denoising_strength(const ImageRecord& record) {
+/// Of variations, second runs, and pictures to begin with, as A1111 writes them; or empty.
+std::string further_settings(const ImageRecord& record) {
   const Request& request = record.request;
   std::string text;
   if (request.variation_strength.value_or(0) > 0) {
@@ -208,7 +208,7 @@ std::string infotext_of(const ImageRecord& record) {
          ", Sampler: Euler, CFG scale: " + nine_digits(request.guidance_scale.value()) +
          ", Seed: " + std::to_string(seed_of(request, record.image_index)) +
          ", Size: " + std::to_string(request.width_px) + "x" + std::to_string(request.height_px) +
-         denoising_strength(record) + ", Model: " + quoted_value(record.model_name) +
+         further_settings(record) + ", Model: " + quoted_value(record.model_name) +
          ", Version: ernie-image " + record.version;
 }
 

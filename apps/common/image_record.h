@@ -10,10 +10,6 @@
 
 namespace ernie_image {
 
-/// Keywords of the text chunks.
-inline constexpr const char* kParametersChunk = "parameters";  // for A1111-compatible programs
-inline constexpr const char* kRecordChunk = "ernie_image";     // JSON, complete
-
 struct ImageRecord {
   std::string version;
   std::string model_name;

@@ -7,18 +7,13 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/ascii.h"
+
 namespace ernie_image {
 namespace {
 
 constexpr std::string_view kNegative = "Negative prompt:";
 constexpr std::size_t kFewestSettings = 3;  // a last line of fewer is part of the prompt
-
-std::string_view stripped(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\r\n\f\v";
-  const std::size_t begin = text.find_first_not_of(kSpace);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
-}
 
 bool is_word(char c) {
   const auto byte = static_cast<unsigned char>(c);

@@ -1,11 +1,11 @@
 #include "server/a1111_view.h"
 
 #include <algorithm>
-#include <cctype>
 #include <initializer_list>
 
 #include "common/image_record.h"
 #include "common/infotext.h"
+#include "core/ascii.h"
 #include "ernie_image/pipeline.h"
 #include "server/api_error.h"
 #include "server/base64.h"
@@ -148,8 +148,7 @@ json number_of_word(const json& value) {
 }
 
 json boolean_of_word(const json& value) {
-  std::string word = value.is_string() ? value.get<std::string>() : "";
-  for (char& c : word) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string word = value.is_string() ? lower_case(value.get_ref<const std::string&>()) : "";
   const auto is_one_of = [&](std::initializer_list<std::string_view> words) {
     return std::ranges::find(words, word) != words.end();
   };
@@ -306,8 +305,8 @@ std::string a1111_info(const Job& job, const json& asked) {
 }
 
 json a1111_png_info(ImageMetadata metadata) {
-  const std::string info = metadata["parameters"];
-  metadata.erase("parameters");
+  const std::string info = metadata[kParametersChunk];
+  metadata.erase(kParametersChunk);
   if (info.empty()) return {{"info", info}, {"items", metadata}, {"parameters", json::object()}};
   Infotext text = parse_infotext(info);
   if (const auto record = metadata.find(kRecordChunk); record != metadata.end()) {

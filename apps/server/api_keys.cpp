@@ -1,7 +1,6 @@
 #include "server/api_keys.h"
 
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 
 #include <fcntl.h>
@@ -10,6 +9,7 @@
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 
+#include "core/ascii.h"
 #include "ernie_image/error.h"
 #include "io/file_view.h"
 #include "server/base64.h"
@@ -75,16 +75,6 @@ ApiKey parse_line(std::string_view line) {
   return key;
 }
 
-std::string_view without_space(std::string_view text) {
-  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front())) != 0) {
-    text.remove_prefix(1);
-  }
-  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back())) != 0) {
-    text.remove_suffix(1);
-  }
-  return text;
-}
-
 void require_private(const FileView& file) {
   struct stat status = {};
   if (file.descriptor < 0 || ::fstat(file.descriptor, &status) != 0) return;
@@ -98,9 +88,8 @@ void require_private(const FileView& file) {
 std::string presented_key(std::string_view authorization) {
   const std::size_t space = authorization.find(' ');
   if (space == std::string_view::npos) return {};
-  std::string scheme(authorization.substr(0, space));
-  for (char& c : scheme) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  const std::string_view value = without_space(authorization.substr(space + 1));
+  const std::string scheme = lower_case(authorization.substr(0, space));
+  const std::string_view value = stripped(authorization.substr(space + 1));
   if (scheme == "bearer") return std::string(value);
   if (scheme != "basic") return {};
   const std::optional<std::string> decoded = base64_decoded(value);
@@ -115,7 +104,7 @@ ApiKeys ApiKeys::parse(const std::string& path, std::string_view text) {
   int number = 0;
   for (const std::string_view raw : split(text, '\n')) {
     ++number;
-    const std::string_view line = without_space(raw);
+    const std::string_view line = stripped(raw);
     if (line.empty() || line.front() == '#') continue;
     const auto fail = [&](const std::string& problem) {
       throw Error(ErrorKind::invalid_argument,

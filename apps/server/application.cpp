@@ -13,13 +13,6 @@ constexpr std::size_t kMaxLoggedChars = 200;
 // As it grows, as JSON, decoded: 64 bodies of 24 MB took 5.6 GB.
 constexpr std::size_t kBodyCopies = 4;
 
-bool is_json(const RequestHead& head) {
-  std::string type = head.header("content-type");
-  type = type.substr(0, type.find_first_of("; \t"));
-  for (char& c : type) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return type == "application/json";
-}
-
 void check_body(const RequestHead& head, const Route& route) {
   if (head.content_length > route.max_body_bytes) {
     throw ApiError(413, "the request's body is larger than " +
@@ -27,7 +20,7 @@ void check_body(const RequestHead& head, const Route& route) {
   }
   if (route.takes_forms && is_form_data(head.header("content-type"))) return;
   // Also keeps other sites' forms out: a browser asks before it sends JSON across sites.
-  if (head.content_length > 0 && !is_json(head)) {
+  if (head.content_length > 0 && media_type(head.header("content-type")) != "application/json") {
     throw ApiError(415, "the body must be JSON, with Content-Type: application/json" +
                             std::string(route.takes_forms ? ", or multipart/form-data" : ""));
   }

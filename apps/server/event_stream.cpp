@@ -11,16 +11,14 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kBeat{10};
 
 /// False ends the stream.
-bool next_events(const std::function<bool(EventSink&)>& next, EventSink& sink, StreamKind kind) {
+bool next_events(const std::function<bool(EventSink&)>& next, EventSink& sink) {
   try {
     const bool goes_on = next(sink);
     sink.beat();
     return goes_on && !sink.is_gone();
   } catch (...) {
     // The status is long sent.
-    const ApiError error = api_error_of(std::current_exception());
-    sink.send("error", nlohmann::json::parse(kind == StreamKind::events ? error_body(error)
-                                                                        : plain_error_body(error)));
+    sink.send_error(api_error_of(std::current_exception()));
     return false;
   }
 }
@@ -55,6 +53,11 @@ void EventSink::send(const std::string& event, nlohmann::json data, const std::s
   write(std::move(text));
 }
 
+void EventSink::send_error(const ApiError& error) {
+  const bool is_event = kind_ == StreamKind::events;
+  send("error", nlohmann::json::parse(is_event ? error_body(error) : plain_error_body(error)));
+}
+
 void EventSink::beat() {
   if (kind_ == StreamKind::events && Clock::now() - last_write_ > kBeat) write(": still here\n\n");
 }
@@ -67,7 +70,7 @@ void send_events(const Exchange& exchange, httplib::Response& response,
   const auto provider = [next = std::move(next), last_write = Clock::now(), kind](
                             std::size_t, httplib::DataSink& sink) mutable {
     EventSink events(sink, last_write, kind);
-    if (next_events(next, events, kind)) return true;
+    if (next_events(next, events)) return true;
     if (events.is_gone()) return false;
     sink.done();
     return true;

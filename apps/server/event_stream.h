@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "server/api_error.h"
 #include "server/exchange.h"
 
 namespace ernie_image {
@@ -23,6 +24,8 @@ class EventSink {
   /// Large events wait for slow clients in a file. A client that comes back tells the `id` of the
   /// last one it got. A line has neither name nor id.
   void send(const std::string& event, nlohmann::json data, const std::string& id = "");
+  /// An event "error", or a line {"error": message}.
+  void send_error(const ApiError& error);
   /// A comment, if nothing was sent for a while: keeps proxies from closing the stream. Lines have
   /// none.
   void beat();
@@ -38,8 +41,7 @@ class EventSink {
 };
 
 /// Sends what `next` gives, which waits a moment for something to send and is called until it
-/// returns false. What it throws becomes an event "error", or a line {"error": message}, and ends
-/// the stream.
+/// returns false. What it throws is sent as an error and ends the stream.
 void send_events(const Exchange& exchange, httplib::Response& response,
                  std::function<bool(EventSink&)> next, StreamKind kind = StreamKind::events);
 

@@ -1,10 +1,11 @@
 #include "server/form_data.h"
 
 #include <algorithm>
-#include <cctype>
 #include <optional>
 
+#include "core/ascii.h"
 #include "server/api_error.h"
+#include "server/request_head.h"
 
 namespace ernie_image {
 namespace {
@@ -18,13 +19,6 @@ constexpr std::string_view kLineEnd = "\r\n";
   throw ApiError(400, "malformed multipart/form-data: " + problem);
 }
 
-std::string in_lower_case(std::string_view text) {
-  std::string result(text);
-  std::ranges::transform(result, result.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return result;
-}
-
 /// The value of `name=value` or `name="value"` after a semicolon.
 std::optional<std::string> parameter(std::string_view header, std::string_view name) {
   for (std::size_t at = header.find(';'); at != std::string_view::npos; at = header.find(';', at)) {
@@ -32,7 +26,7 @@ std::optional<std::string> parameter(std::string_view header, std::string_view n
     if (at == std::string_view::npos) break;
     const std::size_t equals = header.find('=', at);
     if (equals == std::string_view::npos) break;
-    const bool is_wanted = in_lower_case(header.substr(at, equals - at)) == name;
+    const bool is_wanted = lower_case(header.substr(at, equals - at)) == name;
     const bool is_quoted = equals + 1 < header.size() && header[equals + 1] == '"';
     const std::size_t begin = equals + (is_quoted ? 2 : 1);
     const std::size_t end = header.find(is_quoted ? '"' : ';', begin);
@@ -61,7 +55,7 @@ FormPart part_of_head(std::string_view head) {
     const std::size_t end = std::min(head.find(kLineEnd), head.size());
     const std::string_view line = head.substr(0, end);
     head.remove_prefix(std::min(end + kLineEnd.size(), head.size()));
-    if (!in_lower_case(line).starts_with("content-disposition:")) continue;
+    if (!lower_case(line).starts_with("content-disposition:")) continue;
     const auto name = parameter(line, "name");
     if (!name) break;
     part.name = *name;
@@ -75,8 +69,7 @@ FormPart part_of_head(std::string_view head) {
 }  // namespace
 
 bool is_form_data(std::string_view content_type) {
-  const std::string type = in_lower_case(content_type);
-  return type.substr(0, type.find_first_of("; \t")) == "multipart/form-data";
+  return media_type(content_type) == "multipart/form-data";
 }
 
 std::vector<FormPart> parse_form_data(std::string_view content_type, std::string_view body) {

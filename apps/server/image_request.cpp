@@ -1,10 +1,10 @@
 #include "server/image_request.h"
 
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 
 #include "common/lora.h"
+#include "core/ascii.h"
 #include "io/json.h"
 #include "server/api_error.h"
 #include "server/random_hex.h"
@@ -15,9 +15,7 @@ namespace {
 constexpr std::int64_t kAnyNumber = std::int64_t{1} << 53;
 
 std::string last_part_in_lower_case(const std::string& model) {
-  std::string name = model.substr(model.rfind('/') + 1);
-  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return name;
+  return lower_case(model.substr(model.rfind('/') + 1));
 }
 
 std::size_t code_points(std::string_view utf8) {

@@ -7,15 +7,11 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
+#include "core/ascii.h"
 #include "server/api_error.h"
 
 namespace ernie_image {
 namespace {
-
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
 
 bool is_port(std::string_view text) {
   return !text.empty() && text.size() <= 5 &&
@@ -57,8 +53,8 @@ bool is_allowed_host(const std::string& host, const std::vector<std::string>& al
 }  // namespace
 
 std::string host_name(const std::string& host) {
-  if (host.starts_with('[')) return lower(host.substr(0, host.find(']') + 1));
-  return lower(host.substr(0, host.find(':')));
+  if (host.starts_with('[')) return lower_case(host.substr(0, host.find(']') + 1));
+  return lower_case(host.substr(0, host.find(':')));
 }
 
 void check_origin(const RequestHead& head, const std::vector<std::string>& allowed_hosts) {
@@ -67,9 +63,9 @@ void check_origin(const RequestHead& head, const std::vector<std::string>& allow
     throw ApiError(403, "this server is not known under that name; see --allowed-host", "Host",
                    "host_not_allowed");
   }
-  const std::string origin = lower(head.header("origin"));
-  const bool is_own =
-      origin.empty() || origin == "http://" + lower(host) || origin == "https://" + lower(host);
+  const std::string origin = lower_case(head.header("origin"));
+  const bool is_own = origin.empty() || origin == "http://" + lower_case(host) ||
+                      origin == "https://" + lower_case(host);
   const bool only_reads = head.method == "GET" || head.method == "HEAD" || head.method == "OPTIONS";
   if (!is_own && !only_reads) {
     throw ApiError(403, "pages of other sites may not use this server", "Origin",

@@ -4,6 +4,7 @@
 #include <array>
 #include <cctype>
 
+#include "core/ascii.h"
 #include "server/api_error.h"
 
 namespace ernie_image {
@@ -37,13 +38,6 @@ bool is_token_char(char c) {
 
 bool is_token(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char);
-}
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  std::transform(result.begin(), result.end(), result.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return result;
 }
 
 int hex_value(char c) {
@@ -96,20 +90,13 @@ void parse_request_line(std::string_view line, RequestHead& head) {
   check_target(head.target);
 }
 
-std::string_view without_blanks(std::string_view text) {
-  const auto is_blank = [](char c) { return c == ' ' || c == '\t'; };
-  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
-  return text;
-}
-
 void parse_header_line(std::string_view line, RequestHead& head) {
   const std::size_t colon = line.find(':');
   if (colon == std::string_view::npos || !is_token(line.substr(0, colon))) {
     refuse("a header's name is not a word and a colon");
   }
-  std::string name = lower(line.substr(0, colon));
-  const std::string_view value = without_blanks(line.substr(colon + 1));
+  std::string name = lower_case(line.substr(0, colon));
+  const std::string_view value = stripped(line.substr(colon + 1), " \t");
   const bool is_clean = std::all_of(value.begin(), value.end(), [](char c) {
     return c == '\t' || (static_cast<unsigned char>(c) >= ' ' && c != 0x7f);
   });
@@ -179,16 +166,20 @@ RequestHead parse_request_head(std::string_view text) {
   }
   if (head.version == "HTTP/1.1" && !has(head, "host")) refuse("it has no Host");
   check_body(head);
-  const std::string expect = lower(head.header("expect"));
+  const std::string expect = lower_case(head.header("expect"));
   if (!expect.empty() && expect != "100-continue") {
     throw ApiError(417, "only 100-continue can be expected");
   }
   return head;
 }
 
+std::string media_type(std::string_view content_type) {
+  return lower_case(content_type.substr(0, content_type.find_first_of("; \t")));
+}
+
 bool keeps_alive(const RequestHead& head) {
   return head.version == "HTTP/1.1" &&
-         lower(head.header("connection")).find("close") == std::string::npos;
+         lower_case(head.header("connection")).find("close") == std::string::npos;
 }
 
 std::string forwarded_head(const RequestHead& head) {
@@ -197,7 +188,7 @@ std::string forwarded_head(const RequestHead& head) {
     if (!contains(kForwarded, name) || value.empty()) continue;
     text += name + ": ";
     // The library would take a form apart itself.
-    const bool is_form = name == "content-type" && lower(value).starts_with("multipart/");
+    const bool is_form = name == "content-type" && media_type(value).starts_with("multipart/");
     for (const char c : is_form ? std::string("application/octet-stream") : value) {
       if (c == '%') {
         text += "%25";  // the library decodes escapes in values

@@ -31,6 +31,9 @@ struct RequestHead {
 /// `text` is everything up to and including the empty line. Throws ApiError.
 RequestHead parse_request_head(std::string_view text);
 
+/// "multipart/form-data" of "Multipart/Form-Data; boundary=x".
+std::string media_type(std::string_view content_type);
+
 /// Whether another request may follow on the same connection.
 bool keeps_alive(const RequestHead& head);
 

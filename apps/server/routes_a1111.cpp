@@ -218,18 +218,11 @@ const std::map<std::string, json> kLists = {
 constexpr const char* kRefreshes[] = {"/sdapi/v1/refresh-checkpoints", "/sdapi/v1/refresh-vae",
                                       "/sdapi/v1/refresh-loras"};
 
-/// Base64, with or without the "data:image/png;base64," of a data URI.
-std::string png_bytes(const JsonReader& fields) {
-  std::string text = fields.text("image", "");
-  if (text.starts_with("data:")) text = text.substr(text.find(',') + 1);
-  std::optional<std::string> bytes = base64_decoded(text);
-  if (!bytes) refuse_field("image", "must be a PNG, JPEG or WebP file in base64");
-  return *std::move(bytes);
-}
-
 void show_png_info(Exchange& exchange, httplib::Response& response) {
-  const std::string png = png_bytes(fields_of(exchange));
-  const FileView file = {"image", std::as_bytes(std::span(png.data(), png.size())), nullptr, -1};
+  const JsonReader fields = fields_of(exchange);
+  const json* const image = fields.find("image");
+  const Bytes bytes = picture_bytes(image == nullptr ? json() : *image, "image");
+  const FileView file = {"image", std::as_bytes(std::span(bytes)), nullptr, -1};
   try {
     send_json(response, a1111_png_info(read_image_metadata(file, kMaxPngText)));
   } catch (const Error& error) {

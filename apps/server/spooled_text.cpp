@@ -22,7 +22,7 @@ FileDescriptor nameless_file() {
     FileDescriptor file(::open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
     if (file.valid()) return file;
     // Not every file system has these.
-    std::string name = std::string(folder) + "/ernie-image-XXXXXX";
+    std::string name = std::string(folder) + "/ernie-image-" + std::string(6, 'X');  // mkostemp's
     FileDescriptor named(::mkostemp(name.data(), O_CLOEXEC));
     if (!named.valid()) continue;
     ::unlink(name.c_str());

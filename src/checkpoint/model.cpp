@@ -1,10 +1,10 @@
 #include "checkpoint/model.h"
 
 #include <algorithm>
-#include <cctype>
 #include <utility>
 
 #include "checkpoint/file_configs.h"
+#include "core/ascii.h"
 #include "ernie_image/error.h"
 #include "io/file_view.h"
 #include "io/json_reader.h"
@@ -20,9 +20,7 @@ JsonReader open_config(const ModelFolder& folder, const std::string& part,
 /// The base model needs 50 steps with guidance 4, everything else made from it (Turbo, the embedded
 /// model) 8 without. The two checkpoints differ in nothing but their name.
 bool is_base_model(const std::string& name) {
-  std::string lower = name;
-  std::ranges::transform(lower, lower.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const std::string lower = lower_case(name);
   return lower.find("ernie-image") != std::string::npos && lower.find("turbo") == std::string::npos;
 }
 

@@ -175,7 +175,7 @@ int exif_orientation(std::span<const std::byte> tiff) {
 }
 
 std::string exif_of(const ImageMetadata& metadata, int quality, std::size_t max_bytes) {
-  const auto parameters = metadata.find("parameters"), record = metadata.find("ernie_image");
+  const auto parameters = metadata.find(kParametersChunk), record = metadata.find(kRecordChunk);
   ExifTexts texts;
   if (parameters != metadata.end()) texts.comment = parameters->second;
   if (record != metadata.end()) texts.note = std::to_string(quality) + '\0' + record->second;
@@ -188,12 +188,12 @@ std::string exif_of(const ImageMetadata& metadata, int quality, std::size_t max_
 ExifMetadata metadata_of_exif(std::span<const std::byte> tiff) {
   const ExifTexts texts = read_exif(tiff);
   ExifMetadata result;
-  if (!texts.comment.empty()) result.metadata["parameters"] = texts.comment;
+  if (!texts.comment.empty()) result.metadata[kParametersChunk] = texts.comment;
   const char* const end = texts.note.data() + texts.note.size();
   const auto [rest, error] = std::from_chars(texts.note.data(), end, result.quality);
   const bool is_note = error == std::errc() && rest != end && *rest == '\0';
   if (is_note && result.quality >= 1 && result.quality <= 100) {
-    result.metadata["ernie_image"] = std::string(rest + 1, end);
+    result.metadata[kRecordChunk] = std::string(rest + 1, end);
   } else {
     result.quality = 0;
   }

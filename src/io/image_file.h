@@ -23,6 +23,9 @@ ImageFormat image_format_of(const std::string& path);
 /// no room for it goes without.
 using ImageMetadata = std::map<std::string, std::string>;
 
+inline constexpr const char* kParametersChunk = "parameters";  // for A1111-compatible programs
+inline constexpr const char* kRecordChunk = "ernie_image";     // JSON, complete
+
 struct ImageEncoding {
   ImageFormat format = ImageFormat::png;
   int quality = 95;  ///< JPEG and WebP; 100 makes WebP lossless
