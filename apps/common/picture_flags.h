@@ -15,7 +15,7 @@ struct PictureFlags {
   bool needs_picture = false;  ///< one of the flags that say what to do with it was given
   bool has_strength = false;
   bool needs_mask = false;
-  int padding_px = 32;
+  int padding_px = kAreaPaddingPx;
 };
 
 /// --image, --strength, --strength-mode, --resize, --mask, --mask-blur, --invert-mask, --outpaint,

@@ -24,6 +24,7 @@ struct PictureHandling {
 };
 
 inline constexpr int kMaxAreaPaddingPx = 4096;
+inline constexpr int kAreaPaddingPx = 32;  ///< unless said otherwise
 
 /// What is known of a picture and a mask that are not kept with what was made from them.
 struct PictureUse {

@@ -28,7 +28,7 @@ constexpr std::string_view kFormat = ":2";
 constexpr std::size_t kMaxTold = 1000;  // warnings that are told once
 constexpr std::string_view kPreviewKept_ms = "600000";
 // Longer than a job waits: what it begins with is taken away when it ends.
-constexpr std::string_view kInputsKept_s = "2592000";
+constexpr std::chrono::seconds kInputsKept = std::chrono::hours(30 * 24);
 
 std::string text_of(std::chrono::seconds duration) { return std::to_string(duration.count()); }
 
@@ -305,18 +305,13 @@ void RedisQueue::remove_inputs(const std::string& id) {
 
 /// Before the job itself: one whose picture is missing could not be done.
 void RedisQueue::write_inputs(const std::string& id, const JobInputs& inputs) {
-  for (const JobFile& file : files_of(id, inputs)) {
-    if (folder_) {
-      folder_->write(file.name, file.bytes);
-    } else {
-      command({"SET", file_key(file.name), file.bytes, "EX", kInputsKept_s});
-    }
-  }
+  for (const JobFile& file : files_of(id, inputs)) write_file(file.name, file.bytes, kInputsKept);
 }
 
-void RedisQueue::write_file(const std::string& name, std::string_view bytes) {
+void RedisQueue::write_file(const std::string& name, std::string_view bytes,
+                            std::chrono::seconds kept) {
   if (folder_) return folder_->write(name, bytes);
-  command({"SET", file_key(name), bytes, "EX", text_of(options_.result_expiry), "NX"});
+  command({"SET", file_key(name), bytes, "EX", text_of(kept), "NX"});
 }
 
 std::optional<Bytes> RedisQueue::read_file(const std::string& name) {
@@ -362,7 +357,8 @@ void RedisQueue::complete(const std::string& id, const std::string& /*worker*/,
   if (!is_job_id(id)) return;
   const JobOutcome outcome = outcome_of(result);
   try {
-    for (const JobFile& file : files_of(id, result)) write_file(file.name, file.bytes);
+    for (const JobFile& file : files_of(id, result))
+      write_file(file.name, file.bytes, options_.result_expiry);
   } catch (const StoreUnavailable&) {
     throw;  // it will be tried again
   } catch (const Error&) {

@@ -64,7 +64,8 @@ class RedisQueue final : public JobQueue {
   std::chrono::steady_clock::time_point reclaim_if_due(const std::string& model_hash);
   void fail_orphans_if_due();
   std::vector<Job> take(const WorkerInfo& worker, const BatchLimit& limit);
-  void write_file(const std::string& name, std::string_view bytes);
+  /// Without a folder it is kept for so long.
+  void write_file(const std::string& name, std::string_view bytes, std::chrono::seconds kept);
   std::optional<Bytes> read_file(const std::string& name);
   void remove_files(const std::string& id, const std::vector<JobImage>& images);
   void remove_surplus(const RedisReply& ended);

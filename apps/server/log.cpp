@@ -50,16 +50,6 @@ spdlog::logger& logger() {
   return instance;
 }
 
-/// "2026-01-31T12:00:00.123Z"
-std::string now() {
-  using namespace std::chrono;
-  const auto time = system_clock::now();
-  const auto milliseconds =
-      duration_cast<std::chrono::milliseconds>(time.time_since_epoch()) % 1000;
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(system_clock::to_time_t(time)),
-                     milliseconds.count());
-}
-
 std::string local_time() {
   return fmt::format(
       "{:%H:%M:%S}",
@@ -76,6 +66,14 @@ std::string shown(const nlohmann::json& value) {
 }
 
 }  // namespace
+
+std::string utc_time(std::chrono::system_clock::time_point time) {
+  using namespace std::chrono;
+  const auto milliseconds =
+      duration_cast<std::chrono::milliseconds>(time.time_since_epoch()) % 1000;
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(system_clock::to_time_t(time)),
+                     milliseconds.count());
+}
 
 void set_log_for_people() { is_for_people = true; }
 
@@ -101,7 +99,9 @@ void log_event(LogLevel level, const std::string& message, const nlohmann::json&
     logger().log(spdlog_level(level), log_line_for_people(local_time(), level, message, fields));
     return;
   }
-  nlohmann::ordered_json line = {{"time", now()}, {"level", name_of(level)}, {"message", message}};
+  nlohmann::ordered_json line = {{"time", utc_time(std::chrono::system_clock::now())},
+                                 {"level", name_of(level)},
+                                 {"message", message}};
   for (const auto& [name, value] : fields.items()) line[name] = value;
   logger().log(spdlog_level(level),
                line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));

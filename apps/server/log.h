@@ -1,6 +1,7 @@
 // The server's log on stderr: one JSON object a line, or a line for people.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -8,6 +9,9 @@
 #include "ernie_image/log.h"
 
 namespace ernie_image {
+
+/// "2026-01-31T12:00:00.123Z"
+std::string utc_time(std::chrono::system_clock::time_point time);
 
 /// Messages below `level` are dropped from now on.
 void set_log_level(LogLevel level);

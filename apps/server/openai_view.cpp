@@ -38,12 +38,6 @@ json settings_of(const OpenAiRequest& request) {
           {"size", size_of(request.job)}};
 }
 
-Bytes image_bytes(Service& service, const Job& job, int index) {
-  std::optional<Bytes> bytes = service.queue().image(job.id, index);
-  if (!bytes) throw ApiError(500, "the picture is gone", "", "server_error");
-  return *std::move(bytes);
-}
-
 std::string link_to(Service& service, const Exchange& exchange, const Job& job, int index) {
   const std::string base = service.base_url(exchange);
   if (!service.keys().are_required()) return base + image_path(job.id, index);

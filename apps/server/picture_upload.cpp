@@ -20,8 +20,6 @@ Bytes png_file(const Image& image) {
   return {bytes.begin(), bytes.end()};
 }
 
-constexpr std::int64_t kPaddingPx = 32;
-
 /// Held by whoever works on pixels.
 std::mutex pixels_mutex;
 
@@ -105,7 +103,7 @@ void read_picture_fields(const JsonReader& fields, GivenPicture& given) {
   if (fields.has("outpaint")) handling.outpaint = margins_of(fields);
   if (fields.choice("inpaint_area", "whole", {"whole", "masked"}) == "masked")
     handling.area_padding_px =
-        static_cast<int>(fields.integer("padding", kPaddingPx, 0, kMaxAreaPaddingPx));
+        static_cast<int>(fields.integer("padding", kAreaPaddingPx, 0, kMaxAreaPaddingPx));
   prepare(given);
 }
 

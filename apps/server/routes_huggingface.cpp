@@ -37,7 +37,6 @@ void draw_for_inference_client(Service& service, Exchange& exchange, httplib::Re
   if (prompt_of(request).empty()) refuse_field("inputs", "is required");
   const Job job = service.wait_until_final(exchange, service.submit(exchange, std::move(request)));
   require_completed(job);
-  take_memory_for_images(exchange, job);
   send_image(service, exchange, job.id, "0", response);
 }
 

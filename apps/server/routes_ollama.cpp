@@ -1,11 +1,11 @@
 // Ollama's API, as far as it makes pictures.
-#include <cmath>
-#include <ctime>
+#include <chrono>
 
 #include "server/api_error.h"
 #include "server/base64.h"
 #include "server/event_stream.h"
 #include "server/job_follower.h"
+#include "server/log.h"
 #include "server/openai_view.h"
 #include "server/routes.h"
 
@@ -14,15 +14,8 @@ namespace {
 
 using nlohmann::json;
 
-/// 2026-11-30T12:00:00.250Z
 std::string time_text(std::int64_t milliseconds) {
-  const std::time_t seconds = milliseconds / 1000;
-  std::tm parts = {};
-  ::gmtime_r(&seconds, &parts);
-  char date[32], text[48];
-  std::strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &parts);
-  std::snprintf(text, sizeof text, "%s.%03dZ", date, static_cast<int>(milliseconds % 1000));
-  return text;
+  return utc_time(std::chrono::system_clock::time_point(std::chrono::milliseconds(milliseconds)));
 }
 
 /// "emoji-tiny:latest" is "emoji-tiny": what follows a colon is a tag, of which there is one.
@@ -82,12 +75,10 @@ json progress_line(const Job& job) {
 json result_line(Service& service, const Exchange& exchange, const Job& job) {
   require_completed(job);
   take_memory_for_images(exchange, job);
-  const std::optional<Bytes> bytes = service.queue().image(job.id, 0);
-  if (!bytes) throw ApiError(500, "the picture is gone", "", "server_error");
   constexpr std::int64_t kNanoseconds = 1'000'000;  // of a millisecond
   json line = said_of(job);
   line.update({{"response", ""},
-               {"image", base64(*bytes)},
+               {"image", base64(image_bytes(service, job, 0))},
                {"seed", job.images.front().seed},
                {"done", true},
                {"done_reason", "stop"},

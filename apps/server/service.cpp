@@ -133,6 +133,12 @@ void take_memory_for_images(const Exchange& exchange, const Job& job) {
   exchange.memory->take_patiently(kCopies * bytes);
 }
 
+Bytes image_bytes(Service& service, const Job& job, int index) {
+  std::optional<Bytes> bytes = service.queue().image(job.id, index);
+  if (!bytes) throw ApiError(500, "the picture is gone", "", "server_error");
+  return *std::move(bytes);
+}
+
 void send_image(Service& service, const Exchange& exchange, const std::string& id,
                 const std::string& index_text, httplib::Response& response) {
   std::size_t index = 0;

@@ -90,6 +90,9 @@ JsonReader fields_of(const Exchange& exchange);
 /// Takes what it needs to send all pictures of a job as text in JSON. Throws ApiError(503).
 void take_memory_for_images(const Exchange& exchange, const Job& job);
 
+/// One of a completed job's pictures. Throws ApiError(500) if it is gone.
+Bytes image_bytes(Service& service, const Job& job, int index);
+
 /// Sends a finished picture, whoever asks. Throws ApiError(404).
 void send_image(Service& service, const Exchange& exchange, const std::string& id,
                 const std::string& index, httplib::Response& response);
