@@ -284,7 +284,9 @@ TEST(OpenAiEdits, TakeJsonAndListsOfOne) {
 }
 
 TEST(OpenAiEdits, StreamEventsOfTheirOwn) {
-  TestServer server;
+  TestServerOptions options;
+  options.step_time = std::chrono::milliseconds(200);  // a finished job has no preview to show
+  TestServer server(options);
   auto form = edit_form(png_of(slopes(48, 32)));
   form.push_back({"stream", "true", "", ""});
   form.push_back({"partial_images", "1", "", ""});

@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "io/image_file.h"
 #include "server/log.h"
 
@@ -130,20 +132,30 @@ void RawClient::send(const std::string& bytes) {
   }
 }
 
-std::string RawClient::read_until(const std::string& end) {
-  std::string text;
+bool RawClient::receive() {
+  pollfd poller = {socket_, POLLIN, 0};
+  if (::poll(&poller, 1, kPatienceMs) <= 0) return false;
   char bytes[4096];
-  while (end.empty() || text.find(end) == std::string::npos) {
-    pollfd poller = {socket_, POLLIN, 0};
-    if (::poll(&poller, 1, kPatienceMs) <= 0) break;
-    const ssize_t size = ::recv(socket_, bytes, sizeof bytes, 0);
-    if (size <= 0) break;
-    text.append(bytes, static_cast<std::size_t>(size));
-  }
+  const ssize_t size = ::recv(socket_, bytes, sizeof bytes, 0);
+  if (size <= 0) return false;
+  received_.append(bytes, static_cast<std::size_t>(size));
+  return true;
+}
+
+std::string RawClient::read_until(const std::string& end) {
+  std::size_t found = received_.find(end);
+  while (found == std::string::npos && receive()) found = received_.find(end);
+  if (found == std::string::npos) return read_all();
+  const std::string text = received_.substr(0, found + end.size());
+  received_.erase(0, text.size());
   return text;
 }
 
-std::string RawClient::read_all() { return read_until(""); }
+std::string RawClient::read_all() {
+  while (receive()) {
+  }
+  return std::exchange(received_, {});
+}
 
 void RawClient::close() { ::shutdown(socket_, SHUT_RDWR); }
 

@@ -83,13 +83,17 @@ class RawClient {
   void send(const std::string& bytes);
   /// Everything up to the end of the connection, or what came within ten seconds.
   std::string read_all();
-  /// Up to and including `end`.
+  /// Up to and including `end`, or what came within ten seconds.
   std::string read_until(const std::string& end);
   /// No more from this side.
   void close();
 
  private:
+  /// Whether more came.
+  bool receive();
+
   int socket_;
+  std::string received_;  ///< and not yet read
 };
 
 /// Status of a response's first line; 0 if there is none.

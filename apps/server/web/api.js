@@ -103,6 +103,9 @@ export const job = (id) => json("GET", jobPath(id));
 export const cancel = (id) => json("POST", `${jobPath(id)}/cancel`);
 export const remove = (id) => send("DELETE", jobPath(id));
 
+/// What a file, as a data URL, says of itself.
+export const pngInfo = (image) => json("POST", "/sdapi/v1/png-info", { body: JSON.stringify({ image }) });
+
 /// The same `idempotencyKey` twice is one job, so a request whose answer got lost can be sent again.
 export const submit = (request, idempotencyKey) =>
   json("POST", "/v1/jobs", { body: withSeeds(request), headers: { "Idempotency-Key": idempotencyKey } });

@@ -13,7 +13,7 @@ const kLargest_pixels = 16 << 20;  // what the server reads
 const kReduced_pixels = 4 << 20;
 const kThumbnail_px = 224;
 
-const dataUrl = (blob) => new Promise((resolve, reject) => {
+export const dataUrl = (blob) => new Promise((resolve, reject) => {
   const reader = new FileReader();
   reader.onload = () => resolve(reader.result);
   reader.onerror = () => reject(reader.error);
