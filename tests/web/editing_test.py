@@ -243,6 +243,35 @@ class Editing(PageTest):
         self.assertEqual(job["status"], "completed")
         self.assertEqual(job["request"]["image"]["mask"]["outpaint"], [0, 16, 32, 0])
 
+    def test_details_are_framed(self):
+        self.choose(96, 64)
+        self.open_editor()
+        self.click("[name=tool][value=box] + span")
+        scale = self.find("#editor-picture").rect["width"] / 96
+        self.drag("#editor-mask", (round(-8 * scale), round(-16 * scale)), (round(24 * scale), round(16 * scale)))
+        self.drag("#editor-mask", (0, 0), (round(30 * scale), 3))  # far too flat: a slip
+        self.drag("#editor-mask", (round(30 * scale), round(20 * scale)), (round(21 * scale), round(14 * scale)))  # ends at the edge
+        self.click("#editor-done")
+        self.wait(lambda: self.visible("#mask-settings"), "a part is chosen")
+        self.assertFalse(self.visible("#mask-blur-field") or self.visible("#masked-area-field"))
+        self.assertEqual(self.value("#strength"), "0.6")
+        self.assertEqual((self.value("#width"), self.value("#height")), ("80", "48"))
+        self.generate_and_wait("an owl")
+        [request] = self.sent()
+        self.assertNotIn("mask", request)
+        self.assertNotIn("mask_blur", request)
+        # (40, 16) to (64, 32) and (78, 52) to the corner, of a picture of 96x64; the result has 80x48.
+        for box, wanted in zip(request["boxes"], ([33, 12, 20, 12], [65, 39, 15, 9]), strict=True):
+            for value, about in zip(box, wanted, strict=True):
+                self.assertAlmostEqual(value, about, delta=1)
+        [job] = self.server.jobs()
+        self.assertEqual((job["status"], job["request"]["boxes"]), ("completed", request["boxes"]))
+        self.open_editor()
+        self.click("#editor-undo")
+        self.click("#editor-undo")
+        self.click("#editor-done")
+        self.assertFalse(self.visible("#mask-settings"))
+
     def test_it_works_with_a_finger_on_a_phone(self):
         self.resize(390, 844)
         self.open_page()

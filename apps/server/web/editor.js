@@ -1,4 +1,4 @@
-// What of a picture is drawn anew: painted with a brush, and added around it by dragging its edges.
+// What of a picture is drawn anew: painted with a brush, framed as boxes, and added around it by dragging its edges.
 import { $, el, openDialog } from "/dom.js";
 import { onLanguage, t } from "/i18n.js";
 
@@ -9,20 +9,22 @@ const kStep_px = 16;        // of the edges
 const kSides = ["left", "top", "right", "bottom"];
 const kNone = { left: 0, top: 0, right: 0, bottom: 0 };
 const kInk = "#e0218a";
+const kMostBoxes = 16;       // that the server takes
+const kSmallestBox_px = 8;   // less is a slip of the hand
 
 const isNone = (margins) => kSides.every((side) => margins[side] === 0);
 
 export class Editor {
   #image = null;
-  #kept = [];      // what was done, as it was taken over: strokes, "clear", "invert", margins
+  #kept = [];      // what was done, as it was taken over: strokes, boxes, "clear", "invert", margins
   #done = [];      // likewise, while the editor is open
-  #stroke = null;  // the one that is being drawn
+  #stroke = null;  // the stroke or box that is being drawn
   #ink = el("canvas");  // opaque where it is drawn anew
   #mask = null;
   #place = { scale: 1, x: 0, y: 0 };  // of the picture on the stage
   #onChange;
 
-  /// `onChange(was_part)` is called when something was taken over.
+  /// `onChange(was_partly)` is called when something was taken over.
   constructor(onChange) {
     this.#onChange = onChange;
     $("#editor-undo").addEventListener("click", () => this.#undo());
@@ -52,8 +54,15 @@ export class Editor {
   get margins() { return marginsOf(this.#kept); }
   /// A data URL; null: nothing is painted.
   get mask() { return this.#mask; }
-  /// Whether only a part is drawn anew.
+  /// Parts that are each drawn by themselves: left, top, width, height in pixels of the picture with all that is added.
+  get boxes() {
+    const { left, top } = this.margins;
+    return boxesOf(this.#kept).map(([x, y, width, height]) => [x + left, y + top, width, height]);
+  }
+  /// Whether some of it is drawn anew together, and the rest is kept.
   get isPart() { return this.#image !== null && (this.#mask !== null || !isNone(this.margins)); }
+  /// Whether some of it is kept.
+  get isPartly() { return this.isPart || boxesOf(this.#kept).length > 0; }
 
   open() {
     this.#done = [...this.#kept];
@@ -64,13 +73,13 @@ export class Editor {
 
   /// Nothing is painted, nothing added.
   forget() {
-    const before = this.isPart;
+    const before = this.isPartly;
     this.image = this.#image;
     this.#onChange(before);
   }
 
   #takeOver() {
-    const before = this.isPart;
+    const before = this.isPartly;
     this.#kept = this.#done;
     this.#mask = this.#exported();
     $("#editor").close();
@@ -158,11 +167,12 @@ export class Editor {
       context.clearRect(x, y, w, h);
     }
     if (this.#mask) context.drawImage(this.#ink, x, y, w, h);
+    for (const box of this.boxes) context.fillRect(...box.map((px) => px * scale));
   }
 
   /// The same, as a mark on the picture.
   drawMark(canvas) {
-    if (!this.isPart) return;
+    if (!this.isPartly) return;
     this.#replay(this.#kept);
     const layer = el("canvas");
     [layer.width, layer.height] = [canvas.width, canvas.height];
@@ -211,6 +221,13 @@ export class Editor {
     const context = mask.getContext("2d");
     context.clearRect(0, 0, mask.width, mask.height);
     context.drawImage(this.#ink, 0, 0);
+    const drawn = this.#stroke?.kind === "box" ? [this.#boxOf(this.#stroke.points)] : [];
+    const { scale, x, y } = this.#place;
+    $("#editor-boxes").replaceChildren(...[...boxesOf(this.#done), ...drawn].map(([left, top, width, height]) => {
+      const frame = el("div", { class: "editor-box" });
+      place(frame, x + left * scale, y + top * scale, width * scale, height * scale);
+      return frame;
+    }));
   }
 
   // --- the brush
@@ -230,8 +247,9 @@ export class Editor {
       if (!event.isPrimary || event.button !== 0) return;
       event.preventDefault();
       canvas.setPointerCapture(event.pointerId);
-      const erases = $("[name=tool]:checked").value === "eraser";
-      this.#stroke = { kind: "stroke", erases, size: this.#brush_px, points: [pointOf(event)] };
+      const tool = $("[name=tool]:checked").value;
+      this.#stroke = tool === "box" ? { kind: "box", points: [pointOf(event)] }
+        : { kind: "stroke", erases: tool === "eraser", size: this.#brush_px, points: [pointOf(event)] };
       this.#extend([]);
     });
     canvas.addEventListener("pointermove", (event) => {
@@ -242,7 +260,10 @@ export class Editor {
     });
     const end = () => {
       if (!this.#stroke) return;
-      this.#done.push(this.#stroke);
+      const { kind, points } = this.#stroke;
+      const box = kind === "box" && this.#boxOf(points);
+      if (!box) this.#done.push(this.#stroke);
+      else if (Math.min(box[2], box[3]) >= kSmallestBox_px && boxesOf(this.#done).length < kMostBoxes) this.#done.push({ kind, box });
       this.#stroke = null;
       this.#show();
     };
@@ -253,14 +274,22 @@ export class Editor {
   #extend(points) {
     const last = this.#stroke.points.at(-1);
     this.#stroke.points.push(...points);
-    this.#draw(this.#stroke, [last, ...points]);
+    if (this.#stroke.kind === "stroke") this.#draw(this.#stroke, [last, ...points]);
     this.#showInk();
+  }
+
+  /// Left, top, width and height between the first and the last of `points`, within the picture.
+  #boxOf(points) {
+    const within = ([x, y]) => [Math.min(Math.max(x, 0), this.#image.naturalWidth),
+                                Math.min(Math.max(y, 0), this.#image.naturalHeight)].map(Math.round);
+    const [[x0, y0], [x1, y1]] = [points[0], points.at(-1)].map(within);
+    return [Math.min(x0, x1), Math.min(y0, y1), Math.abs(x1 - x0), Math.abs(y1 - y0)];
   }
 
   /// Where a mouse would paint; a finger covers it anyway.
   #showBrush(event) {
     const brush = $("#editor-brush");
-    brush.hidden = event.pointerType === "touch";
+    brush.hidden = event.pointerType === "touch" || $("[name=tool]:checked").value === "box";
     const size = this.#brush_px * this.#place.scale;
     const box = $("#editor-stage").getBoundingClientRect();
     place(brush, event.clientX - box.left - size / 2, event.clientY - box.top - size / 2, size, size);
@@ -326,6 +355,10 @@ export class Editor {
 /// "clear" has none.
 const marginsOf = (actions) =>
   actions.findLast(({ kind }) => kind === "margins" || kind === "clear")?.margins ?? kNone;
+
+/// Those since "clear".
+const boxesOf = (actions) => actions.slice(actions.findLastIndex(({ kind }) => kind === "clear") + 1)
+  .filter(({ kind }) => kind === "box").map(({ box }) => box);
 
 function place(element, x, y, width, height) {
   Object.assign(element.style, { left: `${x}px`, top: `${y}px`, width: `${width}px`, height: `${height}px` });

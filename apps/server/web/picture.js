@@ -12,6 +12,7 @@ const kLargest_bytes = 16 << 20;   // as base64, and with a mask, within what th
 const kLargest_pixels = 16 << 20;  // what the server reads
 const kReduced_pixels = 4 << 20;
 const kThumbnail_px = 224;
+const kBoxStrength = 0.6;          // a detail remains what it is
 
 export const dataUrl = (blob) => new Promise((resolve, reject) => {
   const reader = new FileReader();
@@ -127,6 +128,22 @@ export class Picture {
              ...(outpaint && { outpaint: [left, top, right, bottom] }) };
   }
   get hasMask() { return this.#editor.isPart; }
+  get hasBoxes() { return this.#editor.boxes.length > 0; }
+
+  /// Fields of a request for a result of so many pixels: parts of it that are each drawn by themselves.
+  boxesWithin({ width, height }) {
+    if (!this.hasBoxes) return {};
+    const [across, down] = [width / this.size.width, height / this.size.height];
+    const scaled = (from, length, scale) => {
+      const begin = Math.floor(from * scale);
+      return [begin, Math.max(1, Math.floor((from + length) * scale) - begin)];
+    };
+    const boxes = this.#editor.boxes.map(([left, top, boxWidth, boxHeight]) => {
+      const [[x, w], [y, h]] = [scaled(left, boxWidth, across), scaled(top, boxHeight, down)];
+      return [x, y, w, h];
+    });
+    return { boxes };
+  }
 
   /// Takes a Blob, the picture made here at `origin` if there is one; what is no picture is said and changes nothing.
   async choose(blob, origin = null) {
@@ -167,7 +184,7 @@ export class Picture {
 
   /// Another part of the picture. A part that is new is to be another thing, not the same in another way.
   #edited(before) {
-    if (this.hasMask && !before) $("#strength").value = 1;
+    if (this.#editor.isPartly && !before) $("#strength").value = this.hasMask ? 1 : kBoxStrength;
     this.#show();
     const size = `${this.size.width}x${this.size.height}`;
     this.#onChange(size !== this.#shownSize);
@@ -177,8 +194,11 @@ export class Picture {
   #show() {
     $("#picture-settings").hidden = !this.#image;
     $("#picture-empty").hidden = Boolean(this.#image);
-    $("#mask-settings").hidden = !this.hasMask;
-    $("#picture-paint").textContent = t(this.hasMask ? "picture_repaint" : "picture_paint");
+    const isPartly = this.#editor.isPartly;
+    $("#mask-settings").hidden = !isPartly;
+    $("#mask-blur-field").hidden = !this.hasMask;
+    $("#masked-area-field").hidden = !this.hasMask || this.hasBoxes;
+    $("#picture-paint").textContent = t(isPartly ? "picture_repaint" : "picture_paint");
     if (!this.#image) return;
     $("#picture-open").setAttribute("aria-label", `${t("picture_chosen", this.size)}. ${t("picture_paint")}`);
     this.#draw($("#picture-thumbnail"));
@@ -189,7 +209,7 @@ export class Picture {
   showStrength(steps, strength) {
     const count = stepsOf(steps, strength);
     const noise = noiseOf(steps, strength);
-    const meaning = noise === 1 && this.hasMask ? t("strength_part") : meaningOf(noise);
+    const meaning = noise === 1 && this.#editor.isPartly ? t("strength_part") : meaningOf(noise);
     $("#strength-hint").textContent = `${meaning} ${t("strength_steps", { count, steps })}`;
     if (!this.#image) return;
     const start = $("#picture-start");
@@ -198,7 +218,7 @@ export class Picture {
     const layer = el("canvas");
     [layer.width, layer.height] = [start.width, start.height];
     const context = layer.getContext("2d");
-    if (this.hasMask) {
+    if (this.#editor.isPartly) {
       this.#editor.drawPart(layer);
       context.globalCompositeOperation = "source-in";
     }

@@ -198,7 +198,7 @@ export class Settings {
       ...options, ...this.#furtherOptions(),
       // The enhancer knows nothing of the picture.
       use_pe: this.model.has_enhancer && prompt === $("#prompt") && $("#use-pe").checked && !this.picture.chosen,
-      ...this.#pictureFields(),
+      ...this.#pictureFields(size),
       output_format: $("#format").value, ...(lossy && { output_compression: this.#number("quality") }),
       priority: $("#priority").value, ...(this.#loras.value.length && { loras: this.#loras.value }),
       previews: Math.min(options.num_inference_steps, kPreviews),
@@ -254,13 +254,21 @@ export class Settings {
       .filter(([option, value]) => option !== "variation_strength" || value > 0));
   }
 
-  get #drawsArea() { return this.picture.hasMask && $("#masked-area").checked; }
+  get #drawsArea() { return this.picture.hasMask && !this.picture.hasBoxes && $("#masked-area").checked; }
 
-  #pictureFields() {
+  #pictureFields(size) {
     if (!this.picture.chosen) return {};
     return { ...this.picture.fields, strength: this.#number("strength"),
              ...(this.picture.hasMask && { mask_blur: this.#number("mask-blur") }),
-             ...(this.#drawsArea && { inpaint_area: "masked" }) };
+             ...(this.#drawsArea && { inpaint_area: "masked" }), ...this.picture.boxesWithin(this.#finalSize(size)) };
+  }
+
+  /// After the second run, if there is one.
+  #finalSize({ width, height }) {
+    const scale = Number($("#hires-scale").value || 1);
+    const { size_multiple: multiple } = this.model;
+    const scaled = (px) => multiple * Math.max(1, Math.round(px * scale / multiple));
+    return { width: scaled(width), height: scaled(height) };
   }
 
   /// A result of the picture's proportions, as large as the model's own at most.
