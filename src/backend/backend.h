@@ -124,6 +124,10 @@ class Backend {
   /// Gives cached free memory back to the system.
   virtual void release_cache() = 0;
 
+  /// Said where blocks of other sizes will be asked for: devices whose free blocks serve only
+  /// requests of their own size give them back to the system.
+  virtual void sizes_change() { release_cache(); }
+
   /// What a plan has decided for a stage on a device with memory of its own.
   struct StageRoom {
     std::uint64_t bytes = UINT64_MAX;    ///< of everything that this backend holds there

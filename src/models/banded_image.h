@@ -63,10 +63,9 @@ BandedImage by_bands(Backend& ops, BandedImage x, Convolve convolve) {
                             i + 1 < x.size() ? &x[i + 1] : nullptr};
     y.push_back(convolve(band, i));
     if (i == 0) continue;
-    // Blocks of one size are used again; others would stay in the cache beside the new ones.
     const bool reusable = x[i - 1].size_bytes() == y[i - 1].size_bytes();
     x[i - 1] = {};
-    if (!reusable) ops.release_cache();
+    if (!reusable) ops.sizes_change();
   }
   return y;
 }

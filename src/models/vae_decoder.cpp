@@ -125,7 +125,7 @@ BandedImage VaeDecoder::up_blocks(BandedImage x, std::size_t first, std::size_t 
                                   const DecodeBands& bands, const Tap& tap) const {
   for (std::size_t i = first; i < last; ++i) {
     x = up_blocks_[i].forward(ops_, std::move(x), bands.band_bytes);
-    ops_.release_cache();  // what was freed is too small for the next block
+    ops_.sizes_change();  // what was freed is too small for the next block
     const std::string name = "up_block" + std::to_string(i);
     if (tap.wants(name)) tap.channels_first(name, joined(ops_, x));
   }

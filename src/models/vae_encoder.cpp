@@ -78,7 +78,7 @@ BandedImage VaeEncoder::down(const Tensor& pictures, std::size_t band_bytes, con
   if (tap.wants("conv_in")) tap.channels_first("conv_in", joined(ops_, x));
   for (std::size_t i = 0; i < down_blocks_.size(); ++i) {
     x = down_blocks_[i].forward(ops_, std::move(x), band_bytes);
-    ops_.release_cache();  // what was freed is too large for the next block
+    ops_.sizes_change();  // what was freed is too large for the next block
     const std::string name = "down_block" + std::to_string(i);
     if (tap.wants(name)) tap.channels_first(name, joined(ops_, x));
   }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -54,6 +55,57 @@ TEST(CpuMemoryPool, AFreedBlockServesTheNextRequestOfItsSize) {
     const std::byte* first = pool.allocate(bytes).get();
     EXPECT_EQ(pool.allocate(bytes).get(), first);
   }
+}
+
+/// The system clears what it gives, which takes long.
+TEST(CpuMemoryPool, LargeBlocksAreCutFromFreeOnesAndJoinedAgain) {
+  CpuMemoryPool pool;
+  std::byte* const whole = pool.allocate(32 * kMebibyte).get();
+  whole[0] = whole[16 * kMebibyte] = std::byte{7};
+  {
+    const auto first = pool.allocate(8 * kMebibyte), second = pool.allocate(16 * kMebibyte);
+    EXPECT_EQ(first.get(), whole);
+    EXPECT_EQ(second.get(), whole + 8 * kMebibyte);
+    EXPECT_EQ(whole[16 * kMebibyte], std::byte{7});  // nobody has cleared it
+    EXPECT_EQ(pool.held_bytes(), 32 * kMebibyte);
+  }
+  EXPECT_EQ(pool.allocate(32 * kMebibyte).get(), whole);
+}
+
+TEST(CpuMemoryPool, LargeBlocksArePutTogetherFromFreeOnes) {
+  CpuMemoryPool pool;
+  std::array<std::shared_ptr<std::byte>, 5> blocks;
+  for (auto& block : blocks) {
+    block = pool.allocate(8 * kMebibyte);
+    std::memset(block.get(), 7, 8 * kMebibyte);
+  }
+  for (const std::size_t freed : {0, 2, 4}) blocks[freed].reset();
+  auto large = pool.allocate(20 * kMebibyte);
+  EXPECT_EQ(std::count(large.get(), large.get() + 20 * kMebibyte, std::byte{7}), 20 * kMebibyte);
+  EXPECT_EQ(pool.held_bytes(), 40 * kMebibyte);
+  std::memset(large.get(), 8, 20 * kMebibyte);
+  for (const std::size_t used : {1, 3})
+    EXPECT_EQ(std::count(blocks[used].get(), blocks[used].get() + 8 * kMebibyte, std::byte{7}),
+              8 * kMebibyte);
+  // And once more from what was put together.
+  large.reset();
+  blocks[3].reset();
+  large = pool.allocate(32 * kMebibyte);
+  EXPECT_EQ(std::count(large.get(), large.get() + 32 * kMebibyte, std::byte{0}), 0);
+}
+
+/// Of what is free the end goes back, and no more than has to.
+TEST(CpuMemoryPool, HoldsNoMoreThanWasInUseAtATime) {
+  CpuMemoryPool pool;
+  pool.allocate(32 * kMebibyte);
+  const auto small = pool.allocate(8 * kMebibyte);
+  const auto large = pool.allocate(28 * kMebibyte);  // 24 are free, and 4 may be
+  EXPECT_EQ(pool.held_bytes(), 36 * kMebibyte);
+  EXPECT_EQ(pool.peak_held_bytes(), 36 * kMebibyte);
+  std::memset(large.get(), 1, 28 * kMebibyte);
+  std::memset(small.get(), 1, 8 * kMebibyte);
+  pool.release_cache();
+  EXPECT_EQ(pool.held_bytes(), 36 * kMebibyte);
 }
 #endif
 

@@ -94,6 +94,7 @@ class CpuBackend final : public Backend {
   std::size_t peak_memory_bytes() const override { return memory_.peak_bytes(); }
   void reset_peak_memory() override { memory_.reset_peak(); }
   void release_cache() override { memory_.release_cache(); }
+  void sizes_change() override { memory_.release_small_blocks(); }
 
   // ---- memory ------------------------------------------------------------------------------
 
