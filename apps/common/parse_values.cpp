@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <limits>
 #include <optional>
@@ -84,17 +85,22 @@ std::vector<std::uint64_t> parse_seeds(std::string_view flag, std::string_view t
 }
 
 std::uint64_t parse_byte_count(std::string_view flag, std::string_view text) {
-  const std::size_t digit_count = std::min(text.find_first_not_of("0123456789"), text.size());
+  const std::size_t digit_count = std::min(text.find_first_not_of("0123456789."), text.size());
+  const std::string_view digits = text.substr(0, digit_count);
   const std::optional<int> shift = shift_of_unit(text.substr(digit_count));
   std::uint64_t value = 0;
-  if (!shift || !parse_whole(text.substr(0, digit_count), value) || value == 0 ||
-      value > (std::numeric_limits<std::uint64_t>::max() >> *shift)) {
-    fail(
-        flag, text,
-        "a whole number of bytes above 0, such as 6G, 512M or 4096 (K, M, G, T, also written GB or "
-        "GiB: powers of 1024)");
+  double units = 0;  // what messages advise has two decimals
+  if (shift && parse_whole(digits, value) && value > 0 &&
+      value <= (std::numeric_limits<std::uint64_t>::max() >> *shift)) {
+    return value << *shift;
   }
-  return value << *shift;
+  if (shift && *shift > 0 && digits.find('.') != std::string_view::npos &&
+      parse_whole(digits, units) && units > 0 && std::ldexp(units, *shift) < 0x1p63) {
+    return static_cast<std::uint64_t>(std::ceil(std::ldexp(units, *shift)));
+  }
+  fail(flag, text,
+       "a number of bytes above 0, such as 6G, 7.5G, 512M or 4096 (K, M, G, T, also written GB or "
+       "GiB: powers of 1024)");
 }
 
 void require_utf8(std::string_view what, std::string_view text) {

@@ -64,11 +64,13 @@ TEST(ParseByteCount, KnowsUnits) {
   EXPECT_EQ(parse_byte_count("--m", "6GB"), std::uint64_t{6} << 30);
   EXPECT_EQ(parse_byte_count("--m", "6GiB"), std::uint64_t{6} << 30);
   EXPECT_EQ(parse_byte_count("--m", "10B"), 10u);
+  EXPECT_EQ(parse_byte_count("--m", "1.5G"), std::uint64_t{3} << 29);
+  EXPECT_EQ(parse_byte_count("--m", "7.19GiB"), 7720203715u);  // 7.19 * 2^30, rounded up
 }
 
 TEST(ParseByteCount, RefusesOverflowAndNonsense) {
-  for (const char* text :
-       {"", "G", "0", "-1G", "6GBB", "6BG", "6iB", "6g", "1.5G", "99999999999T", "6 G"}) {
+  for (const char* text : {"", "G", "0", "-1G", "6GBB", "6BG", "6iB", "6g", "1.5", "1.5B", "1..5G",
+                           ".G", "0.0G", "1.5e3G", "99999999999T", "99999999999.5T", "6 G"}) {
     EXPECT_THROW(parse_byte_count("--m", text), Error) << text;
   }
 }
