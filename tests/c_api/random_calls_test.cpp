@@ -130,8 +130,8 @@ class RandomCalls {
     if (below(3) == 0) c.on_step = write_latents;
     c.user_data = this;
     c.latents_only = below(2);
-    if (below(6) == 0) add_picture(c);
-    if (below(9) == 0) add_runs(c);
+    if (below(9) == 0) add_picture(c);
+    if (below(12) == 0) add_runs(c);
     return c;
   }
 
