@@ -469,7 +469,8 @@ class ErnieImagePipeline:
 
             def work(ask):
                 on_step = None if step is None else lambda *done: ask(step, *done)
-                return native.generate(request, lambda *shown: ask(bar.show, *shown), on_step, "preview" in told)
+                on_progress = (lambda *shown: ask(bar.show, *shown)) if bar.is_shown else None
+                return native.generate(request, on_progress, on_step, "preview" in told)
 
             pictures, drawn, report = self._do(run, work)
         return self._output(asked, pictures, drawn, report, revised, seeds)
@@ -704,6 +705,10 @@ class _Bar:
             return
         self._bar = tqdm(total=steps, **config)
 
+    @property
+    def is_shown(self):
+        return self._bar is not None
+
     def __enter__(self):
         return self
 
@@ -712,7 +717,7 @@ class _Bar:
             self._bar.close()
 
     def show(self, stage, step, steps, _seconds):
-        if self._bar is None or _STAGES[stage] != "steps":
+        if _STAGES[stage] != "steps":
             return
         if step < self._bar.n or steps != self._bar.total:  # a second run, or fewer steps from a picture
             self._bar.reset(total=steps)
