@@ -196,7 +196,7 @@ class Differential(unittest.TestCase):
         described = set(re.findall(r"^ +(\w+) \(`", Reference.from_pretrained.__doc__, re.M)) - {"kwargs"}
         self.assertIn("variant", described)
         served = set(inspect.signature(ErnieImagePipeline.from_pretrained).parameters)
-        self.assertIn("torch_dtype", described & served)
+        self.assertIn("dtype", described & served)
         for name in described - served:
             with self.assertRaisesRegex(TypeError, f"does not serve {name}; it serves torch_dtype"):
                 ErnieImagePipeline.from_pretrained(MODELS / "tiny_a", **{name: None})

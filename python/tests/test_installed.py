@@ -10,7 +10,6 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(sys.argv.pop(1))
-LIMIT_BYTES = 25_000_000  # of a wheel, packed, with the libraries that auditwheel brings; a few of them are left out here
 
 
 def run(*command):
@@ -47,17 +46,12 @@ pipe("a panda on a pink background", num_inference_steps=1, use_pe=False).images
             for folders in re.findall(r"R(?:UN)?PATH\)\s.*\[(.*)\]", run("readelf", "-d", path)):
                 self.assertTrue(all(folder.startswith("$ORIGIN") for folder in folders.split(":")), f"{path}: {folders}")
 
-    def test_is_small(self):
-        packed = shutil.make_archive(self.root / "packed", "zip", self.package)
-        self.assertLess(pathlib.Path(packed).stat().st_size, LIMIT_BYTES)
-
     def test_what_pip_is_told_to_build_is_there(self):
         told = (ROOT / "pyproject.toml").read_text()
         targets = re.findall(r'"([\w-]+)"', re.search(r"^build\.targets = \[(.*)\]$", told, re.M).group(1))
         self.assertGreater(len(targets), 1)
-        known = run("cmake", "--build", BUILD, "--target", "help")
-        for target in targets:
-            self.assertRegex(known, rf"(?m)^(\.\.\. )?{target}(:|$)")
+        known = set(re.findall(r"^build ([^\s:]+)", (BUILD / "build.ninja").read_text(), re.M))
+        self.assertLessEqual(set(targets), known)
         version = re.search(re.search(r"^regex = '(.*)'$", told, re.M).group(1), (ROOT / "CMakeLists.txt").read_text())
         self.assertIn(version.group("value"), run(self.package / "bin/ernie-image", "--version"))
 

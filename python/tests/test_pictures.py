@@ -62,6 +62,15 @@ class FromPictures(PicturesTest):
         size = {"height": 16, "width": 16}
         self.assertSame(self.drawn(self.again, image=colours(16, 16), strength=1), self.drawn(self.pipe, use_pe=False, **size))
 
+    def test_latents_and_callbacks_are_of_the_steps_that_run(self):
+        seen = []
+        latents = self.again("a cat", colours(16, 16), 0.5, num_inference_steps=4, generator=1, output_type="latent",
+                             callback_on_step_end=lambda pipe, step, timestep, told: seen.append(told["latents"])).images
+        self.assertEqual(len(seen), 2)
+        np.testing.assert_array_equal(latents, seen[-1])
+        drawn = self.drawn(self.again, image=colours(16, 16), strength=0.5, num_inference_steps=4)
+        self.assertSame(self.pipe.decode(latents, 16, 16)[0], drawn)
+
     def test_pictures_of_every_form(self):
         array = colours(16, 32)
         expected = self.drawn(self.again, image=Image.fromarray(array), strength=0.5)

@@ -129,6 +129,7 @@ struct Steps {
   std::vector<std::uint8_t> preview;
   std::vector<float> replacement;
   int stop_after = -1;
+  int steps_in_all = 0;
   float poison = 0;
   int progress_calls = 0;
 };
@@ -141,6 +142,7 @@ std::int32_t count_progress(void* user_data, const ernie_image_progress* progres
 std::int32_t follow_step(void* user_data, const ernie_image_step* step) {
   Steps& steps = *static_cast<Steps*>(user_data);
   steps.latents.emplace_back(step->latents, step->latents + step->latent_count);
+  steps.steps_in_all = step->steps;
   if (step->preview_rgb != nullptr) {
     steps.preview.assign(step->preview_rgb,
                          step->preview_rgb + static_cast<std::size_t>(step->preview_height_px) *
@@ -317,6 +319,19 @@ TEST(CApi, BeginsWithAPictureAsMuchAsItsStrengthSays) {
   EXPECT_EQ(pixels_drawn(request.c), drawn);
   request.c.strength_mode = "exact";
   EXPECT_NE(pixels_drawn(request.c), drawn);
+  request.c.strength_mode = nullptr;
+  request.c.latents_only = 1;
+  Steps steps;
+  request.c.on_step = follow_step;
+  request.c.user_data = &steps;
+  ernie_image_result* const latents = ernie_image_generate(embedded(), &request.c, nullptr);
+  EXPECT_EQ(steps.latents.size(), 3u);  // of four
+  EXPECT_EQ(steps.steps_in_all, 3);
+  ASSERT_NE(ernie_image_result_latents(latents, nullptr), nullptr);
+  EXPECT_EQ(*ernie_image_result_latents(latents, nullptr), steps.latents.back().front());
+  ernie_image_result_free(latents);
+  request.c.latents_only = 0;
+  request.c.on_step = nullptr;
   request.c.strength = 1;
   EXPECT_EQ(pixels_drawn(request.c), plain);
   EXPECT_NE(plain, drawn);
