@@ -34,8 +34,7 @@ set(ERNIE_IMAGE_LAYERS
   "apps: apps/commands")
 
 # "FILE HEADER" that are out of order, and known to be.
-set(ERNIE_IMAGE_LAYER_EXCEPTIONS
-  "src/c_api/objects.h jobs/preview.h")  # which knows the pipeline only, and no job
+set(ERNIE_IMAGE_LAYER_EXCEPTIONS)
 
 # The folders on the right of a folder's colon.
 function(ernie_image_layers_below folder result)

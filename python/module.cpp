@@ -186,6 +186,11 @@ struct Request {
   std::optional<Floats> latents;
   std::vector<Floats> state_arrays;
   std::vector<ernie_image_text_states> prompt_states, negative_states;
+  std::vector<std::uint64_t> variation_seeds;
+  std::vector<std::int32_t> boxes;
+  nb::bytes rgb, mask;
+  ernie_image_image image = {};
+  std::string strength_mode;
   ernie_image_request c = {};
 
   /// `given`: a dict of the package.
@@ -223,10 +228,55 @@ struct Request {
     negative_states = states_of(given["negative_prompt_states"]);
     c.negative_prompt_states = negative_states.data();
     c.negative_prompt_state_count = negative_states.size();
-    if (given["latents"].is_none()) return;
-    latents = nb::cast<Floats>(given["latents"]);
-    c.latents = latents->data();
-    c.latent_count = latents->size();
+    if (!given["latents"].is_none()) {
+      latents = nb::cast<Floats>(given["latents"]);
+      c.latents = latents->data();
+      c.latent_count = latents->size();
+    }
+    take_picture(given);
+    take_runs(given);
+  }
+
+  /// What is not there stays zero.
+  template <class T>
+  static void take_if(const nb::dict& given, const char* key, T& target) {
+    if (given.contains(key)) target = nb::cast<T>(given[key]);
+  }
+
+  /// "image": (height, width, RGB bytes); "mask": bytes, one a pixel.
+  void take_picture(const nb::dict& given) {
+    take_if(given, "strength", c.strength);
+    if (!given.contains("image")) return;
+    const auto picture = nb::cast<nb::tuple>(given["image"]);
+    rgb = nb::cast<nb::bytes>(picture[2]);
+    image = {sizeof image, nb::cast<std::int32_t>(picture[0]), nb::cast<std::int32_t>(picture[1]),
+             static_cast<const std::uint8_t*>(rgb.data())};
+    c.image = &image;
+    take_if(given, "strength_mode", strength_mode);
+    if (!strength_mode.empty()) c.strength_mode = strength_mode.c_str();
+    if (!given.contains("mask")) return;
+    mask = nb::cast<nb::bytes>(given["mask"]);
+    c.mask = static_cast<const std::uint8_t*>(mask.data());
+    c.mask_count = mask.size();
+    c.drawn_as_it_is = given.contains("drawn_as_it_is") ? 1 : 0;
+    if (!given.contains("mask_padding")) return;
+    c.masked_area_only = 1;
+    c.mask_padding_px = nb::cast<std::int32_t>(given["mask_padding"]);
+  }
+
+  void take_runs(const nb::dict& given) {
+    take_if(given, "variation_seeds", variation_seeds);
+    take_if(given, "variation_strength", c.variation_strength);
+    take_if(given, "hires_scale", c.hires_scale);
+    take_if(given, "hires_height", c.hires_height_px);
+    take_if(given, "hires_width", c.hires_width_px);
+    take_if(given, "hires_strength", c.hires_strength);
+    take_if(given, "hires_steps", c.hires_steps);
+    take_if(given, "boxes", boxes);
+    c.variation_seeds = variation_seeds.data();
+    c.variation_seed_count = variation_seeds.size();
+    c.boxes = boxes.data();
+    c.box_count = boxes.size() / 4;
   }
 
   /// Of a list of arrays [tokens, width], which are kept.

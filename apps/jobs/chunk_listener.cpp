@@ -5,9 +5,18 @@
 #include <utility>
 
 #include "core/enum_names.h"
+#include "io/image_file.h"
 
 namespace ernie_image {
 namespace {
+
+constexpr int kPreviewQuality = 80;  // of its JPEG
+
+std::string encode_preview(const Image& image) {
+  const std::vector<std::uint8_t> bytes =
+      encode_image(image, {ImageFormat::jpeg, kPreviewQuality}, {});
+  return {bytes.begin(), bytes.end()};
+}
 
 /// How many of `wanted` previews there are after `step` of `steps`: they are spread evenly.
 int previews_due(int wanted, int step, int steps) {

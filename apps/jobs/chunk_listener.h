@@ -4,8 +4,8 @@
 #include "jobs/job_reporter.h"
 #include "jobs/job_work.h"
 #include "jobs/latents_trace.h"
-#include "jobs/preview.h"
 #include "jobs/time_estimate.h"
+#include "pipeline/preview.h"
 
 namespace ernie_image {
 

@@ -153,6 +153,14 @@ ERNIE_IMAGE_C_API ernie_image_status ernie_image_pipeline_info(const ernie_image
 
 /* ---- pictures ------------------------------------------------------------------------------ */
 
+/* 8-bit RGB, row-major, 3 bytes a pixel. */
+typedef struct ernie_image_image {
+  size_t struct_size;
+  int32_t height_px;
+  int32_t width_px;
+  const uint8_t* rgb;
+} ernie_image_image;
+
 typedef struct ernie_image_adapter {
   size_t struct_size;
   const char* path; /* a safetensors file, or a folder of PEFT's or diffusers' */
@@ -237,6 +245,35 @@ typedef struct ernie_image_request {
   int32_t
       with_previews;    /* for on_step; the first run that asks decodes some small pictures first */
   int32_t latents_only; /* ends before the decoder: the result has latents and no pictures */
+  /* Of noise that is mixed into that of `seeds`, one for each of those: the share 0 to 1 of it. */
+  const uint64_t* variation_seeds;
+  size_t variation_seed_count;
+  double variation_strength;
+  /* A picture to begin with in place of pure noise, of the size that is asked for; 0 is its own. */
+  const ernie_image_image* image;
+  /* Of the noise that covers it, to 1, which leaves nothing of it; of boxes as well. 0: 0.6 */
+  double strength;
+  /* Whose way of counting makes it steps: NULL, "diffusers"; "sdcpp", "comfyui", "a1111", "exact"
+   */
+  const char* strength_mode;
+  /* Where it is drawn anew, a byte a pixel: 0 keeps, 255 draws. NULL: everywhere. */
+  const uint8_t* mask;
+  size_t mask_count;
+  /* Not 0: draws the masked part and so many pixels around it, at the size that is asked for, and
+   * puts that back scaled: the picture may have any size, which the result has too. */
+  int32_t masked_area_only;
+  int32_t mask_padding_px;
+  int32_t drawn_as_it_is; /* not 0: what the mask keeps is not put back after decoding */
+  /* A second run, so many times larger or at a size, from what the first has drawn. */
+  int32_t hires_steps; /* of its schedule; 0: num_inference_steps */
+  double hires_scale;  /* these three: 0 is none */
+  int32_t hires_height_px;
+  int32_t hires_width_px;
+  double hires_strength; /* 0: 0.7, counted as by "a1111" */
+  /* Parts of the finished pictures to be drawn once more, each by itself: left, top, width and
+   * height of each in pixels. With an image and no mask nothing else of it is drawn. */
+  const int32_t* boxes;
+  size_t box_count;
 } ernie_image_request;
 
 /* What ernie_image_generate would refuse, before it does any work. */
@@ -255,14 +292,6 @@ ERNIE_IMAGE_C_API ernie_image_result* ernie_image_decode(ernie_image_pipeline* p
                                                          const float* latents, size_t latent_count,
                                                          int32_t height_px, int32_t width_px,
                                                          ernie_image_error** error);
-
-/* 8-bit RGB, row-major, 3 bytes a pixel. */
-typedef struct ernie_image_image {
-  size_t struct_size;
-  int32_t height_px;
-  int32_t width_px;
-  const uint8_t* rgb;
-} ernie_image_image;
 
 /* Prompt by prompt: p0 p0 p1 p1. 0 of a handle that was freed. */
 ERNIE_IMAGE_C_API size_t ernie_image_result_count(const ernie_image_result* result);
@@ -335,8 +364,9 @@ ERNIE_IMAGE_C_API void ernie_image_tokenizer_free(ernie_image_tokenizer* tokeniz
 /* A PNG, JPEG or WebP; what is transparent shows white. Its texts: ernie_image_read_text. */
 ERNIE_IMAGE_C_API ernie_image_result* ernie_image_read_image(const char* path,
                                                              ernie_image_error** error);
-/* A text chunk of a PNG: "ernie_image" is the JSON of how the picture was made, "parameters" what
- * programs of A1111's kind write. ERNIE_IMAGE_NOT_FOUND if it has none of that name. */
+/* A text in a PNG, JPEG or WebP: "ernie_image" is the JSON of how the picture was made,
+ * "parameters" what programs of A1111's kind write. ERNIE_IMAGE_NOT_FOUND if it has none of that
+ * name. */
 ERNIE_IMAGE_C_API ernie_image_text* ernie_image_read_text(const char* path, const char* keyword,
                                                           ernie_image_error** error);
 

@@ -22,6 +22,7 @@ from ._errors import (
 )
 from ._files import quantize, read_record
 from ._native import version as _version
+from ._pictures import ErnieImageImg2ImgPipeline, ErnieImageInpaintPipeline
 from ._pipeline import ErnieImagePipeline, ErnieImagePipelineOutput
 from ._tokenizer import Tokenizer
 from . import metrics
@@ -34,6 +35,8 @@ __all__ = [
     "CorruptFile",
     "DeviceError",
     "Error",
+    "ErnieImageImg2ImgPipeline",
+    "ErnieImageInpaintPipeline",
     "ErnieImagePipeline",
     "ErnieImagePipelineOutput",
     "FileError",

@@ -5,13 +5,13 @@ from typing import Any, Dict, Optional, Sequence
 
 from . import _native
 from ._errors import CorruptFile
-from ._tokenizer import text
+from ._values import text, whole
 
 
 def read_record(path) -> Dict[str, Any]:
-    """How a PNG of the program ``ernie-image`` was made: request, model, device, version.
+    """How a PNG, JPEG or WebP of the program ``ernie-image`` was made: request, model, device, version.
 
-    Raises NotFound (a FileNotFoundError) if there is no file or no record in it, CorruptFile (a ValueError) for what is no PNG.
+    Raises NotFound (a FileNotFoundError) if there is no file or no record in it, CorruptFile (a ValueError) for what is no picture.
     """
     import json
 
@@ -33,4 +33,5 @@ def quantize(model, output, quantization: str = "int8", components: Optional[Seq
     transformer. num_threads 0: every processor. force: replace what an earlier call wrote there.
     """
     _native.quantize(text(os.fsdecode(model), "model"), text(os.fsdecode(output), "output"), text(quantization, "quantization"),
-                     [text(each, "a component") for each in components or ()], max_shard_bytes, num_threads, force)
+                     [text(each, "a component") for each in components or ()],
+                     whole(max_shard_bytes, "max_shard_bytes", 1, 2**63), whole(num_threads, "num_threads", 0, 1024), bool(force))

@@ -10,7 +10,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 
 from . import _arrays, _native
 from ._errors import InvalidArgument
-from ._tokenizer import Tokenizer, text
+from ._tokenizer import Tokenizer
+from ._values import number, share, text, whole
 from ._work import Run, Work
 
 # What diffusers' class draws with if nothing is said.
@@ -74,22 +75,6 @@ def _name(value, what):
     return None if value is None else text(value, what)
 
 
-def _whole(value, what, least=0, most=2**31 - 1):
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{what} must be a whole number, found {value!r}")
-    number = value.__index__()
-    if not least <= number <= most:
-        raise InvalidArgument(f"{what} must be {least} to {most}, found {number}")
-    return number
-
-
-def _number(value, what):
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{what} must be a number, found {value!r}") from None
-
-
 def _prompts(value, what):
     if isinstance(value, str):
         return [text(value, what)]
@@ -145,7 +130,7 @@ class ErnieImagePipeline:
             raise InvalidArgument("local_files_only=False is not served: nothing is downloaded; use a Hugging Face client")
         if pe_tokenizer is not _UNSET and pe_tokenizer is not None:
             raise TypeError("from_pretrained does not serve pe_tokenizer; it comes with the folder of pe")
-        limit = _whole(memory_limit, "memory_limit", 0, 2**63)
+        limit = whole(memory_limit, "memory_limit", 0, 2**63)
         options = {
             "model": _path(pretrained_model_name_or_path),
             "base": _path(base),
@@ -158,18 +143,28 @@ class ErnieImagePipeline:
             "quantization": _name(quantization, "quantization"),
             "device": None if device is None else str(device),
             "cpu_kernels": _name(cpu_kernels, "cpu_kernels"),
-            "num_threads": _whole(num_threads, "num_threads", 0, 1024),
+            "num_threads": whole(num_threads, "num_threads", 0, 1024),
             "memory_limit_bytes": limit,
             "option_names": [str(name) for name in device_options or {}],
             "option_values": [str(value) for value in (device_options or {}).values()],
         }
         return cls(_native.Pipeline(options), options, use_pe=pe is not None)
 
+    @classmethod
+    def from_pipe(cls, pipe: "ErnieImagePipeline") -> "ErnieImagePipeline":
+        """A loaded model as another of the classes: from text, from a picture, or within a mask. Both are one pipeline, with the
+        same adapters, and closed together; nothing is loaded again."""
+        if not isinstance(pipe, ErnieImagePipeline):
+            raise TypeError(f"from_pipe takes a pipeline of this package, found {type(pipe).__name__}")
+        made = cls.__new__(cls)
+        made.__dict__ = pipe.__dict__
+        return made
+
     def __reduce__(self):
         raise TypeError("a pipeline cannot be pickled; load it in the process that uses it, with from_pretrained")
 
     def __repr__(self):
-        return f"<ErnieImagePipeline {self._info['name']} on {self.device}, {self.dtype}>"
+        return f"<{type(self).__name__} {self._info['name']} on {self.device}, {self.dtype}>"
 
     def close(self) -> None:
         """Gives the memory back. Calls are refused from then on."""
@@ -283,7 +278,7 @@ class ErnieImagePipeline:
             raise InvalidArgument(f"{len(weights)} weights for {len(names)} adapters; give one for all, or one each")
         if any(isinstance(weight, dict) for weight in weights):
             raise TypeError("set_adapters does not serve a weight for each part of the model; give one number for each adapter")
-        self._active = {name: 1.0 if weight is None else _number(weight, "an adapter's weight")
+        self._active = {name: 1.0 if weight is None else number(weight, "an adapter's weight")
                         for name, weight in zip(names, weights)}
 
     def get_active_adapters(self) -> List[str]:
@@ -326,13 +321,13 @@ class ErnieImagePipeline:
                  quantization=None, system_prompt=None, on_text=None):
         native = self._work.native
         prompt = text(prompt, "the prompt")
-        temperature, top_p = _number(temperature, "temperature"), _number(top_p, "top_p")
+        temperature, top_p = number(temperature, "temperature"), number(top_p, "top_p")
         if not 0 <= temperature <= 100:
             raise InvalidArgument(f"temperature must be 0 to 100, found {temperature}")
-        numbers = (self._info["height"] if height is None else _whole(height, "height", 1),
-                   self._info["width"] if width is None else _whole(width, "width", 1),
-                   temperature if temperature > 0 else -1.0, top_p, _whole(top_k, "top_k"),
-                   _whole(max_tokens, "max_tokens", 1), _whole(seed, "seed", 0, _MAX_SEED))
+        numbers = (self._info["height"] if height is None else whole(height, "height", 1),
+                   self._info["width"] if width is None else whole(width, "width", 1),
+                   temperature if temperature > 0 else -1.0, top_p, whole(top_k, "top_k"),
+                   whole(max_tokens, "max_tokens", 1), whole(seed, "seed", 0, _MAX_SEED))
         instructions = None if system_prompt is None else text(system_prompt, "system_prompt")
 
         def work(ask):
@@ -356,7 +351,11 @@ class ErnieImagePipeline:
                  latents: Any = None, prompt_embeds: Any = None, negative_prompt_embeds: Any = None,
                  output_type: str = "pil", return_dict: bool = True,
                  callback_on_step_end: Optional[Callable[..., Any]] = None,
-                 callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",), use_pe: bool = True,
+                 callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",), use_pe: bool = True, *,
+                 hires_scale: Optional[float] = None, hires_height: Optional[int] = None, hires_width: Optional[int] = None,
+                 hires_strength: Optional[float] = None, hires_steps: Optional[int] = None,
+                 boxes: Optional[Sequence[Sequence[int]]] = None, boxes_strength: Optional[float] = None,
+                 variation_seeds: Union[None, int, Sequence[int]] = None, variation_strength: Optional[float] = None,
                  **unserved):
         """Draws.
 
@@ -372,14 +371,24 @@ class ErnieImagePipeline:
         output_type: "pil"; "np", float32 [n, height, width, 3] in 0..1; "pt", the same as a torch tensor [n, 3, height, width];
             "latent", float32 [n, C, h, w], a torch tensor if generator or latents are torch's. "np" and "pt" have 256 levels.
         callback_on_step_end: called as ``f(pipe, step, timestep, {"latents": ...})`` in this thread; a dict that it returns
-            with "latents" is gone on with. What it raises ends the run.
+            with "latents" is gone on with. What it raises ends the run. callback_on_step_end_tensor_inputs: of "latents" and
+            "preview", a list of small PIL images of what is becoming of the pictures.
         use_pe: with the prompt enhancer, if the model has one.
+
+        These are not diffusers':
+
+        hires_scale, or hires_height and hires_width: each picture is drawn a second time, so many times larger or at that size.
+            hires_strength: how much of it, above 0 to 1; None is 0.7. hires_steps: of that run's schedule; None: as the first.
+        boxes: parts of the finished pictures, (left, top, width, height) in pixels, that are drawn once more, each by itself with as
+            many pixels as height and width have. boxes_strength: how much of them; None is 0.6.
+        variation_seeds, variation_strength: pictures like those of ``generator``, whose noise goes that share, 0 to 1, of the way
+            towards the noise of these seeds. An int for a list of seeds is the first of as many.
 
         Returns ErnieImagePipelineOutput, or with return_dict=False the tuple ``(images,)``.
         Raises ValueError (InvalidArgument) or TypeError for what cannot be served, before any work is done; KeyboardInterrupt
         within a second of Ctrl-C, after which the pipeline is usable.
         """
-        return self._call(Run(), _call_values(locals()))
+        return self._call(Run(), call_values(locals()))
 
     async def agenerate(self, *arguments, **keywords):
         """``await pipe.agenerate(...)``: a call, in a thread. Several wait for each other. Callbacks come in that thread; when the
@@ -406,7 +415,12 @@ class ErnieImagePipeline:
         if output_type not in _OUTPUT_TYPES[:3]:
             raise InvalidArgument(f"output_type {output_type!r} is none of {', '.join(_OUTPUT_TYPES[:3])}")
         values = _arrays.floats(latents, "latents")
-        size = (_whole(height, "height", 1), _whole(width, "width", 1))
+        size = (whole(height, "height", 1), whole(width, "width", 1))
+        multiple, channels = self._info["size_multiple"], self._info["latent_channels"]
+        shape = (channels, size[0] // multiple, size[1] // multiple)
+        if values.ndim != 4 or values.shape[1:] != shape or size[0] % multiple or size[1] % multiple:
+            raise InvalidArgument(f"latents of {size[0]} x {size[1]} pixels, which must divide by {multiple}, have the shape "
+                                  f"(n, {', '.join(map(str, shape))}), found {values.shape}")
         native = self._work.native
         return _converted(self._do(Run(), lambda ask: native.decode(values, *size))[0], output_type)
 
@@ -427,15 +441,19 @@ class ErnieImagePipeline:
         self._do(Run(), lambda ask: native.check(request))
 
     def _call(self, run, asked):
-        _refuse_keywords("ErnieImagePipeline", asked["unserved"], _SERVED)
+        if asked["unserved"]:
+            _refuse_keywords(type(self).__name__, asked["unserved"], served_keywords(type(self)))
         if (asked["prompt"] is None) == (asked["prompt_embeds"] is None):
             raise InvalidArgument("Must provide either `prompt` or `prompt_embeds`." if asked["prompt"] is None else
                                   "Cannot provide both `prompt` and `prompt_embeds` at the same time.")
         if asked["output_type"] not in _OUTPUT_TYPES:
             raise InvalidArgument(f"output_type {asked['output_type']!r} is none of {', '.join(_OUTPUT_TYPES)}")
-        if list(asked["callback_on_step_end_tensor_inputs"]) not in (["latents"], []):
-            raise InvalidArgument("callback_on_step_end_tensor_inputs serves \"latents\" alone, found "
-                                  f"{list(asked['callback_on_step_end_tensor_inputs'])}")
+        callback = asked["callback_on_step_end"]
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback_on_step_end must be a function, found {type(callback).__name__}")
+        told = list(asked["callback_on_step_end_tensor_inputs"])
+        if not set(told) <= {"latents", "preview"}:
+            raise InvalidArgument(f"callback_on_step_end_tensor_inputs serves \"latents\" and \"preview\", found {told}")
         request, seeds = self._request(asked)
         enhances = bool(asked["use_pe"]) and asked["prompt"] is not None and self._use_pe and self._info["has_prompt_enhancer"]
         native = self._work.native
@@ -450,8 +468,9 @@ class ErnieImagePipeline:
             step = self._step_callback(asked)
 
             def work(ask):
-                on_step = None if step is None else lambda *told: ask(step, *told)
-                return native.generate(request, lambda *told: ask(bar.show, *told), on_step, False)
+                on_step = None if step is None else lambda *done: ask(step, *done)
+                on_progress = (lambda *shown: ask(bar.show, *shown)) if bar.is_shown else None
+                return native.generate(request, on_progress, on_step, "preview" in told)
 
             pictures, drawn, report = self._do(run, work)
         return self._output(asked, pictures, drawn, report, revised, seeds)
@@ -464,25 +483,26 @@ class ErnieImagePipeline:
         embeds = self._embeds(asked["prompt_embeds"], "prompt_embeds")
         negative_embeds = self._embeds(asked["negative_prompt_embeds"], "negative_prompt_embeds")
         prompts = _prompts(asked["prompt"], "prompt") if asked["prompt"] is not None else [""] * len(embeds)
-        each = _whole(asked["num_images_per_prompt"], "num_images_per_prompt", 1, 1024)
+        each = whole(asked["num_images_per_prompt"], "num_images_per_prompt", 1, 1024)
         negative = _prompts("" if asked["negative_prompt"] is None else asked["negative_prompt"], "negative_prompt")
         if len(negative) == 1 and isinstance(asked["negative_prompt"], (str, type(None))):
             negative *= len(prompts)
         if len(negative) != len(prompts):
             raise InvalidArgument(f"negative_prompt must have same length as prompt ({len(prompts)})")
-        height, width = (_whole(value[name], name, 1) for name in ("height", "width"))
+        size, picture = self._begin(asked, value)
+        height, width = (whole(side, name, 1) for side, name in zip(size, ("height", "width")))
         if height % multiple or width % multiple:
             raise InvalidArgument(f"Height and width must be divisible by {multiple}, found {height} and {width}")
-        scale = _number(value["guidance_scale"], "guidance_scale")
+        scale = number(value["guidance_scale"], "guidance_scale")
         shape = (len(prompts) * each, self._info["latent_channels"], height // multiple, width // multiple)
         noise, seeds = self._noise(asked["latents"], asked["generator"], shape)
         active = self._active if self._lora_enabled else {}
-        return {
+        request = {
             "prompts": prompts,
             "negative_prompts": negative,
             "height": height,
             "width": width,
-            "num_inference_steps": _whole(value["num_inference_steps"], "num_inference_steps", 1, 1000),
+            "num_inference_steps": whole(value["num_inference_steps"], "num_inference_steps", 1, 1000),
             "num_images_per_prompt": each,
             "guidance_scale": 1.0 if scale == 0 else scale,  # both are without; 0 would be the model's default
             "seeds": seeds or [],
@@ -492,7 +512,26 @@ class ErnieImagePipeline:
             "latents_only": asked["output_type"] == "latent",
             "adapter_paths": [self._adapters[name] for name in active],
             "adapter_strengths": list(active.values()),
-        }, seeds
+            **picture,
+        }
+        request.update(_variations(asked, seeds))
+        further = _further_runs(asked)
+        if further and seeds is None:
+            request["seeds"], seeds = self._seeds_of_further_runs(asked)
+        request.update(further)
+        return request, seeds
+
+    def _begin(self, asked, value):
+        """((height, width), what the request has of a picture to begin with)"""
+        return (value["height"], value["width"]), {}
+
+    def _seeds_of_further_runs(self, asked):
+        """(seeds, those that the output has), where the noise of the first run has none."""
+        generators = asked["generator"] if isinstance(asked["generator"], (list, tuple)) else [asked["generator"]]
+        if any(_arrays.is_torch(each, "Generator") for each in generators):
+            return [each.initial_seed() & _MAX_SEED for each in generators], None
+        seeds = [secrets.randbits(32)] if generators == [None] else [whole(each, "generator", 0, _MAX_SEED) for each in generators]
+        return seeds, seeds
 
     def _embeds(self, given, what):
         """Arrays [tokens, width] of a list of them, or of one array [prompts, tokens, width]."""
@@ -520,7 +559,7 @@ class ErnieImagePipeline:
             return self._torch_noise(generators, shape), None
         if generators == [None]:
             return None, [secrets.randbits(32)]
-        return None, [_whole(each, "generator", 0, _MAX_SEED) for each in generators]
+        return None, [whole(each, "generator", 0, _MAX_SEED) for each in generators]
 
     def _torch_noise(self, generators, shape):
         """As diffusers' randn_tensor draws it: by the generators themselves, which move on."""
@@ -539,9 +578,11 @@ class ErnieImagePipeline:
         names = asked["callback_on_step_end_tensor_inputs"]
         as_torch = _wants_torch(asked)
 
-        def step(index, timestep, shape, data, _preview):
+        def step(index, timestep, shape, data, preview):
             latents = _arrays.from_bytes(shape, data)
             told = {"latents": sys.modules["torch"].from_numpy(latents) if as_torch else latents} if "latents" in names else {}
+            if "preview" in names:
+                told["preview"] = _arrays.as_pil(_each_preview(*preview))
             changed = callback(self, index, timestep, told)
             if changed is None:
                 return None
@@ -579,22 +620,76 @@ def _converted(pictures, output_type):
     return {"pil": _arrays.as_pil, "np": _arrays.as_numpy, "pt": _arrays.as_torch}[output_type](pictures)
 
 
-_SERVED = ("prompt", "negative_prompt", "height", "width", "num_inference_steps", "guidance_scale", "num_images_per_prompt",
-           "generator", "latents", "prompt_embeds", "negative_prompt_embeds", "output_type", "return_dict", "callback_on_step_end", "callback_on_step_end_tensor_inputs",
-           "use_pe")
+def _each_preview(height, width, rgb):
+    size = height * width * 3
+    return [(height, width, rgb[begin:begin + size]) for begin in range(0, len(rgb), size)]
 
 
-def _call_values(values):
-    return {name: value for name, value in values.items() if name != "self"}
+def _variations(asked, seeds):
+    """What the request has of them."""
+    given, strength = asked["variation_seeds"], asked["variation_strength"]
+    if given is None and strength is None:
+        return {}
+    if given is None or strength is None:
+        raise InvalidArgument("variation_seeds and variation_strength belong together; give both")
+    if seeds is None:
+        raise InvalidArgument("a variation needs ints as generator: noise that was given, or that torch has drawn, has no seed here")
+    if isinstance(given, (list, tuple)):
+        numbers = [whole(each, "variation_seeds", 0, _MAX_SEED) for each in given]
+    else:
+        numbers = [whole(given, "variation_seeds", 0, _MAX_SEED) + i & _MAX_SEED for i in range(len(seeds))]
+    part = number(strength, "variation_strength")
+    if not 0 <= part <= 1:
+        raise InvalidArgument(f"variation_strength must be 0 to 1, found {part}")
+    return {"variation_seeds": numbers, "variation_strength": part}
+
+
+def _further_runs(asked):
+    """What the request has of runs after the first."""
+    runs = {}
+    if asked.get("hires_scale") is not None:
+        runs["hires_scale"] = number(asked["hires_scale"], "hires_scale")
+        if not runs["hires_scale"] > 0:
+            raise InvalidArgument(f"hires_scale must be above 0, found {runs['hires_scale']}")
+    for name in ("hires_height", "hires_width"):
+        if asked.get(name) is not None:
+            runs[name] = whole(asked[name], name, 1)
+    for name, least in (("hires_strength", share), ("hires_steps", lambda value, what: whole(value, what, 1))):
+        if asked.get(name) is not None:
+            if not runs:
+                raise InvalidArgument(f"{name} is of a second run; give hires_scale, or hires_height and hires_width")
+            runs[name] = least(asked[name], name)
+    boxes, strength = asked["boxes"], asked.get("boxes_strength")
+    if strength is not None:
+        if boxes is None:
+            raise InvalidArgument("boxes_strength is of boxes; give some")
+        runs["strength"] = share(strength, "boxes_strength")
+    if boxes is not None:
+        if isinstance(boxes, str) or any(isinstance(box, str) or len(box) != 4 for box in boxes):
+            raise InvalidArgument(f"boxes must be a list of (left, top, width, height), found {boxes!r}")
+        runs["boxes"] = [whole(side, "a side of a box") for box in boxes for side in box]
+    return runs
+
+
+def served_keywords(kind):
+    """Of a call of a pipeline of that class."""
+    import inspect
+
+    return [name for name in inspect.signature(kind.__call__).parameters if name not in ("self", "unserved")]
+
+
+def call_values(values):
+    """Those of the parameters, of a method's locals."""
+    return {name: value for name, value in values.items() if name not in ("self", "__class__")}
 
 
 def _bound_values(pipe, arguments, keywords):
     """The values of ``pipe(*arguments, **keywords)``, defaults included."""
     import inspect
 
-    bound = inspect.signature(ErnieImagePipeline.__call__).bind(pipe, *arguments, **keywords)
+    bound = inspect.signature(type(pipe).__call__).bind(pipe, *arguments, **keywords)
     bound.apply_defaults()
-    return _call_values({"unserved": {}, **bound.arguments})
+    return call_values({"unserved": {}, **bound.arguments})
 
 
 class _Bar:
@@ -610,6 +705,10 @@ class _Bar:
             return
         self._bar = tqdm(total=steps, **config)
 
+    @property
+    def is_shown(self):
+        return self._bar is not None
+
     def __enter__(self):
         return self
 
@@ -617,6 +716,9 @@ class _Bar:
         if self._bar is not None:
             self._bar.close()
 
-    def show(self, stage, step, _steps, _seconds):
-        if self._bar is not None and _STAGES[stage] == "steps":
-            self._bar.update(step - self._bar.n)
+    def show(self, stage, step, steps, _seconds):
+        if _STAGES[stage] != "steps":
+            return
+        if step < self._bar.n or steps != self._bar.total:  # a second run, or fewer steps from a picture
+            self._bar.reset(total=steps)
+        self._bar.update(step - self._bar.n)

@@ -4,20 +4,7 @@ import os
 from typing import Dict, List, Sequence, Union
 
 from . import _native
-from ._errors import InvalidArgument
-
-
-def text(value, what) -> str:
-    """``value``, if it is text that the library can take."""
-    if not isinstance(value, str):
-        raise TypeError(f"{what} must be str, found {type(value).__name__}")
-    if "\0" in value:
-        raise InvalidArgument(f"{what} has a zero character at {value.index(chr(0))}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidArgument(f"{what} has a lone surrogate at {error.start}, which is no text") from error
-    return value
+from ._values import text, whole
 
 
 class Tokenizer:
@@ -37,7 +24,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Without special tokens; ids without a token are left out."""
-        return self._native.decode([int(i) for i in ids])
+        return self._native.decode([whole(i, "a token id") for i in ids])
 
     def __call__(self, prompt: Union[str, Sequence[str]]) -> Dict[str, list]:
         """``{"input_ids": ...}`` of one text or several, as tokenizers of transformers give it."""

@@ -1,5 +1,6 @@
 """Long work of the native library: in a thread of its own, so that the caller's stays open for Ctrl-C and runs the callbacks."""
 
+import os
 import queue
 import threading
 
@@ -120,5 +121,13 @@ def _stop_all():
         run.end()
 
 
+def _forget_all():
+    """In a forked child, whose only thread is the one that forked; the lock may have been held by another."""
+    global _running_lock
+    _running_lock = threading.Lock()
+    _running.clear()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 # Called before threads are waited for, which atexit's functions are not. Private, but concurrent.futures rests on it too.
 getattr(threading, "_register_atexit", lambda function: None)(_stop_all)

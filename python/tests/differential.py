@@ -1,23 +1,31 @@
 """The same calls to diffusers' ErnieImagePipeline and to ours, on the models of tests/data: arrays within the limits of the
-goldens (docs/numerics.md), every keyword once.  differential.py [-v]
+goldens (docs/numerics.md), every keyword once; pictures from pictures beside what tools/reference composes of diffusers' parts, which
+has no such pipeline.  differential.py [-v]
 
 Needs torch, diffusers with ErnieImagePipeline and transformers 5; exits with 77, saying so, where they are not installed.
 """
+import inspect
 import pathlib
+import re
 import sys
 import unittest
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools/reference"))
 try:
     import torch
     from diffusers import ErnieImagePipeline as Reference
+    from diffusers import ZImageImg2ImgPipeline, ZImageInpaintPipeline
+    from refgen import encoder, img2img
+    from refgen.cases import Recorder
 except (ImportError, RuntimeError) as error:
     print(f"skipped: {error}")
     sys.exit(77)
 import numpy as np
 
-from ernie_image import ErnieImagePipeline
+from ernie_image import ErnieImageImg2ImgPipeline, ErnieImageInpaintPipeline, ErnieImagePipeline
 
-MODELS = pathlib.Path(__file__).resolve().parents[2] / "tests/data/reference/models"
+MODELS = ROOT / "tests/data/reference/models"
 KEYWORDS = ("prompt", "negative_prompt", "height", "width", "num_inference_steps", "guidance_scale", "num_images_per_prompt",
             "generator", "latents", "prompt_embeds", "negative_prompt_embeds", "output_type", "return_dict", "callback_on_step_end",
             "callback_on_step_end_tensor_inputs", "use_pe")
@@ -136,6 +144,63 @@ class Differential(unittest.TestCase):
             self.same_latents(lambda: dict(prompt_embeds=embeds, negative_prompt_embeds=negative, guidance_scale=4.0,
                                            num_images_per_prompt=2, generator=seeded(8)), LATENT_NMSE, model)
 
+    def composed(self, spec, model):
+        """The tensors of a case of tools/reference, in float32, and its picture, uint8 [1, H, W, 3]."""
+        pixels, recorder = encoder.picture("differential", 1, *spec["size"]), Recorder()
+        with torch.no_grad():
+            img2img.run(self.pipes[model][0], spec, pixels, None, recorder, "")
+        return recorder.tensors, pixels.numpy()
+
+    def same_as_composed(self, kind, spec, model="tiny_a", **keywords):
+        tensors, pixels = self.composed(spec, model)
+        ours = kind.from_pipe(self.pipes[model][1])
+        given = {name: value for name, value in spec.items() if name not in ("size", "seed", "mask")}
+        for image in (pixels[0], torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255):
+            asked = dict(given, image=image, **keywords)
+            drawn = ours(**asked, generator=seeded(spec["seed"]), output_type="latent").images
+            error = ((drawn - tensors["latents.final"]) ** 2).sum() / (tensors["latents.final"] ** 2).sum()
+            self.assertLessEqual(float(error), LATENT_NMSE)
+        drawn = np.rint(ours(**asked, generator=seeded(spec["seed"]), output_type="np").images * 255)
+        expected = tensors["image.put_back" if "mask_image" in keywords else "image.uint8"].numpy().astype(np.float32)
+        self.assertEqual(drawn.shape, expected.shape)
+        self.assertLessEqual(np.abs(drawn - expected).max(), 1)
+        self.assertLessEqual((drawn != expected).mean(), PIXEL_SHARE)
+
+    def test_image_and_strength(self):
+        one = dict(prompt="a red fox", seed=7, size=(64, 64), num_inference_steps=8, guidance_scale=1.0, strength=0.6)
+        for model in ("tiny_a", "tiny_b"):
+            self.same_as_composed(ErnieImageImg2ImgPipeline, one, model)
+        self.same_as_composed(ErnieImageImg2ImgPipeline, dict(prompt=["a fox", "a dog"], negative_prompt="blurry", seed=5, size=(48, 80),
+                                                              num_inference_steps=10, guidance_scale=4.0, strength=0.45))
+
+    def test_image_and_mask_image(self):
+        for strength in (0.7, 1.0):
+            spec = dict(prompt="a red fox", seed=7, size=(64, 80), num_inference_steps=6, guidance_scale=1.0, strength=strength, mask=True)
+            self.same_as_composed(ErnieImageInpaintPipeline, spec, mask_image=img2img.make_mask(*spec["size"]))
+
+    def test_keywords_of_pictures_are_those_of_z_image(self):
+        """In their order; what is not served is refused by name, and what is ours alone is given by name alone."""
+        pipes = {ErnieImageImg2ImgPipeline: ZImageImg2ImgPipeline, ErnieImageInpaintPipeline: ZImageInpaintPipeline}
+        for kind, reference in pipes.items():
+            parameters = inspect.signature(kind.__call__).parameters.values()
+            ours = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD and each.name not in ("self", "use_pe")]
+            theirs = inspect.signature(reference.__call__).parameters
+            self.assertEqual(ours, [name for name in theirs if name in ours])
+            self.assertEqual(inspect.signature(kind.__call__).parameters["strength"].default, theirs["strength"].default)
+            for name in set(theirs) - set(ours) - {"self"}:
+                with self.assertRaisesRegex(TypeError, f"does not serve {name}; it serves prompt"):
+                    kind.from_pipe(self.pipes["tiny_a"][1])("a fox", **{name: None})
+
+    def test_keywords_of_from_pretrained(self):
+        """Each that diffusers describes is served, or refused by name."""
+        described = set(re.findall(r"^ +(\w+) \(`", Reference.from_pretrained.__doc__, re.M)) - {"kwargs"}
+        self.assertIn("variant", described)
+        served = set(inspect.signature(ErnieImagePipeline.from_pretrained).parameters)
+        self.assertIn("dtype", described & served)
+        for name in described - served:
+            with self.assertRaisesRegex(TypeError, f"does not serve {name}; it serves torch_dtype"):
+                ErnieImagePipeline.from_pretrained(MODELS / "tiny_a", **{name: None})
+
     def test_what_both_refuse(self):
         for asked in (dict(prompt=None), dict(prompt="a", prompt_embeds=[torch.zeros(2, 3)]), dict(prompt="a", height=40), dict(prompt=["a", "b"], negative_prompt=["c"])):
             for pipe in self.pipes["tiny_a"]:
@@ -143,10 +208,8 @@ class Differential(unittest.TestCase):
                     pipe(**{"height": 32, "width": 32, "num_inference_steps": 1, "use_pe": False, **asked})
 
     def test_signatures_agree(self):
-        import inspect
-
         theirs, ours = (inspect.signature(pipe.__call__).parameters for pipe in (Reference, ErnieImagePipeline))
-        self.assertEqual([name for name in ours if name != "unserved"], list(theirs))
+        self.assertEqual([name for name in ours if ours[name].kind is ours[name].POSITIONAL_OR_KEYWORD], list(theirs))
 
     @classmethod
     def tearDownClass(cls):

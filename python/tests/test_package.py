@@ -139,7 +139,12 @@ class BadInput(PackageTest):
         self.refused(ValueError, "divisible by 16", height=20)
         self.refused(TypeError, "height", height=16.0)
         self.refused(ValueError, "num_inference_steps", num_inference_steps=0)
-        self.refused(TypeError, "guidance_scale", guidance_scale="much")
+        self.refused(TypeError, "guidance_scale", guidance_scale="4")
+        self.refused(ValueError, "guidance_scale is too large", guidance_scale=10**400)
+        self.refused(ValueError, "prompt", prompt=[])
+        self.refused(ValueError, "num_images_per_prompt must be 1 to 1024", num_images_per_prompt=1025)
+        self.refused(ValueError, "height", height=2**40)
+        self.refused(TypeError, "callback_on_step_end must be a function", callback_on_step_end=7)
         self.refused(ValueError, "guidance scale", guidance_scale=float("nan"))
         self.refused(ValueError, "2 generators for 1 pictures", generator=[1, 2])
         self.refused(TypeError, "generator", generator="seed")
@@ -149,6 +154,10 @@ class BadInput(PackageTest):
         self.refused(ValueError, "(1, 64, 1, 1), found (1, 64, 1, 2)", latents=np.zeros((1, 64, 1, 2), np.float32))
         self.refused(TypeError, "int64", latents=np.zeros((1, 64, 1, 1), np.int64))
         self.refused(TypeError, "list", latents=[[0.0]])
+        self.refused(TypeError, "complex64", latents=np.zeros((1, 64, 1, 1), np.complex64))
+        self.refused(TypeError, "object", latents=np.zeros((1, 64, 1, 1), object))
+        self.refused(ValueError, "found ()", latents=np.float32(0).reshape(()))
+        self.refused(ValueError, "found (64,)", latents=np.zeros(64, np.float32))
         noise = np.zeros((1, 64, 1, 1), np.float32)
         noise[0, 5] = np.nan
         self.refused(ValueError, "nan at 5", latents=noise)
@@ -162,12 +171,40 @@ class BadInput(PackageTest):
         self.refused(ValueError, "2 negative prompt states for 1 prompts", guidance_scale=4,
                      negative_prompt_embeds=[np.zeros((2, width))] * 2)
 
+    def test_latents_to_be_decoded_that_are_none(self):
+        good = np.zeros((1, 64, 2, 1), np.float32)
+        self.assertEqual(self.pipe.decode(good, 32, 16)[0].size, (16, 32))
+        for latents, height, width, kind, part in (
+                (good, 16, 32, ValueError, "(n, 64, 1, 2), found (1, 64, 2, 1)"), (good[0], 32, 16, ValueError, "found (64, 2, 1)"),
+                (good * np.nan, 32, 16, ValueError, "nan at 0"), (good.astype(int), 32, 16, TypeError, "int64"),
+                (good, 40, 16, ValueError, "divide by 16"), (good, 32.0, 16, TypeError, "height"), (good[:0], 32, 16, ValueError, "")):
+            with self.assertRaises(kind) as caught:
+                self.pipe.decode(latents, height, width)
+            self.assertIn(part, str(caught.exception))
+
+    def test_values_beside_pictures_that_cannot_be_served(self):
+        tokenizer = self.pipe.tokenizer
+        for ids in ([2**40], [-1]):
+            with self.assertRaisesRegex(ValueError, "a token id must be"):
+                tokenizer.decode(ids)
+        for call in (lambda: tokenizer.decode(["5"]), lambda: tokenizer.encode(b"cat"), lambda: self.pipe.enhance(3),
+                     lambda: self.pipe.set_adapters("x", ["y"]) or self.pipe.load_lora_weights(5),
+                     lambda: ernie_image.quantize("a", "b", max_shard_bytes="many"), lambda: ernie_image.read_record(3.5)):
+            with self.assertRaises((TypeError, ValueError)):
+                call()
+        with self.assertRaisesRegex(ValueError, "int3"):
+            ernie_image.quantize(ROOT / "tests/data/reference/models/tiny_a", "/nowhere/output", "int3")
+
     def test_a_closed_pipeline_says_so(self):
         pipe = ErnieImagePipeline.from_pretrained("embedded:emoji-tiny")
         pipe.close()
         pipe.close()
-        with self.assertRaisesRegex(ValueError, "the pipeline was freed"):
-            pipe("a cat", **SMALL)
+        for call in (lambda: pipe("a cat", **SMALL), lambda: pipe.enhance("a cat"), lambda: asyncio.run(pipe.agenerate("a cat", **SMALL)),
+                     lambda: pipe.decode(np.zeros((1, 64, 1, 1), np.float32), 16, 16), lambda: pipe.load_lora_weights("/nowhere")):
+            with self.assertRaisesRegex(ValueError, "the pipeline was freed"):
+                call()
+        self.assertEqual(pipe.info["height"], 64)
+        pipe.cancel()
 
     def test_a_pipeline_is_not_pickled(self):
         with self.assertRaisesRegex(TypeError, "load it in the process"):
@@ -184,10 +221,32 @@ if child == 0:
     except ernie_image.Unsupported as error:
         os._exit(42 if "forked" in str(error) else 1)
     os._exit(2)
+other = os.fork()
+if other == 0:  # its own is of use, and the interpreter ends as ever
+    own = ernie_image.ErnieImagePipeline.from_pretrained("embedded:emoji-tiny")
+    raise SystemExit(40 + len(own("a cat", height=16, width=16, num_inference_steps=1, use_pe=False).images))
+print(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
         out, err = python(script).communicate(timeout=120)
-        self.assertEqual(out.strip(), "42", err)
+        self.assertEqual(out.split(), ["41", "42"], err)
+
+    def test_a_fork_in_the_midst_of_a_run(self):
+        script = """
+import os, threading, ernie_image
+pipe = ernie_image.ErnieImagePipeline.from_pretrained("embedded:emoji-tiny")
+def fork(*_):
+    child = os.fork()
+    if child == 0:
+        try:
+            pipe.close()
+        finally:
+            os._exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(len(pipe("a cat", height=16, width=16, num_inference_steps=1, use_pe=False, callback_on_step_end=fork).images))
+"""
+        out, err = python(script).communicate(timeout=120)
+        self.assertEqual(out.split(), ["7", "1"], err)
 
 
 class Callbacks(PackageTest):
@@ -218,6 +277,56 @@ class Callbacks(PackageTest):
         with self.assertRaisesRegex(KeyError, "mine"):
             self.pipe("a cat", **LONG | {"height": 16, "width": 16}, callback_on_step_end=fail)
         self.assertEqual(len(self.pipe("a cat", **SMALL).images), 1)
+
+    def test_may_end_the_interpreter(self):
+        script = """
+import sys, ernie_image
+pipe = ernie_image.ErnieImagePipeline.from_pretrained("embedded:emoji-tiny")
+pipe("a cat", height=16, width=16, num_inference_steps=500, use_pe=False, callback_on_step_end=lambda *_: sys.exit(3))
+"""
+        process = python(script)
+        _, err = process.communicate(timeout=120)
+        self.assertEqual((process.returncode, err), (3, ""))
+
+    def test_of_text_may_raise(self):
+        def fail(_):
+            raise KeyError("mine")
+
+        with self.assertRaisesRegex(KeyError, "mine"):
+            self.pipe.enhance("a cat", on_text=fail)
+        with self.assertRaises(TypeError):
+            self.pipe.enhance("a cat", on_text=7)
+        self.assertEqual(len(self.pipe("a cat", **SMALL).images), 1)
+
+    def test_may_return_what_is_no_answer(self):
+        self.refused(TypeError, "must return a dict or None, found int", callback_on_step_end=lambda *_: 3)
+        self.refused(TypeError, "int64", callback_on_step_end=lambda *_: {"latents": np.zeros((1, 64, 1, 1), np.int64)})
+
+    def test_may_close_the_pipeline(self):
+        pipe = ErnieImagePipeline.from_pretrained("embedded:emoji-tiny")
+        with self.assertRaises(ernie_image.Error):
+            pipe("a cat", **dict(SMALL, num_inference_steps=500), callback_on_step_end=lambda *_: pipe.close())
+        with self.assertRaisesRegex(ValueError, "the pipeline was freed"):
+            pipe("a cat", **SMALL)
+
+    def test_threads_that_share_a_pipeline_draw_or_are_refused(self):
+        said, expected = [], self.pipe("a cat", **SMALL, generator=1).images[0].tobytes()
+
+        def draw():
+            for _ in range(10):
+                try:
+                    said.append(self.pipe("a cat", **SMALL, generator=1).images[0].tobytes() == expected)
+                except ernie_image.Busy:
+                    said.append(None)
+
+        threads = [threading.Thread(target=draw) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len(said), 30)
+        self.assertNotIn(False, said)
+        self.assertIn(True, said)
 
     def test_a_second_call_meanwhile_is_refused(self):
         inside = []
@@ -264,16 +373,21 @@ print(len(pipe("a cat", height=16, width=16, num_inference_steps=1, use_pe=False
         self.assertEqual(out, "1\n", err)
 
     def test_the_interpreter_ends_in_the_midst_of_a_run(self):
+        for is_daemon in (True, False):
+            with self.subTest(is_daemon=is_daemon):
+                self.end_in_the_midst(is_daemon)
+
+    def end_in_the_midst(self, is_daemon):
         script = """
-import threading, time, ernie_image
+import sys, threading, time, ernie_image
 pipe = ernie_image.ErnieImagePipeline.from_pretrained("embedded:emoji-tiny")
 begun = threading.Event()
 def draw():
     pipe("a cat", height=512, width=512, num_inference_steps=500, use_pe=False, callback_on_step_end=lambda *_: begun.set())
-threading.Thread(target=draw, daemon=True).start()
+threading.Thread(target=draw, daemon=sys.argv[1] == "True").start()
 begun.wait()
 """
-        process = python(script)
+        process = python(script, str(is_daemon))
         _, err = process.communicate(timeout=120)
         self.assertEqual(process.returncode, 0, err)
         self.assertNotIn("Fatal", err)
@@ -369,6 +483,13 @@ class TheRest(PackageTest):
         with tempfile.NamedTemporaryFile(suffix=".png") as file:
             with self.assertRaises(ernie_image.CorruptFile):
                 ernie_image.read_record(file.name)
+        program = pathlib.Path(ernie_image.__file__).parent / "bin" / "ernie-image"
+        with tempfile.TemporaryDirectory() as folder:
+            for kind in ("jpg", "webp"):
+                path = os.path.join(folder, f"cat.{kind}")
+                subprocess.run([program, "generate", "--model", "embedded:emoji-tiny", "--no-enhance", "-p", "a cat", "--steps", "1",
+                                "--quiet", "--output", path], check=True)
+                self.assertEqual(ernie_image.read_record(path)["prompts"], ["a cat"])
 
     def test_quantize(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -408,6 +529,54 @@ assert "torch" not in sys.modules
             _, err = process.communicate(timeout=120)
             self.assertEqual(process.returncode, 0, err)
             self.assertGreater(os.path.getsize(path), 100)
+
+    def test_progress_is_told_to_tqdm_where_it_is(self):
+        script = """
+import sys, types
+class Bar:
+    def __init__(self, total, **told):
+        self.n, self.total = 0, total
+        print("total", total, sorted(told))
+    def update(self, n):
+        self.n += n
+        print("at", self.n)
+    def reset(self, total):
+        self.n, self.total = 0, total
+        print("again", total)
+    def close(self):
+        print("closed")
+sys.modules["tqdm"], sys.modules["tqdm.auto"] = types.ModuleType("tqdm"), types.ModuleType("tqdm.auto")
+sys.modules["tqdm.auto"].tqdm = Bar
+import ernie_image
+pipe = ernie_image.ErnieImagePipeline.from_pretrained("embedded:emoji-tiny")
+asked = dict(height=16, width=16, num_inference_steps=2, use_pe=False)
+pipe("a cat", **asked)
+pipe.set_progress_bar_config(desc="cat")
+pipe("a cat", **asked, hires_scale=1, hires_steps=1)
+pipe.set_progress_bar_config(disable=True)
+pipe("a cat", **asked)
+"""
+        out, err = python(script).communicate(timeout=120)
+        self.assertEqual(out.splitlines(), ["total 2 ['desc']", "at 1", "at 2", "again 1", "at 1", "closed"], err)
+
+    def test_arrays_are_not_copied_on_the_way_in(self):
+        from ernie_image import _arrays
+
+        class Exporter:
+            def __init__(self, array):
+                self.array = array
+
+            def __dlpack__(self, **keywords):
+                return self.array.__dlpack__(**keywords)
+
+            def __dlpack_device__(self):
+                return self.array.__dlpack_device__()
+
+        noise = np.random.default_rng(1).standard_normal((1, 64, 1, 1)).astype(np.float32)
+        for given in (noise, memoryview(noise), Exporter(noise)):
+            self.assertTrue(np.shares_memory(_arrays.floats(given, "latents"), noise))
+        drawn = lambda latents: self.pipe("a cat", **SMALL, latents=latents).images[0].tobytes()
+        self.assertEqual(drawn(Exporter(noise)), drawn(noise))
 
     def test_the_program_is_run_by_the_module(self):
         done = subprocess.run([sys.executable, "-m", "ernie_image", "--version"], capture_output=True, text=True, check=True)

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "c_api/c_error.h"
+#include "c_api/c_request.h"
 #include "c_api/objects.h"
 #include "c_api/sized_struct.h"
 #include "core/enum_names.h"
@@ -22,19 +23,6 @@ const Image& image_at(const ResultObject& result, std::size_t index) {
   throw Error(ErrorKind::invalid_argument,
               "there is no image " + std::to_string(index) + ": the result has " +
                   std::to_string(result.images.size()) + ", counted from 0");
-}
-
-Image read_image(const ernie_image_image* given, const char* what) {
-  const auto c = read_struct(given, what);
-  if (c.rgb == nullptr || c.height_px < 1 || c.width_px < 1 || c.height_px > kMaxSidePx ||
-      c.width_px > kMaxSidePx) {
-    throw Error(ErrorKind::invalid_argument, std::string("the ") + what +
-                                                 " has no pixels, or is larger than " +
-                                                 std::to_string(kMaxSidePx) + " pixels a side");
-  }
-  const std::size_t bytes =
-      static_cast<std::size_t>(c.height_px) * static_cast<std::size_t>(c.width_px) * 3;
-  return {c.width_px, c.height_px, {c.rgb, c.rgb + bytes}};
 }
 
 Tokenizer open_tokenizer(const std::string& model) {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "c_api/sized_struct.h"
+#include "core/enum_names.h"
 #include "ernie_image/c.h"
 #include "request/request.h"
 
@@ -65,6 +66,65 @@ std::vector<Adapter> read_adapters(const ernie_image_adapter* given, std::size_t
   return adapters;
 }
 
+PictureInput read_picture(const ernie_image_request& c) {
+  PictureInput picture;
+  if (c.strength != 0) picture.strength = c.strength;
+  picture.strength_mode = read_name(c.strength_mode, picture.strength_mode, "strength mode",
+                                    all_names<StrengthMode>(", "),
+                                    [](const char* name) { return from_name<StrengthMode>(name); });
+  if (c.image == nullptr) {
+    if (c.mask != nullptr || c.mask_count != 0 || c.masked_area_only != 0)
+      throw Error(ErrorKind::invalid_argument, "there is a mask, and no image that it is of");
+    return picture;
+  }
+  picture.image = read_image(c.image, "image");
+  const std::size_t pixels = picture.image.rgb.size() / 3;
+  if (c.mask_count != 0 && c.mask_count != pixels) {
+    throw Error(ErrorKind::invalid_argument, "the mask has " + std::to_string(c.mask_count) +
+                                                 " bytes; the image has " + std::to_string(pixels) +
+                                                 " pixels, and needs one each");
+  }
+  picture.mask = read_numbers(c.mask, c.mask_count, "bytes of a mask");
+  if (c.masked_area_only != 0)
+    picture.area_padding_px = read_count(c.mask_padding_px, kMaxSidePx, "the mask's padding");
+  picture.puts_back = c.drawn_as_it_is == 0;
+  return picture;
+}
+
+std::vector<Box> read_boxes(const ernie_image_request& c) {
+  if (c.box_count > std::size_t{kMaxBoxes}) {
+    throw Error(ErrorKind::invalid_argument, std::to_string(c.box_count) + " boxes; at most " +
+                                                 std::to_string(kMaxBoxes) + " are possible");
+  }
+  const auto sides = read_numbers(c.boxes, 4 * c.box_count, "sides of boxes");
+  std::vector<Box> boxes;
+  for (std::size_t i = 0; i < sides.size(); i += 4)
+    boxes.push_back({sides[i], sides[i + 1], sides[i + 2], sides[i + 3]});
+  return boxes;
+}
+
+/// Seeds, one or one an image.
+std::vector<std::uint64_t> read_seeds(const std::uint64_t* seeds, std::size_t count) {
+  if (count > std::size_t{kMaxImages}) {
+    throw Error(ErrorKind::invalid_argument, std::to_string(count) +
+                                                 " seeds; give one, or one an image, of which " +
+                                                 std::to_string(kMaxImages) + " are possible");
+  }
+  return read_numbers(seeds, count, "seeds");
+}
+
+/// What is drawn after the first run, and variations of its noise.
+void read_runs(const ernie_image_request& c, Request& request) {
+  request.variation_seeds = read_seeds(c.variation_seeds, c.variation_seed_count);
+  if (c.variation_strength != 0) request.variation_strength = c.variation_strength;
+  if (c.hires_scale != 0) request.hires_scale = c.hires_scale;
+  request.hires_width_px = c.hires_width_px;
+  request.hires_height_px = c.hires_height_px;
+  if (c.hires_strength != 0) request.hires_strength = c.hires_strength;
+  request.hires_steps = c.hires_steps;
+  request.boxes = read_boxes(c);
+}
+
 /// How many values latents of the request have; 0 if there can be none.
 std::size_t latent_count(const Request& asked, const ModelInfo& info) {
   const Request request = with_defaults(asked, info.defaults);
@@ -94,6 +154,19 @@ std::vector<float> read_latents(const ernie_image_request& c, const Request& req
 
 }  // namespace
 
+Image read_image(const ernie_image_image* given, const char* what) {
+  const auto c = read_struct(given, what);
+  if (c.rgb == nullptr || c.height_px < 1 || c.width_px < 1 || c.height_px > kMaxSidePx ||
+      c.width_px > kMaxSidePx) {
+    throw Error(ErrorKind::invalid_argument, std::string("the ") + what +
+                                                 " has no pixels, or is larger than " +
+                                                 std::to_string(kMaxSidePx) + " pixels a side");
+  }
+  const std::size_t bytes =
+      static_cast<std::size_t>(c.height_px) * static_cast<std::size_t>(c.width_px) * 3;
+  return {c.width_px, c.height_px, {c.rgb, c.rgb + bytes}};
+}
+
 void require_finite(std::span<const float> values, const std::string& what) {
   const auto wrong =
       std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });
@@ -117,14 +190,11 @@ Call::Call(const ernie_image_request* given, PipelineObject& object)
   request_.num_inference_steps = c_.num_inference_steps;
   if (c_.guidance_scale != 0) request_.guidance_scale = c_.guidance_scale;
   if (c_.num_images_per_prompt != 0) request_.num_images_per_prompt = c_.num_images_per_prompt;
-  if (c_.seed_count > std::size_t{kMaxImages}) {
-    throw Error(ErrorKind::invalid_argument, std::to_string(c_.seed_count) +
-                                                 " seeds; give one, or one an image, of which " +
-                                                 std::to_string(kMaxImages) + " are possible");
-  }
-  if (c_.seed_count != 0) request_.seeds = read_numbers(c_.seeds, c_.seed_count, "seeds");
+  if (c_.seed_count != 0) request_.seeds = read_seeds(c_.seeds, c_.seed_count);
   request_.adapters = c_api::read_adapters(c_.adapters, c_.adapter_count);
   request_.decode = c_.latents_only == 0;
+  request_.picture = read_picture(c_);
+  c_api::read_runs(c_, request_);
   if (c_.latents != nullptr || c_.latent_count != 0)
     request_.latents = c_api::read_latents(c_, request_, object.pipeline.info());
 }
@@ -147,7 +217,10 @@ void Call::take_latents(ResultObject& result) {
 }
 
 void Call::teach_previews(const std::vector<Image>& images) {
-  if (!wants_previews()) return;
+  // A later run, or what a mask keeps, makes pictures that are not those of the first run's
+  // latents.
+  const bool are_drawn_once = request_.boxes.empty() && !wants_hires(request_);
+  if (!wants_previews() || !are_drawn_once || !request_.picture.mask.empty()) return;
   const std::size_t size = latents_.size() / std::max<std::size_t>(images.size(), 1);
   for (std::size_t i = 0; i < images.size(); ++i)
     object_.preview->learn(std::span(latents_).subspan(i * size, size), images[i]);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "c_api/objects.h"
+#include "ernie_image/c.h"
 
 namespace ernie_image::c_api {
 
@@ -35,6 +36,9 @@ class Call {
   std::vector<float> latents_;  // after the last step, if they are of use
   std::array<std::int64_t, 4> shape_{};
 };
+
+/// A caller's picture, which `what` names. Throws Error(invalid_argument) for one without pixels.
+Image read_image(const ernie_image_image* given, const char* what);
 
 /// Throws Error(invalid_argument), which says where, unless all are finite.
 void require_finite(std::span<const float> values, const std::string& what = "latents");

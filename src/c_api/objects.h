@@ -13,7 +13,7 @@
 #include "c_api/handles.h"
 #include "ernie_image/cancel.h"
 #include "ernie_image/pipeline.h"
-#include "jobs/preview.h"
+#include "pipeline/preview.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ernie_image::c_api {

@@ -189,7 +189,7 @@ void Generation::tell_step(const FlowMatchEulerScheduler& scheduler, int step, f
   const Tensor latents = copy(latents_), direction = to_float(velocity);
   const auto index = static_cast<std::size_t>(step);
   request_.on_step({step,
-                    plan_.num_inference_steps,
+                    static_cast<int>(std::ssize(scheduler.timesteps())),
                     timestep,
                     scheduler.sigmas()[index],
                     scheduler.sigmas()[index + 1],

@@ -130,7 +130,35 @@ class RandomCalls {
     if (below(3) == 0) c.on_step = write_latents;
     c.user_data = this;
     c.latents_only = below(2);
+    if (below(9) == 0) add_picture(c);
+    if (below(12) == 0) add_runs(c);
     return c;
+  }
+
+  void add_picture(ernie_image_request& c) {
+    picture_ = {sizeof picture_, below(9) == 0 ? 1 + below(24) : 16, 16,
+                below(9) == 0 ? nullptr : pixels_.data()};
+    if (below(9) != 0) c.image = &picture_;
+    c.strength = below(4) == 0 ? number() : 0.5;
+    c.strength_mode = below(9) == 0 ? text() : nullptr;
+    c.mask = below(2) == 0 ? pixels_.data() : nullptr;
+    c.mask_count = static_cast<std::size_t>(below(9) == 0 ? below(1000) : 16 * 16);
+    c.masked_area_only = below(2);
+    c.mask_padding_px = below(4) == 0 ? size() : below(20);
+    c.drawn_as_it_is = below(2);
+    c.with_previews = below(2);
+  }
+  void add_runs(ernie_image_request& c) {
+    c.variation_seeds = below(3) == 0 ? seeds_ : nullptr;
+    c.variation_seed_count = static_cast<std::size_t>(below(3));
+    c.variation_strength = below(2) == 0 ? number() : 0;
+    c.hires_scale = below(2) == 0 ? number() : 0;
+    c.hires_height_px = c.hires_width_px = below(3) == 0 ? size() : 0;
+    c.hires_strength = below(2) == 0 ? number() : 0;
+    c.hires_steps = below(3) == 0 ? size() : 1;
+    for (std::int32_t& side : boxes_) side = below(9) == 0 ? size() : below(14);
+    c.boxes = below(6) == 0 ? nullptr : boxes_;
+    c.box_count = static_cast<std::size_t>(below(9) == 0 ? 1000000 : below(3));
   }
 
   void dispatch(ernie_image_error** error) {
@@ -243,6 +271,9 @@ class RandomCalls {
   std::vector<float> latents_;
   const char* prompts_[2] = {"a cat", "a dog"};
   std::uint64_t seeds_[2] = {1, 2};
+  std::vector<std::uint8_t> pixels_ = std::vector<std::uint8_t>(3 * 24 * 16, 200);
+  ernie_image_image picture_{};
+  std::int32_t boxes_[8] = {};
   int pictures_ = 0, refusals_ = 0;
 };
 

@@ -1,4 +1,4 @@
-#include "jobs/preview.h"
+#include "pipeline/preview.h"
 
 #include <gtest/gtest.h>
 

@@ -1,10 +1,9 @@
-#include "jobs/preview.h"
+#include "pipeline/preview.h"
 
 #include <algorithm>
 #include <cassert>
 #include <cmath>
 
-#include "io/image_file.h"
 #include "sampling/random.h"
 
 namespace ernie_image {
@@ -17,7 +16,6 @@ constexpr double kForgetting = 0.8;          // weight of all earlier pictures
 constexpr int kMaxSamples = 1024;            // latent positions of one picture
 constexpr int kRandomImages = 4;
 constexpr int kRandomSide = 8;  // latents
-constexpr int kPreviewQuality = 80;
 
 /// `matrix` [n, n], symmetric and positive definite, becomes its Cholesky factor (lower part).
 void factorise(std::vector<double>& matrix, int n) {
@@ -161,12 +159,6 @@ void learn_from_random_latents(PreviewModel& preview, Pipeline& pipeline) {
         random_latents(info.latent_channels, i % 2 == 0 ? 1 : 2, static_cast<std::uint64_t>(i));
     preview.learn(latents, pipeline.decode(latents, side_px, side_px).front());
   }
-}
-
-std::string encode_preview(const Image& image) {
-  const std::vector<std::uint8_t> bytes =
-      encode_image(image, {ImageFormat::jpeg, kPreviewQuality}, {});
-  return {bytes.begin(), bytes.end()};
 }
 
 }  // namespace ernie_image

@@ -40,7 +40,4 @@ class PreviewModel {
 /// Teaches it with what the decoder makes of a few random latents. A small picture each.
 void learn_from_random_latents(PreviewModel& preview, Pipeline& pipeline);
 
-/// JPEG.
-std::string encode_preview(const Image& image);
-
 }  // namespace ernie_image
