@@ -17,7 +17,7 @@ inline constexpr std::chrono::milliseconds kNoTime{0};
 /// Far more than anything here takes.
 inline constexpr std::chrono::milliseconds kPatience{120000};
 /// Steps that last some seconds, so that what happens meanwhile can be seen: one of the embedded
-/// model takes 3 ms, sanitized a hundred.
+/// model takes 3 ms of CPU, sanitized 45.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr int kSecondsOfSteps = 60;
 #else
