@@ -65,8 +65,18 @@ install_python_packages() {
   fi
 }
 
-# install_client_packages FOLDER: the clients that the server is tested with.
-install_client_packages() { install_python_packages tests/server/requirements.txt "$1"; }
+# install_client_packages BUILD: the clients that the server is tested with, as BUILD/client-venv. All builds share one environment,
+# which is made by whoever comes first.
+install_client_packages() {
+  mkdir -p build "$1"
+  (
+    flock 9
+    install_python_packages tests/server/requirements.txt build/client-venv
+  ) 9>build/client-venv.lock
+  if [[ $1 == build ]]; then return 0; fi
+  if [[ ! -L $1/client-venv ]]; then rm -rf "$1/client-venv"; fi
+  ln -sfn ../build/client-venv "$1/client-venv"
+}
 
 # python_module_options FOLDER: what CMake is to be told so that it builds the Python module with the nanobind of that environment,
 # which is made if need be; or that it is not to build it, where that cannot be.

@@ -55,7 +55,12 @@ std::string safetensors(std::string_view header, std::size_t data_bytes) {
   std::string file;
   for (int shift = 0; shift < 64; shift += 8) file += static_cast<char>(header.size() >> shift);
   file += header;
-  for (std::size_t i = 0; i < data_bytes; ++i) file += static_cast<char>(i);
+  std::string numbers;  // 0 to 255; many megabytes of them are wanted, and not one by one
+  for (int i = 0; i < 256; ++i) numbers += static_cast<char>(i);
+  const std::size_t size = file.size() + data_bytes;
+  file.reserve(size + numbers.size());
+  while (file.size() < size) file += numbers;
+  file.resize(size);
   return file;
 }
 

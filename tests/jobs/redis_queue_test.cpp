@@ -444,7 +444,7 @@ TEST_F(FleetTest, AKilledWorkersJobIsFinishedByAnother) {
   QueueOptions impatient = options();
   impatient.claim_expiry = std::chrono::milliseconds(500);
   RedisQueue queue(impatient);
-  const std::string id = queue.submit(long_request(900), "ann", "", {}).id;
+  const std::string id = queue.submit(long_request(kSecondsOfSteps), "ann", "", {}).id;
   {
     RunningProgram victim(worker_arguments("victim"));
     ASSERT_TRUE(eventually([&] { return queue.find(id)->progress.step > 0; }));
@@ -506,8 +506,8 @@ TEST_F(RedisWorkerTest, AResultWaitsForARedisThatIsAway) {
   impatient.patience = std::chrono::milliseconds(100);
   RedisQueue queue(impatient), other(options());
   Worker worker(queue, load(), worker_options());
-  const std::string id = other.submit(picture_of(200), "ann", "", {}).id;
-  ASSERT_TRUE(eventually([&] { return other.find(id)->progress.step > 150; }));
+  const std::string id = other.submit(picture_of(kSecondsOfSteps / 4), "ann", "", {}).id;
+  ASSERT_TRUE(eventually([&] { return other.find(id)->progress.step > kSecondsOfSteps / 5; }));
   server_.kill();
   std::this_thread::sleep_for(std::chrono::milliseconds(1500));  // the picture is done meanwhile
   server_.start();
@@ -541,7 +541,7 @@ TEST_F(RedisWorkerTest, AFullRedisFailsTheJobOnce) {
 TEST_F(FleetTest, AWorkerSurvivesARestartOfRedis) {
   RedisQueue queue(options());
   RunningProgram worker(worker_arguments("w"));
-  const std::string before = queue.submit(long_request(300), "ann", "", {}).id;
+  const std::string before = queue.submit(long_request(kSecondsOfSteps / 2), "ann", "", {}).id;
   ASSERT_TRUE(eventually([&] { return queue.find(before)->progress.step > 0; }));
   server_.kill();
   server_.start();

@@ -175,8 +175,7 @@ TEST_F(WorkerTest, WritesEachFormat) {
 
 TEST_F(WorkerTest, TellsProgressAndShowsPreviews) {
   JobRequest request = picture_request("a cat");
-  request.num_inference_steps = 200;
-  request.previews = 200;
+  request.num_inference_steps = request.previews = kSecondsOfSteps / 4;
   request.chrome_trace = true;
   const std::string id = submit(request);
   Worker worker(*queue_, load(), options());
@@ -203,7 +202,7 @@ TEST_F(WorkerTest, TellsProgressAndShowsPreviews) {
   EXPECT_TRUE(has_time);
   EXPECT_GT(previews.size(), 3u);
   const auto trace = nlohmann::json::parse(queue_->trace(id).value());
-  EXPECT_GT(trace["traceEvents"].size(), 200u);
+  EXPECT_GT(trace["traceEvents"].size(), std::size_t{kSecondsOfSteps / 4});
 }
 
 TEST_F(WorkerTest, StopsACancelledJobWithinAStep) {
