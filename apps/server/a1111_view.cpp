@@ -147,16 +147,6 @@ json number_of_word(const json& value) {
   return number.is_number() ? number : value;
 }
 
-json boolean_of_word(const json& value) {
-  const std::string word = value.is_string() ? lower_case(value.get_ref<const std::string&>()) : "";
-  const auto is_one_of = [&](std::initializer_list<std::string_view> words) {
-    return std::ranges::find(words, word) != words.end();
-  };
-  if (is_one_of({"true", "t", "yes", "y", "on", "1"}) || value == 1) return true;
-  if (is_one_of({"false", "f", "no", "n", "off", "0"}) || value == 0) return false;
-  return value;
-}
-
 /// Its clients offer sizes like 600x600: the nearest that the model draws is taken.
 void round_sizes(json& common, int multiple_px) {
   for (const char* name : {"width", "height"}) {
@@ -218,6 +208,16 @@ json state_view(const Job* job) {
 }
 
 }  // namespace
+
+json boolean_of_word(const json& value) {
+  const std::string word = value.is_string() ? lower_case(value.get_ref<const std::string&>()) : "";
+  const auto is_one_of = [&](std::initializer_list<std::string_view> words) {
+    return std::ranges::find(words, word) != words.end();
+  };
+  if (is_one_of({"true", "t", "yes", "y", "on", "1"}) || value == 1) return true;
+  if (is_one_of({"false", "f", "no", "n", "off", "0"}) || value == 0) return false;
+  return value;
+}
 
 JobRequest a1111_request(const JsonReader& fields, const std::string& model,
                          const std::vector<WorkerInfo>& workers, const RequestLimits& limits,

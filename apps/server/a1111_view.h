@@ -22,6 +22,9 @@ JsonReader a1111_fields(const JsonReader& fields);
 /// them.
 nlohmann::json repeated_fields(const JsonReader& fields);
 
+/// true for "yes", 1 and the like, false for "no"; anything else as it is.
+nlohmann::json boolean_of_word(const nlohmann::json& value);
+
 /// The "info" of a response to the fields `asked`: JSON, as text. Its infotexts are those of the
 /// files.
 std::string a1111_info(const Job& job, const nlohmann::json& asked);

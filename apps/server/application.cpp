@@ -13,7 +13,11 @@ constexpr std::size_t kMaxLoggedChars = 200;
 // As it grows, as JSON, decoded: 64 bodies of 24 MB took 5.6 GB.
 constexpr std::size_t kBodyCopies = 4;
 
+/// After it is known that the path takes the method at all.
 void check_body(const RequestHead& head, const Route& route) {
+  if (head.content_length > 0 && route.method == "GET") {
+    throw ApiError(400, "malformed request: a " + head.method + " has no body");
+  }
   if (head.content_length > route.max_body_bytes) {
     throw ApiError(413, "the request's body is larger than " +
                             std::to_string(route.max_body_bytes) + " bytes");

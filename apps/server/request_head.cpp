@@ -130,9 +130,6 @@ void check_body(RequestHead& head) {
   }
   if (has(head, "content-length"))
     head.content_length = parse_length(head.header("content-length"));
-  const bool takes_body = head.method == "POST" || head.method == "PUT" || head.method == "PATCH" ||
-                          head.method == "DELETE";
-  if (head.content_length > 0 && !takes_body) refuse("a " + head.method + " has no body");
 }
 
 /// Up to the next CRLF, which is dropped.

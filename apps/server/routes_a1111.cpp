@@ -115,8 +115,16 @@ void A1111Api::make(Exchange& exchange, httplib::Response& response, bool begins
                        {"info", a1111_info(finished, parameters)}});
 }
 
+/// False without it; words as in the bodies.
+bool boolean_parameter(const httplib::Request& request, const std::string& name) {
+  const json word = boolean_of_word(request.get_param_value(name));
+  if (!request.has_param(name)) return false;
+  if (!word.is_boolean()) refuse_field(name, "must be true or false");
+  return word.get<bool>();
+}
+
 void A1111Api::show_progress(Exchange& exchange, httplib::Response& response) {
-  const bool skips_image = exchange.request->get_param_value("skip_current_image") == "true";
+  const bool skips_image = boolean_parameter(*exchange.request, "skip_current_image");
   std::optional<Job> shown;
   for (const std::string& id : shown_jobs(exchange.owner())) {
     std::optional<Job> job = service_.queue().find_readable(id);

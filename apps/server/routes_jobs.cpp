@@ -159,7 +159,8 @@ void show_trace(Service& service, Exchange& exchange, httplib::Response& respons
   const Job job = job_of_path(service, exchange);
   const std::optional<Bytes> trace = service.queue().trace(job.id);
   if (!trace || trace->empty()) {
-    throw not_found("trace of this job; only a completed one that asked for it has one");
+    throw ApiError(409, "there is no trace; only a completed job that asked for it has one", "",
+                   "job_has_no_trace");
   }
   response.status = 200;
   response.set_content(*trace, "application/json");

@@ -5,6 +5,7 @@
 
 #include "io/image_file.h"
 #include "program.h"
+#include "support/golden.h"
 
 namespace ernie_image::cli_test {
 namespace {
@@ -49,6 +50,21 @@ TEST_F(Rerun, FindsEqualPixels) {
   const Outcome outcome = run_program({"rerun", path_});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(outcome.out, "equal: all 4096 pixels\n");
+}
+
+/// What README.md tells a reader to try, where the machine has the kernel set that the files name.
+TEST(RerunOfReadme, ItsPicturesAreEqualToThePixel) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "another build of the same kernels";
+#endif
+  const std::string images = golden::data_path("../../docs/images/");
+  for (const char* name : {"panda", "owl", "cactus"}) {
+    const Outcome outcome = run_program({"rerun", images + name + ".png", "--json"});
+    const json result = outcome.json();
+    const json& other = result["differences_of_runs"];
+    if (!other.empty()) GTEST_SKIP() << other.dump();
+    EXPECT_EQ(outcome.exit_code, 0) << name << outcome.out;
+  }
 }
 
 TEST_F(Rerun, MakesAnyImageOfABatchAgain) {

@@ -222,6 +222,8 @@ TEST(A1111Api, ShowsAndInterruptsWhatIsUnderWay) {
   options.step_time = std::chrono::milliseconds(50);
   TestServer server(options);
   EXPECT_EQ(get(server, "/sdapi/v1/progress", 200)["progress"], 0.0);
+  get(server, "/sdapi/v1/progress?skip_current_image=on", 200);
+  get(server, "/sdapi/v1/progress?skip_current_image=null", 400);
   json response;
   std::thread asker([&] {
     response = post(server, "/sdapi/v1/txt2img", {{"prompt", "a"}, {"steps", 200}}, 200);

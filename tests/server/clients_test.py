@@ -324,6 +324,18 @@ class OpenApiDocument(ClientTest):
         self.server.wait_until(lambda: get_job.sync(job.id, client=client).status.value == "completed", 60)
         self.assertEqual(len(get_job.sync(job.id, client=client).images), 1)
 
+    def test_holds_for_whatever_is_asked(self):
+        """schemathesis with all its checks: a few requests for each path, and what follows from their answers."""
+        tester = os.path.join(os.path.dirname(sys.executable), "schemathesis")
+        limits = ["--max-megapixels", "0.0042", "--max-images", "2", "--max-steps", "8", "--max-queue", "10000"]
+        with Server(PROGRAM, "--api-key-file", os.path.join(self.folder.name, "keys"), *limits) as server:
+            run = subprocess.run([tester, "--config-file", os.path.join(os.path.dirname(__file__), "schemathesis.toml"),
+                                  "run", server.url + "/openapi.json", "--header", "Authorization: Bearer " + KEY,
+                                  "--checks", "all", "--phases", "fuzzing,stateful", "--max-examples", "2", "--seed", "1",
+                                  "--no-shrink", "--no-color", "--continue-on-failure"],
+                                 cwd=self.folder.name, capture_output=True, text=True)
+        self.assertEqual(run.returncode, 0, run.stdout)
+
     def test_is_valid(self):
         document = self.server.get("/openapi.json")[2]
         validate(document)

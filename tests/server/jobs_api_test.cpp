@@ -264,7 +264,7 @@ TEST(JobsApi, GivesTheTraceOfAJobThatAskedForOne) {
       post(server, "/v1/jobs", {{"prompt", "a"}, {"trace", true}}, 202)["id"];
   finished_job(server, traced);
   EXPECT_EQ(get(server, "/v1/jobs/" + traced + "/trace", 200), json::array());
-  get(server, "/v1/jobs/" + plain + "/trace", 404);
+  get(server, "/v1/jobs/" + plain + "/trace", 409);
 }
 
 TEST(Page, IsServedWithItsPolicy) {

@@ -77,6 +77,7 @@ def lengths():
     head = HOST + b"Content-Type: application/json\r\nContent-Length: 100\r\n"
     yield "cut short", raw(b"POST /v1/jobs HTTP/1.1", head, b"{"), {400, 408}
     yield "GET with a body", raw(b"GET / HTTP/1.1", HOST + b"Content-Length: 5\r\n", b"hello"), {400}
+    yield "GET with a body where there is none", raw(b"GET /v1 HTTP/1.1", HOST + b"Content-Length: 5\r\n", b"hello"), {405}
     yield "body that is a request", raw(b"POST /healthz HTTP/1.1", head[:-5] + b"40\r\n", raw(b"GET /healthz HTTP/1.1")), {405}
 
 
