@@ -3,6 +3,7 @@
   faults_test.py PROGRAM PRELOAD
 """
 
+import concurrent.futures
 import contextlib
 import errno
 import json
@@ -126,16 +127,22 @@ def redis_server():
 
 class StoreTest(unittest.TestCase):
     def test_requests_fail_soon_while_redis_does_not_answer(self):
-        with redis_server() as (redis, url), Server(PROGRAM, "--queue", url) as server:
+        # Without workers, so that each asks for them.
+        with redis_server() as (redis, url), Server(PROGRAM, "--queue", url, "--role", "gateway", expect_ready=False) as server:
             redis.send_signal(signal.SIGSTOP)
-            for method, path, body in (("GET", "/v1/jobs", None), ("GET", "/readyz", None), ("GET", "/v1/queue", None),
-                                       ("GET", "/metrics", None), ("POST", "/v1/jobs", {"prompt": "a fox"})):
-                started = time.monotonic()
-                self.assertEqual(server.request(method, path, body)[0], 503, path)
-                self.assertLess(time.monotonic() - started, 2.5, path)
-            self.assertEqual(server.get("/healthz")[0], 200)
+            calls = [("GET", path, None) for path in ("/v1/jobs", "/readyz", "/v1/queue", "/metrics", "/v1/models")]
+            calls += 4 * [("POST", "/v1/jobs", {"prompt": "a fox"})]
+            started = time.monotonic()
+            with concurrent.futures.ThreadPoolExecutor(len(calls)) as clients:
+                answers = [clients.submit(server.request, *call) for call in calls]
+                # They wait for the store; whether the process works is another question.
+                self.assertEqual(server.get("/healthz")[0], 200)
+                self.assertFalse(any(answer.done() for answer in answers))
+                for call, answer in zip(calls, answers):
+                    self.assertEqual(answer.result()[0], 503, call)
+                    self.assertLess(time.monotonic() - started, 2.5, call)
             redis.send_signal(signal.SIGCONT)
-            server.wait_until(lambda: server.get("/readyz")[0] == 200)
+            server.wait_until(lambda: server.get("/v1/queue")[0] == 200)
 
 
 class StoringTest(unittest.TestCase):
