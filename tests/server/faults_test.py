@@ -188,18 +188,35 @@ class StoringTest(unittest.TestCase):
 @unittest.skipIf(os.environ.get("ERNIE_IMAGE_SANITIZED"), "a sanitizer has an allocator of its own")
 class MemoryTest(unittest.TestCase):
     def test_failing_allocations_of_threads_end_nothing(self):
+        self.assert_goes_on(512, 1)
+
+    def test_small_allocations_that_fail_end_nothing(self):
+        # Destructors of JSON allocate, and cannot fail: common/spare_memory.h.
+        self.assert_goes_on(1, 1)
+        self.assert_goes_on(1, 20)
+
+    def test_large_json_is_taken_apart_without_memory(self):
         with Faults() as faults, Server(PROGRAM, environment=faults.environment) as server:
-            with faults.failing("new", 512):
+            with faults.failing("new", 4097), faults.failing("new_one_in", 3):
+                for i in range(20):
+                    self.lose_or_send(lambda: server.post("/v1/jobs", {"prompt": "a fox", "seed": [[i] * 2000] * 3}))
+            self.assertIsNone(server.process.poll(), server.log)
+            self.assertEqual(server.terminate(), 0)
+
+    def lose_or_send(self, request):
+        try:
+            request()
+        except OSError:
+            pass  # a connection may be lost
+
+    def assert_goes_on(self, least_bytes, one_in):
+        with Faults() as faults, Server(PROGRAM, environment=faults.environment) as server:
+            with faults.failing("new_one_in", one_in), faults.failing("new", least_bytes):
                 for i in range(20):
                     for path in (b"/healthz", b"/readyz", b"/v1/jobs", b"/metrics"):
-                        try:
-                            answer_to(server.port, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                        except OSError:
-                            pass  # a connection may be lost
-                    try:
-                        server.post("/v1/jobs", {"prompt": "a fox", "seed": i})
-                    except OSError:
-                        pass
+                        head = b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+                        self.lose_or_send(lambda: answer_to(server.port, head))
+                    self.lose_or_send(lambda: server.post("/v1/jobs", {"prompt": "a fox", "seed": i}))
                 self.assertIsNone(server.process.poll(), server.log)
             job = server.finished(server.post("/v1/jobs", {"prompt": "a fox", "seed": 1})[2]["id"])
             self.assertEqual(job["status"], "completed", job)
