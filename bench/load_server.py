@@ -1,11 +1,17 @@
 #!/usr/bin/env python3
 """Many clients at once against `ernie-image serve` with the embedded model, for a while.
 
-    python3 bench/load_server.py --program build/ernie-image [--clients 500] [--seconds 60] [--json]
+    python3 bench/load_server.py --program build/ernie-image [--case pictures|slow|polling] [--clients 500] [--seconds 60] [--json]
 
-Each client asks, waits for its picture, and asks again; a third each by the OpenAI API, by a job and its events, and by a
+pictures: each client asks, waits for its picture, and asks again; a third each by the OpenAI API, by a job and its events, and by a
 job it polls. One that is refused (429, 503) comes back when the response says. Exit code 1 if anything else than a picture
 or a refusal comes back, memory grows, or the server is not well afterwards.
+
+slow: so many connections of one address send a byte a second of heads and bodies that never end. Exit code 1 unless 95 % of
+the requests of another address are served within 1 s.
+
+polling: the clients hand in jobs and poll them, through Redis, which later stands still for some seconds. Exit code 1 unless
+/healthz is answered within 100 ms all the while, and what needs Redis fails with 503 within 2 s.
 """
 
 import argparse
@@ -17,7 +23,8 @@ import sys
 import tempfile
 import time
 
-from processes import Serve, answers
+from load_cases import polling_case, slow_case
+from processes import Redis, Serve, answers
 
 REQUEST_SECONDS = 300  # for one answer: the whole queue is before it, and the machine may be busy
 POLL_SECONDS = 1.0
@@ -141,10 +148,11 @@ class Tally:
         self.resident = []
 
 
-async def client(number, port, end, tally):
-    connection, way, draw = Connection(port), WAYS[number % len(WAYS)], random.Random(number)
+async def client(number, port, end, tally, ways=WAYS, settings=None):
+    connection, way, draw = Connection(port), ways[number % len(ways)], random.Random(number)
     while time.monotonic() < end:
-        request = {"prompt": "a red apple on a blue background", "seed": draw.randrange(1 << 31), "use_pe": False}
+        request = {"prompt": "a red apple on a blue background", "seed": draw.randrange(1 << 31), "use_pe": False,
+                   **(settings or {})}
         start = time.monotonic()
         pause = 0
         try:
@@ -174,6 +182,14 @@ async def run_clients(server, clients, seconds):
     await asyncio.gather(sample(server, end, tally), *(client(i, server.port, end, tally) for i in range(clients)))
     tally.end = end
     return tally
+
+
+def poll(port, clients, seconds):
+    """Clients that do nothing but hand in small jobs and poll them."""
+    async def all_of_them():
+        end, tally = time.monotonic() + seconds, Tally()
+        await asyncio.gather(*(client(i, port, end, tally, (by_polling,), {"num_inference_steps": 1}) for i in range(clients)))
+    asyncio.run(all_of_them())
 
 
 def percentiles(latencies):
@@ -229,22 +245,51 @@ def print_table(result):
     print("broken: %s" % (", ".join(result["broken"]) or "nothing"))
 
 
+def pictures(arguments, folder):
+    server = Serve(arguments.program, folder)
+    try:
+        tally = asyncio.run(run_clients(server, arguments.clients, arguments.seconds))
+        healthy = answers(server.url + "/healthz") and answers(server.url + "/readyz")
+    finally:
+        exit_code = server.stop()
+    return summary(tally, arguments, healthy, exit_code)
+
+
+def slow(arguments, folder):
+    server = Serve(arguments.program, folder)
+    try:
+        return slow_case(server, arguments.clients, arguments.seconds)
+    finally:
+        server.stop()
+
+
+def polling(arguments, folder):
+    redis = Redis(folder)
+    try:
+        server = Serve(arguments.program, folder, "--queue", redis.url, "--output-dir", folder + "/pictures")
+        try:
+            run = lambda seconds: poll(server.port, arguments.clients, seconds)
+            return {"clients": arguments.clients, **polling_case(server, redis, run, arguments.seconds)}
+        finally:
+            server.stop()
+    finally:
+        redis.stop()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default="build/ernie-image")
+    parser.add_argument("--case", choices=("pictures", "slow", "polling"), default="pictures")
     parser.add_argument("--clients", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        server = Serve(arguments.program, folder)
-        try:
-            tally = asyncio.run(run_clients(server, arguments.clients, arguments.seconds))
-            healthy = answers(server.url + "/healthz") and answers(server.url + "/readyz")
-        finally:
-            exit_code = server.stop()
-        result = summary(tally, arguments, healthy, exit_code)
-    print(json.dumps(result, indent=1)) if arguments.json else print_table(result)
+        result = {"pictures": pictures, "slow": slow, "polling": polling}[arguments.case](arguments, folder)
+    if arguments.json or arguments.case != "pictures":
+        print(json.dumps(result, indent=1))
+    else:
+        print_table(result)
     return 1 if result["broken"] else 0
 
 

@@ -29,7 +29,8 @@ struct QueueOptions {
   std::chrono::milliseconds claim_expiry = kClaimExpiry;
   /// Waiting jobs whose model no worker has had for so long fail; 0: they wait for ever
   std::chrono::milliseconds orphan_timeout = std::chrono::hours(24);
-  /// How long a call tries again while Redis is away
+  /// How long a call tries again while Redis is away; long enough for one that is restarted.
+  /// Threads may have less (StorePatience)
   std::chrono::milliseconds patience{15000};
   /// How long Redis keeps finished jobs, and pictures for which there is no directory
   std::chrono::seconds result_expiry = std::chrono::hours(24);

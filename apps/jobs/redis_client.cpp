@@ -24,16 +24,17 @@ RedisClient::RedisClient(RedisAddress address, Milliseconds patience)
   give_connection(std::make_unique<RedisConnection>(address_));
 }
 
-std::unique_ptr<RedisConnection> RedisClient::take_connection() {
+std::unique_ptr<RedisConnection> RedisClient::take_connection(Milliseconds timeout) {
   {
     const std::lock_guard lock(mutex_);
     if (!idle_.empty()) {
       auto connection = std::move(idle_.back());
       idle_.pop_back();
+      connection->set_timeout(timeout);
       return connection;
     }
   }
-  return std::make_unique<RedisConnection>(address_);
+  return std::make_unique<RedisConnection>(address_, timeout);
 }
 
 void RedisClient::give_connection(std::unique_ptr<RedisConnection> connection) {
@@ -45,8 +46,8 @@ RedisReply RedisClient::command(const std::vector<std::string_view>& words) {
   const auto deadline = Clock::now() + std::min(patience_, StorePatience::current());
   for (Milliseconds pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
     try {
-      auto connection = take_connection();
-      connection->set_timeout(std::chrono::duration_cast<Milliseconds>(deadline - Clock::now()));
+      auto connection =
+          take_connection(std::chrono::duration_cast<Milliseconds>(deadline - Clock::now()));
       RedisReply reply = connection->command(words);
       give_connection(std::move(connection));
       return reply;

@@ -18,12 +18,13 @@ class RedisClient {
 
   const RedisAddress& address() const { return address_; }
 
-  /// Tries again for that long while Redis cannot be reached, so that a restart of it goes
-  /// unnoticed. A command may therefore be done twice: a lost answer does not tell whether it was.
+  /// Tries again for that long, or for the thread's StorePatience if that is less, while Redis
+  /// cannot be reached, so that a restart of it goes unnoticed. A command may therefore be done
+  /// twice: a lost answer does not tell whether it was.
   RedisReply command(const std::vector<std::string_view>& words);
 
  private:
-  std::unique_ptr<RedisConnection> take_connection();
+  std::unique_ptr<RedisConnection> take_connection(std::chrono::milliseconds timeout);
   void give_connection(std::unique_ptr<RedisConnection> connection);
 
   const RedisAddress address_;

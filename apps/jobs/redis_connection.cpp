@@ -9,19 +9,16 @@
 #include <cerrno>
 #include <charconv>
 
-#include "jobs/store_patience.h"
-
 namespace ernie_image {
 namespace {
 
 constexpr std::chrono::milliseconds kConnectTimeout{2000};
-constexpr std::chrono::milliseconds kCommandTimeout{10'000};
 
-/// No longer than the thread is willing to wait, and never for ever.
-timeval limited(std::chrono::milliseconds time) {
-  const auto limit = std::clamp(time, std::chrono::milliseconds(1), StorePatience::current());
+timeval limited(std::chrono::milliseconds time, std::chrono::milliseconds most) {
+  const auto limit = std::clamp(time, std::chrono::milliseconds(1), most);
   return {limit.count() / 1000, (limit.count() % 1000) * 1000};
 }
+
 constexpr int kMaxPort = 65535;
 constexpr int kMaxDatabase = 65535;
 
@@ -151,18 +148,18 @@ RedisAddress parse_redis_url(const std::string& url) {
 
 void RedisConnection::Close::operator()(redisContext* context) const { redisFree(context); }
 
-RedisConnection::RedisConnection(const RedisAddress& address)
+RedisConnection::RedisConnection(const RedisAddress& address, std::chrono::milliseconds timeout)
     : where_(address.socket.empty() ? address.host + ":" + std::to_string(address.port)
                                     : address.socket) {
-  const timeval timeout = limited(kConnectTimeout);
+  const timeval connect_timeout = limited(timeout, kConnectTimeout);
   context_.reset(address.socket.empty()
-                     ? redisConnectWithTimeout(address.host.c_str(), address.port, timeout)
-                     : redisConnectUnixWithTimeout(address.socket.c_str(), timeout));
+                     ? redisConnectWithTimeout(address.host.c_str(), address.port, connect_timeout)
+                     : redisConnectUnixWithTimeout(address.socket.c_str(), connect_timeout));
   if (context_ == nullptr || context_->err != 0) {
     throw RedisUnavailable("Redis at " + where_ + " cannot be reached: " +
                            (context_ == nullptr ? "out of memory" : context_->errstr));
   }
-  set_timeout(kCommandTimeout);
+  set_timeout(timeout);
   if (address.socket.empty()) redisEnableKeepAlive(context_.get());
   if (!address.user.empty()) {
     command({"AUTH", address.user, address.password});
@@ -175,7 +172,7 @@ RedisConnection::RedisConnection(const RedisAddress& address)
 RedisConnection::~RedisConnection() = default;
 
 void RedisConnection::set_timeout(std::chrono::milliseconds timeout) {
-  redisSetTimeout(context_.get(), limited(std::min(timeout, kCommandTimeout)));
+  redisSetTimeout(context_.get(), limited(timeout, kRedisTimeout));
 }
 
 RedisReply RedisConnection::command(const std::vector<std::string_view>& words) {

@@ -54,16 +54,21 @@ class RedisNoScript : public Error {
   explicit RedisNoScript(const std::string& message) : Error(ErrorKind::device, message) {}
 };
 
+/// The longest that a connection waits for an answer.
+inline constexpr std::chrono::milliseconds kRedisTimeout{10'000};
+
 /// One thread at a time. The process must ignore SIGPIPE.
 class RedisConnection {
  public:
-  /// Throws RedisUnavailable, or StoreRefused if the password is.
-  explicit RedisConnection(const RedisAddress& address);
+  /// `timeout` is for connecting and for each command of the login; see set_timeout(). Throws
+  /// RedisUnavailable, or StoreRefused if the password is.
+  explicit RedisConnection(const RedisAddress& address,
+                           std::chrono::milliseconds timeout = kRedisTimeout);
   ~RedisConnection();
   RedisConnection(const RedisConnection&) = delete;
   RedisConnection& operator=(const RedisConnection&) = delete;
 
-  /// For each command; the thread's StorePatience at most.
+  /// For each command from now on; at least a millisecond, kRedisTimeout at most.
   void set_timeout(std::chrono::milliseconds timeout);
 
   /// Sends the words and waits for the answer. Throws RedisUnavailable, after which the connection

@@ -1,5 +1,5 @@
-// How long a thread waits for a store that does not answer: a worker longer than somebody's
-// request.
+// How long a thread waits for a store that does not answer, where that is less than the store's own
+// patience (QueueOptions): somebody's request is told sooner than a worker.
 #pragma once
 
 #include <chrono>
@@ -16,9 +16,9 @@ class StorePatience {
   StorePatience(const StorePatience&) = delete;
   StorePatience& operator=(const StorePatience&) = delete;
 
-  /// For one command; long enough for a store that is restarted, if nothing else is said.
+  /// The most that one command may take; of a thread that says nothing, without limit.
   static std::chrono::milliseconds& current() {
-    static thread_local std::chrono::milliseconds patience{15'000};
+    static thread_local std::chrono::milliseconds patience = std::chrono::milliseconds::max();
     return patience;
   }
 

@@ -15,6 +15,8 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include "common/spare_memory.h"
+
 namespace ernie_image {
 namespace {
 
@@ -303,13 +305,14 @@ void Listener::serve_on_thread(std::unique_ptr<Connection> connection, RequestHe
     served = served_.begin();
   }
   try {
+    if (spare_memory_is_low()) throw std::bad_alloc();
     std::function<void()> task = [this, served] {
       end_request(served, server_.serve(*served->connection, served->head));
     };
     if (may_be_served(*served->connection) && pool_.run(task)) return;
     if (end_a_blocked_one(*served->connection) && pool_.run_soon(task)) return;
   } catch (const std::bad_alloc&) {
-    // Turned away as if all threads were busy.
+    // Memory is short: turned away as if all threads were busy.
   }
   std::list<Served> refused;
   {

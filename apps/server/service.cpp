@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <exception>
 
 #include "jobs/job_id.h"
 #include "jobs/job_json.h"
@@ -50,13 +51,42 @@ void require_same(const Job& job, const JobRequest& request) {
 
 }  // namespace
 
+struct Service::Asking {
+  bool is_over = false;
+  bool is_answered = false;
+};
+
 std::vector<WorkerInfo> Service::workers() {
-  const std::lock_guard lock(workers_mutex_);
-  const auto now = Clock::now();
-  if (workers_.empty() || now - workers_time_ > kWorkersAge) {
-    workers_ = queue_.workers();
-    workers_time_ = now;
+  std::unique_lock lock(workers_mutex_);
+  if (!workers_.empty() && Clock::now() - workers_time_ <= kWorkersAge) return workers_;
+  if (asking_ == nullptr) return ask_for_workers(lock);
+  // A store that is away must keep all of them waiting at once, and not one after another.
+  const std::shared_ptr<const Asking> asking = asking_;
+  answered_.wait(lock, [&] { return asking->is_over; });
+  if (!asking->is_answered) {
+    throw Error(ErrorKind::device, "another request asked the store for workers in vain");
   }
+  return workers_;
+}
+
+std::vector<WorkerInfo> Service::ask_for_workers(std::unique_lock<std::mutex>& lock) {
+  const std::shared_ptr<Asking> asking = asking_ = std::make_shared<Asking>();
+  lock.unlock();
+  std::vector<WorkerInfo> found;
+  std::exception_ptr failure;
+  try {
+    found = queue_.workers();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  lock.lock();
+  asking_ = nullptr;
+  asking->is_over = true;
+  asking->is_answered = failure == nullptr;
+  answered_.notify_all();
+  if (failure) std::rethrow_exception(failure);
+  workers_ = std::move(found);
+  workers_time_ = Clock::now();
   return workers_;
 }
 

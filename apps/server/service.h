@@ -2,6 +2,8 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -43,7 +45,8 @@ class Service {
   const ServiceOptions& options() const { return options_; }
   MemoryBudget& memory() { return memory_; }
 
-  /// Those that live, asked of the store once a second at most.
+  /// Those that live, asked of the store once a second at most, by one thread at a time: whoever
+  /// comes meanwhile gets its answer, or throws Error(device) if it gets none.
   std::vector<WorkerInfo> workers();
 
   /// Checks quotas, then submits; what is refused, or was submitted with this idempotency key
@@ -79,7 +82,13 @@ class Service {
   std::atomic<bool> is_draining_ = false;
   std::atomic<bool> is_stopping_ = false;
 
+  struct Asking;  ///< one question to the store
+  /// Unlocks meanwhile.
+  std::vector<WorkerInfo> ask_for_workers(std::unique_lock<std::mutex>& lock);
+
   std::mutex workers_mutex_;
+  std::condition_variable answered_;
+  std::shared_ptr<Asking> asking_;
   std::vector<WorkerInfo> workers_;
   std::chrono::steady_clock::time_point workers_time_;
 };

@@ -29,6 +29,11 @@ std::string ascii_dump(const nlohmann::json& value) {
 /// takes quadratic time.
 class Builder {
  public:
+  Builder() = default;
+  Builder(const Builder&) = delete;
+  Builder& operator=(const Builder&) = delete;
+  ~Builder() { dismantle(root_); }
+
   const std::string& problem() const { return problem_; }
   json take() { return std::move(root_); }
 
@@ -103,6 +108,13 @@ nlohmann::json parse_json(const FileView& file) {
     throw Error(ErrorKind::corrupt_file, file.path + ": " + builder.problem());
   }
   return builder.take();
+}
+
+void dismantle(nlohmann::json& value) noexcept {
+  for (nlohmann::json& member : value) {
+    if (member.is_structured()) dismantle(member);
+  }
+  if (value.is_structured()) value.clear();
 }
 
 std::string printable(std::string_view text) {

@@ -15,6 +15,10 @@ namespace ernie_image {
 /// placeholder.h.
 nlohmann::json parse_json(const FileView& file);
 
+/// Empties `value` without allocating. Its own destructor allocates, in the size of its largest
+/// array or object, and ends the process where that fails.
+void dismantle(nlohmann::json& value) noexcept;
+
 /// Text of a file for use in a message: in double quotes, control characters and non-ASCII escaped,
 /// cut to about a hundred characters.
 std::string printable(std::string_view text);

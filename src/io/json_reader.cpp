@@ -28,6 +28,20 @@ std::optional<std::int64_t> integer_within(const json& value, std::int64_t min, 
   return integer && *integer >= min && *integer <= max ? integer : std::nullopt;
 }
 
+struct Document {
+  explicit Document(json given) : value(std::move(given)) {}
+  Document(const Document&) = delete;
+  Document& operator=(const Document&) = delete;
+  ~Document() { dismantle(value); }
+
+  json value;
+};
+
+std::shared_ptr<const json> document_of(json value) {
+  const auto document = std::make_shared<Document>(std::move(value));
+  return {document, &document->value};
+}
+
 }  // namespace
 
 JsonError::JsonError(const std::string& where, std::string key, const json* found,
@@ -55,7 +69,7 @@ JsonReader::JsonReader(std::shared_ptr<const json> value, std::string where)
 }
 
 JsonReader::JsonReader(json value, std::string where)
-    : JsonReader(std::make_shared<const json>(std::move(value)), std::move(where)) {}
+    : JsonReader(document_of(std::move(value)), std::move(where)) {}
 
 JsonReader JsonReader::open(const std::string& path) { return {parse_json(open_file(path)), path}; }
 

@@ -3,20 +3,22 @@
 // In the folder $ERNIE_IMAGE_TEST_FAULTS a file named for a call makes it fail as long as the file
 // is there:
 //   accept4, pthread_create   the number of the error
-//   new                      in all threads but the first, allocations by `new` of so many bytes or
-//   more
+//   new                      in all threads but the first, what the program's `new` asks of malloc,
+//                            of so many bytes or more
+//   new_one_in               of those one in so many, drawn by lot
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <new>
 
 namespace {
 
@@ -44,13 +46,35 @@ Function* next(const char* call) {
 
 bool is_first_thread() { return ::syscall(SYS_gettid) == ::getpid(); }
 
-/// Small ones come true: nlohmann's json allocates in its destructor, which ends the process where
-/// that fails.
-bool new_fails(std::size_t size) {
-  constexpr std::size_t kLeast = 512;
-  if (size < kLeast || is_first_thread()) return false;
+/// Where the program itself is loaded, beside its libraries.
+struct Program {
+  std::uintptr_t begin = 0, end = 0;
+
+  Program() { ::dl_iterate_phdr(&Program::find, this); }
+
+  static int find(dl_phdr_info* info, std::size_t, void* self) {
+    for (int i = 0; i < info->dlpi_phnum; ++i) {
+      const auto& segment = info->dlpi_phdr[i];
+      if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0) continue;
+      static_cast<Program*>(self)->begin = info->dlpi_addr + segment.p_vaddr;
+      static_cast<Program*>(self)->end = info->dlpi_addr + segment.p_vaddr + segment.p_memsz;
+    }
+    return 1;  // the program comes first
+  }
+};
+
+bool is_drawn(int one_in) {
+  static thread_local std::uint64_t state = static_cast<std::uint64_t>(::syscall(SYS_gettid));
+  state = state * 6364136223846793005U + 1442695040888963407U;
+  return one_in <= 1 || (state >> 33) % static_cast<std::uint64_t>(one_in) == 0;
+}
+
+bool new_fails(std::size_t size, const void* caller) {
+  static const Program program;
+  const auto at = reinterpret_cast<std::uintptr_t>(caller);
+  if (at < program.begin || at >= program.end || is_first_thread()) return false;
   const int from = fault_of("new");
-  return from > 0 && size >= static_cast<std::size_t>(from);
+  return from > 0 && size >= static_cast<std::size_t>(from) && is_drawn(fault_of("new_one_in"));
 }
 
 }  // namespace
@@ -72,11 +96,9 @@ extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attribute
   return real(thread, attributes, start, argument);
 }
 
-void* operator new(std::size_t size) {
-  void* const memory = new_fails(size) ? nullptr : std::malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
+extern "C" void* __libc_malloc(std::size_t size);
 
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+extern "C" void* malloc(std::size_t size) {
+  if (new_fails(size, __builtin_return_address(0))) return nullptr;
+  return __libc_malloc(size);
+}

@@ -3,6 +3,7 @@
   faults_test.py PROGRAM PRELOAD
 """
 
+import concurrent.futures
 import contextlib
 import errno
 import json
@@ -126,16 +127,22 @@ def redis_server():
 
 class StoreTest(unittest.TestCase):
     def test_requests_fail_soon_while_redis_does_not_answer(self):
-        with redis_server() as (redis, url), Server(PROGRAM, "--queue", url) as server:
+        # Without workers, so that each asks for them.
+        with redis_server() as (redis, url), Server(PROGRAM, "--queue", url, "--role", "gateway", expect_ready=False) as server:
             redis.send_signal(signal.SIGSTOP)
-            for method, path, body in (("GET", "/v1/jobs", None), ("GET", "/readyz", None), ("GET", "/v1/queue", None),
-                                       ("GET", "/metrics", None), ("POST", "/v1/jobs", {"prompt": "a fox"})):
-                started = time.monotonic()
-                self.assertEqual(server.request(method, path, body)[0], 503, path)
-                self.assertLess(time.monotonic() - started, 2.5, path)
-            self.assertEqual(server.get("/healthz")[0], 200)
+            calls = [("GET", path, None) for path in ("/v1/jobs", "/readyz", "/v1/queue", "/metrics", "/v1/models")]
+            calls += 4 * [("POST", "/v1/jobs", {"prompt": "a fox"})]
+            started = time.monotonic()
+            with concurrent.futures.ThreadPoolExecutor(len(calls)) as clients:
+                answers = [clients.submit(server.request, *call) for call in calls]
+                # They wait for the store; whether the process works is another question.
+                self.assertEqual(server.get("/healthz")[0], 200)
+                self.assertFalse(any(answer.done() for answer in answers))
+                for call, answer in zip(calls, answers):
+                    self.assertEqual(answer.result()[0], 503, call)
+                    self.assertLess(time.monotonic() - started, 2.5, call)
             redis.send_signal(signal.SIGCONT)
-            server.wait_until(lambda: server.get("/readyz")[0] == 200)
+            server.wait_until(lambda: server.get("/v1/queue")[0] == 200)
 
 
 class StoringTest(unittest.TestCase):
@@ -181,18 +188,35 @@ class StoringTest(unittest.TestCase):
 @unittest.skipIf(os.environ.get("ERNIE_IMAGE_SANITIZED"), "a sanitizer has an allocator of its own")
 class MemoryTest(unittest.TestCase):
     def test_failing_allocations_of_threads_end_nothing(self):
+        self.assert_goes_on(512, 1)
+
+    def test_small_allocations_that_fail_end_nothing(self):
+        # Destructors of JSON allocate, and cannot fail: common/spare_memory.h.
+        self.assert_goes_on(1, 1)
+        self.assert_goes_on(1, 20)
+
+    def test_large_json_is_taken_apart_without_memory(self):
         with Faults() as faults, Server(PROGRAM, environment=faults.environment) as server:
-            with faults.failing("new", 512):
+            with faults.failing("new", 4097), faults.failing("new_one_in", 3):
+                for i in range(20):
+                    self.lose_or_send(lambda: server.post("/v1/jobs", {"prompt": "a fox", "seed": [[i] * 2000] * 3}))
+            self.assertIsNone(server.process.poll(), server.log)
+            self.assertEqual(server.terminate(), 0)
+
+    def lose_or_send(self, request):
+        try:
+            request()
+        except OSError:
+            pass  # a connection may be lost
+
+    def assert_goes_on(self, least_bytes, one_in):
+        with Faults() as faults, Server(PROGRAM, environment=faults.environment) as server:
+            with faults.failing("new_one_in", one_in), faults.failing("new", least_bytes):
                 for i in range(20):
                     for path in (b"/healthz", b"/readyz", b"/v1/jobs", b"/metrics"):
-                        try:
-                            answer_to(server.port, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                        except OSError:
-                            pass  # a connection may be lost
-                    try:
-                        server.post("/v1/jobs", {"prompt": "a fox", "seed": i})
-                    except OSError:
-                        pass
+                        head = b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+                        self.lose_or_send(lambda: answer_to(server.port, head))
+                    self.lose_or_send(lambda: server.post("/v1/jobs", {"prompt": "a fox", "seed": i}))
                 self.assertIsNone(server.process.poll(), server.log)
             job = server.finished(server.post("/v1/jobs", {"prompt": "a fox", "seed": 1})[2]["id"])
             self.assertEqual(job["status"], "completed", job)
