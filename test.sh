@@ -11,7 +11,10 @@ install_packages "${PACKAGES[@]}" "${TEST_PACKAGES[@]}"
 case $preset in release) build=build ;; *) build=build-$preset ;; esac
 install_client_packages "$build/client-venv"
 options=()
-if [[ $preset == release ]]; then read -ra options < <(python_module_options "$build/python-venv"); fi
+if [[ $preset == release ]]; then
+  read -ra options < <(python_module_options "$build/python-venv")
+  install_ray "$build/ray-venv"
+fi
 cmake --preset "$preset" --log-level=WARNING "${options[@]}" >/dev/null
 cmake --build --preset "$preset"
 ctest --preset "$preset"

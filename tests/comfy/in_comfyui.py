@@ -1,14 +1,12 @@
 """The nodes in ComfyUI itself: a workflow in its API's format makes the panda, shows previews, and is cancelled.
 
-    in_comfyui.py COMFYUI [SCREENSHOT]
+    in_comfyui.py COMFYUI
 
-COMFYUI: its source, whose requirements (with a torch for CPUs) are in this interpreter's environment, as ernie_image is. SCREENSHOT: a
-PNG of the workflow on ComfyUI's page, made with Chromium and Selenium.
+COMFYUI: its source, whose requirements (with a torch for CPUs) are in this interpreter's environment, as ernie_image is.
 """
 import asyncio
 import io
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -116,38 +114,12 @@ async def check(comfy, session):
     print("and draws again", flush=True)
 
 
-def screenshot(url, path):
-    """ComfyUI's page with the workflow."""
-    from selenium import webdriver
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    options = webdriver.ChromeOptions()
-    for flag in ("--headless=new", "--no-sandbox", "--window-size=1500,800", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    service = webdriver.ChromeService("/usr/bin/chromedriver") if os.path.exists("/usr/bin/chromedriver") else None
-    driver = webdriver.Chrome(options=options, service=service)
-    try:
-        driver.set_script_timeout(300)
-        driver.get(url)
-        WebDriverWait(driver, 300).until(lambda each: each.execute_script("return !!(window.app && window.app.graph && window.app.canvas)"))
-        driver.execute_async_script("""
-            const [workflow, done] = arguments;
-            (async () => { await window.app.loadApiJson(workflow, "panda"); await window.app.queuePrompt(0); setTimeout(() => {
-              window.app.canvas.ds.scale = 0.8; window.app.canvas.ds.offset = [60, 60]; window.app.canvas.setDirty(true, true); setTimeout(done, 3000); }, 15000);
-            })().catch(error => done(String(error)));""", WORKFLOW)
-        driver.save_screenshot(str(path))
-    finally:
-        driver.quit()
-
-
-async def main(source, picture=None):
+async def main(source):
     with tempfile.TemporaryDirectory() as folder:
         comfy = Comfy(pathlib.Path(source).resolve(), pathlib.Path(folder), 8199)
         try:
             async with aiohttp.ClientSession() as session:
                 await check(comfy, session)
-            if picture:
-                await asyncio.to_thread(screenshot, comfy.url, picture)
         finally:
             comfy.process.terminate()
             comfy.process.wait()
