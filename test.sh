@@ -14,7 +14,10 @@ install_client_packages "$build" &
 clients=$!
 trap 'kill "$clients" 2>/dev/null || true' EXIT
 options=()
-if [[ $preset == release ]]; then read -ra options < <(python_module_options "$build/python-venv"); fi
+if [[ $preset == release ]]; then
+  read -ra options < <(python_module_options "$build/python-venv")
+  install_ray "$build/ray-venv"
+fi
 cmake --preset "$preset" --log-level=WARNING "${options[@]}" >/dev/null
 cmake --build --preset "$preset"
 wait "$clients"

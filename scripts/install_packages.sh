@@ -78,6 +78,9 @@ install_client_packages() {
   ln -sfn ../build/client-venv "$1/client-venv"
 }
 
+# install_ray FOLDER: Ray, which the package's batches and service are tested on. Some 800 MB.
+install_ray() { install_python_packages python/tests/ray_requirements.txt "$1"; }
+
 # python_module_options FOLDER: what CMake is to be told so that it builds the Python module with the nanobind of that environment,
 # which is made if need be; or that it is not to build it, where that cannot be.
 python_module_options() {

@@ -1,0 +1,247 @@
+"""Lists of prompts on a Ray cluster of several nodes, all on this machine, with the embedded model.
+
+    test_ray.py [--full] [unittest's arguments]
+
+--full: every test, on three nodes, with 300 prompts where one of them is killed; else two tests on two nodes, with 20. Skipped (77)
+without Ray, or if Ray itself does not come up, which it gives minutes.
+"""
+import base64
+import concurrent.futures
+import io
+import json
+import logging
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # on a machine that has other things to do
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+try:
+    import pyarrow.parquet
+    import ray
+    import ray.data
+    from ray.cluster_utils import Cluster
+except ImportError as missing:
+    print(f"skipped: Ray is not installed: {missing}")
+    sys.exit(77)
+
+from PIL import Image, ImageChops
+
+import ernie_image
+from ernie_image import ErnieImagePipeline
+from ernie_image.ray import application, draw, main
+
+FULL = "--full" in sys.argv
+NODES, PROMPTS, BEFORE_THE_KILL = (3, 300, 60) if FULL else (2, 20, 4)
+nightly = unittest.skipUnless(FULL, "in scripts/nightly")
+SMALL = {"height": 16, "width": 16, "num_inference_steps": 1, "use_pe": False}
+
+
+def lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def table(folder):
+    """Records or failures, by key."""
+    rows = [json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))]
+    assert len({row["key"] for row in rows}) == len(rows), "a key has two files"
+    return {row["key"]: row for row in rows}
+
+
+def pictures(output):
+    return sorted(path.stem for path in (output / "pictures").rglob("*.png"))
+
+
+def open_fragile(options):
+    """The embedded model in a process that ends when it is asked for "die", and whose card breaks at "break"."""
+    pipe = ErnieImagePipeline.from_pretrained()
+
+    class Fragile:
+        info, device, dtype = pipe.info, pipe.device, pipe.dtype
+
+        def __call__(self, prompts, **keywords):
+            if "die" in prompts:
+                os._exit(1)
+            if "break" in prompts:
+                raise ernie_image.DeviceError("the card is gone")
+            return pipe(prompts, **keywords)
+
+    return Fragile()
+
+
+class RayTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        try:
+            cls.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+            cls.others = [cls.cluster.add_node(wait=False, num_cpus=1) for _ in range(NODES - 1)]
+            cls.cluster.wait_for_nodes(timeout=300)
+        except Exception as error:  # Ray has no class of its own for it
+            print(f"skipped: Ray does not come up on this machine: {error}", flush=True)
+            os._exit(77)
+        ray.init(cls.cluster.address, log_to_driver=False, logging_level="ERROR")
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+    @classmethod
+    def tearDownClass(cls):
+        ray.shutdown()
+        cls.cluster.shutdown()
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.output = self.folder / "out"
+
+    def test_1_rows_become_pictures_records_and_failures(self):
+        source = self.folder / "rows.jsonl"
+        good = [{"key": f"a/{i}", "prompt": "a panda", "seed": i} for i in range(3)] + [{"prompt": "tea \u2028 time", "note": "mine"}]
+        bad = ["nonsense", '{"prompt": 3}', '{"prompt": "x", "heigth": 16}', '{"prompt": "x", "height": 20, "key": "odd"}',
+               '{"prompt": "x", "seed": NaN}', '{"prompt": "x", "prompt": "y"}', '{"prompt": "zero \\u0000"}', "[" * 100000]
+        text = "\n".join(["# comment", ""] + [json.dumps(row, ensure_ascii=False) for row in good] + bad)
+        source.write_bytes(text.encode() + b'\n{"prompt": "\xff"}\n')
+        counts = draw(source, self.output, defaults=SMALL, keep=["note"])
+        self.assertEqual(counts, {"drawn": 4, "there": 0, "failed": 9})
+        records, failed = table(self.output / "records"), table(self.output / "failed")
+        self.assertEqual(len(failed), 9)
+        self.assertIn("divisible by 16", failed["odd"]["reason"])
+        for part in ("no JSON", "prompt must be text", "unknown column 'heigth'", "NaN", "twice", "zero character", "not UTF-8"):
+            self.assertTrue(any(part in row["reason"] for row in failed.values()), part)
+        self.assertIn("mine", [row["row"].get("note") for row in records.values()])
+        pipe = ErnieImagePipeline.from_pretrained()
+        for key, row in records.items():
+            path = self.output / row["picture"]
+            drawn = pipe(row["row"]["prompt"], generator=row["seed"], **SMALL).images[0]
+            self.assertEqual(Image.open(path).tobytes(), drawn.tobytes(), key)
+            self.assertEqual(ernie_image.read_record(path), row["record"])
+        self.rerun(self.output / records["a/1"]["picture"])
+
+        # The same again draws nothing; other settings are told from it.
+        self.assertEqual(draw(source, self.output, defaults=SMALL, keep=["note"]), {"drawn": 0, "there": 4, "failed": 9})
+        other = draw(lines(self.folder / "other.jsonl", [{"key": "a/1", "prompt": "another"}]), self.output, defaults=SMALL)
+        self.assertEqual(other, {"drawn": 0, "there": 0, "failed": 1})
+        self.assertEqual(len(pictures(self.output)), 4)
+
+    def rerun(self, path):
+        program = pathlib.Path(ernie_image.__file__).parent / "bin" / "ernie-image"
+        again = self.folder / "again.png"
+        subprocess.run([program, "rerun", path, "--model", "embedded:emoji-tiny", "--output", again], check=True, capture_output=True)
+        self.assertEqual(Image.open(again).tobytes(), Image.open(path).tobytes())
+
+    @nightly
+    def test_2_parquet_and_the_command(self):
+        rows = pyarrow.table({"prompt": [f"panda {i}" for i in range(4)], "caption": ["c"] * 4,
+                              "seed": pyarrow.array([2**63 + i for i in range(4)], pyarrow.uint64())})
+        (self.folder / "table").mkdir()
+        pyarrow.parquet.write_table(rows, self.folder / "table/rows.parquet")
+        arguments = [str(self.folder / "table"), str(self.output), "--height", "16", "--width", "16", "--num-inference-steps", "1",
+                     "--no-enhance"]
+        self.assertEqual(main(arguments), 2)  # caption is unknown
+        self.assertEqual(main(arguments + ["--keep", "caption"]), 0)
+        records = table(self.output / "records")
+        self.assertEqual(sorted(row["seed"] for row in records.values()), [2**63 + i for i in range(4)])
+        self.assertEqual(ray.data.read_json(str(self.output / "records")).count(), 4)
+        self.assertEqual(main([str(self.folder / "nothing"), str(self.output)]), 2)
+        self.assertEqual(main(arguments + ["--device", "cuda"]), 2)
+        self.assertEqual(list((self.output / "temporary").iterdir()), [])
+
+    @nightly
+    def test_3_a_prompt_that_ends_its_worker_fails_alone(self):
+        source = lines(self.folder / "rows.jsonl", [{"key": word, "prompt": word} for word in ("one", "die", "two", "break", "three")])
+        counts = draw(source, self.output, defaults=SMALL, batch_size=5, open_pipeline=open_fragile)
+        self.assertEqual(counts["failed"], 2)
+        self.assertEqual(pictures(self.output), ["one", "three", "two"])
+        failed = table(self.output / "failed")
+        self.assertEqual({key: row["kind"] for key, row in failed.items()}, {"die": "lost", "break": "lost"})
+        self.assertEqual(list((self.output / "attempts").rglob("*.*")), [])
+
+    def test_4_a_node_is_killed_in_the_midst(self):
+        source = lines(self.folder / "rows.jsonl", [{"key": f"{i:04}", "prompt": f"a panda, number {i}"} for i in range(PROMPTS)])
+        killed = []
+
+        def kill():
+            while len(pictures(self.output)) < BEFORE_THE_KILL:
+                time.sleep(0.05)
+            killed.append(len(pictures(self.output)))
+            self.cluster.remove_node(self.others.pop(), allow_graceful=False)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        counts = draw(source, self.output, defaults={"use_pe": False})
+        killer.join()
+        print(f"{PROMPTS} prompts on {NODES} nodes, one killed after {killed[0]} pictures: {counts}", flush=True)
+        self.assertLess(killed[0], PROMPTS)
+        expected = [f"{i:04}" for i in range(PROMPTS)]
+        self.assertEqual(pictures(self.output), expected)
+        self.assertEqual(sorted(table(self.output / "records")), expected)
+        self.assertEqual(table(self.output / "failed"), {})
+        self.assertEqual(counts["drawn"] + counts["there"], PROMPTS)
+        pipe = ErnieImagePipeline.from_pretrained()
+        for key in expected[::max(1, PROMPTS // 10)]:
+            row = json.loads(next((self.output / "records").rglob(f"{key}.json")).read_text())
+            drawn = pipe(row["row"]["prompt"], generator=row["seed"], use_pe=False).images[0]
+            self.assertEqual(Image.open(self.output / row["picture"]).tobytes(), drawn.tobytes())
+        self.assertEqual(draw(source, self.output, defaults={"use_pe": False}), {"drawn": 0, "there": PROMPTS, "failed": 0})
+
+    @nightly
+    def test_5_the_service(self):
+        from ray import serve
+
+        serve.start(proxy_location="HeadOnly", http_options={"port": PORT})
+        self.addCleanup(serve.shutdown)
+        serve.run(application({"num_cpus": 0.5, "wait_s": 0.2, "max_replicas": 2, "target_requests": 2}), route_prefix="/")
+        pipe = ErnieImagePipeline.from_pretrained()
+        self.assertEqual(urllib.request.urlopen(f"{URL}/-/healthz").read(), b"success")
+        self.assertEqual(json.loads(urllib.request.urlopen(f"{URL}/info").read())["name"], "emoji-tiny")
+
+        # Several at once, of two sizes, each answered with its own picture.
+        asked = [{"prompt": f"panda {i}", "seed": i, "height": 16 + 16 * (i % 2), "width": 16, "num_inference_steps": 1, "use_pe": False}
+                 for i in range(6)]
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(post, asked))
+        for body, (status, headers, data) in zip(asked, answers):
+            self.assertEqual((status, headers["Content-Type"], headers["X-Seed"]), (200, "image/png", str(body["seed"])), data[:300])
+            drawn = pipe(body["prompt"], generator=body["seed"], **{**SMALL, "height": body["height"]}).images[0]
+            difference = ImageChops.difference(Image.open(io.BytesIO(data)), drawn).getextrema()
+            self.assertLessEqual(max(most for _, most in difference), 2)  # a batch rounds in another order than a picture alone
+
+        status, _, data = post({"prompt": "panda", "seed": 1, "use_pe": False, "stream": True})
+        told = [json.loads(line) for line in data.decode().splitlines()]
+        self.assertEqual([line.get("step") for line in told], [*range(1, 9), None])
+        self.assertEqual(Image.open(io.BytesIO(base64.b64decode(told[0]["preview"]))).size, (16, 16))
+        last = Image.open(io.BytesIO(base64.b64decode(told[-1]["image"])))
+        self.assertEqual(last.tobytes(), pipe("panda", generator=1, use_pe=False).images[0].tobytes())
+
+        for body, part in (({"prompt": 3}, "prompt must be text"), ({"prompt": "x", "heigth": 1}, "heigth"), ([], "no JSON object"),
+                           ({"prompt": "x", "height": 20, "use_pe": False}, "divisible by 16")):
+            status, _, data = post(body)
+            self.assertEqual(status, 400, data)
+            self.assertIn(part, json.loads(data)["error"])
+
+
+PORT = 8197
+URL = f"http://127.0.0.1:{PORT}"
+
+
+def post(body):
+    """(status, headers, body)"""
+    request = urllib.request.Request(URL + "/", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=120) as response:
+            return response.status, response.headers, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[argument for argument in sys.argv if argument != "--full"], verbosity=2)
