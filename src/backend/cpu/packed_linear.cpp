@@ -139,6 +139,7 @@ void store_tile(const GemmKernels& gemm, const PanelChunk& chunk, std::int64_t p
   store.target =
       layer.y.bytes() + static_cast<std::size_t>(row * columns + column) * size_of(layer.y.dtype());
   store.target_stride = columns;
+  set_terms(store, layer.terms, row, column);
   gemm.store_tile(store);
 }
 
