@@ -28,7 +28,7 @@ constexpr const char* kBenchExamples =
     "  ernie-image bench --quick --threads 1 --cpu-kernels avx2 --json";
 
 const std::vector<std::string> kBenchOps = {
-    "linear",       "attention",  "elementwise", "conv2d",     "block",
+    "linear",       "attention",  "elementwise", "conv2d",     "block", "adapters",
     "text_encoder", "vae_decode", "vae_encode",  "llm_decode", "step"};
 
 const std::vector<std::string> kBenchWeights = {"Q8_0", "Q4_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K"};

@@ -15,6 +15,33 @@ namespace {
 
 constexpr float kScoreScale = 0.0883883f;  // 1 / sqrt(kHeadDim)
 
+/// Puts a term of bf16 beside every linear layer that it visits.
+class LowRankAdapter final : public ModuleVisitor {
+ public:
+  LowRankAdapter(Backend& ops, std::int64_t rank) : ops_(ops), rank_(rank) {}
+
+  void linear(const std::string& module, Linear& layer) override {
+    const Shape& shape = layer.weight->shape();
+    LinearAdapter adapter;
+    AdapterTerm& term = adapter.terms.emplace_back();
+    term.down = factor(module + ".lora_A", {rank_, shape[1]});
+    term.up = factor(module + ".lora_B", {shape[0], rank_});
+    layer.adapter = std::make_shared<LinearAdapter>(std::move(adapter));
+  }
+  void vector(const std::string& /*module*/, WeightHandle& /*weight*/) override {}
+  void embedding(const std::string& /*module*/, const WeightHandle& /*table*/,
+                 std::shared_ptr<const EmbeddingAdapter>& /*adapter*/) override {}
+
+ private:
+  WeightHandle factor(const std::string& name, const Shape& shape) {
+    const auto values = std::make_shared<Tensor>(random_values(DType::bf16, shape));
+    return ops_.prepare({name, DType::bf16, shape, values->bytes(), values}, WeightUse::linear);
+  }
+
+  Backend& ops_;
+  std::int64_t rank_;
+};
+
 class Operations {
  public:
   Operations(Backend& ops, WeightSource& weights, const BenchOptions& options, DType dtype,
@@ -27,7 +54,8 @@ class Operations {
       if (options_.wants("linear")) linears(tokens);
       if (options_.wants("attention")) attention(tokens);
       if (options_.wants("elementwise")) elementwise(tokens);
-      if (options_.wants("block")) blocks(tokens);
+      if (options_.wants("block")) blocks("transformer_block", tokens, 0);
+      if (options_.wants("adapters")) blocks("block with LoRA", tokens, 16);
       if (options_.wants("conv2d")) convolutions(side);
     }
     if (options_.wants("text_encoder")) text_layers();
@@ -113,21 +141,23 @@ class Operations {
            [this](const Tensor& x) { ops_.gelu_mul(x, x); });
   }
 
-  void blocks(std::int64_t tokens) {
+  /// With adapters of `rank`, if not 0, on every linear layer, whose products are not counted.
+  void blocks(const std::string& op, std::int64_t tokens, std::int64_t rank) {
     for (const Quantization quantization : options_.quantizations()) {
-      BenchSample sample{.op = "transformer_block",
-                         .shape = {tokens, kHidden, kFeedForward},
-                         .quantization = quantization};
+      BenchSample sample{
+          .op = op, .shape = {tokens, kHidden, kFeedForward}, .quantization = quantization};
       sample.products = block_products(tokens, kHidden, kFeedForward);
-      sample.prepare = [this, tokens, quantization] { return block(tokens, quantization); };
+      sample.prepare = [=, this] { return block(tokens, quantization, rank); };
       on_sample_(sample);
     }
   }
 
-  std::function<void()> block(std::int64_t tokens, Quantization quantization) {
+  std::function<void()> block(std::int64_t tokens, Quantization quantization, std::int64_t rank) {
     const auto made = std::make_shared<TransformerBlock>(
         WeightLoader(ops_, weights_, "layers.0.", quantization, quantized_weights()),
         released_models().transformer);
+    LowRankAdapter adapter(ops_, rank);
+    if (rank > 0) made->visit("layers.0.", adapter);
     const Modulation modulation{up({1, 6 * kHidden})};
     TransformerContext context;
     context.rotary.cos = context.rotary.sin = angles(tokens);

@@ -17,7 +17,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
@@ -71,6 +70,18 @@ struct RotaryTable {
   Tensor cos;
   Tensor sin;
   Tensor row_scale;
+};
+
+/// x down^T up^T beside a weight [N, K]: down [R, K], up [N, R].
+struct LowRankTerm {
+  const PreparedWeight* down;
+  const PreparedWeight* up;
+};
+
+struct LinearWithTerms {
+  const PreparedWeight* weight;          ///< [N, K]
+  const PreparedWeight* bias = nullptr;  ///< [N], or null
+  std::vector<LowRankTerm> terms = {};
 };
 
 enum class Activation { none, silu };
@@ -197,7 +208,12 @@ class Backend {
 
   /// Several layers without bias that read the same x, in one go: q, k, v or gate, up.
   virtual std::vector<Tensor> linear_together(const Tensor& x,
-                                              std::initializer_list<const PreparedWeight*> weights);
+                                              const std::vector<const PreparedWeight*>& weights);
+
+  /// Several layers that read the same x, each with terms of low rank beside it: y = x W^T (+
+  /// bias), rounded, and for each term in order y + (x down^T rounded) up^T rounded, rounded.
+  virtual std::vector<Tensor> linear_with_terms(const Tensor& x,
+                                                std::span<const LinearWithTerms> layers);
 
   /// Rows of `table` [V, H]: [T, H] in `dtype`. Every id is in [0, V).
   virtual Tensor embedding(std::span<const std::int32_t> ids, const PreparedWeight& table,

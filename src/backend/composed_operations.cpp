@@ -55,9 +55,27 @@ Tensor layer_norm(Backend& ops, const Tensor& x, float eps) {
 }  // namespace
 
 std::vector<Tensor> Backend::linear_together(const Tensor& x,
-                                             std::initializer_list<const PreparedWeight*> weights) {
+                                             const std::vector<const PreparedWeight*>& weights) {
   std::vector<Tensor> results;
   for (const PreparedWeight* weight : weights) results.push_back(linear(x, *weight, nullptr));
+  return results;
+}
+
+std::vector<Tensor> Backend::linear_with_terms(const Tensor& x,
+                                               std::span<const LinearWithTerms> layers) {
+  std::vector<const PreparedWeight*> shared;
+  for (const LinearWithTerms& layer : layers) {
+    if (layer.bias == nullptr) shared.push_back(layer.weight);
+    for (const LowRankTerm& term : layer.terms) shared.push_back(term.down);
+  }
+  const std::vector<Tensor> products = linear_together(x, shared);
+  auto next = products.begin();
+  std::vector<Tensor> results;
+  for (const LinearWithTerms& layer : layers) {
+    Tensor y = layer.bias == nullptr ? *next++ : linear(x, *layer.weight, layer.bias);
+    for (const LowRankTerm& term : layer.terms) y = add(y, linear(*next++, *term.up, nullptr));
+    results.push_back(y);
+  }
   return results;
 }
 

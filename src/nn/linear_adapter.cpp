@@ -1,7 +1,8 @@
 #include "nn/linear_adapter.h"
 
-#include <array>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "nn/linear.h"
 
@@ -46,58 +47,41 @@ Tensor term_of(Backend& ops, const Tensor& x, const AdapterTerm& term, const Ten
   return gated(ops, y, term.output_gate);
 }
 
-/// As many weights as there are in one call, of which the interface wants a braced list.
-template <std::size_t... I>
-std::vector<Tensor> call_together(Backend& ops, const Tensor& x, const PreparedWeight* const* list,
-                                  std::index_sequence<I...>) {
-  return ops.linear_together(x, {list[I]...});
-}
-
-template <std::size_t... N>
-std::vector<Tensor> call_together(Backend& ops, const Tensor& x,
-                                  std::span<const PreparedWeight* const> list,
-                                  std::index_sequence<N...>) {
-  std::vector<Tensor> results;
-  const auto call_if = [&]<std::size_t count>(std::integral_constant<std::size_t, count>) {
-    if (list.size() == count)
-      results = call_together(ops, x, list.data(), std::make_index_sequence<count>());
-  };
-  (call_if(std::integral_constant<std::size_t, N + 1>()), ...);
-  return results;
-}
-
-std::vector<Tensor> products_together(Backend& ops, const Tensor& x,
-                                      std::span<const PreparedWeight* const> weights) {
-  constexpr std::size_t kMost = 6;  // q, k, v and the first factors of one adapter of each
-  std::vector<Tensor> results;
-  for (std::size_t i = 0; i < weights.size(); i += kMost) {
-    const auto part = weights.subspan(i, std::min(kMost, weights.size() - i));
-    const auto tensors = call_together(ops, x, part, std::make_index_sequence<kMost>());
-    results.insert(results.end(), tensors.begin(), tensors.end());
-  }
-  return results;
+std::span<const AdapterTerm> terms_of(const Linear& layer) {
+  return layer.adapter ? std::span(layer.adapter->terms) : std::span<const AdapterTerm>();
 }
 
 bool reads_x_itself(const AdapterTerm& term) {
   return term.down != nullptr && term.outer == nullptr && term.input_gate.empty();
 }
 
+/// Whether the term is added where the layer's own product is made.
+bool is_beside(const Linear& layer, const AdapterTerm& term) {
+  return reads_x_itself(term) && term.output_gate.empty() && layer.adapter->input_gate.empty() &&
+         layer.adapter->output_gate.empty();
+}
+
 /// The products of x that layers and terms share a call for, in the order in which they are taken.
 class SharedProducts {
  public:
-  void add(const WeightHandle& weight) { weights_.push_back(weight.get()); }
-  void run(Backend& ops, const Tensor& x) { results_ = products_together(ops, x, weights_); }
+  void add(const Linear& layer) {
+    LinearWithTerms product{layer.weight.get(), layer.bias.get()};
+    for (const AdapterTerm& term : terms_of(layer)) {
+      if (is_beside(layer, term)) product.terms.push_back({term.down.get(), term.up.get()});
+    }
+    products_.push_back(std::move(product));
+  }
+  void add(const WeightHandle& weight) { products_.push_back({weight.get()}); }
+  void run(Backend& ops, const Tensor& x) { results_ = ops.linear_with_terms(x, products_); }
   Tensor take() { return std::exchange(results_[next_++], Tensor()); }
 
  private:
-  std::vector<const PreparedWeight*> weights_;
+  std::vector<LinearWithTerms> products_;
   std::vector<Tensor> results_;
   std::size_t next_ = 0;
 };
 
-bool is_shared(const Linear& layer) {
-  return layer.bias == nullptr && (!layer.adapter || layer.adapter->input_gate.empty());
-}
+bool is_shared(const Linear& layer) { return !layer.adapter || layer.adapter->input_gate.empty(); }
 
 Tensor base_of(Backend& ops, const Tensor& x, const Linear& layer) {
   const Tensor input = layer.adapter ? gated(ops, x, layer.adapter->input_gate) : x;
@@ -110,22 +94,20 @@ std::vector<Tensor> linear_together(Backend& ops, const Tensor& x,
                                     std::initializer_list<const Linear*> layers) {
   SharedProducts shared;
   for (const Linear* layer : layers) {
-    if (is_shared(*layer)) shared.add(layer->weight);
-    if (!layer->adapter) continue;
-    for (const AdapterTerm& term : layer->adapter->terms) {
-      if (reads_x_itself(term)) shared.add(term.down);
+    if (is_shared(*layer)) shared.add(*layer);
+    for (const AdapterTerm& term : terms_of(*layer)) {
+      if (reads_x_itself(term) && !is_beside(*layer, term)) shared.add(term.down);
     }
   }
   shared.run(ops, x);
   std::vector<Tensor> results;
   for (const Linear* layer : layers) {
     Tensor y = is_shared(*layer) ? shared.take() : base_of(ops, x, *layer);
-    if (layer->adapter) {
-      y = gated(ops, y, layer->adapter->output_gate);
-      for (const AdapterTerm& term : layer->adapter->terms) {
-        const Tensor narrow = reads_x_itself(term) ? shared.take() : Tensor();
-        y = ops.add(y, term_of(ops, x, term, narrow));
-      }
+    if (layer->adapter) y = gated(ops, y, layer->adapter->output_gate);
+    for (const AdapterTerm& term : terms_of(*layer)) {
+      if (is_beside(*layer, term)) continue;
+      const Tensor narrow = reads_x_itself(term) ? shared.take() : Tensor();
+      y = ops.add(y, term_of(ops, x, term, narrow));
     }
     results.push_back(y);
   }

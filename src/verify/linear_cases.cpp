@@ -158,6 +158,104 @@ void together_int8_beside_plain_is_the_same_as_apart(Verifier& v) {
     v.expect_close(together[i], v.ops().download(v.ops().linear(v.up(x), *weights[i])), kExact);
 }
 
+// Sums as above, a few of them added up. In bf16 three numbers are rounded before the result is,
+// each of which may go the other way, and a step of a large one is many of a small result.
+constexpr Tolerance kTermsAdded = {.f32 = 2e-4f, .bf16_share = 0.02, .bf16_steps = 8.0f};
+
+/// A layer with terms of these ranks, and what it gives in double.
+struct TermCase {
+  Tensor w, bias;
+  std::vector<Tensor> downs, ups;
+
+  TermCase(Verifier& v, std::int64_t depth, std::int64_t columns, DType stored, bool with_bias,
+           const std::vector<std::int64_t>& ranks)
+      : w(stored_as(v.random_f32({columns, depth}, -1, 1), stored)),
+        bias(with_bias ? v.random_f32({columns}, -1, 1) : Tensor()) {
+    for (const std::int64_t rank : ranks) {
+      downs.push_back(stored_as(v.random_f32({rank, depth}, -0.5f, 0.5f), stored));
+      ups.push_back(stored_as(v.random_f32({columns, rank}, -0.5f, 0.5f), stored));
+    }
+  }
+
+  Tensor expected(const Tensor& x) const {
+    Tensor y = oracle::linear(x, w, bias);
+    for (std::size_t i = 0; i < downs.size(); ++i)
+      y = oracle::add(y, oracle::linear(oracle::linear(x, downs[i]), ups[i]));
+    return y;
+  }
+};
+
+/// What a device is given of one, kept alive.
+struct PreparedTerms {
+  WeightHandle weight, bias;
+  std::vector<WeightHandle> downs, ups;
+
+  PreparedTerms(Verifier& v, const TermCase& c, Quantization quantization = Quantization::none)
+      : weight(v.prepare(c.w, WeightUse::linear, quantization)),
+        bias(c.bias.empty() ? nullptr : v.prepare(c.bias)) {
+    for (const Tensor& down : c.downs) downs.push_back(v.prepare(down, WeightUse::linear));
+    for (const Tensor& up : c.ups) ups.push_back(v.prepare(up, WeightUse::linear));
+  }
+
+  LinearWithTerms layer() const {
+    LinearWithTerms layer{weight.get(), bias.get()};
+    for (std::size_t i = 0; i < downs.size(); ++i)
+      layer.terms.push_back({downs[i].get(), ups[i].get()});
+    return layer;
+  }
+};
+
+void terms_are_added_to_layers_that_share_x(Verifier& v) {
+  for (const std::int64_t rows : {1, 3, 8, 9, 29, 70}) {
+    for (const DType stored : {DType::f32, DType::bf16}) {
+      const Tensor x = v.random({rows, 130});
+      const TermCase a(v, 130, 96, stored, false, {16}), b(v, 130, 37, stored, true, {1, 20}),
+          c(v, 130, 200, stored, false, {});
+      const PreparedTerms pa(v, a), pb(v, b), pc(v, c);
+      const std::vector<LinearWithTerms> layers = {pa.layer(), pb.layer(), pc.layer()};
+      const std::vector<Tensor> y = v.ops().linear_with_terms(v.up(x), layers);
+      v.expect(y.size() == 3, "three layers did not give three results");
+      v.expect_close(y[0], a.expected(x), kTermsAdded);
+      v.expect_close(y[1], b.expected(x), kTermsAdded);
+      v.expect_close(y[2], c.expected(x), kTermsAdded);
+    }
+  }
+}
+
+void terms_are_added_across_blocks(Verifier& v) {
+  const Tensor x = v.random({2, 65, 1030});
+  const TermCase c(v, 1030, 300, DType::bf16, true, {33});
+  const PreparedTerms prepared(v, c);
+  v.expect_close(v.ops().linear_with_terms(v.up(x), std::vector{prepared.layer()}).at(0),
+                 c.expected(x), kTermsAdded);
+}
+
+/// Beside a weight in few bits: what the term adds is exact, whatever the weight's own product is.
+void terms_are_added_to_int8(Verifier& v) {
+  for (const std::int64_t rows : {1, 2, 31}) {
+    const Tensor x = v.random({rows, 96});
+    const TermCase c(v, 96, 72, DType::f32, true, {6, 5});
+    const PreparedTerms prepared(v, c, Quantization::int8);
+    const Tensor given = v.up(x);
+    Tensor y = v.ops().linear(given, *prepared.weight, prepared.bias.get());
+    for (std::size_t i = 0; i < c.downs.size(); ++i) {
+      const Tensor narrow = v.ops().linear(given, *prepared.downs[i]);
+      y = v.ops().add(y, v.ops().linear(narrow, *prepared.ups[i]));
+    }
+    v.expect_close(v.ops().linear_with_terms(given, std::vector{prepared.layer()}).at(0),
+                   v.ops().download(y), kTermsAdded);
+  }
+}
+
+void terms_of_no_rows_are_empty(Verifier& v) {
+  const TermCase c(v, 40, 5, DType::f32, false, {4});
+  const PreparedTerms prepared(v, c);
+  const Tensor none = v.ops().empty(v.dtype(), {0, 40});
+  v.expect(
+      v.ops().linear_with_terms(none, std::vector{prepared.layer()}).at(0).shape() == Shape{0, 5},
+      "no rows in, but rows out");
+}
+
 void embedding_picks_and_converts_rows(Verifier& v) {
   const std::vector<std::int32_t> ids = {3, 0, 10, 3};
   for (const std::int64_t width : {5, 64, 100, 3072}) {
@@ -183,6 +281,11 @@ constexpr std::array kCases = {
     ConformanceCase{"linear_together", "IsTheSameAsApart", together_is_the_same_as_apart},
     ConformanceCase{"linear_together", "OfInt8BesidePlainIsTheSameAsApart",
                     together_int8_beside_plain_is_the_same_as_apart},
+    ConformanceCase{"linear_with_terms", "AddsToLayersThatShareX",
+                    terms_are_added_to_layers_that_share_x},
+    ConformanceCase{"linear_with_terms", "AddsAcrossBlocks", terms_are_added_across_blocks},
+    ConformanceCase{"linear_with_terms", "AddsToInt8", terms_are_added_to_int8},
+    ConformanceCase{"linear_with_terms", "OfNoRowsIsEmpty", terms_of_no_rows_are_empty},
     ConformanceCase{"embedding", "PicksAndConvertsRows", embedding_picks_and_converts_rows},
 };
 

@@ -145,7 +145,7 @@ INSTANTIATE_TEST_SUITE_P(Cuda, TanhGelu,
 /// The operations that a device need not have, each in the place of the device's own.
 std::vector<ConformanceCase> composed_only() {
   const std::vector<std::string> composed = {
-      "linear_together", "rms_norm_modulate", "layer_norm_modulate",
+      "linear_together", "linear_with_terms", "rms_norm_modulate", "layer_norm_modulate",
       "gelu_mul",        "silu_mul",          "gated_add"};
   std::vector<ConformanceCase> cases = verify::conformance_cases();
   std::erase_if(cases, [&](const ConformanceCase& c) {
@@ -223,6 +223,7 @@ TEST(ConformanceSuite, CoversEveryOperation) {
   for (const std::string operation : {"upload",
                                       "linear",
                                       "linear_together",
+                                      "linear_with_terms",
                                       "embedding",
                                       "rms_norm",
                                       "rms_norm_modulate",

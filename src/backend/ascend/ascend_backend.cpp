@@ -71,7 +71,7 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
   }
   /// Rounds x once for all.
   std::vector<Tensor> linear_together(
-      const Tensor& x, std::initializer_list<const PreparedWeight*> weights) override {
+      const Tensor& x, const std::vector<const PreparedWeight*>& weights) override {
     require_activation("linear_together", x);
     const bool is_quantised =
         x.size() > 0 && std::ranges::any_of(weights, [](const PreparedWeight* weight) {

@@ -32,6 +32,7 @@ void store_block(const GemmKernels& kernels, const float* tiles, const OutputBlo
       store.dtype = output.dtype;
       store.target = output.data + static_cast<std::size_t>(i * output.stride + j) * element;
       store.target_stride = output.stride;
+      set_terms(store, output.terms, output.row + i, output.column + j);
       kernels.store_tile(store);
       tiles += rows * columns;
     }

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 #include "backend/cpu/gemm.h"
 
@@ -18,6 +19,15 @@ constexpr std::int64_t kMaxPanelWidth = 64;
 
 /// What rows beyond the edge of a matrix are packed from.
 alignas(64) inline constexpr std::array<std::byte, kBlockDepth * sizeof(float)> kZeroRow{};
+
+/// For a rectangle that begins at (row, column) of a layer's result.
+inline void set_terms(TileStore& store, std::span<const AddedTerm> terms, std::int64_t row,
+                      std::int64_t column) {
+  store.terms = terms.data();
+  store.num_terms = terms.size();
+  store.row = row;
+  store.column = column;
+}
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -81,6 +91,9 @@ struct OutputBlock {
   std::int64_t rows;
   std::int64_t columns;
   const float* bias;  ///< [columns], or null
+  std::span<const AddedTerm> terms = {};
+  std::int64_t row = 0;  ///< where the block begins in the terms' result
+  std::int64_t column = 0;
 };
 
 /// tiles: [ceil(rows / tile_rows)][ceil(columns / tile_columns)].

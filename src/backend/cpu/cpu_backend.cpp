@@ -12,6 +12,7 @@
 #include "backend/cpu/encoded_linear.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/linear.h"
+#include "backend/cpu/low_rank.h"
 #include "backend/cpu/measuring.h"
 #include "backend/cpu/memory_pool.h"
 #include "backend/cpu/packed_linear.h"
@@ -134,13 +135,38 @@ class CpuBackend final : public Backend {
     return y;
   }
 
-  std::vector<Tensor> linear_together(
-      const Tensor& x, std::initializer_list<const PreparedWeight*> weights) override {
+  std::vector<Tensor> linear_together(const Tensor& x,
+                                      const std::vector<const PreparedWeight*>& weights) override {
     LinearCall call;
     std::vector<Tensor> results;
     for (const PreparedWeight* weight : weights) {
       results.push_back(linear_result(x, *weight));
       add(call, *weight, nullptr, x, results.back());
+    }
+    run(x, call);
+    return results;
+  }
+
+  std::vector<Tensor> linear_with_terms(const Tensor& x,
+                                        std::span<const LinearWithTerms> layers) override {
+    std::vector<cpu::LowRankFactors> factors;
+    for (const LinearWithTerms& layer : layers) {
+      for (const LowRankTerm& term : layer.terms)
+        factors.push_back({&used(*term.down), &used(*term.up)});
+    }
+    const auto is_plain = [](const cpu::LowRankFactors& factor) {
+      return factor.down->format == WeightFormat::plain && factor.up->format == WeightFormat::plain;
+    };
+    if (!std::ranges::all_of(factors, is_plain)) return Backend::linear_with_terms(x, layers);
+    const cpu::LowRankTerms terms(pool_, memory_, kernels_.gemm, x, factors);
+    LinearCall call;
+    std::vector<Tensor> results;
+    std::size_t first = 0;
+    for (const LinearWithTerms& layer : layers) {
+      results.push_back(linear_result(x, *layer.weight));
+      add(call, *layer.weight, vector_data(layer.bias), x, results.back(),
+          terms.terms(first, layer.terms.size()));
+      first += layer.terms.size();
     }
     run(x, call);
     return results;
@@ -343,15 +369,16 @@ class CpuBackend final : public Backend {
     std::vector<cpu::LinearLayer> blocks;
     std::vector<cpu::PackedLayer> packed;
 
-    void add(const Weight& source, const float* bias, const Tensor& y, bool takes_blocks) {
+    void add(const Weight& source, const float* bias, const Tensor& y,
+             std::span<const AddedTerm> terms, bool takes_blocks) {
       if (source.format == WeightFormat::plain) {
-        plain.push_back({&source, bias, y});
+        plain.push_back({&source, bias, y, terms});
       } else if (takes_blocks) {
-        blocks.push_back({&source, bias, y});
+        blocks.push_back({&source, bias, y, terms});
       } else if (source.format == WeightFormat::encoded) {
-        encoded.push_back({&source, bias, y});
+        encoded.push_back({&source, bias, y, terms});
       } else {
-        packed.push_back({PackedLayout(source.format, source.shape), source.data, bias, y});
+        packed.push_back({PackedLayout(source.format, source.shape), source.data, bias, y, terms});
       }
     }
   };
@@ -387,9 +414,9 @@ class CpuBackend final : public Backend {
   }
 
   void add(LinearCall& call, const PreparedWeight& weight, const float* bias, const Tensor& x,
-           const Tensor& y) {
+           const Tensor& y, std::span<const AddedTerm> terms = {}) {
     const Weight& source = used(weight);
-    call.add(source, bias, y, rounds(x) && cpu::takes_blocks(kernels_.encoded, source));
+    call.add(source, bias, y, terms, rounds(x) && cpu::takes_blocks(kernels_.encoded, source));
   }
 
   /// Whether x is rounded for a product with blocks of weights: few rows to 16 bits, which is as

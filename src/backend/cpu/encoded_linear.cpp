@@ -92,6 +92,7 @@ void multiply_vectors(const GemmKernels& gemm, const EncodedKernels& kernels,
   store.dtype = layer.y.dtype();
   store.target = layer.y.bytes() + static_cast<std::size_t>(chunk.begin) * size_of(layer.y.dtype());
   store.target_stride = weight.shape[0];
+  set_terms(store, layer.terms, 0, chunk.begin);
   gemm.store_tile(store);
 }
 
@@ -234,6 +235,7 @@ void store_chunk(const GemmKernels& gemm, const OutputChunk& chunk, const float*
       store.target = layer.y.bytes() + static_cast<std::size_t>((row + i) * columns + column) *
                                            size_of(layer.y.dtype());
       store.target_stride = columns;
+      set_terms(store, layer.terms, row + i, column);
       gemm.store_tile(store);
     }
   }

@@ -10,6 +10,15 @@
 
 namespace ernie_image {
 
+/// What is added to a result: the sum over k of narrow[row][k] * up[k][column].
+struct AddedTerm {
+  const float* narrow;  ///< [rows of the result][narrow_stride]
+  std::int64_t narrow_stride;
+  const float* up;  ///< [rank][up_stride], columns of the result and numbers beyond to a vector
+  std::int64_t up_stride;
+  std::int64_t rank;
+};
+
 /// A rectangle of f32 results and where it goes.
 struct TileStore {
   const float* source;         ///< [rows][source_stride]
@@ -21,6 +30,10 @@ struct TileStore {
   DType dtype;                   ///< f32 or bf16
   std::byte* target;
   std::int64_t target_stride;  ///< elements
+  const AddedTerm* terms = nullptr;
+  std::size_t num_terms = 0;
+  std::int64_t row = 0;  ///< of the result, where the rectangle begins: for terms
+  std::int64_t column = 0;
 };
 
 /// Consecutive rows of a weight: f32, f16 or bf16, at any alignment.
@@ -57,7 +70,8 @@ struct GemmKernels {
   void (*multiply_tile_of_pairs)(const float* left, const float* right, std::int64_t depth,
                                  bool accumulate, float* tile) = nullptr;
 
-  /// Multiplies by the scale, adds the bias and rounds.
+  /// Multiplies by the scale, adds the bias and rounds; then, for each term in order, adds it
+  /// rounded and rounds.
   void (*store_tile)(const TileStore& store);
 
   /// result[v][w] = sum over k of vectors[v][k] * weights[w][k]: few vectors against many weight

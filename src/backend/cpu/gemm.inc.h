@@ -158,7 +158,104 @@ struct Tile {
     }
   }
 
+  /// As T holds it.
+  template <class T>
+  ERNIE_IMAGE_SIMD Vec rounded(Vec v) {
+    if constexpr (std::is_same_v<T, Bf16>) return V::round_to_bf16(v);
+    return v;
+  }
+
+  ERNIE_IMAGE_SIMD Vec load_lanes(const float* p, int lanes) {
+    return lanes < V::kWidth ? V::load_partial(p, lanes) : V::load(p);
+  }
+
+  template <class T>
+  ERNIE_IMAGE_SIMD void store_lanes(T* p, Vec v, int lanes) {
+    if (lanes < V::kWidth) return V::store_partial(p, v, lanes);
+    V::store(p, v);
+  }
+
+  /// Rows from r on, columns from c on: kCount times kWide vectors, the last of `lanes`.
+  template <class T, int kCount, int kWide>
+  ERNIE_IMAGE_SIMD void store_block_with_terms(const TileStore& s, int r, int c, int lanes) {
+    Vec y[kCount][kWide];
+    ERNIE_IMAGE_UNROLL
+    for (int i = 0; i < kCount; ++i) {
+      ERNIE_IMAGE_UNROLL
+      for (int j = 0; j < kWide; ++j) {
+        const int at = c + j * V::kWidth, count = j + 1 < kWide ? V::kWidth : lanes;
+        Vec v = load_lanes(s.source + (r + i) * s.source_stride + at, count);
+        if (s.scale != nullptr) v = V::mul(v, load_lanes(s.scale + at, count));
+        if (s.bias != nullptr) v = V::add(v, load_lanes(s.bias + at, count));
+        y[i][j] = rounded<T>(v);
+      }
+    }
+    for (std::size_t t = 0; t < s.num_terms; ++t) {
+      const AddedTerm& term = s.terms[t];
+      const float* narrow = term.narrow + (s.row + r) * term.narrow_stride;
+      const float* up = term.up + s.column + c;
+      Vec sum[kCount][kWide];
+      ERNIE_IMAGE_UNROLL
+      for (int i = 0; i < kCount; ++i) {
+        ERNIE_IMAGE_UNROLL
+        for (int j = 0; j < kWide; ++j) sum[i][j] = V::zero();
+      }
+      for (std::int64_t k = 0; k < term.rank; ++k, up += term.up_stride) {
+        Vec b[kWide];
+        ERNIE_IMAGE_UNROLL
+        for (int j = 0; j < kWide; ++j) b[j] = V::load(up + j * V::kWidth);
+        ERNIE_IMAGE_UNROLL
+        for (int i = 0; i < kCount; ++i) {
+          const Vec a = V::broadcast(narrow[i * term.narrow_stride + k]);
+          ERNIE_IMAGE_UNROLL
+          for (int j = 0; j < kWide; ++j) sum[i][j] = V::fma(a, b[j], sum[i][j]);
+        }
+      }
+      ERNIE_IMAGE_UNROLL
+      for (int i = 0; i < kCount; ++i) {
+        ERNIE_IMAGE_UNROLL
+        for (int j = 0; j < kWide; ++j)
+          y[i][j] = rounded<T>(V::add(y[i][j], rounded<T>(sum[i][j])));
+      }
+    }
+    ERNIE_IMAGE_UNROLL
+    for (int i = 0; i < kCount; ++i) {
+      T* target = reinterpret_cast<T*>(s.target) + (r + i) * s.target_stride + c;
+      ERNIE_IMAGE_UNROLL
+      for (int j = 0; j < kWide; ++j)
+        store_lanes(target + j * V::kWidth, y[i][j], j + 1 < kWide ? V::kWidth : lanes);
+    }
+  }
+
+  template <class T, int kCount, int kWide>
+  static void store_columns_with_terms(const TileStore& s, int c, int lanes) {
+    int r = 0;
+    for (; r + kCount <= s.rows; r += kCount)
+      store_block_with_terms<T, kCount, kWide>(s, r, c, lanes);
+    for (; r < s.rows; ++r) store_block_with_terms<T, 1, kWide>(s, r, c, lanes);
+  }
+
+  /// As many sums at a time as hide the latency, of one or two vectors; 12 and 6 rows divide those
+  /// of tiles.
+  template <class T>
+  static void store_rows_with_terms(const TileStore& s) {
+    for (int c = 0; c < s.columns;) {
+      const int rest = s.columns - c;
+      const bool two = rest > V::kWidth;
+      const int lanes = two ? rest - V::kWidth : rest;
+      const int last = lanes < V::kWidth ? lanes : V::kWidth;
+      if (two)
+        store_columns_with_terms<T, 6, 2>(s, c, last);
+      else
+        store_columns_with_terms<T, 12, 1>(s, c, last);
+      c += two ? 2 * V::kWidth : V::kWidth;
+    }
+  }
+
   static void store(const TileStore& s) {
+    if (s.num_terms > 0)
+      return s.dtype == DType::f32 ? store_rows_with_terms<float>(s)
+                                   : store_rows_with_terms<Bf16>(s);
     return s.dtype == DType::f32 ? store_rows<float>(s) : store_rows<Bf16>(s);
   }
 

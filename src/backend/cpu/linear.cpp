@@ -123,6 +123,7 @@ void multiply_chunk(const GemmKernels& kernels, const VectorRows& vectors, const
   store.dtype = y.dtype();
   store.target = y.bytes() + static_cast<std::size_t>(chunk.begin) * size_of(y.dtype());
   store.target_stride = weight.shape[0];
+  set_terms(store, chunk.layer->terms, 0, chunk.begin);
   kernels.store_tile(store);
 }
 
@@ -230,7 +231,8 @@ void multiply_chunk(const GemmKernels& kernels, const PackedRows& packed, std::i
   store_block(kernels, workspace.tiles,
               {y.dtype(), y.bytes() + static_cast<std::size_t>(offset) * size_of(y.dtype()),
                columns, std::min(panels * kernels.tile_rows, packed.count - row), chunk.count,
-               chunk.layer->bias == nullptr ? nullptr : chunk.layer->bias + chunk.begin});
+               chunk.layer->bias == nullptr ? nullptr : chunk.layer->bias + chunk.begin,
+               chunk.layer->terms, packed.begin + row, chunk.begin});
 }
 
 /// Into how many groups the panels are split, so that every thread has several chunks to take.

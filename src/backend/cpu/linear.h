@@ -15,8 +15,9 @@ namespace ernie_image::cpu {
 /// into what the kernels read.
 struct LinearLayer {
   const Weight* weight;
-  const float* bias;  ///< [N], or null
-  Tensor y;           ///< [..., N], f32 or bf16, allocated by the caller
+  const float* bias;                      ///< [N], or null
+  Tensor y;                               ///< [..., N], f32 or bf16, allocated by the caller
+  std::span<const AddedTerm> terms = {};  ///< of rows of y
 };
 
 /// Whether x and every layer's weight are bf16, which some processors multiply as they are.

@@ -82,6 +82,7 @@ void store(ThreadPool& pool, const GemmKernels& kernels, const float* block, std
     tile.dtype = y.dtype();
     tile.target = y.bytes() + static_cast<std::size_t>(row * width + begin) * size_of(y.dtype());
     tile.target_stride = width;
+    set_terms(tile, layer.terms, row, begin);
     kernels.store_tile(tile);
   });
 }

@@ -39,10 +39,15 @@ struct PackedOperands {
   const float* scales;        ///< [blocks][rows]
   const std::byte* blocks;    ///< as a record of the weight holds them
   std::int64_t depth;
+  /// What multiply_pair brings into the L2 cache meanwhile: a line for each 16 of depth.
+  const std::byte* ahead = nullptr;
+  std::int64_t ahead_step = 0;  ///< bytes from line to line; 0 for nothing more
 };
 
 struct PackedKernels {
   static constexpr int kTileColumns = 16;
+  /// Of PackedOperands::ahead.
+  static constexpr int kDepthOfLine = 16;
 
   int tile_rows;
 

@@ -219,10 +219,13 @@ struct PackedPair {
   using Sums = Ints[kRows][2];
 
   ERNIE_IMAGE_SIMD void sum_run(const std::uint8_t* x, const std::byte* codes, std::int64_t stride,
-                                int steps, Sums& sum) {
+                                int steps, Sums& sum, const std::byte*& ahead,
+                                std::int64_t ahead_step) {
     ERNIE_IMAGE_UNROLL
     for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = V::zero_ints();
     for (int i = 0; i < steps; i += kStepsAtOnce) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += ahead_step;
       ERNIE_IMAGE_UNROLL
       for (int step = 0; step < kStepsAtOnce; ++step) {
         const std::byte* const at = codes + step * PackedForm::kStepBytes;
@@ -244,7 +247,8 @@ struct PackedPair {
   ERNIE_IMAGE_SIMD void multiply_block(const std::uint8_t* x, const float* x_scales,
                                        const std::byte* block, std::int64_t stride, int groups,
                                        int run_groups, bool accumulate, std::int32_t* totals,
-                                       float* tiles) {
+                                       float* tiles, const std::byte*& ahead,
+                                       std::int64_t ahead_step) {
     const std::byte* scales = Block::scales(block, groups);
     // Where totals so far are: at first the same for every row.
     const std::byte* const sums = Block::sums(block, groups);
@@ -254,7 +258,8 @@ struct PackedPair {
     for (int group = 0;; group += run_groups) {
       const int rest = groups - group;
       Sums sum;
-      sum_run(x, block, stride, (rest < run_groups ? rest : run_groups) * Tile::kSteps, sum);
+      sum_run(x, block, stride, (rest < run_groups ? rest : run_groups) * Tile::kSteps, sum, ahead,
+              ahead_step);
       const Ints scale[2] = {V::load_group_scales(scales), V::load_group_scales(scales + stride)};
       if (rest <= run_groups) {
         ERNIE_IMAGE_UNROLL
@@ -294,12 +299,13 @@ struct PackedPair {
     const float* x_scales = operands.scales;
     const std::byte* block = operands.blocks;
     const int run_groups = static_cast<int>(run) / PackedForm::kGroupDepth;
+    const std::byte* ahead = operands.ahead;
     for (std::int64_t k = 0; k < operands.depth; k += PackedForm::kBlockDepth) {
       const std::int64_t rest = operands.depth - k;
       const int groups =
           Block::groups_of(rest < PackedForm::kBlockDepth ? rest : PackedForm::kBlockDepth);
       multiply_block(x, x_scales, block, stride, groups, run_groups, accumulate || k > 0, totals,
-                     tiles);
+                     tiles, ahead, operands.ahead_step);
       x += PackedForm::kBlockDepth * kRows;
       x_scales += kRows;
       block = Block::end(block, groups);

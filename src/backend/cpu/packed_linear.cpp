@@ -139,6 +139,7 @@ void store_tile(const GemmKernels& gemm, const PanelChunk& chunk, std::int64_t p
   store.target =
       layer.y.bytes() + static_cast<std::size_t>(row * columns + column) * size_of(layer.y.dtype());
   store.target_stride = columns;
+  set_terms(store, layer.terms, row, column);
   gemm.store_tile(store);
 }
 
@@ -237,6 +238,35 @@ std::int64_t common_run(const ChunkBlocks& blocks, std::int64_t panels, std::int
   return run;
 }
 
+/// Hands rows that will be read next to multiply_pair, some lines for each call.
+class AheadOfPairs {
+ public:
+  AheadOfPairs(const NextRows& rows, std::int64_t depth)
+      : rows_(rows), bytes_(depth / PackedKernels::kDepthOfLine * kLineBytes) {}
+
+  std::int64_t calls() const { return rows_.count * ceil_div(rows_.bytes, bytes_); }
+
+  void set(PackedOperands& operands) {
+    operands.ahead = operands.blocks;
+    operands.ahead_step = 0;
+    if (row_ >= rows_.count) return;
+    operands.ahead = rows_.data + row_ * rows_.stride_bytes + offset_;
+    operands.ahead_step = kLineBytes;
+    offset_ += bytes_;
+    if (offset_ < rows_.bytes) return;
+    offset_ = 0;
+    ++row_;
+  }
+
+ private:
+  static constexpr std::int64_t kLineBytes = 64;
+
+  NextRows rows_;
+  std::int64_t bytes_;
+  std::int64_t row_ = 0;
+  std::int64_t offset_ = 0;
+};
+
 /// Panels [first, first + panels) of the rows times one chunk of outputs; meanwhile the next blocks
 /// of weights come near, at last those of `next`, which may be null.
 void multiply_chunk(const PackedKernels& kernels, const QuantizedRows& rows, std::int64_t first,
@@ -255,7 +285,12 @@ void multiply_chunk(const PackedKernels& kernels, const QuantizedRows& rows, std
       coming = stored_blocks(chunk, then, rows.range_depth(then));
     else if (next != nullptr)
       coming = stored_blocks(*next, 0, rows.range_depth(0));
-    RowPrefetcher prefetcher(coming, panels * ceil_div(chunk.count, 2));
+    // Lines that the pairs bring along do not stop their loads; with few rows there is no time.
+    const std::int64_t calls = panels * (chunk.count / 2);
+    AheadOfPairs ahead(coming, depth);
+    const bool along = blocks.run > 0 && calls >= ahead.calls();
+    if (!along) ahead = AheadOfPairs({}, depth);
+    RowPrefetcher prefetcher(along ? NextRows() : coming, panels * ceil_div(chunk.count, 2));
     float* tile = workspace.tiles;
     for (std::int64_t row_panel = first; row_panel < first + panels; ++row_panel) {
       PackedOperands operands{rows.codes(k, row_panel), rows.scales(k, row_panel), nullptr, depth};
@@ -264,6 +299,7 @@ void multiply_chunk(const PackedKernels& kernels, const QuantizedRows& rows, std
         const bool pair = blocks.run > 0 && panel + 1 < chunk.count;
         if (panel % 2 == 0) prefetcher.advance();
         if (pair) {
+          ahead.set(operands);
           kernels.multiply_pair(operands, static_cast<std::int64_t>(blocks.stride), blocks.run,
                                 k != 0, workspace.totals, tile);
         } else {

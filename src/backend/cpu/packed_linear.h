@@ -14,9 +14,10 @@ namespace ernie_image::cpu {
 
 struct PackedLayer {
   PackedLayout layout;
-  const std::byte* data;  ///< layout.size_bytes()
-  const float* bias;      ///< [N], or null
-  Tensor y;               ///< [..., N], f32 or bf16, allocated by the caller
+  const std::byte* data;                  ///< layout.size_bytes()
+  const float* bias;                      ///< [N], or null
+  Tensor y;                               ///< [..., N], f32 or bf16, allocated by the caller
+  std::span<const AddedTerm> terms = {};  ///< of rows of y
 };
 
 /// All layers read the same x [..., K], f32 or bf16, which is quantised once. How many rows there
