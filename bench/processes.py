@@ -93,7 +93,7 @@ class Serve(Process):
         self.port = free_port()
         self.url = "http://127.0.0.1:%d" % self.port
         super().__init__("serve", folder, program, "serve", "--port", str(self.port), "--log-level", "warning",
-                         "--pe-cache", "off", *flags)
+                         "--pe-cache", "off", "--no-save", *flags)
         self.wait("/readyz" if expect_ready else "/healthz")
 
     def wait(self, path):

@@ -9,6 +9,7 @@
 #include "common/exit_code.h"
 #include "common/interrupt.h"
 #include "common/parse_values.h"
+#include "common/text_input.h"
 #include "eval/figures.h"
 #include "eval/stage_differences.h"
 
@@ -111,6 +112,7 @@ void print_text(const DiffResult& result, double tolerance) {
 
 int run_diff(DiffFlags& flags) {
   DiffSettings& settings = flags.settings;
+  if (flags.prompt == "-") flags.prompt = prompt_of_input();
   require_utf8("--prompt", flags.prompt);
   settings.request.prompts = {flags.prompt};
   settings.a = parse_configuration("--a", flags.a, flags.load);
@@ -135,7 +137,7 @@ void add_diff_flags(CLI::App& app, DiffFlags& flags) {
       ->required()
       ->type_name("SPEC");
   app.add_option("--b", flags.b, "the other, which is trusted")->required()->type_name("SPEC");
-  app.add_option("--prompt,-p", flags.prompt, "what to draw")->type_name("TEXT");
+  add_single_prompt_flags(app, flags.prompt);
   add_option_flags(app, request);
   add_single_seed_flag(app, request);
   add_number_flag(

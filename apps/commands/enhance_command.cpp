@@ -11,6 +11,7 @@
 #include "common/exit_code.h"
 #include "common/interrupt.h"
 #include "common/parse_values.h"
+#include "common/text_input.h"
 #include "request/request.h"
 
 namespace ernie_image {
@@ -20,9 +21,9 @@ using nlohmann::json;
 
 constexpr const char* kEnhanceExamples =
     "Examples:\n"
-    "  ernie-image enhance --prompt \"king of the jungle\"\n"
-    "  ernie-image enhance -m baidu/ERNIE-Image-Turbo -p \"a lighthouse\" -W 848 -H 1264 --json\n"
-    "  ernie-image enhance -p \"a lighthouse\" --pe-url http://localhost:8000/v1 --pe-model pe";
+    "  ernie-image enhance \"king of the jungle\"\n"
+    "  ernie-image enhance -m baidu/ERNIE-Image-Turbo \"a lighthouse\" -W 848 -H 1264 --json\n"
+    "  ernie-image enhance \"a lighthouse\" --pe-url http://localhost:8000/v1 --pe-model pe";
 
 struct EnhanceCommandFlags {
   LoadOptions load;
@@ -51,6 +52,8 @@ json to_json(const Enhancement& enhancement) {
 }
 
 int run_enhance(EnhanceCommandFlags& flags) {
+  if (flags.prompt.empty()) usage_error("enhance needs a prompt: \"TEXT\" or --prompt TEXT");
+  if (flags.prompt == "-") flags.prompt = prompt_of_input();
   require_utf8("the prompt", flags.prompt);
   require_standard_output();
   flags.enhance.enabled = true;
@@ -83,7 +86,7 @@ Command add_enhance_command(CLI::App& program) {
   CLI::App* app =
       program.add_subcommand("enhance", "Rewrite a prompt with the model's language model");
   const auto flags = std::make_shared<EnhanceCommandFlags>();
-  app->add_option("--prompt,-p", flags->prompt, "what to draw")->required()->type_name("TEXT");
+  add_single_prompt_flags(*app, flags->prompt);
   add_load_flags(*app, flags->load);
   for (const char* side : {"height", "width"}) {
     add_option_flag(*app, side, flags->request,

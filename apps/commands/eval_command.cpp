@@ -137,8 +137,14 @@ int run_comparison(const EvalFlags& flags) {
 
 void add_request_flags(CLI::App& app, EvalFlags& flags) {
   Request& request = flags.settings.request;
-  app.add_option("--prompt,-p", flags.settings.prompts, "what to draw; repeat it for several")
+  CLI::Option* const plain =
+      app.add_option_function<std::string>(
+             "prompt", [&flags](const std::string& text) { flags.settings.prompts = {text}; },
+             "what to draw, in quotes")
+          ->type_name("TEXT");
+  app.add_option("--prompt,-p", flags.settings.prompts, "the same; repeat it for several")
       ->allow_extra_args(false)
+      ->excludes(plain)
       ->type_name("TEXT");
   app.add_option("--prompt-file", flags.prompt_file,
                  "prompts, one a line, UTF-8; blank lines and lines with # in front are skipped")

@@ -172,15 +172,6 @@ void read_prompt_file(const std::string& path, std::vector<std::string>& prompts
   prompts.insert(prompts.end(), lines.begin(), lines.end());
 }
 
-/// The whole of standard input but for its last line end.
-std::string prompt_of_input() {
-  std::string text = read_text(kStandardInput);
-  if (text.ends_with('\n')) text.pop_back();
-  if (text.ends_with('\r')) text.pop_back();
-  if (text.empty()) usage_error("--prompt -: standard input is empty");
-  return text;
-}
-
 void collect_prompts(GenerateFlags& flags) {
   std::vector<std::string>& prompts = flags.request.prompts;
   if (flags.has_prompt && !prompts.empty()) {

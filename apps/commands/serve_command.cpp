@@ -88,7 +88,20 @@ class ServerThread {
 
 using Workers = std::vector<std::unique_ptr<Worker>>;
 
+/// Null where none is wanted. What cannot be written is found out before the model is loaded.
+std::shared_ptr<DatedFolder> open_save_directory(const ServeFlags& flags) {
+  if (flags.save_directory.empty()) return nullptr;
+  try {
+    return std::make_shared<DatedFolder>(flags.save_directory);
+  } catch (const Error& error) {
+    throw Error(error.kind(), std::string(error.what()) +
+                                  "; name another folder for pictures with --save-dir, or give "
+                                  "--no-save");
+  }
+}
+
 std::unique_ptr<Worker> start_worker(JobQueue& queue, const ServeFlags& flags,
+                                     const std::shared_ptr<DatedFolder>& pictures,
                                      const std::string& device) {
   WorkerOptions options;
   options.runner.load = flags.load;
@@ -96,6 +109,7 @@ std::unique_ptr<Worker> start_worker(JobQueue& queue, const ServeFlags& flags,
   options.runner.enhance = flags.enhance;
   options.runner.lora_directory = flags.service.limits.lora_directory;
   options.runner.max_batch = flags.max_batch;
+  options.runner.pictures = pictures;
   Pipeline pipeline = Pipeline::load(options.runner.load);
   const ModelInfo& info = pipeline.info();
   log_event(LogLevel::info, "model loaded",
@@ -104,10 +118,11 @@ std::unique_ptr<Worker> start_worker(JobQueue& queue, const ServeFlags& flags,
 }
 
 /// One for each device, with the model of its own.
-Workers start_workers(JobQueue& queue, const ServeFlags& flags) {
+Workers start_workers(JobQueue& queue, const ServeFlags& flags,
+                      const std::shared_ptr<DatedFolder>& pictures) {
   Workers workers;
   for (const std::string& device : split_device_list(flags.load.device)) {
-    workers.push_back(start_worker(queue, flags, device));
+    workers.push_back(start_worker(queue, flags, pictures, device));
   }
   return workers;
 }
@@ -160,6 +175,7 @@ int run_serve(ServeFlags& flags) {
   set_log_sink([](LogLevel level, const std::string& message) { log_event(level, message); });
   ApiKeys keys;
   if (!flags.api_key_file.empty()) keys = ApiKeys::read(flags.api_key_file);
+  const std::shared_ptr<DatedFolder> pictures = open_save_directory(flags);
   const StopSignals signals;
   const std::unique_ptr<JobQueue> store = open_queue(flags.queue);
   Metrics metrics;
@@ -171,10 +187,12 @@ int run_serve(ServeFlags& flags) {
   const ServerThread thread(server);
   log_event(LogLevel::info, "listening",
             {{"host", flags.host}, {"port", port}, {"role", flags.role}, {"version", version()}});
+  if (pictures != nullptr)
+    log_event(LogLevel::info, "pictures are saved", {{"folder", flags.save_directory}});
   if (is_terminal)
     std::cerr << "Open " << page_url(flags.host, port) << " in a browser; Ctrl-C ends it.\n";
   Workers workers;
-  if (flags.role == "all") workers = start_workers(queue, flags);
+  if (flags.role == "all") workers = start_workers(queue, flags, pictures);
   signals.wait();
   drain(service, server, workers, flags.drain_seconds);
   log_event(LogLevel::info, "stopped");

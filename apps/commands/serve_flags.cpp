@@ -11,6 +11,7 @@
 #include "common/exit_code.h"
 #include "common/limits.h"
 #include "common/lora.h"
+#include "jobs/dated_folder.h"
 #include "jobs/job_runner.h"
 #include "server/application.h"
 #include "server/origin_check.h"
@@ -60,6 +61,13 @@ void add_queue_flags(CLI::App& app, ServeFlags& flags) {
   app.add_option("--output-dir", flags.queue.output_directory,
                  "where pictures are kept; default: with the jobs")
       ->type_name("DIR");
+  app.add_option("--save-dir", flags.save_directory,
+                 "folder for finished pictures, one folder a day, names with seed and prompt; "
+                 "default: $XDG_DATA_HOME/ernie-image/pictures, else "
+                 "~/.local/share/ernie-image/pictures, unless --jobs-db, --output-dir or --queue "
+                 "says where pictures are kept")
+      ->type_name("DIR");
+  app.add_flag("--no-save", flags.saves_nothing, "save pictures in no such folder");
   app.add_option("--queue", flags.queue.url,
                  "redis://[[user]:password@]host[:port][/db] or unix:///path: share the jobs with "
                  "other gateways and "
@@ -135,6 +143,19 @@ void add_limit_flags(CLI::App& app, ServeFlags& flags) {
       ->type_name("LEVEL");
 }
 
+/// Unless another place is named, pictures of the page outlive the server in the user's own folder.
+void choose_save_directory(ServeFlags& flags) {
+  const bool is_kept = !flags.queue.url.empty() || flags.queue.jobs_db != ":memory:" ||
+                       !flags.queue.output_directory.empty();
+  if (!flags.save_directory.empty() && flags.saves_nothing)
+    usage_error("--save-dir and --no-save contradict each other");
+  if (!flags.save_directory.empty() && flags.role == "gateway")
+    usage_error("--save-dir: a gateway makes no pictures");
+  if (flags.save_directory.empty() && !flags.saves_nothing && !is_kept)
+    flags.save_directory = default_pictures_folder();
+  flags.service.saves_to = without_home(flags.save_directory);
+}
+
 std::string own_name() {
   char name[256] = "";
   ::gethostname(name, sizeof name - 1);
@@ -184,6 +205,7 @@ void check_serve_flags(ServeFlags& flags) {
   flags.http.connection.max_body_bytes = kMaxBodyBytes;
   complete_enhance_flags(flags.enhance);
   complete_queue_options(flags.queue, flags.queue_password_file);
+  choose_save_directory(flags);
   flags.service.keeps_jobs = !flags.queue.url.empty() || flags.queue.jobs_db != ":memory:";
 }
 

@@ -22,6 +22,8 @@ struct ServeFlags {
   std::string api_key_file;
   bool insecure = false;  ///< other than loopback without keys
   std::string role = "all";
+  std::string save_directory;  ///< of dated pictures; empty: none
+  bool saves_nothing = false;
   int drain_seconds = 30;
   int max_batch = 0;  ///< pictures in one run of the pipeline; 0: what is fast for their size
   std::string log_level = "info";

@@ -218,6 +218,14 @@ void add_memory_limit_flag(CLI::App& app, LoadOptions& load) {
       ->type_name("BYTES");
 }
 
+void add_single_prompt_flags(CLI::App& app, std::string& prompt) {
+  CLI::Option* const plain =
+      app.add_option("prompt", prompt, "what to draw, in quotes")->type_name("TEXT");
+  app.add_option("--prompt,-p", prompt, "the same; - is all of standard input")
+      ->excludes(plain)
+      ->type_name("TEXT");
+}
+
 void add_load_flags(CLI::App& app, LoadOptions& load) {
   add_model_flag(app, load);
   add_parts_flags(app, load.parts);

@@ -80,6 +80,10 @@ void add_device_flag(CLI::App& app, LoadOptions& load);
 
 void add_memory_limit_flag(CLI::App& app, LoadOptions& load);
 
+/// A prompt by itself, or --prompt, which exclude each other. "-" is standard input:
+/// prompt_of_input.
+void add_single_prompt_flags(CLI::App& app, std::string& prompt);
+
 /// --model, those of add_parts_flags, --dtype, --quant, those of add_device_flag, --threads,
 /// --cpu-kernels, --memory-limit
 void add_load_flags(CLI::App& app, LoadOptions& load);

@@ -8,4 +8,8 @@ namespace ernie_image {
 /// The whole content of the file; "-" is standard input. Throws Error(not_found | io).
 std::string read_text(const std::string& path);
 
+/// The prompt that standard input is: all of it but the last line end. Throws
+/// Error(invalid_argument) if that is nothing.
+std::string prompt_of_input();
+
 }  // namespace ernie_image

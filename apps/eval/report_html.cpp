@@ -1,5 +1,10 @@
 #include "eval/report_html.h"
 
+#include <algorithm>
+#include <functional>
+#include <limits>
+#include <numeric>
+
 #include "common/console.h"
 #include "eval/figures.h"
 #include "eval/heat_map.h"
@@ -20,12 +25,18 @@ body{margin:0 auto;max-width:66rem;padding:1rem;font:16px/1.5 system-ui,sans-ser
 h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem}
 p.soft,figcaption,.legend{color:var(--soft);font-size:.9rem}
 .passed{color:var(--good)}.failed{color:var(--bad)}
-.scroll{overflow-x:auto}
+nav{display:flex;flex-wrap:wrap;gap:.25rem 1rem;margin:1rem 0}nav a{color:inherit;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:.3rem .6rem;border-bottom:1px solid var(--line)}
-td{white-space:nowrap}
+th,td{text-align:right;padding:.3rem .4rem;border-bottom:1px solid var(--line)}
+td{white-space:nowrap}td:first-child,td[colspan]{white-space:normal;overflow-wrap:anywhere;min-width:6rem}
+th{font-size:.85rem;vertical-align:bottom;overflow-wrap:normal}
 th:first-child,td:first-child{text-align:left}
-.pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr));gap:1rem}
+@media(max-width:62rem){tr:first-child{display:none}table,tbody{display:block}
+tr{display:grid;grid-template-columns:repeat(auto-fill,minmax(8rem,1fr));gap:.25rem .75rem;padding:.6rem 0;border-bottom:1px solid var(--line)}
+td{border:0;padding:0;text-align:left}td:first-child,td[colspan]{grid-column:1/-1;font-weight:600}
+td[data-title]::before{content:attr(data-title);display:block;color:var(--soft);font-size:.8rem}
+td:first-child::before{content:none}}
+.pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,10rem),1fr));gap:.75rem}
 figure{margin:0;padding:.5rem;background:var(--card);border-radius:.5rem}
 figure img{width:100%;height:auto;image-rendering:pixelated;display:block}
 .scale{height:.6rem;border-radius:.3rem}
@@ -39,7 +50,22 @@ path.curve{fill:none}
 blockquote{margin:.25rem 0 1rem;padding-left:.75rem;border-left:3px solid var(--line);overflow-wrap:anywhere}
 )css";
 
-std::string cell(const std::string& text) { return "<td>" + escape_html(text) + "</td>"; }
+/// Each with its title, which stands beside it where the window has no room for columns.
+class TableRow {
+ public:
+  explicit TableRow(const std::vector<std::string>& titles) : titles_(titles) {}
+  void add(const std::string& text) {
+    html_ +=
+        "<td data-title=\"" + escape_html(titles_[column_++]) + "\">" + escape_html(text) + "</td>";
+  }
+  void add_status(bool passed);
+  std::string html() const { return "<tr>" + html_ + "</tr>"; }
+
+ private:
+  const std::vector<std::string>& titles_;
+  std::size_t column_ = 0;
+  std::string html_;
+};
 
 std::string header_row(const std::vector<std::string>& titles) {
   std::string html = "<tr>";
@@ -48,9 +74,7 @@ std::string header_row(const std::vector<std::string>& titles) {
   return html + "</tr>";
 }
 
-std::string table(const std::string& rows) {
-  return "<div class=\"scroll\"><table>" + rows + "</table></div>";
-}
+std::string table(const std::string& rows) { return "<table>" + rows + "</table>"; }
 
 /// The class and content of an element.
 std::string status_of(bool passed) {
@@ -71,38 +95,93 @@ std::string heading(const Evaluation& evaluation) {
          escape_html(evaluation.baseline.configuration.label) + "</p>";
 }
 
-/// Mean over the prompts, and in brackets the worst of them where there are several.
-std::string accuracy_cell(const AccuracyFigure& accuracy, const CandidateRun& candidate) {
+void TableRow::add_status(bool passed) {
+  html_ += "<td data-title=\"" + escape_html(titles_[column_++]) + "\"><span " + status_of(passed) +
+           "</span></td>";
+}
+
+/// Of the prompt that has come out worst.
+std::string worst_figure(const AccuracyFigure& accuracy, const CandidateRun& candidate) {
   const auto summary = summarize(accuracy, candidate.accuracy);
-  if (!summary) return cell(figure_or_dash({}));
-  const bool several = candidate.accuracy.size() > 1;
-  return cell(figure(summary->mean) + (several ? " (" + figure(summary->worst) + ")" : ""));
+  return summary ? short_figure(summary->worst) : figure_or_dash({});
+}
+
+double nmse_of(const PromptAccuracy& accuracy) { return accuracy.image.nmse_percent; }
+
+/// What has failed altogether comes first, then the farthest from the baseline.
+std::vector<const CandidateRun*> worst_first(const std::vector<CandidateRun>& candidates) {
+  const auto distance = [](const CandidateRun* candidate) {
+    if (!candidate->error.empty()) return std::numeric_limits<double>::infinity();
+    double farthest = 0;
+    for (const PromptAccuracy& accuracy : candidate->accuracy)
+      farthest = std::max(farthest, nmse_of(accuracy));
+    return farthest;
+  };
+  std::vector<const CandidateRun*> sorted;
+  for (const CandidateRun& candidate : candidates) sorted.push_back(&candidate);
+  std::ranges::stable_sort(sorted, std::greater(), distance);
+  return sorted;
+}
+
+/// By the candidate that is farthest off; 0 for a prompt that none has drawn.
+double distance_of_prompt(const Evaluation& evaluation, std::size_t index) {
+  double farthest = 0;
+  for (const CandidateRun& candidate : evaluation.candidates) {
+    if (index < candidate.accuracy.size())
+      farthest = std::max(farthest, nmse_of(candidate.accuracy[index]));
+  }
+  return farthest;
+}
+
+std::vector<std::size_t> prompts_worst_first(const Evaluation& evaluation) {
+  std::vector<std::size_t> order(evaluation.prompts.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, std::greater(), [&](std::size_t index) {
+    return distance_of_prompt(evaluation, index);
+  });
+  return order;
+}
+
+std::string prompt_id(std::size_t index) { return "prompt-" + std::to_string(index + 1); }
+
+std::string section_link(const std::string& id, const std::string& text) {
+  return "<a href=\"#" + id + "\">" + text + "</a>";
+}
+
+std::string index_of(const Evaluation& evaluation) {
+  std::string html =
+      "<nav>" + section_link("accuracy", "Accuracy") + section_link("seconds", "Seconds");
+  for (const std::size_t index : prompts_worst_first(evaluation))
+    html += section_link(prompt_id(index), "Prompt " + std::to_string(index + 1));
+  return html + "</nav>";
 }
 
 std::string accuracy_section(const Evaluation& evaluation) {
   std::vector<std::string> titles = {"candidate", "status", "threshold nMSE %"};
   for (const AccuracyFigure& accuracy : accuracy_figures()) titles.push_back(accuracy.title);
   std::string rows = header_row(titles);
-  for (const CandidateRun& candidate : evaluation.candidates) {
-    rows += "<tr>" + cell(candidate.run.configuration.label) + "<td " +
-            status_of(candidate.passed()) + "</td>" +
-            cell(figure(candidate.threshold_nmse_percent));
+  for (const CandidateRun* candidate : worst_first(evaluation.candidates)) {
+    TableRow row(titles);
+    row.add(candidate->run.configuration.label);
+    row.add_status(candidate->passed());
+    row.add(short_figure(candidate->threshold_nmse_percent));
     for (const AccuracyFigure& accuracy : accuracy_figures())
-      rows += accuracy_cell(accuracy, candidate);
-    rows += "</tr>";
-    if (candidate.error.empty()) continue;
+      row.add(worst_figure(accuracy, *candidate));
+    rows += row.html();
+    if (candidate->error.empty()) continue;
     rows += "<tr><td class=\"failed\" colspan=\"" + std::to_string(titles.size()) + "\">" +
-            escape_html(candidate.error) + "</td></tr>";
+            escape_html(candidate->error) + "</td></tr>";
   }
-  return "<h2>Accuracy against the baseline</h2>" + table(rows) +
-         "<p class=\"soft\">Means over the prompts, the worst prompt in brackets. nMSE is the mean "
-         "squared error of pixels in 0..1; |d| counts of 255.</p>";
+  return "<h2 id=\"accuracy\">Accuracy against the baseline</h2>" + table(rows) +
+         "<p class=\"soft\">Each figure is that of the prompt where it is worst; "
+         "eval_report.json has the means and all digits. nMSE is the mean squared error of pixels "
+         "in 0..1; |d| counts of 255.</p>";
 }
 
 std::string latent_section(const Evaluation& evaluation) {
   std::vector<Series> series;
-  for (const CandidateRun& candidate : evaluation.candidates) {
-    series.push_back({candidate.run.configuration.label, mean_latent_nmse(candidate.accuracy)});
+  for (const CandidateRun* candidate : worst_first(evaluation.candidates)) {
+    series.push_back({candidate->run.configuration.label, mean_latent_nmse(candidate->accuracy)});
   }
   const std::string chart = line_chart("Latent error by step", "step", series);
   if (chart.empty()) return "";
@@ -111,42 +190,53 @@ std::string latent_section(const Evaluation& evaluation) {
 
 std::vector<const ConfigurationRun*> all_runs(const Evaluation& evaluation) {
   std::vector<const ConfigurationRun*> runs = {&evaluation.baseline};
-  for (const CandidateRun& candidate : evaluation.candidates) runs.push_back(&candidate.run);
+  for (const CandidateRun* candidate : worst_first(evaluation.candidates))
+    runs.push_back(&candidate->run);
   return runs;
 }
 
-std::string time_row(const ConfigurationRun& run) {
+std::string time_row(const std::vector<std::string>& titles, const ConfigurationRun& run) {
   const Performance& performance = run.performance;
-  std::string row =
-      "<tr>" + cell(run.configuration.label) + cell(short_figure(performance.load_seconds));
-  for (const TimeFigure& time : time_figures()) {
-    const Statistics statistics = summarize(time, performance);
-    row +=
-        cell(short_figure(statistics.median) + " ± " + short_figure(statistics.standard_deviation));
+  TableRow row(titles);
+  row.add(run.configuration.label);
+  row.add(short_figure(performance.load_seconds));
+  for (const TimeFigure& time : time_figures())
+    row.add(short_figure(summarize(time, performance).median));
+  row.add(short_figure(summarize(time_figures().front(), performance).standard_deviation));
+  row.add(human_bytes(performance.peak_memory.anonymous_bytes));
+  row.add(human_bytes(performance.peak_memory.file_bytes));
+  return row.html();
+}
+
+/// The stages, and what is left of the whole run, so that bar and table say the same.
+Series bar_of(const ConfigurationRun& run) {
+  Series bar{run.configuration.label, {}};
+  double rest = summarize(time_figures().front(), run.performance).median;
+  for (const TimeFigure& time : stage_time_figures()) {
+    bar.values.push_back(summarize(time, run.performance).median);
+    rest -= bar.values.back();
   }
-  return row + cell(human_bytes(performance.peak_memory.anonymous_bytes)) +
-         cell(human_bytes(performance.peak_memory.file_bytes)) + "</tr>";
+  bar.values.push_back(rest);
+  return bar;
 }
 
 std::string time_section(const Evaluation& evaluation) {
   std::vector<std::string> titles = {"configuration", "load"};
   for (const TimeFigure& time : time_figures()) titles.push_back(time.title);
-  titles.insert(titles.end(), {"memory, own", "memory, mapped"});
+  titles.insert(titles.end(), {"deviation of the total", "memory, own", "memory, mapped"});
   std::string rows = header_row(titles);
   std::vector<Series> bars;
   for (const ConfigurationRun* run : all_runs(evaluation)) {
     if (run->performance.runs.empty()) continue;
-    rows += time_row(*run);
-    Series bar{run->configuration.label, {}};
-    for (const TimeFigure& time : stage_time_figures())
-      bar.values.push_back(summarize(time, run->performance).median);
-    bars.push_back(std::move(bar));
+    rows += time_row(titles, *run);
+    bars.push_back(bar_of(*run));
   }
   std::vector<std::string> parts;
   for (const TimeFigure& time : stage_time_figures()) parts.push_back(time.title);
-  return "<h2>Seconds</h2>" + stacked_bars("Seconds of each stage", "s", parts, bars) +
-         table(rows) + "<p class=\"soft\">Median and standard deviation of " +
-         std::to_string(evaluation.settings.runs) +
+  parts.emplace_back("other");
+  return "<h2 id=\"seconds\">Seconds</h2>" +
+         stacked_bars("Seconds of each stage", "s", parts, bars) + table(rows) +
+         "<p class=\"soft\">Medians of " + std::to_string(evaluation.settings.runs) +
          " runs after one to warm up. Memory is the peak of the whole process.</p>";
 }
 
@@ -162,10 +252,14 @@ std::string difference_image_html(const PromptAccuracy& accuracy, const std::str
          std::to_string(accuracy.image.max_absolute_difference) + " of 255</figcaption></figure>";
 }
 
+std::string short_or_dash(const std::optional<double>& value) {
+  return value ? short_figure(*value) : figure_or_dash({});
+}
+
 std::string prompt_section(const Evaluation& evaluation, std::size_t index) {
   const EvaluatedPrompt& prompt = evaluation.prompts[index];
-  std::string html = "<h2>Prompt " + std::to_string(index + 1) + "</h2><blockquote dir=\"auto\">" +
-                     escape_html(prompt.text) + "</blockquote>";
+  std::string html = "<h2 id=\"" + prompt_id(index) + "\">Prompt " + std::to_string(index + 1) +
+                     "</h2><blockquote dir=\"auto\">" + escape_html(prompt.text) + "</blockquote>";
   if (prompt.enhancement)
     html += "<p class=\"soft\">enhanced to</p><blockquote dir=\"auto\">" +
             escape_html(prompt.drawn()) + "</blockquote>";
@@ -173,14 +267,14 @@ std::string prompt_section(const Evaluation& evaluation, std::size_t index) {
   html += "<div class=\"pictures\">" + picture(evaluation.baseline.drawings[index].image,
                                                "baseline " + baseline + ": " + prompt.text,
                                                "baseline " + escape_html(baseline));
-  for (const CandidateRun& candidate : evaluation.candidates) {
-    if (index >= candidate.accuracy.size()) continue;
-    const std::string& label = candidate.run.configuration.label;
-    const PromptAccuracy& accuracy = candidate.accuracy[index];
-    html += picture(candidate.run.drawings[index].image, label + ": " + prompt.text,
-                    escape_html(label) + ": nMSE " + figure(accuracy.image.nmse_percent) +
-                        " %, PSNR " + figure_or_dash(accuracy.image.psnr_db) + " dB, SSIM " +
-                        figure_or_dash(accuracy.image.ssim)) +
+  for (const CandidateRun* candidate : worst_first(evaluation.candidates)) {
+    if (index >= candidate->accuracy.size()) continue;
+    const std::string& label = candidate->run.configuration.label;
+    const PromptAccuracy& accuracy = candidate->accuracy[index];
+    html += picture(candidate->run.drawings[index].image, label + ": " + prompt.text,
+                    escape_html(label) + ": nMSE " + short_figure(accuracy.image.nmse_percent) +
+                        " %, PSNR " + short_or_dash(accuracy.image.psnr_db) + " dB, SSIM " +
+                        short_or_dash(accuracy.image.ssim)) +
             difference_image_html(accuracy, label);
   }
   return html + "</div>";
@@ -194,9 +288,9 @@ std::string report_html(const Evaluation& evaluation) {
       "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
       "<link rel=\"icon\" href=\"data:,\"><title>ernie-image evaluation</title><style>";
   html += kStyle;
-  html += "</style></head><body>" + heading(evaluation) + accuracy_section(evaluation) +
-          latent_section(evaluation) + time_section(evaluation);
-  for (std::size_t i = 0; i < evaluation.prompts.size(); ++i) html += prompt_section(evaluation, i);
+  html += "</style></head><body>" + heading(evaluation) + index_of(evaluation) +
+          accuracy_section(evaluation) + latent_section(evaluation) + time_section(evaluation);
+  for (const std::size_t i : prompts_worst_first(evaluation)) html += prompt_section(evaluation, i);
   return html + "</body></html>\n";
 }
 

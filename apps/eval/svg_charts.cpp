@@ -153,7 +153,7 @@ std::string stacked_bars(const std::string& title, const std::string& unit,
     double x = 0;
     svg += text_at(0, top + 14, "start", rows[r].label);
     for (std::size_t i = 0; i < parts.size(); ++i) {
-      const double width = rows[r].values[i] * scale;
+      const double width = std::max(0.0, rows[r].values[i]) * scale;
       svg += "<rect class=\"" + colour_class(i) + "\" x=\"" + number(x) + "\" y=\"" +
              number(top + 20) + "\" width=\"" + number(width) + "\" height=\"16\"><title>" +
              escape_html(parts[i]) + ": " + figure(rows[r].values[i]) + " " + escape_html(unit) +

@@ -27,7 +27,8 @@ constexpr std::array<std::string_view, 3> names_of(JobPriority) {
   return {"low", "normal", "high"};
 }
 
-/// Completed, failed or cancelled: nothing about the job changes any more.
+/// Completed, failed or cancelled: nothing about the job changes any more, but that pictures of it
+/// may be removed.
 constexpr bool is_final(JobState state) {
   return state != JobState::queued && state != JobState::running;
 }
@@ -71,6 +72,7 @@ struct JobImage {
   int height_px = 0;
   std::string content_type;  ///< "image/png"...
   std::uint64_t size_bytes = 0;
+  bool is_removed = false;  ///< its bytes are gone; the others keep their numbers
 };
 
 struct JobFailure {

@@ -46,6 +46,7 @@ std::vector<std::string> file_names_of(const std::string& id, const std::vector<
 std::optional<std::string> image_file_of(const Job& job, int index) {
   if (index < 0 || index >= std::ssize(job.images)) return std::nullopt;
   const auto place = static_cast<std::size_t>(index);
+  if (job.images[place].is_removed) return std::nullopt;
   return name_of_image(job.id, place, job.images[place]);
 }
 

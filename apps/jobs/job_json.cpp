@@ -23,11 +23,13 @@ std::string dump(const json& object) {
 }
 
 json image_json(const JobImage& image) {
-  return {{"seed", image.seed},
-          {"width", image.width_px},
-          {"height", image.height_px},
-          {"content_type", image.content_type},
-          {"size_bytes", image.size_bytes}};
+  json object = {{"seed", image.seed},
+                 {"width", image.width_px},
+                 {"height", image.height_px},
+                 {"content_type", image.content_type},
+                 {"size_bytes", image.size_bytes}};
+  if (image.is_removed) object["removed"] = true;
+  return object;
 }
 
 JobImage parse_image(const JsonReader& fields) {
@@ -39,6 +41,7 @@ JobImage parse_image(const JsonReader& fields) {
   if (extension_of(image.content_type).empty()) fields.fail("content_type", "that of a picture");
   image.size_bytes = static_cast<std::uint64_t>(
       fields.integer("size_bytes", 0, std::numeric_limits<std::int64_t>::max()));
+  image.is_removed = fields.boolean("removed", false);
   return image;
 }
 

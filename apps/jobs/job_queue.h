@@ -152,6 +152,9 @@ class JobQueue {
   /// Forgets a final or damaged job and its pictures. False if it is unknown or not final.
   virtual bool remove(const std::string& id) = 0;
 
+  /// Forgets one picture of a final job, whose others keep their numbers. False if there is none.
+  virtual bool remove_image(const std::string& id, int index) = 0;
+
   /// Bytes of a finished picture's file; nothing if there is none.
   virtual std::optional<Bytes> image(const std::string& id, int index) = 0;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <new>
 #include <set>
 #include <span>
@@ -269,7 +270,17 @@ void JobRunner::complete(JobWork& work) {
 
 /// The claim is kept alive meanwhile: nobody else shall do again what only has to be handed in.
 void JobRunner::store(JobWork& work) {
-  persistently([&] { queue_.complete(work.job.id, worker_, work.result); });
+  std::vector<std::string> saved;
+  if (options_.pictures != nullptr) saved = options_.pictures->save(work.job.request, work.result);
+  try {
+    persistently([&] { queue_.complete(work.job.id, worker_, work.result); });
+  } catch (...) {
+    for (const std::string& path : saved) {
+      std::error_code error;
+      std::filesystem::remove(path, error);  // whoever does it again saves it again
+    }
+    throw;
+  }
 }
 
 /// Tries again as long as the store is away, but not for ever, nor when this worker is to end.

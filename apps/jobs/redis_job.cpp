@@ -57,6 +57,10 @@ std::string owner_set_aside(const RedisReply& fields) {
   return std::string(Hash("", fields).text("owner"));
 }
 
+std::string outcome_of_fields(const RedisReply& fields) {
+  return std::string(Hash("", fields).text("outcome"));
+}
+
 Job job_of(const std::string& id, const RedisReply& fields) {
   constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
   constexpr int kCount = std::numeric_limits<int>::max();

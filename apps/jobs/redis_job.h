@@ -10,6 +10,8 @@ namespace ernie_image {
 
 /// Whether it was damaged, and whose it was then as far as that could be read.
 bool is_set_aside(const RedisReply& fields);
+/// As it is kept: shortened.
+std::string outcome_of_fields(const RedisReply& fields);
 std::string owner_set_aside(const RedisReply& fields);
 
 /// The job in what kFind gives back, which is not trusted. Throws Error(corrupt_file).

@@ -285,6 +285,23 @@ bool RedisQueue::remove(const std::string& id) {
   return run(scripts::kRemove, id, {}).integer == 1;
 }
 
+bool RedisQueue::remove_image(const std::string& id, int index) {
+  constexpr int kRounds = 10;  // somebody else may remove another meanwhile
+  for (int round = 0; round < kRounds; ++round) {
+    std::optional<Job> job = find(id);
+    const auto name = job ? image_file_of(*job, index) : std::nullopt;
+    if (!name) return false;
+    remove_file(*name);
+    const std::string before = outcome_of_fields(run(scripts::kFind, id, {}));
+    JobOutcome outcome = parse_outcome(restored_json(before), "Redis: job " + id);
+    if (index >= std::ssize(outcome.images)) return false;  // removed altogether
+    outcome.images[static_cast<std::size_t>(index)].is_removed = true;
+    const std::string after = shortened_json(outcome_text(outcome));
+    if (run(scripts::kReplaceOutcome, id, {before, after}).integer == 1) return true;
+  }
+  throw StoreUnavailable("the picture could not be removed: its job changes all the time");
+}
+
 // --- results
 
 JobInputs RedisQueue::inputs(const std::string& id) {
@@ -294,13 +311,7 @@ JobInputs RedisQueue::inputs(const std::string& id) {
 }
 
 void RedisQueue::remove_inputs(const std::string& id) {
-  for (const std::string& name : input_names_of(id)) {
-    if (folder_) {
-      folder_->remove(name);
-    } else {
-      command({"DEL", file_key(name)});
-    }
-  }
+  for (const std::string& name : input_names_of(id)) remove_file(name);
 }
 
 /// Before the job itself: one whose picture is missing could not be done.
@@ -321,14 +332,13 @@ std::optional<Bytes> RedisQueue::read_file(const std::string& name) {
   return std::move(reply.text);
 }
 
+void RedisQueue::remove_file(const std::string& name) {
+  if (folder_) return folder_->remove(name);
+  command({"DEL", file_key(name)});
+}
+
 void RedisQueue::remove_files(const std::string& id, const std::vector<JobImage>& images) {
-  for (const std::string& name : file_names_of(id, images)) {
-    if (folder_) {
-      folder_->remove(name);
-    } else {
-      command({"DEL", file_key(name)});
-    }
-  }
+  for (const std::string& name : file_names_of(id, images)) remove_file(name);
 }
 
 void RedisQueue::remove_inputs_of(const RedisReply& ids) {

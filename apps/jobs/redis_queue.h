@@ -35,6 +35,7 @@ class RedisQueue final : public JobQueue {
                           std::chrono::milliseconds timeout) override;
   bool cancel(const std::string& id) override;
   bool remove(const std::string& id) override;
+  bool remove_image(const std::string& id, int index) override;
   std::optional<Bytes> image(const std::string& id, int index) override;
   std::optional<Bytes> preview(const std::string& id) override;
   std::optional<Bytes> trace(const std::string& id) override;
@@ -67,6 +68,7 @@ class RedisQueue final : public JobQueue {
   /// Without a folder it is kept for so long.
   void write_file(const std::string& name, std::string_view bytes, std::chrono::seconds kept);
   std::optional<Bytes> read_file(const std::string& name);
+  void remove_file(const std::string& name);
   void remove_files(const std::string& id, const std::vector<JobImage>& images);
   void remove_surplus(const RedisReply& ended);
   void write_inputs(const std::string& id, const JobInputs& inputs);

@@ -113,6 +113,17 @@ tell('changed', subject)
 return 1
 )lua";
 
+const std::string_view kReplaceOutcome = R"lua(
+local job = final_job(subject)
+if not job or job.outcome ~= ARGV[3] then return 0 end
+local values = {}
+for i, name in ipairs(packed_fields) do values[i] = job[name] end
+for i, name in ipairs(packed_fields) do if name == 'outcome' then values[i] = ARGV[4] end end
+redis.call('HSET', P .. ':done', raw(subject), cmsgpack.pack(values))
+tell('changed', subject)
+return 1
+)lua";
+
 const std::string_view kSetAside = R"lua(
 set_aside(subject, ARGV[3])
 return 0

@@ -49,6 +49,8 @@ extern const std::string_view kList;
 extern const std::string_view kCancel;
 /// 1: removed.
 extern const std::string_view kRemove;
+/// what a final job's outcome is, what it shall be. 1: replaced; 0: it is another by now.
+extern const std::string_view kReplaceOutcome;
 /// seconds kept. Takes a job that cannot be read out of everything.
 extern const std::string_view kSetAside;
 /// worker, the three numbers of a BatchLimit, the worker's speed, seconds that a damaged one is

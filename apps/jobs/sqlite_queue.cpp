@@ -224,6 +224,22 @@ bool SqliteQueue::remove(const std::string& id) {
   }
 }
 
+bool SqliteQueue::remove_image(const std::string& id, int index) {
+  const Lock lock(mutex_);
+  if (find_live(id) != nullptr) return false;
+  std::optional<Job> job = store_.find(id);
+  const auto name = job ? image_file_of(*job, index) : std::nullopt;
+  if (!name) return false;
+  if (folder_) {
+    folder_->remove(*name);
+  } else {
+    store_.remove_file(id, *name);
+  }
+  job->images[static_cast<std::size_t>(index)].is_removed = true;
+  store_.save(*job);
+  return true;
+}
+
 /// Files first: a file without a job would stay for ever.
 void SqliteQueue::remove_final(const Job& job) {
   remove_files(job.id, job.images);

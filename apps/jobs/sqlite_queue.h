@@ -32,6 +32,7 @@ class SqliteQueue final : public JobQueue {
                           std::chrono::milliseconds timeout) override;
   bool cancel(const std::string& id) override;
   bool remove(const std::string& id) override;
+  bool remove_image(const std::string& id, int index) override;
   std::optional<Bytes> image(const std::string& id, int index) override;
   std::optional<Bytes> preview(const std::string& id) override;
   std::optional<Bytes> trace(const std::string& id) override;

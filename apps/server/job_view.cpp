@@ -51,8 +51,10 @@ json request_view(const JobRequest& request) {
 
 json images_view(const Job& job) {
   json images = json::array();
-  for (const JobImage& image : job.images) {
-    images.push_back({{"url", image_path(job.id, static_cast<int>(images.size()))},
+  for (std::size_t i = 0; i < job.images.size(); ++i) {
+    const JobImage& image = job.images[i];
+    if (image.is_removed) continue;
+    images.push_back({{"url", image_path(job.id, static_cast<int>(i))},
                       {"seed", image.seed},
                       {"width", image.width_px},
                       {"height", image.height_px},

@@ -31,6 +31,9 @@ class MeasuredQueue final : public JobQueue {
   }
   bool cancel(const std::string& id) override;
   bool remove(const std::string& id) override { return queue_.remove(id); }
+  bool remove_image(const std::string& id, int index) override {
+    return queue_.remove_image(id, index);
+  }
   std::optional<Bytes> image(const std::string& id, int index) override {
     return queue_.image(id, index);
   }

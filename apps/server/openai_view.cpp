@@ -121,6 +121,7 @@ json openai_response(Service& service, const Exchange& exchange, const OpenAiReq
   json data = json::array();
   for (std::size_t i = 0; i < job.images.size(); ++i) {
     const int index = static_cast<int>(i);
+    if (job.images[i].is_removed) continue;
     json image = {{"seed", job.images[i].seed}};
     if (request.wants_url) {
       image["url"] = link_to(service, exchange, job, index);

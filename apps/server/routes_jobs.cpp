@@ -155,6 +155,16 @@ void show_image(Service& service, Exchange& exchange, httplib::Response& respons
   send_image(service, exchange, job.id, exchange.path_parameters.at("index"), response);
 }
 
+void delete_image(Service& service, Exchange& exchange, httplib::Response& response) {
+  const Job job = job_of_path(service, exchange);
+  if (!is_final(job.state)) {
+    throw ApiError(409, "the job is not over yet; cancel it first", "", "job_is_not_final");
+  }
+  const int index = image_index(job, exchange.path_parameters.at("index"));
+  if (!service.queue().remove_image(job.id, index)) throw not_found("image");
+  response.status = 204;
+}
+
 void show_trace(Service& service, Exchange& exchange, httplib::Response& response) {
   const Job job = job_of_path(service, exchange);
   const std::optional<Bytes> trace = service.queue().trace(job.id);
@@ -218,8 +228,11 @@ json options_view(const RequestLimits& limits) {
   return view;
 }
 
-void show_capabilities(Service& service, Exchange&, httplib::Response& response) {
+void show_capabilities(Service& service, Exchange& exchange, httplib::Response& response) {
   const RequestLimits& limits = service.options().limits;
+  // Of this machine's folders nothing is told to strangers.
+  const bool is_known = !service.keys().are_required() || exchange.key != nullptr;
+  const std::string saves_to = is_known ? service.options().saves_to : "";
   send_json(response, {{"models", models_view(service.workers())},
                        {"limits",
                         {{"max_images", limits.max_images},
@@ -230,6 +243,7 @@ void show_capabilities(Service& service, Exchange&, httplib::Response& response)
                        {"formats", {"png", "jpeg", "webp"}},
                        {"auth_required", service.keys().are_required()},
                        {"keeps_jobs", service.options().keeps_jobs},
+                       {"saves_to", saves_to.empty() ? json() : json(saves_to)},
                        {"version", version()}});
 }
 
@@ -244,6 +258,7 @@ void add_job_routes(Router& router, Service& service) {
   routes.add("GET", "/v1/jobs/{id}/events", stream_job);
   routes.add("POST", "/v1/jobs/{id}/cancel", cancel_job);
   routes.add("GET", "/v1/jobs/{id}/images/{index}", show_image);
+  routes.add("DELETE", "/v1/jobs/{id}/images/{index}", delete_image);
   routes.add("GET", "/v1/jobs/{id}/trace", show_trace);
   routes.add("GET", "/v1/queue", show_queue);
   // The page asks here whether it needs a key.

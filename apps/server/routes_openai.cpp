@@ -36,6 +36,7 @@ class OpenAiStream {
     require_completed(job);
     take_memory_for_images(exchange_, job);
     for (std::size_t i = 0; i < job.images.size(); ++i) {
+      if (job.images[i].is_removed) continue;
       sink.send(openai_event(request_, "completed"),
                 openai_completed_image(service_, request_, job, static_cast<int>(i)));
     }

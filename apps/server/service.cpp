@@ -169,21 +169,29 @@ Bytes image_bytes(Service& service, const Job& job, int index) {
   return *std::move(bytes);
 }
 
+int image_index(const Job& job, const std::string& text) {
+  std::size_t index = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, index);
+  const bool is_number = error == std::errc() && rest == end;
+  if (!is_number || index >= job.images.size() || job.images[index].is_removed)
+    throw not_found("image");
+  return static_cast<int>(index);
+}
+
 void send_image(Service& service, const Exchange& exchange, const std::string& id,
                 const std::string& index_text, httplib::Response& response) {
-  std::size_t index = 0;
-  const char* const end = index_text.data() + index_text.size();
-  const auto [rest, error] = std::from_chars(index_text.data(), end, index);
-  const bool is_number = error == std::errc() && rest == end;
   const std::optional<Job> job = is_job_id(id) ? service.queue().find(id) : std::nullopt;
-  if (!is_number || !job || index >= job->images.size()) throw not_found("image");
-  exchange.memory->take_patiently(2 * job->images[index].size_bytes);
-  std::optional<Bytes> bytes = service.queue().image(id, static_cast<int>(index));
+  if (!job) throw not_found("image");
+  const int index = image_index(*job, index_text);
+  const JobImage& image = job->images[static_cast<std::size_t>(index)];
+  exchange.memory->take_patiently(2 * image.size_bytes);
+  std::optional<Bytes> bytes = service.queue().image(id, index);
   if (!bytes) throw not_found("image");
   response.status = 200;
   response.set_header("Cache-Control", "private, max-age=31536000, immutable");
   response.body = *std::move(bytes);
-  response.set_header("Content-Type", job->images[index].content_type);
+  response.set_header("Content-Type", image.content_type);
 }
 
 void send_json(httplib::Response& response, const nlohmann::json& body, int status) {

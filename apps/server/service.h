@@ -27,6 +27,9 @@ struct ServiceOptions {
   std::size_t request_memory_bytes = 512 << 20;
   /// Whether jobs and pictures are there after a restart: what the page may promise.
   bool keeps_jobs = false;
+  /// The folder that finished pictures are saved in besides, with ~ for the home of whoever runs
+  /// this; empty: none
+  std::string saves_to;
 };
 
 class Service {
@@ -101,6 +104,9 @@ void take_memory_for_images(const Exchange& exchange, const Job& job);
 
 /// One of a completed job's pictures. Throws ApiError(500) if it is gone.
 Bytes image_bytes(Service& service, const Job& job, int index);
+
+/// The number in a path. Throws ApiError for one of no picture of the job.
+int image_index(const Job& job, const std::string& text);
 
 /// Sends a finished picture, whoever asks. Throws ApiError(404).
 void send_image(Service& service, const Exchange& exchange, const std::string& id,

@@ -61,6 +61,14 @@ TEST(Enhance, AClosedStandardOutputIsKnownBeforeTheWork) {
   }
 }
 
+TEST(Enhance, TakesAPromptByItselfOrFromStandardInput) {
+  const std::string text = run_program(enhance("a dog")).out;
+  EXPECT_FALSE(text.empty());
+  EXPECT_EQ(run_program({"enhance", "a dog", "--quiet"}).out, text);
+  EXPECT_EQ(run_program({"enhance", "a dog", "--prompt", "a cat"}).exit_code, 2);
+  EXPECT_EQ(run_program({"enhance"}).exit_code, 2);
+}
+
 TEST(Enhance, PrintsTheTextAloneAndStreamsTheSame) {
   const Outcome outcome = run_program(enhance("king of the jungle", {"--pe-cache", "off"}));
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;

@@ -506,6 +506,26 @@ TEST_P(QueueTest, ForgetsFinalJobsOnly) {
   EXPECT_TRUE(queue_->list({.owner = "ann"}).empty());
 }
 
+TEST_P(QueueTest, ForgetsOnePictureOfSeveral) {
+  const std::string id = submit("a");
+  EXPECT_FALSE(queue_->remove_image(id, 0));
+  claim_one();
+  JobResult result = result_of("first");
+  result.images.push_back(picture(8, "image/webp", "second"));
+  queue_->complete(id, "w1", result);
+  EXPECT_TRUE(queue_->remove_image(id, 0));
+  for (const int index : {0, 2, -1}) EXPECT_FALSE(queue_->remove_image(id, index)) << index;
+  EXPECT_FALSE(queue_->image(id, 0));
+  EXPECT_EQ(queue_->image(id, 1), "second");
+  const Job job = queue_->find(id).value();
+  ASSERT_EQ(job.images.size(), 2u);
+  EXPECT_TRUE(job.images[0].is_removed);
+  EXPECT_FALSE(job.images[1].is_removed);
+  EXPECT_EQ(job.images[1].seed, 8u);
+  EXPECT_EQ(queue_->list({.owner = "ann"}).size(), 1u);
+  EXPECT_TRUE(queue_->remove(id));
+}
+
 TEST_P(QueueTest, ForgetsTheOldestBeyondItsLimit) {
   QueueOptions options;
   options.max_finished = 2;

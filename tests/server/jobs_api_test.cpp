@@ -98,6 +98,24 @@ TEST(JobsApi, CancelsAndForgets) {
   get(server, path, 404);
 }
 
+TEST(JobsApi, ForgetsOnePictureOfSeveral) {
+  TestServer server(with_keys());
+  const json job = post(server, "/v1/jobs", {{"prompt", "a"}, {"n", 3}}, 202, kAlice);
+  const std::string path = "/v1/jobs/" + job["id"].get<std::string>();
+  const json before = finished_job(server, job["id"], kAlice)["images"];
+  ASSERT_EQ(before.size(), 3u);
+  EXPECT_EQ(server.client().Delete(path + "/images/1", kBob)->status, 404);
+  EXPECT_EQ(server.client().Delete(path + "/images/3", kAlice)->status, 404);
+  EXPECT_EQ(server.client().Delete(path + "/images/1", kAlice)->status, 204);
+  EXPECT_EQ(server.client().Delete(path + "/images/1", kAlice)->status, 404);
+  const json left = get(server, path, 200, kAlice)["images"];
+  ASSERT_EQ(left.size(), 2u);
+  EXPECT_EQ(left[0], before[0]);
+  EXPECT_EQ(left[1], before[2]);
+  get(server, path + "/images/1", 404, kAlice);
+  EXPECT_EQ(server.client().Get(path + "/images/2", kAlice)->status, 200);
+}
+
 class DamagedJobsApi : public test::TemporaryFolder {};
 
 TEST_F(DamagedJobsApi, OneDamagedJobIsReportedAloneAndCanBeDeleted) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "jobs/dated_folder.h"
 #include "server/origin_check.h"
 
 namespace ernie_image {
@@ -49,6 +50,29 @@ TEST(ServeFlags, GivesAGatewayAQueueToShare) {
   ServeFlags flags;
   flags.role = "gateway";
   EXPECT_THROW(check_serve_flags(flags), Error);
+}
+
+TEST(ServeFlags, SavePicturesInAFolderUnlessTheyAreKeptElsewhere) {
+  const auto folder_of = [](auto change) {
+    ServeFlags flags;
+    change(flags);
+    check_serve_flags(flags);
+    return flags.save_directory;
+  };
+  EXPECT_EQ(folder_of([](ServeFlags&) {}), default_pictures_folder());
+  EXPECT_EQ(folder_of([](ServeFlags& flags) { flags.saves_nothing = true; }), "");
+  EXPECT_EQ(folder_of([](ServeFlags& flags) { flags.queue.jobs_db = "jobs.db"; }), "");
+  EXPECT_EQ(folder_of([](ServeFlags& flags) { flags.queue.output_directory = "pictures"; }), "");
+  EXPECT_EQ(folder_of([](ServeFlags& flags) {
+              flags.queue.jobs_db = "jobs.db";
+              flags.save_directory = "pictures";
+            }),
+            "pictures");
+  EXPECT_THROW(folder_of([](ServeFlags& flags) {
+                 flags.save_directory = "pictures";
+                 flags.saves_nothing = true;
+               }),
+               Error);
 }
 
 TEST(ServeFlags, KnowWhetherPicturesOutliveTheServer) {

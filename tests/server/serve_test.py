@@ -40,6 +40,29 @@ class ServeTest(unittest.TestCase):
             self.assertIn('ernie_image_jobs_total{kind="image",outcome="completed"} 1', text)
             self.assertIn('ernie_image_stage_seconds_count{stage="transformer"} 1', text)
 
+    def test_saves_dated_pictures(self):
+        with Server(PROGRAM) as server:
+            folder = os.path.join(server.data.name, "ernie-image", "pictures")
+            self.assertEqual(json.loads(server.wait_for_log("pictures are saved"))["folder"], folder)
+            self.assertEqual(server.get("/v1/capabilities")[2]["saves_to"], folder)
+            job = server.finished(server.post("/v1/jobs", {"prompt": "a fox", "seed": 7, "n": 2, "num_inference_steps": 1})[2]["id"])
+            days = os.listdir(folder)
+            self.assertRegex(days[0], r"^\d{4}-\d\d-\d\d$")
+            names = sorted(os.listdir(os.path.join(folder, days[0])))
+            self.assertEqual(names, ["00001-7-a-fox.png", "00002-8-a-fox.png"])
+            with open(os.path.join(folder, days[0], names[1]), "rb") as file:
+                self.assertEqual(file.read(), server.get(job["images"][1]["url"])[2])
+            # What cannot be saved fails once, and says why.
+            os.rename(folder, folder + "-away")
+            with open(folder, "w"):
+                pass
+            job = server.finished(server.post("/v1/jobs", {"prompt": "a fox", "num_inference_steps": 1})[2]["id"])
+            self.assertEqual((job["status"], job["error"]["type"], job["attempts"]), ("failed", "io", 1), job)
+            self.assertNotIn(server.data.name, job["error"]["message"])
+        refused = run_serve("--save-dir", os.path.join(PROGRAM, "pictures"))
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("--no-save", refused.stderr)
+
     def test_gives_the_same_picture_for_the_same_seed(self):
         with Server(PROGRAM) as server:
             pictures = []
@@ -77,7 +100,7 @@ class ServeTest(unittest.TestCase):
 
     def test_speaks_to_people_in_a_terminal(self):
         terminal, other_end = pty.openpty()
-        with subprocess.Popen([PROGRAM, "serve", "--port", "0"], stderr=other_end, stdin=subprocess.DEVNULL) as process:
+        with subprocess.Popen([PROGRAM, "serve", "--port", "0", "--no-save"], stderr=other_end, stdin=subprocess.DEVNULL) as process:
             os.close(other_end)
             text = b""
             while b"model loaded" not in text:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.error
@@ -18,6 +19,8 @@ class Server:
 
     def __init__(self, program, *flags, expect_ready=True, environment=None, **process_options):
         own = {k: v for k, v in os.environ.items() if not k.startswith("ERNIE_IMAGE")}
+        self.data = tempfile.TemporaryDirectory()  # in place of the user's, for pictures
+        own["XDG_DATA_HOME"] = self.data.name
         self.process = subprocess.Popen([program, "serve", "--port", "0", *flags], stderr=subprocess.PIPE, text=True,
                                         env={**own, **(environment or {})}, **process_options)
         self.log = []
@@ -96,6 +99,7 @@ class Server:
         self.process.wait()
         self._reader.join()
         self.process.stderr.close()
+        self.data.cleanup()
 
     def __enter__(self):
         return self

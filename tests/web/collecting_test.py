@@ -159,6 +159,22 @@ class Collecting(PageTest):
         self.click(".tile-open")
         self.wait(lambda: self.visible("#viewer"), "a click opens it again")
 
+    def test_one_of_several_is_deleted_alone(self):
+        self.made("a panda", n=2, seed=3)
+        self.wait(lambda: len(self.find_all(".tile")) == 2 and self.pictures_loaded(), "the pictures are there")
+        self.click(".tile-open")
+        self.click("#viewer-delete")
+        self.click("#confirm-yes")
+        self.wait(lambda: len(self.find_all(".tile")) == 1, "one is gone")
+        self.assertEqual([len(job["images"]) for job in self.server.jobs()], [1])
+        self.open_page()
+        self.wait(lambda: len(self.find_all(".tile")) == 1 and self.pictures_loaded(), "the other is still there")
+        self.click(".tile-open")
+        self.click("#viewer-delete")
+        self.click("#confirm-yes")
+        self.wait(lambda: not self.exists(".tile"), "the job goes with its last picture")
+        self.assertEqual(self.server.jobs(), [])
+
     def test_a_picture_is_looked_at_closely(self):
         self.made("a panda", n=2)
         self.wait(lambda: len(self.find_all(".tile")) == 2 and self.pictures_loaded(), "the pictures are there")

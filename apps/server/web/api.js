@@ -102,6 +102,7 @@ export const queue = () => json("GET", "/v1/queue");
 export const job = (id) => json("GET", jobPath(id));
 export const cancel = (id) => json("POST", `${jobPath(id)}/cancel`);
 export const remove = (id) => send("DELETE", jobPath(id));
+export const removePicture = (url) => send("DELETE", url);
 
 /// What a file, as a data URL, says of itself.
 export const pngInfo = (image) => json("POST", "/sdapi/v1/png-info", { body: JSON.stringify({ image }) });

@@ -100,6 +100,22 @@ export class Jobs extends EventTarget {
     this.#tellOthers();
   }
 
+  /// One of those that were made together; the last of them takes its job with it.
+  async removePicture({ job, image }) {
+    const known = this.#jobs.get(job.id) ?? job;
+    const others = known.images.filter(({ url }) => url !== image.url);
+    if (others.length === 0) return this.remove(known);
+    try {
+      await api.removePicture(image.url);
+    } catch (error) {
+      if (error.status !== 404) throw error;  // somebody else was faster
+    }
+    this.#changes++;
+    this.#jobs.set(job.id, { ...known, images: others });
+    this.#emit("list");
+    this.#tellOthers();
+  }
+
   async loadMore() {
     const before = this.#order.at(-1);
     const page = await api.list({ limit: kPage, before });

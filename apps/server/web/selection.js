@@ -21,7 +21,8 @@ export class Selection {
     $("#selection-zip").addEventListener("click", () => this.#attempt(() => this.#download()));
     $("#selection-delete").addEventListener("click", () => this.#attempt(() => this.#delete()));
     jobs.addEventListener("list", () => {
-      for (const [url, { job }] of this.#chosen) if (!jobs.get(job.id)) this.#chosen.delete(url);
+      const isThere = (url, { job }) => jobs.get(job.id)?.images.some((image) => image.url === url);
+      for (const [url, picture] of this.#chosen) if (!isThere(url, picture)) this.#chosen.delete(url);
       this.#show();
     });
     onLanguage(() => this.#show());
@@ -68,12 +69,9 @@ export class Selection {
     setTimeout(() => URL.revokeObjectURL(url), 60000);
   }
 
-  /// Of whole jobs: pictures that were made together are deleted together.
   async #delete() {
-    const jobs = new Set([...this.#chosen.values()].map(({ job }) => job));
-    const count = [...jobs].reduce((sum, { images }) => sum + images.length, 0);
-    if (!await confirmDelete(count)) return;
-    for (const job of jobs) await this.#jobs.remove(job);
+    if (!await confirmDelete(this.#chosen.size)) return;
+    for (const picture of [...this.#chosen.values()]) await this.#jobs.removePicture(picture);
     this.#turn(false);
     note(t("announce_deleted"));
   }

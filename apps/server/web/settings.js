@@ -110,7 +110,10 @@ export class Settings {
 
   #showModel(size) {
     this.#sizes.show(this.model);
-    $("#kept").textContent = t(this.#capabilities.keeps_jobs ? "kept" : "kept_in_memory");
+    const { keeps_jobs, saves_to } = this.#capabilities;
+    $("#kept").textContent = [t(keeps_jobs ? "kept" : saves_to ? "kept_until_end" : "kept_in_memory"),
+                              saves_to ? t("saved", { folder: saves_to }) : ""].join(" ").trim();
+    $("#confirm-saved").textContent = saves_to ? t("saved_stays", { folder: saves_to }) : "";
     $("#model-name").textContent = t("model_name", { name: this.model.id });
     $("#toy").hidden = this.model.id !== kEmbeddedModel;
     $("#steps-range").max = Math.min(this.limits.max_steps, Math.max(50, 2 * this.model.default_steps));

@@ -188,10 +188,10 @@ export class Viewer {
   }
 
   async #delete() {
-    const { job } = this.#current;
-    if (!await confirmDelete(job.images.length)) return;
+    const picture = this.#current;
+    if (!await confirmDelete(1)) return;
     await this.#attempt(async () => {
-      await this.#jobs.remove(job);
+      await this.#jobs.removePicture(picture);
       note(t("announce_deleted"));
       $("#pictures-title").focus();
     });
