@@ -25,9 +25,21 @@ from ._native import version as _version
 from ._pictures import ErnieImageImg2ImgPipeline, ErnieImageInpaintPipeline
 from ._pipeline import ErnieImagePipeline, ErnieImagePipelineOutput
 from ._tokenizer import Tokenizer
-from . import metrics
 
 __version__ = _version()
+
+
+def __getattr__(name):
+    """metrics, when it is first asked for."""
+    if name == "metrics":
+        import importlib
+
+        return importlib.import_module(".metrics", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
 
 __all__ = [
     "Busy",

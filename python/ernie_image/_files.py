@@ -1,11 +1,16 @@
 """Files: what a picture says about itself, and models with fewer bits."""
 
+from __future__ import annotations
+
 import os
-from typing import Any, Dict, Optional, Sequence
 
 from . import _native
 from ._errors import CorruptFile
 from ._values import text, whole
+
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from typing import Any, Dict, Optional, Sequence
 
 
 def read_record(path) -> Dict[str, Any]:

@@ -1,12 +1,17 @@
 """Pictures from pictures, with the names that diffusers has for that in its other pipelines: it has none of ERNIE-Image's."""
 
-from typing import Any, Callable, Optional, Sequence, Union
+from __future__ import annotations
+
 
 from . import _images
 from ._errors import InvalidArgument
 from ._pipeline import ErnieImagePipeline, call_values
 from ._values import share, text, whole
 from ._work import Run
+
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional, Sequence, Union
 
 _STRENGTH_MODES = ("diffusers", "sdcpp", "comfyui", "a1111", "exact")
 

@@ -1,18 +1,20 @@
 """ErnieImagePipeline, with the names and defaults of diffusers' class of that name."""
 
-import copy
-import dataclasses
+from __future__ import annotations
+
 import os
-import secrets
 import sys
 import threading
-from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 
 from . import _arrays, _native
 from ._errors import InvalidArgument
 from ._tokenizer import Tokenizer
 from ._values import number, share, text, whole
 from ._work import Run, Work
+
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 
 # What diffusers' class draws with if nothing is said.
 _DEFAULTS = {"height": 1024, "width": 1024, "num_inference_steps": 50, "guidance_scale": 4.0}
@@ -23,18 +25,22 @@ _MAX_SEED = 2**64 - 1
 _UNSET: Any = object()
 
 
-@dataclasses.dataclass(eq=False)
 class ErnieImagePipelineOutput:
-    """What a call gives. As diffusers' outputs, also a mapping by name and a sequence."""
+    """What a call gives. As diffusers' outputs, also a mapping by name and a sequence.
 
-    images: Any
-    """PIL images, or an array: see output_type."""
-    revised_prompts: Optional[List[str]]
-    """What the prompt enhancer made of the prompts; None without it."""
-    seeds: Optional[List[int]] = dataclasses.field(default=None, repr=False)
-    """Of the noise; None if it was given, or drawn by torch."""
-    report: Dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
-    """Seconds, memory, tokens and adapters of the run."""
+    images: PIL images, or an array: see output_type. revised_prompts: what the prompt enhancer made of the prompts; None without it.
+    seeds: of the noise; None if it was given, or drawn by torch. report: seconds, memory, tokens and adapters of the run.
+    """
+
+    def __init__(self, images: Any, revised_prompts: Optional[List[str]] = None, seeds: Optional[List[int]] = None,
+                 report: Optional[Dict[str, Any]] = None):
+        self.images = images
+        self.revised_prompts = revised_prompts
+        self.seeds = seeds
+        self.report = {} if report is None else report
+
+    def __repr__(self):
+        return f"ErnieImagePipelineOutput(images={self.images!r}, revised_prompts={self.revised_prompts!r})"
 
     def to_tuple(self):
         return tuple(value for value in (self.images, self.revised_prompts) if value is not None)
@@ -50,6 +56,10 @@ class ErnieImagePipelineOutput:
 
     def __len__(self):
         return len(self.keys())
+
+
+def _random_seed():
+    return int.from_bytes(os.urandom(4), "little")
 
 
 def _refuse_keywords(where, keywords, served):
@@ -179,7 +189,7 @@ class ErnieImagePipeline:
     def info(self) -> Dict[str, Any]:
         """What the model says about itself: name, path, content_hash, its own height, width, num_inference_steps and
         guidance_scale, size_multiple (height and width must divide by it), latent_channels, text_width, has_prompt_enhancer, notes."""
-        return copy.deepcopy(self._info)
+        return {name: list(value) if isinstance(value, list) else value for name, value in self._info.items()}
 
     @property
     def device(self) -> str:
@@ -530,7 +540,7 @@ class ErnieImagePipeline:
         generators = asked["generator"] if isinstance(asked["generator"], (list, tuple)) else [asked["generator"]]
         if any(_arrays.is_torch(each, "Generator") for each in generators):
             return [each.initial_seed() & _MAX_SEED for each in generators], None
-        seeds = [secrets.randbits(32)] if generators == [None] else [whole(each, "generator", 0, _MAX_SEED) for each in generators]
+        seeds = [_random_seed()] if generators == [None] else [whole(each, "generator", 0, _MAX_SEED) for each in generators]
         return seeds, seeds
 
     def _embeds(self, given, what):
@@ -558,7 +568,7 @@ class ErnieImagePipeline:
         if any(_arrays.is_torch(each, "Generator") for each in generators):
             return self._torch_noise(generators, shape), None
         if generators == [None]:
-            return None, [secrets.randbits(32)]
+            return None, [_random_seed()]
         return None, [whole(each, "generator", 0, _MAX_SEED) for each in generators]
 
     def _torch_noise(self, generators, shape):

@@ -1,10 +1,15 @@
 """The tokenizer of a model."""
 
+from __future__ import annotations
+
 import os
-from typing import Dict, List, Sequence, Union
 
 from . import _native
 from ._values import text, whole
+
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from typing import Dict, List, Sequence, Union
 
 
 class Tokenizer:

@@ -511,7 +511,7 @@ class TheRest(PackageTest):
         self.assertEqual(len(pipe("a cat", **SMALL).images), 1)
 
     def test_import_loads_neither_torch_nor_numpy_nor_pillow(self):
-        script = "import sys, ernie_image; print([m for m in ('torch', 'numpy', 'PIL', 'tqdm', 'asyncio') if m in sys.modules])"
+        script = "import sys, ernie_image; print([m for m in ('torch', 'numpy', 'PIL', 'tqdm', 'asyncio', 'dataclasses', 'inspect') if m in sys.modules])"
         out, err = python(script).communicate(timeout=60)
         self.assertEqual(out.strip(), "[]", err)
 
