@@ -232,10 +232,11 @@ struct Tile {
     int r = 0;
     for (; r + kCount <= s.rows; r += kCount)
       store_block_with_terms<T, kCount, kWide>(s, r, c, lanes);
+    for (; r + 2 <= s.rows; r += 2) store_block_with_terms<T, 2, kWide>(s, r, c, lanes);
     for (; r < s.rows; ++r) store_block_with_terms<T, 1, kWide>(s, r, c, lanes);
   }
 
-  /// As many sums at a time as hide the latency, of one or two vectors; 12 and 6 rows divide those
+  /// As many sums at a time as hide the latency, of one or two vectors; 12 and 4 rows divide those
   /// of tiles.
   template <class T>
   static void store_rows_with_terms(const TileStore& s) {
@@ -245,7 +246,7 @@ struct Tile {
       const int lanes = two ? rest - V::kWidth : rest;
       const int last = lanes < V::kWidth ? lanes : V::kWidth;
       if (two)
-        store_columns_with_terms<T, 6, 2>(s, c, last);
+        store_columns_with_terms<T, 4, 2>(s, c, last);
       else
         store_columns_with_terms<T, 12, 1>(s, c, last);
       c += two ? 2 * V::kWidth : V::kWidth;

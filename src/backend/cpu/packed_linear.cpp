@@ -28,6 +28,10 @@ constexpr std::int64_t kMaxRows = 1056;
 // A chunk of work below this is not worth handing to another thread.
 constexpr std::int64_t kMinRowsOfChunk = 48;
 
+// Rows of a chunk: a range of their codes and their tiles are 800 KB, which a core's L2 cache of 1
+// or 2 MB has room for beside the weights.
+constexpr std::int64_t kMaxRowsOfChunk = 540;
+
 /// Panels [first, first + count) of one layer.
 struct PanelChunk {
   const PackedLayer* layer;
@@ -323,12 +327,13 @@ void store_chunk(const GemmKernels& gemm, const PanelChunk& chunk, const float* 
 }
 
 /// Into how many groups the panels of rows are split, so that every thread has several chunks to
-/// take.
+/// take and none is too large for its cache.
 std::int64_t row_groups(const ThreadPool& pool, std::int64_t width, std::int64_t num_chunks,
                         std::int64_t panels) {
   const std::int64_t wanted = ceil_div(std::int64_t{4} * pool.num_threads(), num_chunks);
   const std::int64_t most = std::max<std::int64_t>(1, panels * width / kMinRowsOfChunk);
-  return pool.num_threads() == 1 ? 1 : std::min(wanted, most);
+  const std::int64_t least = ceil_div(panels * width, kMaxRowsOfChunk);
+  return pool.num_threads() == 1 ? least : std::max(least, std::min(wanted, most));
 }
 
 /// The scratch memory of all threads, one block each.
