@@ -16,6 +16,24 @@ install(FILES ${packaging}/nginx.conf ${PROJECT_SOURCE_DIR}/docs/deploy.md ${PRO
         DESTINATION share/doc/ernie-image COMPONENT program)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION share/doc/ernie-image RENAME copyright COMPONENT program)
 
+# What the program is made of. The environment is test.sh's; without its library the package goes without the document.
+find_package(Python3 COMPONENTS Interpreter)
+set(sbom_python ${PROJECT_BINARY_DIR}/client-venv/bin/python)
+install(CODE "
+  set(python \"${sbom_python}\")
+  if(NOT EXISTS \"\${python}\")
+    set(python \"${Python3_EXECUTABLE}\")
+  endif()
+  set(folder \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/share/doc/ernie-image\")
+  execute_process(COMMAND \"\${python}\" \"${packaging}/sbom.py\" \"$<TARGET_FILE:ernie-image>\" \"${PROJECT_VERSION}\" \"\${folder}/sbom.cdx.json\"
+                  RESULT_VARIABLE result ERROR_VARIABLE problem)
+  if(result EQUAL 0)
+    list(APPEND CMAKE_INSTALL_MANIFEST_FILES \"\${CMAKE_INSTALL_PREFIX}/share/doc/ernie-image/sbom.cdx.json\")
+  else()
+    message(STATUS \"no bill of materials (cyclonedx-python-lib makes it): \${result} \${problem}\")
+  endif()
+" COMPONENT program)
+
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME ernie-image)
 set(CPACK_PACKAGE_VENDOR ernie-image)

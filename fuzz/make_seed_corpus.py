@@ -224,6 +224,71 @@ def tokenizer_config_seeds():
                      b'"normalized":false,"lstrip":false,"rstrip":false,"single_word":false}}}')
     yield "object", b'{"model_max_length":1e30,"bos_token":{"content":"<s>","special":true}}'
 
+JOB_REQUEST = (b'{"enhance":false,"format":"png","guidance":1.0,"height":32,"kind":0,"model":"emoji-tiny","negative_prompt":"",'
+               b'"previews":0,"priority":1,"prompt":"a panda","quality":100,"seeds":[7],"steps":2,"trace":false,"width":32}')
+
+
+def chunks_of(png):
+    """Kinds and data."""
+    at = 8
+    while at + 12 <= len(png):
+        length, kind = struct.unpack(">I4s", png[at:at + 8])
+        yield kind, png[at + 8:at + 8 + length]
+        at += 12 + length
+
+
+def project():
+    return pathlib.Path(__file__).resolve().parent.parent
+
+
+def record_seeds():
+    """What pictures of the documentation say of themselves."""
+    for path in sorted((project() / "docs/images").glob("*.png")):
+        for kind, data in chunks_of(path.read_bytes()):
+            keyword, _, text = data.partition(b"\0")
+            if kind == b"iTXt":
+                text = text[4:]
+            if kind in (b"tEXt", b"iTXt") and keyword in (b"ernie_image", b"parameters"):
+                yield f"{path.stem}-{keyword.decode()}", (b"r" if keyword == b"ernie_image" else b"i") + text
+    yield "settings", b"ia fox\nNegative prompt: blurry\nSteps: 8, Sampler: Euler, CFG scale: 1, Seed: 1, Size: 64x64, Model: \"a, b\""
+
+
+def jobs_seeds():
+    request = JOB_REQUEST
+    yield "request", b"r" + request
+    yield "progress", b'p{"fraction":0.5,"preview":1,"stage":"transformer","step":4,"steps":8,"seconds_left":1.5}'
+    outcome = (b'{"enhanced_prompt":"a red fox","images":[{"content_type":"image/png","height":64,"sha256":"' + b"0a" * 32 +
+               b'","size":1000,"width":64,"seed":1}],"prompt_tokens":3}')
+    yield "outcome", b"o" + outcome
+    yield "worker", (b'w{"current_job":"","device":"cpu","guidance":4.0,"has_enhancer":true,"height":64,"model":"m","name":"w",'
+                     b'"pixels_per_second":0.0,"seconds_per_step":0.5,"size_multiple":16,"steps":8,"width":96}')
+    yield "short", b"s\x01\x02\x80\xff" + request[:60]
+    hash_fields = [b"owner", b"ann", b"request", request, b"state", b"completed", b"version", b"3", b"created_ms", b"1700000000000",
+                   b"attempts", b"1", b"cancel", b"0", b"outcome", outcome]
+    yield "hash", b"h" + b"\0".join(hash_fields)
+    yield "waiting", b"h" + b"\0".join(hash_fields[:4] + [b"state", b"queued", b"position", b"2"])
+
+
+def stored_seeds():
+    digest = {"bytes": 3, "sha256": "0a" * 32}
+    manifest = {"format": 1, "quantization": "int8", "components": ["transformer"], "source": {"name": "a", "hash": "b"},
+                "max_shard_bytes": 1000, "files": {"vae/config.json": digest, "model_index.json": digest}}
+    yield "manifest", b"m" + json.dumps(manifest).encode()
+    entry = {"format": 1, "recipe": {"prompt": "a fox"}, "text": "a red fox", "ids": [1, 2], "rendered_prompt": "[a fox]",
+             "prompt_tokens": 3, "finished": True, "checksum": "0a" * 32}
+    yield "entry", b"e" + json.dumps(entry).encode()
+
+
+def picture_seeds():
+    """A JPEG and a WebP, of 1 x 1 pixel, besides what PNGs there are."""
+    yield from png_seeds()
+    yield "jpeg", bytes.fromhex(
+        "ffd8ffe000104a46494600010100000100010000ffdb0043000302020302020303030304030304050805050404050a070706080c0a0c0c0b0a0b0b0d0e12100d0e"
+        "110e0b0b1016101113141515150c0f171816141812141514ffc0000b080001000101011100ffc40014000100000000000000000000000000000009ffc4001410"
+        "0100000000000000000000000000000000ffda0008010100003f0054dfffd9")
+    yield "webp", bytes.fromhex("524946461a000000574542505650384c0d0000002f0000001007101111888808fe0700")
+
+
 
 def small_adapter(metadata=None, **shapes):
     """A file of F32 tensors of those shapes; "__" in a name stands for a dot."""
@@ -268,7 +333,8 @@ def adapter_seeds():
 def main():
     root = pathlib.Path(sys.argv[1])
     for name, seeds in [("adapter", adapter_seeds), ("chat_template", chat_template_seeds), ("prompt_lines", prompt_lines_seeds),
-                        ("tokenizer_config", tokenizer_config_seeds), ("config", config_seeds), ("gguf", gguf_seeds), ("png", png_seeds),
+                        ("tokenizer_config", tokenizer_config_seeds), ("config", config_seeds), ("gguf", gguf_seeds), ("jobs", jobs_seeds), ("png", png_seeds),
+                        ("picture", picture_seeds), ("record", record_seeds), ("stored", stored_seeds),
                         ("quantized", quantized_seeds), ("request", request_seeds),
                         ("safetensors", safetensors_seeds), ("tokenizer", tokenizer_seeds)]:
         folder = root / name

@@ -1,6 +1,7 @@
 """The Debian packages as a stranger gets them: made by cpack, looked at and unpacked.  package_test.py BUILD_DIR
 
 Installing them for real takes root and changes the machine; `--install` does that as well, and removes them again."""
+import json
 import pathlib
 import re
 import shutil
@@ -58,6 +59,23 @@ def check_dependencies(package, program):
     check(needed and not missing, f"needs {sorted(missing)} too, asks for {sorted(asked)}")
 
 
+def check_bill_of_materials(path, package):
+    """It names the versions of all packages that the package asks for by name, and of what is headers only."""
+    bom = json.loads(path.read_text())
+    check((bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.5"), f"{path.name} is no CycloneDX 1.5")
+    check(bom["metadata"]["component"]["name"] == "ernie-image", f"{path.name} is about something else")
+    versions = {component["name"]: component["version"] for component in bom["components"]}
+    asked = names_in(run("dpkg-deb", "--field", package, "Depends"))
+    # Some are asked for by a name that says more, which the package provides.
+    provided = names_in(run("dpkg-query", "--show", "--showformat=${Provides},", *versions))
+    missing = (asked | {"nlohmann-json3-dev", "libeigen3-dev"}) - set(versions) - provided
+    check(asked and not missing, f"{path.name} lacks {sorted(missing)}")
+    for name in ("libssl3", "libpng16-16"):
+        check(versions[name] == run("dpkg-query", "--show", "--showformat=${Version}", name), f"another version of {name}")
+    [root] = [entry for entry in bom["dependencies"] if entry["ref"] == bom["metadata"]["component"]["bom-ref"]]
+    check(len(root["dependsOn"]) == len(versions), "not everything is what the program depends on")
+
+
 def check_program(program, folder):
     picture = folder / "picture.png"
     run(program, "generate", "--prompt", "a red apple", "--num-steps", "1", "--output", str(picture))
@@ -113,6 +131,10 @@ def main():
         program = str(root / "usr/bin/ernie-image")
         check_dependencies(program_package, program)
         check_program(program, folder)
+        if subprocess.run([build / "client-venv/bin/python", "-c", "import cyclonedx"], check=False).returncode == 0:
+            check_bill_of_materials(root / "usr/share/doc/ernie-image/sbom.cdx.json", program_package)
+        else:
+            print("cyclonedx-python-lib is not installed: no bill of materials")
         check_services(root, program)
         if "--install" in sys.argv:
             install_and_remove([program_package, library_package])
