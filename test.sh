@@ -10,14 +10,14 @@ preset=${1:-release}
 install_packages "${PACKAGES[@]}" "${TEST_PACKAGES[@]}"
 case $preset in release) build=build ;; *) build=build-$preset ;; esac
 # Of the network, while the compiler is at work.
-install_client_packages "$build" &
+{
+  install_client_packages "$build"
+  if [[ $preset == release ]]; then install_ray "$build/ray-venv"; fi
+} &
 clients=$!
 trap 'kill "$clients" 2>/dev/null || true' EXIT
 options=()
-if [[ $preset == release ]]; then
-  read -ra options < <(python_module_options "$build/python-venv")
-  install_ray "$build/ray-venv"
-fi
+if [[ $preset == release ]]; then read -ra options < <(python_module_options "$build/python-venv"); fi
 cmake --preset "$preset" --log-level=WARNING "${options[@]}" >/dev/null
 cmake --build --preset "$preset"
 wait "$clients"

@@ -181,10 +181,11 @@ nlohmann::json get(const TestServer& server, const std::string& path, int status
   return nlohmann::json::parse(result->body, nullptr, false);
 }
 
-nlohmann::json finished_job(const TestServer& server, const std::string& id) {
+nlohmann::json finished_job(const TestServer& server, const std::string& id,
+                            const httplib::Headers& headers) {
   const auto deadline = std::chrono::steady_clock::now() + kJobPatience;
   while (std::chrono::steady_clock::now() < deadline) {
-    nlohmann::json job = get(server, "/v1/jobs/" + id, 200);
+    nlohmann::json job = get(server, "/v1/jobs/" + id, 200, headers);
     if (job["status"] != "queued" && job["status"] != "running") return job;
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }

@@ -109,6 +109,7 @@ nlohmann::json get(const TestServer& server, const std::string& path, int status
 constexpr std::chrono::seconds kJobPatience{30};
 
 /// The job once it is final.
-nlohmann::json finished_job(const TestServer& server, const std::string& id);
+nlohmann::json finished_job(const TestServer& server, const std::string& id,
+                            const httplib::Headers& headers = {});
 
 }  // namespace ernie_image
