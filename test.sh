@@ -10,10 +10,7 @@ preset=${1:-release}
 install_packages "${PACKAGES[@]}" "${TEST_PACKAGES[@]}"
 case $preset in release) build=build ;; *) build=build-$preset ;; esac
 # Of the network, while the compiler is at work.
-{
-  install_client_packages "$build"
-  if [[ $preset == release ]]; then install_ray "$build/ray-venv"; fi
-} &
+install_client_packages "$build" &
 clients=$!
 trap 'kill "$clients" 2>/dev/null || true' EXIT
 options=()
