@@ -1,6 +1,7 @@
 #include "commands/commands.h"
 
 #include <cstdio>
+#include <optional>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -28,7 +29,7 @@ constexpr const char* kDiffExamples =
 struct DiffFlags {
   LoadOptions load;
   DiffSettings settings;
-  std::string prompt = "a red apple on a blue background";
+  std::optional<std::string> prompt;
   std::string a, b;
   double tolerance = 0.02;
   bool json = false;
@@ -113,8 +114,9 @@ void print_text(const DiffResult& result, double tolerance) {
 int run_diff(DiffFlags& flags) {
   DiffSettings& settings = flags.settings;
   if (flags.prompt == "-") flags.prompt = prompt_of_input();
-  require_utf8("--prompt", flags.prompt);
-  settings.request.prompts = {flags.prompt};
+  const std::string prompt = flags.prompt.value_or("a red apple on a blue background");
+  require_utf8("--prompt", prompt);
+  settings.request.prompts = {prompt};
   settings.a = parse_configuration("--a", flags.a, flags.load);
   settings.b = parse_configuration("--b", flags.b, flags.load);
   settings.quiet = settings.quiet || flags.json;

@@ -1,6 +1,7 @@
 #include "commands/commands.h"
 
 #include <iostream>
+#include <optional>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -28,7 +29,7 @@ constexpr const char* kEnhanceExamples =
 struct EnhanceCommandFlags {
   LoadOptions load;
   EnhanceFlags enhance;
-  std::string prompt;
+  std::optional<std::string> prompt;  ///< which may be empty
   Request request;  ///< the picture's size
   bool json = false;
   bool quiet = false;
@@ -52,9 +53,9 @@ json to_json(const Enhancement& enhancement) {
 }
 
 int run_enhance(EnhanceCommandFlags& flags) {
-  if (flags.prompt.empty()) usage_error("enhance needs a prompt: \"TEXT\" or --prompt TEXT");
+  if (!flags.prompt) usage_error("enhance needs a prompt: \"TEXT\" or --prompt TEXT");
   if (flags.prompt == "-") flags.prompt = prompt_of_input();
-  require_utf8("the prompt", flags.prompt);
+  require_utf8("the prompt", *flags.prompt);
   require_standard_output();
   flags.enhance.enabled = true;
   complete_enhance_flags(flags.enhance);
@@ -70,7 +71,7 @@ int run_enhance(EnhanceCommandFlags& flags) {
   };
   const Request picture = with_defaults(flags.request, info.defaults);
   const Enhancement enhancement =
-      enhancer.enhance(flags.prompt, picture.width_px, picture.height_px, print_piece);
+      enhancer.enhance(*flags.prompt, picture.width_px, picture.height_px, print_piece);
   if (flags.json) {
     print_json(to_json(enhancement));
   } else {

@@ -218,7 +218,7 @@ void add_memory_limit_flag(CLI::App& app, LoadOptions& load) {
       ->type_name("BYTES");
 }
 
-void add_single_prompt_flags(CLI::App& app, std::string& prompt) {
+void add_single_prompt_flags(CLI::App& app, std::optional<std::string>& prompt) {
   CLI::Option* const plain =
       app.add_option("prompt", prompt, "what to draw, in quotes")->type_name("TEXT");
   app.add_option("--prompt,-p", prompt, "the same; - is all of standard input")

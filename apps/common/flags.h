@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -82,7 +83,7 @@ void add_memory_limit_flag(CLI::App& app, LoadOptions& load);
 
 /// A prompt by itself, or --prompt, which exclude each other. "-" is standard input:
 /// prompt_of_input.
-void add_single_prompt_flags(CLI::App& app, std::string& prompt);
+void add_single_prompt_flags(CLI::App& app, std::optional<std::string>& prompt);
 
 /// --model, those of add_parts_flags, --dtype, --quant, those of add_device_flag, --threads,
 /// --cpu-kernels, --memory-limit
