@@ -30,7 +30,7 @@ struct EnhanceCommandFlags {
   LoadOptions load;
   EnhanceFlags enhance;
   std::optional<std::string> prompt;  ///< which may be empty
-  Request request;  ///< the picture's size
+  Request request;                    ///< the picture's size
   bool json = false;
   bool quiet = false;
 };

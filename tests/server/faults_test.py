@@ -236,7 +236,7 @@ class MemoryTest(unittest.TestCase):
     def test_threads_that_cannot_be_made_are_an_error_of_commands(self):
         with tempfile.TemporaryDirectory() as folder, Faults() as faults, faults.failing("pthread_create", errno.EAGAIN):
             for command in (("generate", "-p", "a fox", "--no-enhance", "-o", os.path.join(folder, "a.png")),
-                            ("quantize", "-o", os.path.join(folder, "q"), "--quant", "int8"), ("serve", "--port", "0")):
+                            ("quantize", "-o", os.path.join(folder, "q"), "--quant", "int8"), ("serve", "--port", "0", "--no-save")):
                 run = subprocess.run([PROGRAM, *command], capture_output=True, text=True, timeout=100,
                                      env={**os.environ, **faults.environment})
                 self.assertIn(run.returncode, (1, 2), run)

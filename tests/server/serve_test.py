@@ -19,7 +19,9 @@ PROGRAM = None
 
 
 def run_serve(*flags, port=0):
-    return subprocess.run([PROGRAM, "serve", "--port", str(port), *flags], capture_output=True, text=True, timeout=60)
+    with tempfile.TemporaryDirectory() as data:  # in place of the user's, for pictures
+        return subprocess.run([PROGRAM, "serve", "--port", str(port), *flags], capture_output=True, text=True, timeout=60,
+                              env={**os.environ, "XDG_DATA_HOME": data})
 
 
 class ServeTest(unittest.TestCase):
