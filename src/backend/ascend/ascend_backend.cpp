@@ -70,8 +70,8 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
                       bias);
   }
   /// Rounds x once for all.
-  std::vector<Tensor> linear_together(
-      const Tensor& x, const std::vector<const PreparedWeight*>& weights) override {
+  std::vector<Tensor> linear_together(const Tensor& x,
+                                      const std::vector<const PreparedWeight*>& weights) override {
     require_activation("linear_together", x);
     const bool is_quantised =
         x.size() > 0 && std::ranges::any_of(weights, [](const PreparedWeight* weight) {
