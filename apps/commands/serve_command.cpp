@@ -17,6 +17,7 @@
 #include "commands/serve_flags.h"
 #include "common/exit_code.h"
 #include "core/start_thread.h"
+#include "jobs/dated_folder.h"
 #include "jobs/worker.h"
 #include "server/application.h"
 #include "server/log.h"
@@ -189,8 +190,11 @@ int run_serve(ServeFlags& flags) {
             {{"host", flags.host}, {"port", port}, {"role", flags.role}, {"version", version()}});
   if (pictures != nullptr)
     log_event(LogLevel::info, "pictures are saved", {{"folder", flags.save_directory}});
-  if (is_terminal)
+  if (is_terminal) {
     std::cerr << "Open " << page_url(flags.host, port) << " in a browser; Ctrl-C ends it.\n";
+    if (pictures != nullptr)
+      std::cerr << "Pictures are saved in " << without_home(flags.save_directory) << ".\n";
+  }
   Workers workers;
   if (flags.role == "all") workers = start_workers(queue, flags, pictures);
   signals.wait();

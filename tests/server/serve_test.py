@@ -102,7 +102,10 @@ class ServeTest(unittest.TestCase):
 
     def test_speaks_to_people_in_a_terminal(self):
         terminal, other_end = pty.openpty()
-        with subprocess.Popen([PROGRAM, "serve", "--port", "0", "--no-save"], stderr=other_end, stdin=subprocess.DEVNULL) as process:
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
+        environment = {name: value for name, value in os.environ.items() if name != "XDG_DATA_HOME"} | {"HOME": home.name}
+        with subprocess.Popen([PROGRAM, "serve", "--port", "0"], stderr=other_end, stdin=subprocess.DEVNULL, env=environment) as process:
             os.close(other_end)
             text = b""
             while b"model loaded" not in text:
@@ -111,6 +114,7 @@ class ServeTest(unittest.TestCase):
             process.wait(60)
         os.close(terminal)
         port = int(re.search(rb"Open http://127\.0\.0\.1:(\d+) in a browser", text).group(1))
+        self.assertIn(b"Pictures are saved in ~/.local/share/ernie-image/pictures.", text)
         self.assertIn(b"listening: host 127.0.0.1, port %d" % port, text)
         self.assertNotIn(b"{", text)
 
