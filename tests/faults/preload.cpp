@@ -44,39 +44,6 @@ Function* next(const char* call) {
   return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, call));
 }
 
-bool is_first_thread() { return ::syscall(SYS_gettid) == ::getpid(); }
-
-/// Where the program itself is loaded, beside its libraries.
-struct Program {
-  std::uintptr_t begin = 0, end = 0;
-
-  Program() { ::dl_iterate_phdr(&Program::find, this); }
-
-  static int find(dl_phdr_info* info, std::size_t, void* self) {
-    for (int i = 0; i < info->dlpi_phnum; ++i) {
-      const auto& segment = info->dlpi_phdr[i];
-      if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0) continue;
-      static_cast<Program*>(self)->begin = info->dlpi_addr + segment.p_vaddr;
-      static_cast<Program*>(self)->end = info->dlpi_addr + segment.p_vaddr + segment.p_memsz;
-    }
-    return 1;  // the program comes first
-  }
-};
-
-bool is_drawn(int one_in) {
-  static thread_local std::uint64_t state = static_cast<std::uint64_t>(::syscall(SYS_gettid));
-  state = state * 6364136223846793005U + 1442695040888963407U;
-  return one_in <= 1 || (state >> 33) % static_cast<std::uint64_t>(one_in) == 0;
-}
-
-bool new_fails(std::size_t size, const void* caller) {
-  static const Program program;
-  const auto at = reinterpret_cast<std::uintptr_t>(caller);
-  if (at < program.begin || at >= program.end || is_first_thread()) return false;
-  const int from = fault_of("new");
-  return from > 0 && size >= static_cast<std::size_t>(from) && is_drawn(fault_of("new_one_in"));
-}
-
 }  // namespace
 
 extern "C" int accept4(int socket, sockaddr* address, socklen_t* size, int flags) {
@@ -96,9 +63,51 @@ extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attribute
   return real(thread, attributes, start, argument);
 }
 
+// A sanitizer has a malloc of its own, whose blocks are nobody else's.
+#if !defined(ERNIE_IMAGE_SANITIZED)
+
+namespace {
+
+/// Where the program itself is loaded, beside its libraries.
+struct Program {
+  std::uintptr_t begin = 0, end = 0;
+
+  Program() { ::dl_iterate_phdr(&Program::find, this); }
+
+  static int find(dl_phdr_info* info, std::size_t, void* self) {
+    for (int i = 0; i < info->dlpi_phnum; ++i) {
+      const auto& segment = info->dlpi_phdr[i];
+      if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0) continue;
+      static_cast<Program*>(self)->begin = info->dlpi_addr + segment.p_vaddr;
+      static_cast<Program*>(self)->end = info->dlpi_addr + segment.p_vaddr + segment.p_memsz;
+    }
+    return 1;  // the program comes first
+  }
+};
+
+bool is_first_thread() { return ::syscall(SYS_gettid) == ::getpid(); }
+
+bool is_drawn(int one_in) {
+  static thread_local std::uint64_t state = static_cast<std::uint64_t>(::syscall(SYS_gettid));
+  state = state * 6364136223846793005U + 1442695040888963407U;
+  return one_in <= 1 || (state >> 33) % static_cast<std::uint64_t>(one_in) == 0;
+}
+
+bool new_fails(std::size_t size, const void* caller) {
+  static const Program program;
+  const auto at = reinterpret_cast<std::uintptr_t>(caller);
+  if (at < program.begin || at >= program.end || is_first_thread()) return false;
+  const int from = fault_of("new");
+  return from > 0 && size >= static_cast<std::size_t>(from) && is_drawn(fault_of("new_one_in"));
+}
+
+}  // namespace
+
 extern "C" void* __libc_malloc(std::size_t size);
 
 extern "C" void* malloc(std::size_t size) {
   if (new_fails(size, __builtin_return_address(0))) return nullptr;
   return __libc_malloc(size);
 }
+
+#endif
