@@ -89,12 +89,19 @@ class ServerThread {
 
 using Workers = std::vector<std::unique_ptr<Worker>>;
 
-/// Null where none is wanted. What cannot be written is found out before the model is loaded.
-std::shared_ptr<DatedFolder> open_save_directory(const ServeFlags& flags) {
+/// Null where none is wanted. What cannot be written is found out before the model is loaded: an
+/// error if somebody asked for it.
+std::shared_ptr<DatedFolder> open_save_directory(ServeFlags& flags) {
   if (flags.save_directory.empty()) return nullptr;
   try {
     return std::make_shared<DatedFolder>(flags.save_directory);
   } catch (const Error& error) {
+    if (flags.saves_by_default) {
+      log_event(LogLevel::warning, "pictures are not saved; --save-dir names a folder for them",
+                {{"reason", error.what()}});
+      flags.service.saves_to = "";
+      return nullptr;
+    }
     throw Error(error.kind(), std::string(error.what()) +
                                   "; name another folder for pictures with --save-dir, or give "
                                   "--no-save");

@@ -151,8 +151,8 @@ void choose_save_directory(ServeFlags& flags) {
     usage_error("--save-dir and --no-save contradict each other");
   if (!flags.save_directory.empty() && flags.role == "gateway")
     usage_error("--save-dir: a gateway makes no pictures");
-  if (flags.save_directory.empty() && !flags.saves_nothing && !is_kept)
-    flags.save_directory = default_pictures_folder();
+  flags.saves_by_default = flags.save_directory.empty() && !flags.saves_nothing && !is_kept;
+  if (flags.saves_by_default) flags.save_directory = default_pictures_folder();
   flags.service.saves_to = without_home(flags.save_directory);
 }
 

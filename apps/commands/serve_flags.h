@@ -24,6 +24,7 @@ struct ServeFlags {
   std::string role = "all";
   std::string save_directory;  ///< of dated pictures; empty: none
   bool saves_nothing = false;
+  bool saves_by_default = false;  ///< nobody has asked for the folder
   int drain_seconds = 30;
   int max_batch = 0;  ///< pictures in one run of the pipeline; 0: what is fast for their size
   std::string log_level = "info";

@@ -64,6 +64,9 @@ class ServeTest(unittest.TestCase):
         refused = run_serve("--save-dir", os.path.join(PROGRAM, "pictures"))
         self.assertEqual(refused.returncode, 1)
         self.assertIn("--no-save", refused.stderr)
+        with Server(PROGRAM, environment={"XDG_DATA_HOME": os.path.abspath(PROGRAM)}) as server:  # nobody has asked for it
+            self.assertIn("reason", json.loads(server.wait_for_log("pictures are not saved")))
+            self.assertEqual(server.get("/v1/capabilities")[2]["saves_to"], None)
 
     def test_gives_the_same_picture_for_the_same_seed(self):
         with Server(PROGRAM) as server:
