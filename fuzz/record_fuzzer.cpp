@@ -2,14 +2,22 @@
 // byte says which.
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "backend/registry.h"
+#include "common/flags.h"
 #include "common/image_record.h"
 #include "common/infotext.h"
+#include "common/latents_file.h"
 #include "ernie_image/error.h"
+#include "ernie_image/pipeline.h"
 
-// What makes records asks devices, what reads them does not: so that none has to be linked.
+// What makes records asks devices and flags, what reads them does not: so that none has to be
+// linked.
 namespace ernie_image {
+[[gnu::weak]] const char* version() { std::abort(); }
+[[gnu::weak]] std::string kernels_used(const LoadOptions&) { std::abort(); }
+[[gnu::weak]] std::string latents_hash(const std::vector<float>&) { std::abort(); }
 [[gnu::weak]] const DeviceKind& device_kind(const std::string&) { std::abort(); }
 [[gnu::weak]] DeviceOptions options_of_device(const std::string&, const DeviceOptions&) {
   std::abort();

@@ -8,6 +8,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 minutes=${1:?usage: fuzz/run.sh MINUTES [TARGET...]}
 shift
+source scripts/install_packages.sh
+install_packages "${PACKAGES[@]}" clang
 build=build-fuzz
 
 cmake -G Ninja -B $build -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" \
