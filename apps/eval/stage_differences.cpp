@@ -7,6 +7,7 @@
 
 #include "common/generation.h"
 #include "core/trace.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {

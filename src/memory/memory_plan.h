@@ -22,6 +22,9 @@ struct StagePlan {
   Ledger::Held peak;               ///< when it holds most
   std::uint64_t weight_bytes = 0;  ///< of all its weights, were they there at once; without copies
   std::uint64_t total_bytes = 0;   ///< of the peak, the program included
+  /// For activations, before weights of other stages may stay on a device. More than the peak of
+  /// those where what the pool keeps for later gives way.
+  std::uint64_t reserved_bytes = 0;
   /// The same with the fewest layers at a time, the smallest bands; of a stage that fits, as it is.
   std::uint64_t least_bytes = 0;
   ResidencyPlan residency;

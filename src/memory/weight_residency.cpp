@@ -63,9 +63,12 @@ void WeightResidency::before_layer(std::int64_t index) {
   if (index >= plan_.layers) return;  // quantised: the file is not read any more
   std::unique_lock lock(mutex_);
   current_ = index;
-  // The reader notices at its next chunk. Until then it would map pages of what is let go here.
+  // The reader notices at its next chunk. Until then it would map pages of what is let go here; and
+  // it begins no other layer before there is room for it.
+  is_moving_ = true;
   idle_.wait(lock, [this] { return reading_ < 0 || is_wanted(reading_); });
   release_unwanted();
+  is_moving_ = false;
   layers_[static_cast<std::size_t>(index)].touched = true;
   work_.notify_one();
 }
@@ -82,7 +85,7 @@ void WeightResidency::release_unwanted() {
 void WeightResidency::read_until_stopped() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    work_.wait(lock, [this] { return stopping_ || next_to_read() >= 0; });
+    work_.wait(lock, [this] { return stopping_ || (!is_moving_ && next_to_read() >= 0); });
     if (stopping_) return;
     reading_ = next_to_read();
     Layer& layer = layers_[static_cast<std::size_t>(reading_)];

@@ -63,6 +63,7 @@ class WeightResidency final : public LayerListener {
   std::vector<Layer> layers_;
   std::int64_t current_ = -1;  // in use; -1: not started
   std::int64_t reading_ = -1;  // by the thread; -1: none
+  bool is_moving_ = false;     // what is not wanted any more has not been let go yet
   bool stopping_ = false;
   std::thread reader_;
 };

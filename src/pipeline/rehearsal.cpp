@@ -288,14 +288,19 @@ MemoryPlan GenerationRehearsal::in_turn(const std::string& offload,
 
 MemoryPlan GenerationRehearsal::on_device(const std::string& offload,
                                           std::uint64_t limit_bytes) const {
+  const auto reserve = [](MemoryPlan& plan) {
+    for (StagePlan& stage : plan.stages) stage.reserved_bytes = stage.peak.activations;
+  };
   if (offload == "none" || offload == "auto") {
     MemoryPlan plan = keeping_all(limit_bytes);
+    reserve(plan);
     for (StagePlan& stage : plan.stages) stage.fits = stage.total_bytes <= limit_bytes;
     // Weights rather leave than that the picture is blended.
     const bool blends = plan.stage("vae").bands.whole_blocks != DecodeBands().whole_blocks;
     if (offload == "none" || (plan.peak_bytes() <= limit_bytes && !blends)) return plan;
   }
   MemoryPlan plan = in_turn(offload, limit_bytes);
+  reserve(plan);
   if (offload != "auto" || plan.peak_bytes() > limit_bytes) return plan;
   // What is left there of the stages before, as long as there is room: of a second generation.
   Run run(*this, offload, limit_bytes);
@@ -317,7 +322,7 @@ MemoryPlan GenerationRehearsal::on_device(const std::string& offload,
 }
 
 Backend::StageRoom stage_room(const MemoryPlan& plan, const StagePlan& stage) {
-  return {plan.limit_bytes, stage.peak.activations, stage.streams()};
+  return {plan.limit_bytes, stage.reserved_bytes, stage.streams()};
 }
 
 std::uint64_t quantized_copy_bytes(const Backend& ops, const ModelConfigs& configs,

@@ -170,7 +170,11 @@ aclError aclrtMemcpy(void* target, std::size_t room, const void* source, std::si
         report_violation("aclrtMemcpy without waiting for the " + user + " that uses the memory");
     }
   }
-  std::memcpy(real_of(target), real_of(source), bytes);
+  if (!is_idle()) {
+    std::memcpy(real_of(target), real_of(source), bytes);
+  } else if (!is_device_address(target)) {
+    std::memset(real_of(target), 0, bytes);
+  }
   return 0;
 }
 

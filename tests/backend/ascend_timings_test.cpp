@@ -159,7 +159,8 @@ TEST_F(AscendAutomaticAttention, ARehearsalHoldsWhatTheTimingHolds) {
   };
   Ledger ledger;
   const HostRehearsal scope(ledger);
-  Stream rehearsed(std::make_shared<card::RehearsedDevice>(stream->device(), ledger, 1 << 30));
+  Stream rehearsed(std::make_shared<card::RehearsedDevice>(stream->device(), ledger, 1 << 30),
+                   *stream);
   const std::size_t planned = peak(rehearsed);
   EXPECT_TRUE(timings.lines().empty());
   EXPECT_EQ(planned, peak(*stream));

@@ -129,7 +129,7 @@ TEST_P(CardMemory, IsTheSameInARehearsal) {
   for (const char* offload : {"none", "encoder", "layers"}) {
     const auto ops = make(offload);
     { Network(*ops, "").run(); }  // its operations have the workspace that they ask for
-    ops->end_stage();
+    ops->begin_stage({});
     ops->release_cache();
     const std::uint64_t before = card->in_use();
     Ledger ledger;

@@ -36,10 +36,7 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
                 const std::string& offload)
       : CardBackend(rehearsed, ledger, room_bytes, offload, kForms),
         attention_(stream_, rehearsed.attention_.form(), rehearsed.attention_.timings()),
-        convolution_math_(rehearsed.convolution_math_) {
-    stream_.expect_workspace(rehearsed.stream_.workspace_bytes());
-    stream_.trust_fused_group_norm(rehearsed.stream_.trusts_fused_group_norm());
-  }
+        convolution_math_(rehearsed.convolution_math_) {}
   std::unique_ptr<Backend> rehearsal(const Ledger& ledger, std::uint64_t room_bytes,
                                      const std::string& offload) const override {
     return std::make_unique<AscendBackend>(*this, ledger, room_bytes, offload);
@@ -51,6 +48,7 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
   }
   void end_stage() override {
     stream_.derived().clear();
+    stream_.release_workspace();
     CardBackend::end_stage();
   }
   void release_cache() override {

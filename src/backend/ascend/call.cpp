@@ -55,12 +55,18 @@ std::string Held<Integers>::text(const Integers& integers) {
   return word(integers.present ? ernie_image::to_string(integers.values) : "none");
 }
 
+void Stream::release_workspace() {
+  queue().synchronize();  // queued work may be using it
+  workspace_ = card::DeviceBlock();
+  workspace(least_workspace_bytes_);
+}
+
 void* Stream::workspace(std::uint64_t bytes) {
   if (bytes == 0) return nullptr;
   if (bytes > workspace_.bytes()) {
     queue().synchronize();  // queued work may be using the old one
     workspace_ = card::DeviceBlock();
-    if (device().free_bytes() < bytes) memory().release_cache();
+    if (!device().has_room(bytes) || device().free_bytes() < bytes) memory().release_cache();
     workspace_ = card::DeviceBlock(device(), bytes);
   }
   return workspace_.data();

@@ -2,6 +2,7 @@
 // phase 2, and an error that names operation, types and shapes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <string>
@@ -119,9 +120,14 @@ struct Held<Integers> : IntegersObject {
 class Stream : public card::Stream {
  public:
   explicit Stream(int device_index) : card::Stream(std::make_shared<Device>(device_index)) {}
-  /// Of a rehearsal, with the workspace that operations ask for at least.
-  explicit Stream(std::shared_ptr<const card::Device> rehearsed)
-      : card::Stream(std::move(rehearsed)), workspace_(device(), kLeastWorkspaceBytes) {}
+  /// Of a rehearsal in the place of `rehearsed`, with the workspace that operations ask for at
+  /// least.
+  Stream(std::shared_ptr<const card::Device> device, const Stream& rehearsed)
+      : card::Stream(std::move(device)),
+        least_workspace_bytes_(std::max(kLeastWorkspaceBytes, rehearsed.learned_workspace_bytes_)),
+        trusts_fused_group_norm_(rehearsed.trusts_fused_group_norm_) {
+    release_workspace();
+  }
   ~Stream() { queue().try_synchronize(); }  // the workspace may still be in use
 
   /// operation(arguments...), queued. An operation on nothing, a result without elements, must not
@@ -129,10 +135,14 @@ class Stream : public card::Stream {
   template <typename... Parameters, typename... Arguments>
   void call(const Operation<Parameters...>& operation, const Arguments&... arguments);
 
-  /// What all operations so far have asked for, and may ask for again.
-  std::size_t workspace_bytes() const { return workspace_.bytes(); }
-  /// An operation is going to ask for so much: a rehearsal has only this to know it by.
-  void expect_workspace(std::size_t bytes) { workspace(bytes); }
+  /// The operation that is called next is going to ask for so much: a rehearsal has only this to
+  /// know it by.
+  void expect_workspace(std::size_t bytes) {
+    workspace(bytes);
+    is_expected_ = true;
+  }
+  /// Of the stage that ends: the next one, which may need less, has its own.
+  void release_workspace();
 
   DerivedTensors& derived() { return derived_; }
 
@@ -146,7 +156,10 @@ class Stream : public card::Stream {
 
   void* workspace(std::uint64_t bytes);
 
-  card::DeviceBlock workspace_;  // grows to the most that any operation asked for
+  card::DeviceBlock workspace_;  // grows to the most that any operation of the stage asked for
+  std::size_t least_workspace_bytes_ = 0;    // of a rehearsal
+  std::size_t learned_workspace_bytes_ = 0;  // by operations that nobody knew it of
+  bool is_expected_ = false;
   DerivedTensors derived_;
   bool trusts_fused_group_norm_ = false;
 };
@@ -167,6 +180,8 @@ void Stream::call(const Operation<Parameters...>& operation, const Arguments&...
       [&](const auto&... object) { return operation.plan(object.get()..., &bytes, &executor); },
       held);
   if (planned != 0) require(planned, described("GetWorkspaceSize"));
+  if (!std::exchange(is_expected_, false))
+    learned_workspace_bytes_ = std::max<std::size_t>(learned_workspace_bytes_, bytes);
   const aclnnStatus launched =
       operation.launch(workspace(bytes), bytes, executor, queue().handle());
   if (launched != 0) require(launched, described(""));

@@ -149,7 +149,8 @@ class CardBackend : public Backend {
       : gelu_(rehearsed.gelu_),
         ledger_(ledger),
         host_rehearsal_(std::in_place, *ledger_),
-        stream_(std::make_shared<RehearsedDevice>(rehearsed.stream_.device(), ledger, room_bytes)),
+        stream_(std::make_shared<RehearsedDevice>(rehearsed.stream_.device(), ledger, room_bytes),
+                rehearsed.stream_),
         weights_(stream_, offload.empty() ? rehearsed.weights_.offload() : offload_mode(offload),
                  forms) {}
 

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -78,6 +79,10 @@ class Device {
   std::size_t held_bytes() const { return held_; }
   std::size_t peak_bytes() const { return peak_; }
   void reset_peak() const { peak_ = held_.load(); }
+  /// So much is to be held at most, which may be less than the card has: rather let go of what is
+  /// kept for later.
+  void set_room(std::size_t bytes) const { room_ = bytes; }
+  bool has_room(std::size_t bytes) const { return bytes <= room_ && held_ <= room_ - bytes; }
 
  private:
   std::string kind_;
@@ -85,6 +90,7 @@ class Device {
   std::size_t spare_bytes_;
   mutable std::atomic<std::size_t> held_{0};
   mutable std::atomic<std::size_t> peak_{0};
+  mutable std::atomic<std::size_t> room_{SIZE_MAX};
 };
 
 /// What is put in runs in order, later.

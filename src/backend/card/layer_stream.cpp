@@ -60,6 +60,7 @@ void LayerStream::begin_fill(Buffer& buffer, const std::shared_ptr<WeightGroup>&
     buffer.filled.synchronize();  // it may never have been used
     buffer.idle.synchronize();
     buffer.block = DeviceBlock();
+    make_room_(bytes);
     buffer.block = DeviceBlock(stream_.device(), bytes);
   }
   if (stream_.device().rehearses()) return;

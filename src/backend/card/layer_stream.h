@@ -3,8 +3,10 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <future>
 #include <memory>
+#include <utility>
 
 #include "backend/card/staging.h"
 #include "backend/card/weights.h"
@@ -13,7 +15,11 @@ namespace ernie_image::card {
 
 class LayerStream {
  public:
-  LayerStream(const Stream& stream, const WeightForms& forms) : stream_(stream), forms_(forms) {}
+  /// `make_room` lets go of what is kept for later until so many bytes are free, if it can.
+  using MakeRoom = std::function<void(std::size_t bytes)>;
+
+  LayerStream(const Stream& stream, const WeightForms& forms, MakeRoom make_room)
+      : stream_(stream), forms_(forms), make_room_(std::move(make_room)) {}
   ~LayerStream();
   LayerStream(const LayerStream&) = delete;
   LayerStream& operator=(const LayerStream&) = delete;
@@ -50,6 +56,7 @@ class LayerStream {
 
   const Stream& stream_;
   const WeightForms& forms_;
+  MakeRoom make_room_;
   std::unique_ptr<Buffers> buffers_;
   Buffer* current_ = nullptr;
 };

@@ -80,6 +80,7 @@ DeviceBlock MemoryPool::take(Arena& arena, std::size_t size) {
       return block;
     }
   }
+  if (recording_ == nullptr && !device_->has_room(size)) release_cache();
   try {
     return fresh(size);
   } catch (const Error&) {

@@ -42,7 +42,8 @@ WeightStore::WeightStore(const Stream& stream, Offload offload, const WeightForm
     : stream_(stream),
       offload_(offload),
       forms_(forms),
-      layers_(std::make_unique<LayerStream>(stream, forms)) {}
+      layers_(std::make_unique<LayerStream>(stream, forms,
+                                            [this](std::size_t bytes) { make_room(bytes); })) {}
 
 WeightStore::~WeightStore() = default;
 
@@ -166,6 +167,7 @@ std::vector<std::shared_ptr<WeightGroup>> WeightStore::live_groups() {
 void WeightStore::begin_stage(const Backend::StageRoom& room) {
   open_ = nullptr;  // loading has ended
   room_ = room;
+  stream_.device().set_room(room.bytes);
   streams_ = false;
   layers_->release();
   if (room.activation_bytes > 0) make_room(1);  // beside them
@@ -186,6 +188,7 @@ void WeightStore::end_stage() {
   stream_.queue().synchronize();
   scratch_ = DeviceBlock();
   room_ = {};
+  stream_.device().set_room(room_.bytes);
   if (offload_ == Offload::encoder || offload_ == Offload::layers)
     evict_finished(stream_.device().total_bytes());
 }

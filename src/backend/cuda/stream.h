@@ -14,9 +14,9 @@ using card::described;
 class Stream : public card::Stream {
  public:
   explicit Stream(int device_index) : card::Stream(std::make_shared<Device>(device_index)) {}
-
-  explicit Stream(std::shared_ptr<const card::Device> rehearsed)
-      : card::Stream(std::move(rehearsed)) {}
+  /// Of a rehearsal.
+  Stream(std::shared_ptr<const card::Device> device, const Stream&)
+      : card::Stream(std::move(device)) {}
 
   /// From one place on the card to another, in the order of the queue.
   void copy(std::byte* target, const std::byte* source, std::size_t bytes, const char* what) const {
