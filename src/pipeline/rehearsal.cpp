@@ -302,9 +302,10 @@ MemoryPlan GenerationRehearsal::on_device(const std::string& offload,
   MemoryPlan plan = in_turn(offload, limit_bytes);
   reserve(plan);
   if (offload != "auto" || plan.peak_bytes() > limit_bytes) return plan;
-  // What is left there of the stages before, as long as there is room: of a second generation.
+  // What is left there of the stages before, as long as there is room: of a first generation or a
+  // second, whichever holds more.
   Run run(*this, offload, limit_bytes);
-  for (int round = 0; round < 2; ++round) {
+  for (const bool is_first : {true, false}) {
     for (StagePlan& stage : plan.stages) {
       const Backend::StageRoom room = stage_room(plan, stage);
       const Ledger::Held held = stage.name == "text_encoder"  ? run.encode({}, room)
@@ -312,10 +313,9 @@ MemoryPlan GenerationRehearsal::on_device(const std::string& offload,
                                 : stage.name == "vae_encoder"
                                     ? run.encode_picture(stage.bands, room)
                                     : run.decode(stage.bands, room);
-      if (round == 1) {
-        stage.peak = held;
-        stage.total_bytes = held.total();
-      }
+      if (!is_first && held.total() <= stage.total_bytes) continue;
+      stage.peak = held;
+      stage.total_bytes = held.total();
     }
   }
   return plan;
