@@ -21,6 +21,7 @@
 #include "io/json.h"
 #include "io/model_folder.h"
 #include "io/picture_reader.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {

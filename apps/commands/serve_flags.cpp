@@ -11,6 +11,7 @@
 #include "common/exit_code.h"
 #include "common/limits.h"
 #include "common/lora.h"
+#include "common/parse_values.h"
 #include "jobs/dated_folder.h"
 #include "jobs/job_runner.h"
 #include "server/application.h"

@@ -8,6 +8,7 @@
 
 #include "jobs/store_patience.h"
 #include "server/log.h"
+#include "server/router.h"
 
 namespace ernie_image {
 namespace {

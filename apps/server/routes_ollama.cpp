@@ -1,6 +1,7 @@
 // Ollama's API, as far as it makes pictures.
 #include <chrono>
 
+#include "ernie_image/pipeline.h"
 #include "server/api_error.h"
 #include "server/base64.h"
 #include "server/event_stream.h"
