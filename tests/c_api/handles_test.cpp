@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "c_api_fixture.h"
 #include "ernie_image/c.h"
@@ -91,6 +93,7 @@ TEST(CApi, NullIsRefusedWhereSomethingIsNeeded) {
   refused(ernie_image_pipeline_info(embedded(), nullptr, nullptr));
   EXPECT_EQ(ernie_image_enhance(embedded(), nullptr, 0, 0, nullptr, nullptr), nullptr);
   EXPECT_EQ(ernie_image_decode(embedded(), nullptr, 64, 16, 16, nullptr), nullptr);
+  EXPECT_EQ(ernie_image_encode(embedded(), nullptr, nullptr), nullptr);
   refused(ernie_image_result_save(nullptr, 0, "x.png", nullptr));
   EXPECT_EQ(ernie_image_read_image(nullptr, nullptr), nullptr);
   EXPECT_EQ(ernie_image_read_text(nullptr, "a", nullptr), nullptr);
@@ -148,6 +151,32 @@ TEST(CApi, APipelineAtWorkRefusesASecondCallAndCanBeCancelled) {
   other.join();
   EXPECT_EQ(first, ERNIE_IMAGE_CANCELLED);
   EXPECT_FALSE(pixels_drawn(second.c).empty());
+}
+
+TEST(CApi, DecodingAndEncodingCanBeCancelled) {
+  constexpr int kSide = 1024;  // takes a while
+  const std::vector<float> latents(64 * (kSide / 16) * (kSide / 16));
+  const std::vector<std::uint8_t> pixels(3 * kSide * kSide);
+  const ernie_image_image image = {sizeof image, kSide, kSide, pixels.data()};
+  for (const bool decodes : {true, false}) {
+    std::atomic<bool> is_done{false};
+    ernie_image_status status = ERNIE_IMAGE_OK;
+    std::thread other([&] {
+      Said said;
+      ernie_image_result_free(decodes
+                                  ? ernie_image_decode(embedded(), latents.data(), latents.size(),
+                                                       kSide, kSide, &said.error)
+                                  : ernie_image_encode(embedded(), &image, &said.error));
+      status = said.status();
+      is_done = true;
+    });
+    while (!is_done) {
+      ernie_image_cancel(embedded(), nullptr);
+      std::this_thread::yield();
+    }
+    other.join();
+    EXPECT_EQ(status, ERNIE_IMAGE_CANCELLED) << decodes;
+  }
 }
 
 TEST(CApi, FreeingAPipelineAtWorkEndsTheWork) {

@@ -61,6 +61,42 @@ TEST(CApi, LatentsAloneDecodeToThePicture) {
   ernie_image_result_free(latents);
 }
 
+TEST(CApi, EncodesAPictureToLatentsThatDecodeToIt) {
+  SmallRequest request;
+  request.prompts[0] = "a panda on a pink background";
+  request.c.height_px = request.c.width_px = 64;
+  request.c.num_inference_steps = 4;
+  const auto drawn = pixels_drawn(request.c);
+  ernie_image_image picture = {sizeof picture, 64, 64, drawn.data()};
+  Said said;
+  ernie_image_result* const encoded = ernie_image_encode(embedded(), &picture, &said.error);
+  ASSERT_NE(encoded, nullptr) << said.message();
+  EXPECT_EQ(ernie_image_result_count(encoded), 0u);
+  std::int64_t shape[4] = {};
+  const float* const latents = ernie_image_result_latents(encoded, shape);
+  ASSERT_NE(latents, nullptr);
+  EXPECT_EQ(std::vector<std::int64_t>(shape, shape + 4), (std::vector<std::int64_t>{1, 64, 4, 4}));
+  ernie_image_result* const decoded =
+      ernie_image_decode(embedded(), latents, 64 * 4 * 4, 64, 64, nullptr);
+  ernie_image_image again = {sizeof again, 0, 0, nullptr};
+  ASSERT_EQ(ernie_image_result_image(decoded, 0, &again, nullptr), ERNIE_IMAGE_OK);
+  ernie_image_metrics metrics = {};
+  metrics.struct_size = sizeof metrics;
+  ASSERT_EQ(ernie_image_compare(&picture, &again, &metrics, nullptr), ERNIE_IMAGE_OK);
+  EXPECT_GT(metrics.psnr_db, 20);
+  ernie_image_result_free(decoded);
+  ernie_image_result_free(encoded);
+
+  picture.height_px = 20;
+  Said size, none;
+  EXPECT_EQ(ernie_image_encode(embedded(), &picture, &size.error), nullptr);
+  EXPECT_NE(size.message().find("height 20 does not divide by 16"), std::string::npos)
+      << size.message();
+  picture.rgb = nullptr;
+  EXPECT_EQ(ernie_image_encode(embedded(), &picture, &none.error), nullptr);
+  EXPECT_NE(none.message().find("the image has no pixels"), std::string::npos) << none.message();
+}
+
 TEST(CApi, StepsAreToldAndMayBeChanged) {
   SmallRequest request;
   Steps steps;
