@@ -300,7 +300,7 @@ std::vector<float> Pipeline::encode(const Image& image, std::shared_ptr<const Ca
   Request request;
   request.prompts = {""};
   request.picture.image = image;
-  request.picture.strength_mode = StrengthMode::exact;  // leaves something of it, whatever the steps
+  request.picture.strength_mode = StrengthMode::exact;  // some is left of it
   const ResolvedRequest plan = resolve_request(request, state_->model);
   std::vector<float> latents;
   state_->run_alone("vae_encoder", plan, std::move(cancel), [&](const DecodeBands& bands) {
