@@ -173,20 +173,20 @@ class ErnieImageSampler:
     def sample(self, model, prompt, negative_prompt, width, height, steps, cfg, seed, batch_size):
         import comfy.utils
         import torch
-        from ernie_image._previews import call_with_previews
 
         info = model.pipe.info
         steps = steps or info["num_inference_steps"]
         progress = comfy.utils.ProgressBar(steps)
 
-        def show(step, pictures):
-            progress.update_absolute(step, steps, ("JPEG", pictures[0], max(pictures[0].size)))
+        def show(_, step, __, told):
+            first = told["preview"][0]
+            progress.update_absolute(step + 1, steps, ("JPEG", first, max(first.size)))
 
         with _cancellable(model.pipe):
-            drawn = call_with_previews(model.prepare(), show, prompt, negative_prompt, height=height or info["height"],
-                                       width=width or info["width"], num_inference_steps=steps,
-                                       guidance_scale=cfg or info["guidance_scale"], num_images_per_prompt=batch_size, generator=seed,
-                                       output_type="latent", use_pe=False)
+            drawn = model.prepare()(prompt, negative_prompt, height=height or info["height"], width=width or info["width"],
+                                    num_inference_steps=steps, guidance_scale=cfg or info["guidance_scale"],
+                                    num_images_per_prompt=batch_size, generator=seed, output_type="latent", use_pe=False,
+                                    callback_on_step_end=show, callback_on_step_end_tensor_inputs=["preview"])
         return ({"samples": torch.from_numpy(drawn.images)},)
 
 

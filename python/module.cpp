@@ -292,6 +292,10 @@ struct Request {
   }
 };
 
+ernie_image_image image_of(int height, int width, const nb::bytes& rgb) {
+  return {sizeof(ernie_image_image), height, width, static_cast<const std::uint8_t*>(rgb.data())};
+}
+
 class Pipeline {
  public:
   explicit Pipeline(const nb::dict& given) {
@@ -407,6 +411,18 @@ class Pipeline {
     return take(require(result, error));
   }
 
+  /// (shape, bytes) of latents of a picture, given as bytes of height x width x 3
+  nb::object encode(int height, int width, const nb::bytes& rgb) const {
+    const ernie_image_image image = image_of(height, width, rgb);
+    ernie_image_error* error = nullptr;
+    ernie_image_result* result = nullptr;
+    {
+      const nb::gil_scoped_release unlocked;
+      result = ernie_image_encode(handle_, &image, &error);
+    }
+    return take(require(result, error))[1];
+  }
+
   /// (text, whether it is finished)
   nb::tuple enhance(const std::string& prompt, int height, int width, double temperature,
                     double top_p, int top_k, int max_tokens, std::uint64_t seed,
@@ -469,10 +485,6 @@ class Tokenizer {
  private:
   ernie_image_tokenizer* handle_ = nullptr;
 };
-
-ernie_image_image image_of(int height, int width, const nb::bytes& rgb) {
-  return {sizeof(ernie_image_image), height, width, static_cast<const std::uint8_t*>(rgb.data())};
-}
 
 /// Of two pictures, as bytes of height x width x 3.
 nb::dict compare(int height_a, int width_a, const nb::bytes& a, int height_b, int width_b,
@@ -545,6 +557,7 @@ NB_MODULE(_native, m) {
       .def("generate", &Pipeline::generate, "request"_a, "on_progress"_a.none(), "on_step"_a.none(),
            "with_previews"_a)
       .def("decode", &Pipeline::decode, "latents"_a, "height"_a, "width"_a)
+      .def("encode", &Pipeline::encode, "height"_a, "width"_a, "rgb"_a)
       .def("enhance", &Pipeline::enhance, "prompt"_a, "height"_a, "width"_a, "temperature"_a,
            "top_p"_a, "top_k"_a, "max_tokens"_a, "seed"_a, "quantization"_a.none(),
            "system_prompt"_a.none(), "on_text"_a.none());

@@ -293,13 +293,20 @@ ERNIE_IMAGE_C_API ernie_image_result* ernie_image_decode(ernie_image_pipeline* p
                                                          int32_t height_px, int32_t width_px,
                                                          ernie_image_error** error);
 
+/* Latents [1, C, h, w] of a picture whose sides divide by ernie_image_model_info.size_multiple_px:
+ * what ernie_image_decode makes pictures of. The result has them and no pictures. */
+ERNIE_IMAGE_C_API ernie_image_result* ernie_image_encode(ernie_image_pipeline* pipeline,
+                                                         const ernie_image_image* image,
+                                                         ernie_image_error** error);
+
 /* Prompt by prompt: p0 p0 p1 p1. 0 of a handle that was freed. */
 ERNIE_IMAGE_C_API size_t ernie_image_result_count(const ernie_image_result* result);
 ERNIE_IMAGE_C_API ernie_image_status ernie_image_result_image(const ernie_image_result* result,
                                                               size_t index,
                                                               ernie_image_image* image,
                                                               ernie_image_error** error);
-/* Latents [images, C, h, w] of a request with latents_only, else NULL. `shape` may be NULL. */
+/* Latents [images, C, h, w] of a request with latents_only or of ernie_image_encode, else NULL.
+ * `shape` may be NULL. */
 ERNIE_IMAGE_C_API const float* ernie_image_result_latents(const ernie_image_result* result,
                                                           int64_t shape[4]);
 /* Seconds, memory and tokens of the run and what became of its adapters, as JSON: the members of

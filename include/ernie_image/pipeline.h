@@ -121,8 +121,15 @@ class ERNIE_IMAGE_API Pipeline {
   Result generate(const Request& request);
 
   /// What the decoder makes of latents [images, C, h, w] of pictures of that size. Throws
-  /// Error(invalid_argument) for another number of values.
-  std::vector<Image> decode(const std::vector<float>& latents, int height_px, int width_px);
+  /// Error(invalid_argument) for another number of values, Error(cancelled) when `cancel` asks.
+  std::vector<Image> decode(const std::vector<float>& latents, int height_px, int width_px,
+                            std::shared_ptr<const CancelToken> cancel = nullptr);
+
+  /// Latents [1, C, h, w] of a picture, as the transformer knows them: the mean of the encoder's
+  /// distribution. Throws Error(invalid_argument) for sides that do not divide by
+  /// ModelInfo::size_multiple_px, Error(cancelled) when `cancel` asks.
+  std::vector<float> encode(const Image& image,
+                            std::shared_ptr<const CancelToken> cancel = nullptr);
 
  private:
   struct State;

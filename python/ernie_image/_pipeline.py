@@ -434,6 +434,18 @@ class ErnieImagePipeline:
         native = self._work.native
         return _converted(self._do(Run(), lambda ask: native.decode(values, *size))[0], output_type)
 
+    def encode(self, image):
+        """Latents [1, C, h, w] of a picture, float32: what ``decode`` makes pictures of.
+
+        image: a PIL image, an array of uint8 or of floats in 0..1 [height, width, 3], or a torch tensor [3, height, width]; height and
+            width must divide by ``pipe.info["size_multiple"]``.
+        """
+        from . import _images
+
+        picture = _images.picture(image, "image")
+        native = self._work.native
+        return _arrays.from_bytes(*self._do(Run(), lambda ask: native.encode(picture.height, picture.width, picture.tobytes())))
+
     def _do(self, run, work):
         return self._work.do(run, work)
 

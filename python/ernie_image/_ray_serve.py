@@ -21,7 +21,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from . import _rows
 from ._errors import Busy, DeviceError, Error, OutOfMemory
-from ._previews import call_with_previews
 from ._ray_batch import open_model
 
 _MOST_BODY_BYTES = 1_000_000
@@ -118,11 +117,11 @@ class Painter:
             return self._pipe(**arguments).images
         steps = group[0].settings["num_inference_steps"]
 
-        def show(step, pictures):
-            for job, picture in zip(group, pictures):
-                job.tell({"step": step, "steps": steps, "preview": base64.b64encode(png(picture)).decode()})
+        def show(_, step, __, told):
+            for job, picture in zip(group, told["preview"]):
+                job.tell({"step": step + 1, "steps": steps, "preview": base64.b64encode(png(picture)).decode()})
 
-        return call_with_previews(self._pipe, show, **arguments).images
+        return self._pipe(**arguments, callback_on_step_end=show, callback_on_step_end_tensor_inputs=["preview"]).images
 
     async def __call__(self, request: Request):
         if request.url.path.rstrip("/").endswith("/info"):

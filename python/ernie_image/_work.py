@@ -2,6 +2,7 @@
 
 import os
 import queue
+import sys
 import threading
 
 from ._errors import Busy, Cancelled
@@ -9,6 +10,7 @@ from ._errors import Busy, Cancelled
 _POLL_SECONDS = 0.05
 _running = set()
 _running_lock = threading.Lock()
+_interpreter_ends = False
 
 
 class Work:
@@ -58,8 +60,11 @@ class Run:
         return self
 
     def begin(self, native, work):
+        _stop_before_executors()
         self._thread = threading.Thread(target=self._body, args=(work,), name="ernie-image")
         with _running_lock:
+            if _interpreter_ends:
+                raise Cancelled("the interpreter ends")
             _running.add(self)
         self._native = native
         self._thread.start()
@@ -76,6 +81,7 @@ class Run:
 
     def end(self):
         """Stops it and waits. A second Ctrl-C meanwhile changes nothing: it is a matter of a moment."""
+        self.stop()
         while self._thread.is_alive():
             try:
                 self.stop()
@@ -115,7 +121,9 @@ class Run:
 
 def _stop_all():
     """Before the interpreter waits for its threads: nobody will see what they make."""
+    global _interpreter_ends
     with _running_lock:
+        _interpreter_ends = True
         runs = list(_running)
     for run in runs:
         run.end()
@@ -130,4 +138,18 @@ def _forget_all():
 
 os.register_at_fork(after_in_child=_forget_all)
 # Called before threads are waited for, which atexit's functions are not. Private, but concurrent.futures rests on it too.
-getattr(threading, "_register_atexit", lambda function: None)(_stop_all)
+_before_threads_end = getattr(threading, "_register_atexit", lambda function: None)
+_before_threads_end(_stop_all)
+_is_before_executors = False
+
+
+def _stop_before_executors():
+    """What was registered last is called first: once concurrent.futures is there, which waits for whatever its threads do, again."""
+    global _is_before_executors
+    if _is_before_executors or "concurrent.futures.thread" not in sys.modules:
+        return
+    _is_before_executors = True
+    try:
+        _before_threads_end(_stop_all)
+    except RuntimeError:  # it ends already
+        pass

@@ -66,6 +66,13 @@ class Pictures(PackageTest):
         decoded = self.pipe.decode(latents, 16, 16)
         self.assertEqual([image.tobytes() for image in decoded], [image.tobytes() for image in pil])
 
+    def test_are_encoded_and_decoded(self):
+        drawn = self.pipe("a panda on a pink background", generator=1, use_pe=False).images[0]
+        latents = self.pipe.encode(drawn)
+        self.assertEqual((latents.shape, latents.dtype), ((1, 64, 4, 4), np.float32))
+        np.testing.assert_array_equal(self.pipe.encode(np.asarray(drawn)), latents)
+        self.assertGreater(ernie_image.metrics.psnr(self.pipe.decode(latents, 64, 64)[0], drawn), 20)
+
     def test_return_a_tuple_or_what_diffusers_returns(self):
         drawn = self.pipe("a cat", **SMALL)
         self.assertIs(drawn[0], drawn.images)
@@ -114,6 +121,17 @@ class Pictures(PackageTest):
         self.assertEqual(draw(np.repeat(noise, 2, axis=1)[:, ::2]), expected)
         self.assertEqual(draw(noise.astype(np.float64)), expected)
         self.assertEqual(draw(memoryview(noise)), expected)
+        self.assertEqual(draw(noise.astype(">f4")), expected)
+        backwards = np.ascontiguousarray(noise[..., ::-1])[..., ::-1]
+        self.assertEqual(draw(backwards), expected)
+        pictures = [self.pipe.decode(latents, 16, 32)[0].tobytes() for latents in (noise, np.asfortranarray(noise), backwards)]
+        self.assertEqual(pictures, pictures[:1] * 3)
+
+    def test_latents_of_a_callback_replace_the_runs_however_they_lie_in_memory(self):
+        asked = dict(SMALL, prompt="a cat", width=32, generator=1, output_type="latent")
+        noise = np.random.default_rng(2).standard_normal((1, 64, 1, 2)).astype(np.float32)
+        for given in (np.asfortranarray(noise), noise.astype(np.float64), memoryview(noise)):
+            np.testing.assert_array_equal(self.pipe(**asked, callback_on_step_end=lambda *_: {"latents": given}).images, noise)
 
 
 class BadInput(PackageTest):
@@ -182,6 +200,15 @@ class BadInput(PackageTest):
                 self.pipe.decode(latents, height, width)
             self.assertIn(part, str(caught.exception))
 
+    def test_pictures_to_be_encoded_that_are_none(self):
+        for image, kind, part in (
+                (np.zeros((20, 16, 3), np.uint8), ValueError, "height 20 does not divide by 16"), (None, TypeError, "NoneType"),
+                (np.zeros((16, 16), np.uint8), ValueError, "[height, width, 3]"), (np.zeros((16, 16, 3), int), TypeError, "int64"),
+                (np.full((16, 16, 3), np.nan), ValueError, "0..1"), (np.zeros((0, 16, 3), np.uint8), ValueError, "[0, 16, 3]")):
+            with self.assertRaises(kind) as caught:
+                self.pipe.encode(image)
+            self.assertIn(part, str(caught.exception))
+
     def test_values_beside_pictures_that_cannot_be_served(self):
         tokenizer = self.pipe.tokenizer
         for ids in ([2**40], [-1]):
@@ -200,7 +227,8 @@ class BadInput(PackageTest):
         pipe.close()
         pipe.close()
         for call in (lambda: pipe("a cat", **SMALL), lambda: pipe.enhance("a cat"), lambda: asyncio.run(pipe.agenerate("a cat", **SMALL)),
-                     lambda: pipe.decode(np.zeros((1, 64, 1, 1), np.float32), 16, 16), lambda: pipe.load_lora_weights("/nowhere")):
+                     lambda: pipe.decode(np.zeros((1, 64, 1, 1), np.float32), 16, 16),
+                     lambda: pipe.encode(np.zeros((16, 16, 3), np.uint8)), lambda: pipe.load_lora_weights("/nowhere")):
             with self.assertRaisesRegex(ValueError, "the pipeline was freed"):
                 call()
         self.assertEqual(pipe.info["height"], 64)
@@ -373,21 +401,32 @@ print(len(pipe("a cat", height=16, width=16, num_inference_steps=1, use_pe=False
         self.assertEqual(out, "1\n", err)
 
     def test_the_interpreter_ends_in_the_midst_of_a_run(self):
-        for is_daemon in (True, False):
-            with self.subTest(is_daemon=is_daemon):
-                self.end_in_the_midst(is_daemon)
+        for where in ("daemon", "thread", "executor", "task"):
+            with self.subTest(where):
+                self.end_in_the_midst(where)
 
-    def end_in_the_midst(self, is_daemon):
+    def end_in_the_midst(self, where):
         script = """
-import sys, threading, time, ernie_image
+import sys, threading, ernie_image
 pipe = ernie_image.ErnieImagePipeline.from_pretrained("embedded:emoji-tiny")
+pipe("a cat", height=16, width=16, num_inference_steps=1, use_pe=False)
 begun = threading.Event()
-def draw():
-    pipe("a cat", height=512, width=512, num_inference_steps=500, use_pe=False, callback_on_step_end=lambda *_: begun.set())
-threading.Thread(target=draw, daemon=sys.argv[1] == "True").start()
+long = dict(height=512, width=512, num_inference_steps=500, use_pe=False, callback_on_step_end=lambda *_: begun.set())
+if sys.argv[1] == "executor":
+    import concurrent.futures
+    pool = concurrent.futures.ThreadPoolExecutor()
+    pool.submit(pipe, "a cat", **long)
+elif sys.argv[1] == "task":
+    import asyncio
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(pipe.agenerate("a cat", **long))
+    loop.call_later(0, lambda: loop.run_in_executor(None, lambda: begun.wait() and loop.call_soon_threadsafe(loop.stop)))
+    loop.run_forever()
+else:
+    threading.Thread(target=pipe, args=("a cat",), kwargs=long, daemon=sys.argv[1] == "daemon").start()
 begun.wait()
 """
-        process = python(script, str(is_daemon))
+        process = python(script, where)
         _, err = process.communicate(timeout=120)
         self.assertEqual(process.returncode, 0, err)
         self.assertNotIn("Fatal", err)

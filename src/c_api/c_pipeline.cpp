@@ -203,7 +203,22 @@ ernie_image_result* ernie_image_decode(ernie_image_pipeline* pipeline, const flo
     const auto values = read_numbers(latents, latent_count, "latents");
     c_api::require_finite(values);
     const auto result = std::make_shared<ResultObject>();
-    result->images = object->pipeline.decode(values, height_px, width_px);
+    result->images = object->pipeline.decode(values, height_px, width_px, work.token());
+    return new_handle<ernie_image_result>(result);
+  });
+}
+
+ernie_image_result* ernie_image_encode(ernie_image_pipeline* pipeline,
+                                       const ernie_image_image* image, ernie_image_error** error) {
+  return guarded(error, static_cast<ernie_image_result*>(nullptr), [&] {
+    const auto object = open_pipeline(pipeline);
+    const Work work(*object);
+    const Image picture = c_api::read_image(image, "image");
+    const auto result = std::make_shared<ResultObject>();
+    result->latents = object->pipeline.encode(picture, work.token());
+    const ModelInfo& info = object->pipeline.info();
+    result->shape = {1, info.latent_channels, picture.height_px / info.size_multiple_px,
+                     picture.width_px / info.size_multiple_px};
     return new_handle<ernie_image_result>(result);
   });
 }

@@ -106,15 +106,19 @@ Tensor initial_noise(const ModelConfigs& configs, const Request& request,
   return round_to(latents, dtype_of(precision));
 }
 
+Tensor encode_image(const Networks& networks, const Image& image, int height_px, int width_px,
+                    Precision precision, std::size_t band_bytes, Trace* trace) {
+  const VaeEncoder encoder(networks.ops, networks.vae_weights, networks.configs.vae);
+  networks.vae_weights.require_complete();
+  const Tensor pixels =
+      Tensor::copy_of<std::uint8_t>(DType::u8, {1, height_px, width_px, 3}, image.rgb);
+  return encoder.pack(encoder.encode(from_uint8(pixels, dtype_of(precision)), band_bytes, trace));
+}
+
 void Generation::encode_picture(std::size_t band_bytes) {
-  Trace* const trace = request_.trace;
-  const VaeEncoder encoder(networks_.ops, networks_.vae_weights, networks_.configs.vae);
-  networks_.vae_weights.require_complete();
-  const Tensor pixels = Tensor::copy_of<std::uint8_t>(
-      DType::u8, {1, plan_.height_px, plan_.width_px, 3}, request_.picture.image.rgb);
-  picture_ =
-      encoder.pack(encoder.encode(from_uint8(pixels, dtype_of(precision_)), band_bytes, trace));
-  record(trace, "latents.picture", picture_);
+  picture_ = encode_image(networks_, request_.picture.image, plan_.height_px, plan_.width_px,
+                          precision_, band_bytes, request_.trace);
+  record(request_.trace, "latents.picture", picture_);
 }
 
 void Generation::encode(TextCache& cache) {

@@ -39,6 +39,10 @@ std::vector<Image> decode_latents(const Networks& networks, const Request& reque
                                   const Tensor& latents, std::int64_t at_once,
                                   const DecodeBands& bands);
 
+/// Host latents [1, C, h, w] of a picture, in bands of at most `band_bytes`.
+Tensor encode_image(const Networks& networks, const Image& image, int height_px, int width_px,
+                    Precision precision, std::size_t band_bytes, Trace* trace);
+
 class Generation {
  public:
   /// All must outlive it.

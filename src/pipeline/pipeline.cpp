@@ -248,8 +248,21 @@ Result Pipeline::State::run(const Request& request, const SharedRun* shared) {
   return result;
 }
 
-std::vector<Image> Pipeline::decode(const std::vector<float>& latents, int height_px,
-                                    int width_px) {
+/// A stage by itself, outside of a run.
+void Pipeline::State::run_alone(const std::string& stage, const ResolvedRequest& plan,
+                                std::shared_ptr<const CancelToken> token,
+                                const std::function<void(const DecodeBands&)>& work) {
+  const MemoryPlan memory = plan_memory(plan, 1, 0);
+  const CancelScope cancel(*backend, std::move(token));
+  backend->begin_stage(stage_room(memory, memory.stage(stage)));
+  work(memory.stage(stage).bands);
+  backend->end_stage();
+  backend->release_cache();
+  model.weights.vae.release_pages();
+}
+
+std::vector<Image> Pipeline::decode(const std::vector<float>& latents, int height_px, int width_px,
+                                    std::shared_ptr<const CancelToken> cancel) {
   const ModelInfo& model = state_->info;
   const int factor = model.size_multiple_px;
   const bool fits =
@@ -271,16 +284,33 @@ std::vector<Image> Pipeline::decode(const std::vector<float>& latents, int heigh
   planned.height_px = height_px;
   planned.width_px = width_px;
   planned.text_tokens = 1;
-  const MemoryPlan memory =
-      state_->plan_memory(generation_of(planned, state_->model.configs), 1, 0);
-  Backend& ops = *state_->backend;
-  ops.begin_stage(stage_room(memory, memory.stage("vae")));
-  std::vector<Image> images = decode_latents(state_->networks(), {}, round_to(batch, state_->dtype),
-                                             1, memory.stage("vae").bands);
-  ops.end_stage();
-  ops.release_cache();
-  state_->model.weights.vae.release_pages();
+  std::vector<Image> images;
+  state_->run_alone("vae", generation_of(planned, state_->model.configs), std::move(cancel),
+                    [&](const DecodeBands& bands) {
+                      images = decode_latents(state_->networks(), {},
+                                              round_to(batch, state_->dtype), 1, bands);
+                    });
   return images;
+}
+
+std::vector<float> Pipeline::encode(const Image& image, std::shared_ptr<const CancelToken> cancel) {
+  if (image.rgb.empty())
+    throw Error(ErrorKind::invalid_argument, "the picture to be encoded has no pixels");
+  // Refused for what a request is that begins with it.
+  Request request;
+  request.prompts = {""};
+  request.picture.image = image;
+  request.picture.strength_mode = StrengthMode::exact;  // some is left of it
+  const ResolvedRequest plan = resolve_request(request, state_->model);
+  std::vector<float> latents;
+  state_->run_alone("vae_encoder", plan, std::move(cancel), [&](const DecodeBands& bands) {
+    const Tensor encoded =
+        to_float(encode_image(state_->networks(), image, plan.height_px, plan.width_px,
+                              state_->precision, bands.band_bytes, nullptr));
+    const auto values = encoded.span<float>();
+    latents.assign(values.begin(), values.end());
+  });
+  return latents;
 }
 
 Networks Pipeline::State::networks() {

@@ -1,6 +1,7 @@
 // What a Pipeline holds, for the two files that are its implementation.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -54,6 +55,9 @@ struct Pipeline::State {
   MemoryPlan plan_memory(const ResolvedRequest& generation, std::int64_t decoded_at_once,
                          std::uint64_t adapter_bytes) const;
   std::uint64_t resting_bytes() const;
+  void run_alone(const std::string& stage, const ResolvedRequest& plan,
+                 std::shared_ptr<const CancelToken> token,
+                 const std::function<void(const DecodeBands&)>& work);
   bool is_split(const Request& request) const;
   std::vector<Request> parts_of(const Request& request) const;
   std::vector<Request> parts_by_adapters(const Request& request) const;

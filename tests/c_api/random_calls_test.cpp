@@ -184,6 +184,11 @@ class RandomCalls {
       }
       case 7:
         return keep(ernie_image_tokenizer_open("embedded:emoji-tiny", error));
+      case 8: {
+        const ernie_image_image given = {below(9) == 0 ? sizeof(void*) : sizeof given, size(), 16,
+                                         below(9) == 0 ? nullptr : encoded_.data()};
+        return keep(ernie_image_encode(pipeline(), &given, error));
+      }
       case 5: {
         ernie_image_enhance_options options = {};
         options.struct_size = sizeof options;
@@ -272,6 +277,8 @@ class RandomCalls {
   const char* prompts_[2] = {"a cat", "a dog"};
   std::uint64_t seeds_[2] = {1, 2};
   std::vector<std::uint8_t> pixels_ = std::vector<std::uint8_t>(3 * 24 * 16, 200);
+  // Of the largest picture that is not refused before it is read.
+  std::vector<std::uint8_t> encoded_ = std::vector<std::uint8_t>(3 * 16 * 16, 77);
   ernie_image_image picture_{};
   std::int32_t boxes_[8] = {};
   int pictures_ = 0, refusals_ = 0;

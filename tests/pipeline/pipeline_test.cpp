@@ -107,6 +107,37 @@ TEST_F(EmbeddedModel, DecodesGivenLatents) {
   EXPECT_THROW(pipeline().decode({}, 64, 64), Error);
 }
 
+TEST_F(EmbeddedModel, EncodesAPictureAsARunDoesThatBeginsWithIt) {
+  TensorMap actual;
+  Request asked = request();
+  asked.picture.image = pipeline().generate(asked).images[0];
+  asked.trace = &actual;
+  pipeline().generate(asked);
+  const auto expected = actual.tensors.at("latents.picture").span<float>();
+  EXPECT_EQ(pipeline().encode(asked.picture.image),
+            std::vector<float>(expected.begin(), expected.end()));
+  EXPECT_THROW(pipeline().encode({}), Error);
+  EXPECT_THROW(pipeline().encode({16, 20, std::vector<std::uint8_t>(16 * 20 * 3)}), Error);
+  EXPECT_THROW(pipeline().encode({16, 16, std::vector<std::uint8_t>(5)}), Error);
+}
+
+TEST_F(EmbeddedModel, DecoderAndEncoderStopWhenAsked) {
+  const auto token = std::make_shared<CancelToken>();
+  token->request();
+  const Image image{64, 64, std::vector<std::uint8_t>(64 * 64 * 3)};
+  const std::vector<float> latents = pipeline().encode(image);
+  for (const auto& work : {std::function([&] { pipeline().encode(image, token); }),
+                           std::function([&] { pipeline().decode(latents, 64, 64, token); })}) {
+    try {
+      work();
+      ADD_FAILURE() << "not stopped";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::cancelled) << error.what();
+    }
+  }
+  EXPECT_EQ(pipeline().encode(image), latents);
+}
+
 TEST_F(EmbeddedModel, HasItsOwnDefaults) {
   const ModelInfo& info = pipeline().info();
   EXPECT_EQ(info.path, "embedded:emoji-tiny");
