@@ -2,11 +2,13 @@
 """Jobs through Redis, a gateway and three workers while these are killed: does every accepted job end once, with its picture?
 
     python3 bench/fault_server.py --program build/ernie-image [--jobs 300] [--kills 20] [--json]
+    python3 bench/fault_server.py --program build-ci/ernie-image --steps 2 --jobs 60 --kills 8       sanitized, 15 times slower
 
 First one process without faults makes the pictures. Then clients hand in jobs for the same pictures, each with a key of its
 own (Idempotency-Key), trying again whenever the connection fails; meanwhile workers and the gateway, drawn by lot, are killed
 (kill -9) and started again at once, and Redis once too. At the end each job must be completed, be one job under its key, have
-the picture that was made without faults, and nothing else may lie in the directory of pictures. Exit code 1 if not.
+the picture that was made without faults, and nothing else may lie in the directory of pictures; no log may have a word of a
+sanitizer. Exit code 1 if not.
 
 A job of a killed worker waits 30 s before another begins it, so a run takes that long at least. A job that loses three
 workers is given up by design; with the kills within less than twice 30 s that cannot happen, which is the default.
@@ -19,6 +21,7 @@ import http.client
 import json
 import os
 import random
+import re
 import sys
 import tempfile
 import threading
@@ -30,25 +33,27 @@ from processes import Fleet, Serve
 WORKERS = 3
 CLIENTS = 64
 DIFFERENT = 50  # requests; the jobs go through them again and again
-RUN_SECONDS = 480
+REFERENCE_SECONDS = 240
 POLL_SECONDS = 1.0
 PAUSE_SECONDS = 0.2  # after a lost connection or a refusal
 FINAL = ("completed", "failed", "cancelled")
+SANITIZERS = re.compile(r"ERROR: \w+Sanitizer.*|WARNING: ThreadSanitizer.*|.*runtime error: .*")
 
 
-def request_of(number):
-    """32 to 128 steps, so that workers are busy all the while and kills find jobs begun."""
+def request_of(number, steps):
+    """One to four times so many steps: workers are to be busy all the while, and kills to find jobs begun."""
     prompts = ("a red apple on a blue background", "an owl", "a fox", "a dog", "a lighthouse at dusk")
     return {"prompt": prompts[number % len(prompts)], "seed": number, "use_pe": False,
-            "num_inference_steps": 32 + 32 * (number % 4)}
+            "num_inference_steps": steps * (1 + number % 4)}
 
 
 class Client:
-    """Asks until it is answered, whatever dies meanwhile."""
+    """Asks until it is answered, whatever dies meanwhile; but of a `server` that nobody starts again no answer will come."""
 
-    def __init__(self, port, deadline):
+    def __init__(self, port, deadline, server=None):
         self.port = port
         self.deadline = deadline
+        self.server = server
         self.lost = self.refused = 0
 
     def ask(self, method, path, body=None, headers=None):
@@ -57,6 +62,8 @@ class Client:
                 status, content = self._ask_once(method, path, body, headers or {})
             except (OSError, http.client.HTTPException):  # also a response cut short
                 self.lost += 1
+                if self.server is not None and self.server.process.poll() is not None:
+                    raise RuntimeError("%s has ended: %s" % (self.server.name, self.server.last_words())) from None
             else:
                 if status not in (429, 503):
                     return status, content
@@ -99,23 +106,23 @@ class Client:
         return content
 
 
-def make_references(program, folder):
+def make_references(program, folder, count, steps):
     with_one = Serve(program, folder, "--threads", "1")
     try:
-        client = Client(with_one.port, time.monotonic() + RUN_SECONDS)
-        jobs = [client.submit(request_of(i), "reference-%d" % i) for i in range(DIFFERENT)]
+        client = Client(with_one.port, time.monotonic() + REFERENCE_SECONDS, with_one)
+        jobs = [client.submit(request_of(i, steps), "reference-%d" % i) for i in range(count)]
         return [pixels(client.picture(client.follow(job["id"]))) for job in jobs]
     finally:
         with_one.stop()
 
 
-def one_job(number, port, begin, deadline):
+def one_job(number, request, port, begin, deadline):
     """What a client saw of it."""
     client = Client(port, deadline)
     time.sleep(max(0, begin - time.monotonic()))
     seen = {"number": number}
     try:
-        seen["id"] = client.submit(request_of(number % DIFFERENT), "job-%d" % number)["id"]
+        seen["id"] = client.submit(request, "job-%d" % number)["id"]
         seen["job"] = client.follow(seen["id"])
         if seen["job"]["status"] == "completed":
             seen["picture"] = client.picture(seen["job"])
@@ -140,13 +147,15 @@ def kill_by_lot(fleet, kills, seconds, seed, killed):
 
 def run_with_faults(fleet, arguments, killed):
     start = time.monotonic()
-    deadline = start + RUN_SECONDS
+    deadline = start + arguments.seconds
     killer = threading.Thread(target=kill_by_lot, daemon=True,
                               args=(fleet, arguments.kills, arguments.kill_seconds, arguments.seed, killed))
     killer.start()
     with concurrent.futures.ThreadPoolExecutor(CLIENTS) as clients:
         apart = arguments.kill_seconds / arguments.jobs
-        seen = list(clients.map(lambda i: one_job(i, fleet.gateway.port, start + i * apart, deadline), range(arguments.jobs)))
+        seen = list(clients.map(
+            lambda i: one_job(i, request_of(i % DIFFERENT, arguments.steps), fleet.gateway.port, start + i * apart, deadline),
+            range(arguments.jobs)))
     killer.join()
     return seen, time.monotonic() - start
 
@@ -168,14 +177,14 @@ def problems_of_jobs(seen, references):
     return problems
 
 
-def problems_afterwards(fleet, seen):
+def problems_afterwards(fleet, seen, steps):
     """Asked again, when nothing is killed any more."""
     client = Client(fleet.gateway.port, time.monotonic() + 60)
     problems = []
     for job in seen:
         if "job" not in job:
             continue
-        again = client.submit(request_of(job["number"] % DIFFERENT), "job-%d" % job["number"])
+        again = client.submit(request_of(job["number"] % DIFFERENT, steps), "job-%d" % job["number"])
         if again["id"] != job["id"]:
             problems.append("job %d: two jobs under one key" % job["number"])
         elif again != job["job"]:
@@ -205,16 +214,30 @@ def problems_in_folder(folder, seen):
     return problems
 
 
+def problems_in_logs(folder):
+    problems = []
+    for name in sorted(os.listdir(folder)):
+        if not name.endswith(".log"):
+            continue
+        with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+            lines = file.readlines()
+        for number, line in enumerate(lines):
+            if SANITIZERS.search(line):
+                problems.append("%s: %s" % (name, "".join(lines[number:number + 40])))
+    return problems
+
+
 def measure(arguments):
     killed = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
-        references = make_references(arguments.program, folder)
+        references = make_references(arguments.program, folder, min(DIFFERENT, arguments.jobs), arguments.steps)
         with Fleet(arguments.program, folder, WORKERS) as fleet:
             seen, seconds = run_with_faults(fleet, arguments, killed)
-            problems = problems_of_jobs(seen, references) + problems_afterwards(fleet, seen)
+            problems = problems_of_jobs(seen, references) + problems_afterwards(fleet, seen, arguments.steps)
             problems += problems_in_folder(fleet.pictures, seen)
             codes = fleet.stop()
             problems += ["%s ended with %d" % (name, code) for name, code in codes.items() if code != 0]
+        problems += problems_in_logs(folder)
     attempts = collections.Counter(job["job"]["attempts"] for job in seen if "job" in job)
     return {"jobs": arguments.jobs, "completed": sum("picture" in job for job in seen),
             "attempts": {str(n): count for n, count in sorted(attempts.items())}, "killed": dict(sorted(killed.items())),
@@ -235,6 +258,8 @@ def main():
     parser.add_argument("--jobs", type=int, default=300)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--kill-seconds", type=float, default=50, help="over which jobs are handed in and processes killed")
+    parser.add_argument("--steps", type=int, default=32, help="of the shortest job; the longest has four times as many")
+    parser.add_argument("--seconds", type=float, default=480, help="after which a job that is not over is lost")
     parser.add_argument("--seed", type=int, default=1, help="of the lot")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
