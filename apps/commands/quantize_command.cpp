@@ -25,6 +25,7 @@ constexpr const char* kQuantizeExamples =
     "  ernie-image quantize -m baidu/ERNIE-Image-Turbo --quant int8 -o turbo-int8\n"
     "  ernie-image quantize -m baidu/ERNIE-Image-Turbo --quant int4 \\\n"
     "      --components transformer,text_encoder,pe -o turbo-int4\n"
+    "  ernie-image quantize -m baidu/ERNIE-Image-Turbo --quant int8 --target ascend -o turbo-910b\n"
     "  ernie-image generate --model turbo-int8 --prompt \"a lighthouse\" --output l.png";
 
 constexpr std::array<std::string_view, 3> kComponents = {"transformer", "text_encoder", "pe"};
@@ -32,6 +33,7 @@ constexpr std::array<std::string_view, 3> kComponents = {"transformer", "text_en
 struct QuantizeFlags {
   LoadOptions load;
   std::string quantization;
+  std::string target = "any";
   std::string components = "transformer";
   QuantizeRequest request;
   bool json = false;
@@ -60,6 +62,7 @@ void report(const QuantizeFlags& flags, const QuantizeResult& result) {
   if (flags.json) {
     print_json({{"output", flags.request.output},
                 {"quantization", flags.quantization},
+                {"target", flags.target},
                 {"components", flags.request.components},
                 {"files", result.files},
                 {"kept_files", result.kept_files},
@@ -80,6 +83,7 @@ int run_quantize(QuantizeFlags& flags) {
   QuantizeRequest& request = flags.request;
   request.components = parse_components(flags.components);
   request.quantization = from_name<Quantization>(flags.quantization).value();
+  if (flags.target == "ascend") request.target = QuantizeTarget::ascend;
   request.num_threads = flags.load.num_threads;
   request.source = resolve_model(flags.load.model, flags.load.parts);
   const InterruptGuard interrupt;
@@ -106,6 +110,11 @@ Command add_quantize_command(CLI::App& program) {
       ->required()
       ->check(CLI::IsMember({"int8", "int4"}).description(""))
       ->type_name("int8|int4");
+  app->add_option("--target", flags->target,
+                  "any, the default, or ascend: int8 with one scale a row, which Ascend cards copy "
+                  "and need not quantise again; other devices decode it")
+      ->check(CLI::IsMember({"any", "ascend"}).description(""))
+      ->type_name("any|ascend");
   app->add_option("--components", flags->components,
                   "of transformer, text_encoder and pe, those to compress; default: transformer, "
                   "as `generate --quant` does. Others are linked or copied")

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,12 @@ constexpr bool is_packed(WeightFormat format) {
 /// Formats of other programs whose blocks a device may read by itself: ggml's types of these names.
 enum class BlockFormat : std::uint8_t { none, q8_0, q4_0, iq4_nl, q4_k, q5_k, q6_k };
 
+/// Where codes and scales of row_codes.h lie.
+struct RowCodes {
+  const std::byte* codes;   ///< i8 [N, K]
+  const std::byte* scales;  ///< f32 [N]
+};
+
 /// Reads a weight in one of the many formats that files have, where it lies. Safe to call from
 /// several threads at once.
 class WeightDecoder {
@@ -46,6 +53,9 @@ class WeightDecoder {
 
   /// What `block_row` points to.
   virtual BlockFormat block_format() const { return BlockFormat::none; }
+
+  /// What a card can copy and multiply as it is, if the weight is that.
+  virtual std::optional<RowCodes> row_codes() const { return std::nullopt; }
 
   /// Where row `row` of a matrix of `columns` lies as whole blocks of block_format(), one after
   /// another; null if it does not.

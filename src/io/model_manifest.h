@@ -20,7 +20,7 @@ struct FileDigest {
 };
 
 struct ModelManifest {
-  std::string quantization;             ///< "int8" or "int4"
+  std::string quantization;             ///< "int8", "int4" or "int8_rows"
   std::vector<std::string> components;  ///< those that are quantised, sorted
   std::string source_name;              ///< of the model it was made from
   std::string source_hash;              ///< model_folder.h: sampled_hash

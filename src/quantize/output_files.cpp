@@ -44,24 +44,28 @@ void require_plain(const std::string& component, const WeightFiles& weights) {
 }
 
 OutputTensor output_tensor(const WeightFiles& component, const TensorFile& file,
-                           const Weight& weight, Quantization quantization) {
+                           const Weight& weight, Quantization quantization, QuantizeTarget target) {
   const WeightFormat format =
       format_in_file(quantized_weights(), component, weight.name, quantization);
   const bool matrix = weight.shape.size() == 2 && num_elements(weight.shape) > 0;
   if (!matrix || !is_weight_number(weight.dtype) || format == WeightFormat::plain)
     return {{weight.name, weight.dtype, weight.shape}, WeightFormat::plain, &file};
+  if (target == QuantizeTarget::ascend)
+    return {
+        {weight.name, DType::u8, row_codes_extents(weight.shape)}, WeightFormat::encoded, &file};
   return {{weight.name, DType::u8, packed_extents(format, weight.shape)}, format, &file};
 }
 
 /// In the order in which the source holds them, so that it is read as a stream.
-std::vector<OutputTensor> output_tensors(const WeightFiles& weights, Quantization quantization) {
+std::vector<OutputTensor> output_tensors(const WeightFiles& weights, Quantization quantization,
+                                         QuantizeTarget target) {
   std::vector<OutputTensor> tensors;
   for (const auto& file : weights.files()) {
     std::vector<const Weight*> order;
     for (const std::string& name : file->names()) order.push_back(&file->stored(name));
     std::ranges::stable_sort(order, {}, [](const Weight* weight) { return weight->data; });
     for (const Weight* weight : order)
-      tensors.push_back(output_tensor(weights, *file, *weight, quantization));
+      tensors.push_back(output_tensor(weights, *file, *weight, quantization, target));
   }
   return tensors;
 }
@@ -105,7 +109,8 @@ void add_metadata(OutputFile& shard, const std::map<std::string, std::string>& o
     if (tensor.format == WeightFormat::plain) continue;
     shard.metadata.insert_or_assign(std::string(kPackedVersionKey), std::string(kPackedVersion));
     shard.metadata[packed_key(tensor.entry.name)] =
-        packed_value(tensor.format, tensor.source().shape);
+        is_packed(tensor.format) ? packed_value(tensor.format, tensor.source().shape)
+                                 : row_codes_value(tensor.source().shape);
   }
 }
 
@@ -133,12 +138,12 @@ void add_copy(const ModelFolder& source, const std::string& name, OutputFiles& o
 }
 
 void add_weights(const ModelFolder& source, const std::string& component, Quantization quantization,
-                 std::uint64_t max_shard_bytes, OutputFiles& output_files) {
+                 QuantizeTarget target, std::uint64_t max_shard_bytes, OutputFiles& output_files) {
   const std::string stem = stem_of(component);
   const WeightFiles& weights = *output_files.weights.emplace_back(
       std::make_unique<WeightFiles>(source.weights(component), stem));
   require_plain(component, weights);
-  auto shards = split_into_shards(output_tensors(weights, quantization), max_shard_bytes);
+  auto shards = split_into_shards(output_tensors(weights, quantization, target), max_shard_bytes);
   for (std::size_t i = 0; i < shards.size(); ++i) {
     shards[i].name = component + "/" + shard_name(stem, i, shards.size());
     order_for_alignment(shards[i].tensors);
@@ -184,7 +189,8 @@ std::size_t OutputFiles::packed_tensors() const {
 }
 
 OutputFiles list_output_files(const ModelFolder& source, const std::set<std::string>& components,
-                              Quantization quantization, std::uint64_t max_shard_bytes) {
+                              Quantization quantization, QuantizeTarget target,
+                              std::uint64_t max_shard_bytes) {
   if (file_exists(source.component(kManifestName))) {
     throw Error(ErrorKind::invalid_argument,
                 source.path + " is quantised already; name the model that it was made from");
@@ -198,7 +204,7 @@ OutputFiles list_output_files(const ModelFolder& source, const std::set<std::str
       if (!is_hidden(name) && !(quantized && is_weight_file(name)))
         add_copy(source, folder + name, output_files);
     }
-    if (quantized) add_weights(source, part, quantization, max_shard_bytes, output_files);
+    if (quantized) add_weights(source, part, quantization, target, max_shard_bytes, output_files);
   }
   for (const std::string& name : list_files(source.path)) {
     if (!is_hidden(name) && name != kModelIndex) add_copy(source, name, output_files);

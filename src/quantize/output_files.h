@@ -16,11 +16,17 @@
 
 namespace ernie_image {
 
-/// A tensor of a shard: packed if `format` says so, else as the source has it.
+/// Whom a quantised folder is for.
+enum class QuantizeTarget {
+  any,     ///< packed_weight.h, which the CPU multiplies where it is mapped
+  ascend,  ///< row_codes.h, which an Ascend card copies and multiplies
+};
+
+/// A tensor of a shard: quantised if `format` says so, else as the source has it.
 struct OutputTensor {
   TensorEntry entry;
-  WeightFormat format = WeightFormat::plain;
-  const TensorFile* file = nullptr;  ///< of the source
+  WeightFormat format = WeightFormat::plain;  ///< encoded: as row_codes.h has it
+  const TensorFile* file = nullptr;           ///< of the source
 
   const Weight& source() const { return file->stored(entry.name); }
 };
@@ -54,6 +60,7 @@ struct OutputFiles {
 /// `components`: those to be quantised, of text_encoder, transformer and pe. Throws Error if the
 /// source lacks one of them, or is quantised already.
 OutputFiles list_output_files(const ModelFolder& source, const std::set<std::string>& components,
-                              Quantization quantization, std::uint64_t max_shard_bytes);
+                              Quantization quantization, QuantizeTarget target,
+                              std::uint64_t max_shard_bytes);
 
 }  // namespace ernie_image

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <filesystem>
 #include <future>
 #include <span>
 
 #include "core/packed_weight.h"
+#include "core/row_codes.h"
 #include "core/start_thread.h"
 #include "io/atomic_file.h"
 #include "io/file_view.h"
@@ -110,6 +112,36 @@ void write_packed(ThreadPool& pool, const OutputTensor& tensor, PieceBuffers& bu
   observer.on_tensor();
 }
 
+void write_row_codes(ThreadPool& pool, const OutputTensor& tensor, PieceBuffers& buffers,
+                     PieceWriter& writer, const WriteObserver& observer) {
+  const Weight& weight = tensor.source();
+  const RowCodesLayout layout(weight.shape);
+  const auto depth = static_cast<std::size_t>(layout.depth);
+  const auto at_once = std::max<std::int64_t>(1, static_cast<std::int64_t>(kPieceBytes / depth));
+  std::vector<std::byte> end(layout.size_bytes - layout.code_bytes());  // filling and scales
+  std::byte* const scales = end.data() + (layout.scale_offset - layout.code_bytes());
+  std::vector<std::vector<float>> scratch(static_cast<std::size_t>(pool.num_threads()),
+                                          std::vector<float>(depth));
+  for (std::int64_t first = 0; first < layout.rows; first += at_once) {
+    const std::int64_t count = std::min(at_once, layout.rows - first);
+    const std::span<std::byte> piece = buffers.next(static_cast<std::size_t>(count) * depth);
+    pool.parallel_for(count, [&](std::int64_t i, int thread) {
+      const float scale =
+          make_row_codes(weight, first + i, scratch[static_cast<std::size_t>(thread)],
+                         reinterpret_cast<std::int8_t*>(piece.data()) + i * layout.depth);
+      std::memcpy(scales + static_cast<std::size_t>(first + i) * sizeof(scale), &scale,
+                  sizeof(scale));
+    });
+    writer.submit(piece);
+    release_pages(tensor.file->file());
+    observer.on_source_bytes(weight.size_bytes() / static_cast<std::uint64_t>(layout.rows) *
+                             static_cast<std::uint64_t>(count));
+  }
+  writer.submit(end);
+  writer.finish();  // `end` goes
+  observer.on_tensor();
+}
+
 FileDigest write_shard(ThreadPool& pool, const std::string& path, const OutputFile& file,
                        const WriteObserver& observer) {
   std::vector<TensorEntry> entries;
@@ -123,6 +155,8 @@ FileDigest write_shard(ThreadPool& pool, const std::string& path, const OutputFi
     for (const OutputTensor& tensor : file.tensors) {
       if (tensor.format == WeightFormat::plain) {
         write_plain(tensor, writer, observer);
+      } else if (tensor.format == WeightFormat::encoded) {
+        write_row_codes(pool, tensor, buffers, writer, observer);
       } else {
         write_packed(pool, tensor, buffers, writer, observer);
       }

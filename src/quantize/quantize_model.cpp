@@ -7,6 +7,7 @@
 #include "backend/registry.h"
 #include "checkpoint/model.h"
 #include "core/quantization.h"
+#include "core/row_codes.h"
 #include "io/file_view.h"
 #include "quantize/output_files.h"
 #include "quantize/quantize_files.h"
@@ -21,7 +22,9 @@ using Clock = std::chrono::steady_clock;
 /// What the finished folder will say about itself, without its files.
 ModelManifest manifest_of(const QuantizeRequest& request) {
   ModelManifest manifest;
-  manifest.quantization = format_name(weight_format(request.quantization));
+  manifest.quantization = request.target == QuantizeTarget::ascend
+                              ? kRowCodesName
+                              : format_name(weight_format(request.quantization));
   manifest.components.assign(request.components.begin(), request.components.end());
   manifest.source_name = request.source.origin;
   manifest.source_hash = sampled_hash(request.source);
@@ -145,8 +148,13 @@ void require_usable(const ModelFolder& source) {
 
 QuantizeResult quantize_model(const QuantizeRequest& request) {
   require_apart(request.source.path, request.output);
-  const OutputFiles output_files = list_output_files(request.source, request.components,
-                                                     request.quantization, request.max_shard_bytes);
+  if (request.target == QuantizeTarget::ascend && request.quantization != Quantization::int8) {
+    throw Error(ErrorKind::invalid_argument,
+                "--target ascend is for --quant int8: Ascend cards multiply integers of 8 bits");
+  }
+  const OutputFiles output_files =
+      list_output_files(request.source, request.components, request.quantization, request.target,
+                        request.max_shard_bytes);
   require_usable(request.source);
   ModelManifest manifest = manifest_of(request);
   const OutputLock lock = open_output(request.output);

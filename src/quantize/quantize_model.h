@@ -11,6 +11,7 @@
 #include "core/weight.h"
 #include "ernie_image/cancel.h"
 #include "io/model_folder.h"
+#include "quantize/output_files.h"
 
 namespace ernie_image {
 
@@ -28,6 +29,7 @@ struct QuantizeRequest {
   ModelFolder source;
   std::string output;
   Quantization quantization = Quantization::int8;
+  QuantizeTarget target = QuantizeTarget::any;         ///< of int8 alone if it is another
   std::set<std::string> components = {"transformer"};  ///< of transformer, text_encoder, pe
   std::uint64_t max_shard_bytes = 4'000'000'000;
   int num_threads = 0;  ///< 0: every CPU the process may use

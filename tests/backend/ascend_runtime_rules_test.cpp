@@ -1,6 +1,9 @@
 // Rules of the runtime: start and end, memory, copies, queues.
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <optional>
+#include <stdexcept>
 #include <thread>
 
 #include "ascend_rules.h"
@@ -379,6 +382,37 @@ TEST_F(AscendRuntimeRules, WeightsOfThisProgramsQuantisedFilesAreTaken) {
     }
     EXPECT_LE(error / square, 2.6e-4) << format_name(format);
   }
+}
+
+/// Rows of int8 that a file holds are copied: nobody decodes them to quantise them again.
+TEST_F(AscendRuntimeRules, WeightsThatWereMadeForTheCardAreCopied) {
+  class OnlyCodes final : public WeightDecoder {
+   public:
+    explicit OnlyCodes(const std::byte* data) : rows_{data, data + 64} {}
+    std::string_view name() const override { return "int8_rows"; }
+    void decode(std::int64_t, std::int64_t, float*) const override {
+      throw std::logic_error("it was decoded");
+    }
+    std::optional<RowCodes> row_codes() const override { return rows_; }
+
+   private:
+    RowCodes rows_;
+  };
+  std::array<std::byte, 128> bytes{};
+  bytes[0] = bytes[33] = std::byte{3};  // rotated: w[n, k] = 3 scale (-1)^popcount(n & k)
+  const std::array<float, 2> scales = {0.5f, 2.0f};
+  std::memcpy(&bytes[64], scales.data(), sizeof(scales));
+  Weight weight = {"w", DType::f32, {2, 32}, bytes.data(), nullptr, WeightFormat::encoded, 128};
+  weight.decoder = std::make_shared<OnlyCodes>(bytes.data());
+  const auto ops = make_ascend_backend();
+  Tensor x = Tensor::host(DType::f32, {1, 32});
+  x.data<float>()[1] = 1;
+  const Tensor y =
+      ops->download(ops->linear(ops->upload(x), *ops->prepare(weight, WeightUse::linear)));
+  EXPECT_EQ(y.data<float>()[0], 1.5f);
+  EXPECT_EQ(y.data<float>()[1], -6.0f);
+  EXPECT_TRUE(refused("--quant int4 is not supported",
+                      [&] { ops->prepare(weight, WeightUse::linear, Quantization::int4); }));
 }
 
 TEST_F(AscendRuntimeRules, AFaultOfTheQueueIsAnErrorAndNotForgotten) {

@@ -107,10 +107,31 @@ TEST_F(PackedTensorsTest, UnknownVersionsAndFormatsAreCorrupt) {
         "int8 0 40", "int8 -20 40", "int8 20 99999999999999999999", "int8 16777217 40", "int8 20 x",
         "int8 20.5 40"}) {
     write_file(std::string(kVersion) + R"(,"ernie_image.packed.w":")" + value + "\"");
-    expect_corrupt({"\"w\"", "expected int8 or int4, then N and K"});
+    expect_corrupt({"\"w\"", "expected int8, int4 or int8_rows, then N and K"});
   }
   write_file(std::string(kVersion) + R"(,"ernie_image.packed.w":"int4 20 40")");
   expect_corrupt({"\"w\"", "for int4 20 40"});
+}
+
+/// [2, 32]: 64 bytes of codes, two scales, filled up to 64.
+TEST_F(PackedTensorsTest, RowsOfInt8AreAnEncodedWeight) {
+  const std::string notes = std::string(kVersion) + R"(,"ernie_image.packed.w":"int8_rows 2 32")";
+  write_file(notes, "[128]", "U8", 0, 128);
+  const SafetensorsFile file = open();
+  const Weight weight = file.weight("w");
+  EXPECT_EQ(weight.format, WeightFormat::encoded);
+  EXPECT_EQ(weight.shape, (Shape{2, 32}));
+  EXPECT_EQ(weight.size_bytes(), 128u);
+  const auto rows = weight.decoder->row_codes();
+  ASSERT_TRUE(rows);
+  EXPECT_EQ(rows->codes, weight.data) << "mapped, not copied";
+  EXPECT_EQ(rows->scales, weight.data + 64);
+  write_file(notes, "[64]", "U8", 0, 64);
+  expect_corrupt({"\"w\"", "U8 [64]", "expected U8 [128] for int8_rows 2 32"});
+  write_file(notes, "[128]", "I8", 0, 128);
+  expect_corrupt({"I8 [128]"});
+  write_file(notes, "[128]", "U8", 8, 128);
+  expect_corrupt({"multiple of 64"});
 }
 
 TEST_F(PackedTensorsTest, NotesOnAbsentTensorsAreCorrupt) {

@@ -1,6 +1,7 @@
 // What quantised weights do to the embedded model's numbers and pictures.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "ernie_image/pipeline.h"
 #include "io/weight_files.h"
 #include "models/transformer.h"
+#include "quantize/quantize_model.h"
 #include "support/device.h"
 #include "support/golden.h"
 
@@ -111,6 +113,35 @@ TEST(QuantizedOnCard, CallsOfTheTransformerStayNear) {
   RecordProperty("nmse", measured);
   EXPECT_LE(mean, 2.6e-4) << measured;
   EXPECT_GT(mean, 1e-5) << "is anything quantised?";
+}
+
+/// What `quantize --target ascend` wrote draws what quantising while loading does.
+TEST(QuantizedOnCard, AFolderMadeForItGivesTheSameLatents) {
+  if (test_device() != "ascend") GTEST_SKIP() << "for Ascend's form of weights";
+  const std::string output = testing::TempDir() + "/ernie_image_for_ascend";
+  std::filesystem::remove_all(output);
+  QuantizeRequest job;
+  job.source = resolve_model(golden::data_path("reference/models/tiny_a"));
+  job.output = output;
+  job.target = QuantizeTarget::ascend;
+  quantize_model(job);
+  const auto latents = [](const std::string& model, Quantization quantization) {
+    TensorMap seen;
+    Request request;
+    request.prompts = {"a red apple"};
+    request.height_px = request.width_px = 64;
+    request.num_inference_steps = 2;
+    request.trace = &seen;
+    Pipeline::load({.model = model, .quantization = quantization, .device = "ascend"})
+        .generate(request);
+    const std::span<float> values = seen.tensors.at("latents.final").span<float>();
+    return std::vector<float>(values.begin(), values.end());
+  };
+  const auto at_load = latents(job.source.path, Quantization::int8);
+  EXPECT_EQ(latents(output, Quantization::none), at_load);
+  EXPECT_EQ(latents(output, Quantization::int8), at_load);
+  EXPECT_NE(latents(job.source.path, Quantization::none), at_load) << "is anything quantised?";
+  std::filesystem::remove_all(output);
 }
 
 INSTANTIATE_TEST_SUITE_P(Weights, Quantized,

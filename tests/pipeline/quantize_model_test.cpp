@@ -12,6 +12,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/prepared_weight.h"
 #include "checkpoint/model.h"
+#include "core/row_codes.h"
 #include "enhance/prompt_enhancer.h"
 #include "ernie_image/pipeline.h"
 #include "io/model_manifest.h"
@@ -87,6 +88,49 @@ TEST_F(QuantizeModelTest, HoldsTheBytesThatLoadingMakes) {
       expect_bytes_of_loading(source + "/pe", job.output + "/pe", "model", quantization);
     }
   }
+}
+
+/// Nearer than a step of the codes would be if the rotation were not undone, in whatever parts.
+TEST_F(QuantizeModelTest, ForAscendRowsOfInt8AreWhatLoadingMakesAndDecode) {
+  const std::string source = kModels + "tiny_a";
+  QuantizeRequest job = request(source, Quantization::int8);
+  job.target = QuantizeTarget::ascend;
+  EXPECT_GT(quantize_model(job).packed_tensors, 10u);
+  EXPECT_EQ(ModelManifest::read(job.output)->quantization, "int8_rows");
+  const WeightFiles plain(source + "/transformer", "diffusion_pytorch_model");
+  const auto packed = packed_in_file(path("q/transformer"), "diffusion_pytorch_model");
+  EXPECT_EQ(packed.size(), 7u * 3 - 4) << "but for to_v and to_out of the last two layers";
+  for (const auto& [name, weight] : packed) {
+    const Weight& exact = *plain.find(name);
+    const auto depth = static_cast<std::size_t>(exact.shape[1]);
+    const auto stored = weight.decoder->row_codes();
+    ASSERT_TRUE(stored) << name;
+    double error = 0, square = 0;
+    std::vector<float> scratch(depth), values(depth), decoded(depth);
+    std::vector<std::int8_t> codes(depth);
+    for (std::int64_t row = 0; row < exact.shape[0]; ++row) {
+      const std::int64_t first = row * exact.shape[1];
+      const float scale = make_row_codes(exact, row, scratch, codes.data());
+      ASSERT_EQ(std::memcmp(stored->codes + first, codes.data(), depth), 0) << name << " " << row;
+      ASSERT_EQ(std::memcmp(stored->scales + row * 4, &scale, 4), 0) << name << " " << row;
+      widen_elements(exact, first, exact.shape[1], values.data());
+      weight.decoder->decode(first, 5, decoded.data());
+      weight.decoder->decode(first + 5, exact.shape[1] - 5, decoded.data() + 5);
+      for (std::size_t k = 0; k < depth; ++k) {
+        error += (decoded[k] - values[k]) * (decoded[k] - values[k]);
+        square += values[k] * values[k];
+      }
+    }
+    EXPECT_LE(error / square, 1e-4) << name;
+  }
+  Request drawn;
+  drawn.prompts = {"a red apple"};
+  drawn.height_px = drawn.width_px = 64;
+  drawn.num_inference_steps = 1;
+  EXPECT_EQ(Pipeline::load({.model = job.output}).generate(drawn).images.size(), 1u);
+  job.quantization = Quantization::int4;
+  job.force = true;
+  expect_refused(job, "--target ascend is for --quant int8");
 }
 
 TEST_F(QuantizeModelTest, QuantisesTheLinearLayersOfTheBlocksOnly) {

@@ -1,15 +1,14 @@
 #include "backend/ascend/weights.h"
 
 #include <algorithm>
-#include <cmath>
 #include <future>
+#include <optional>
 #include <thread>
 #include <vector>
 
 #include "backend/ascend/device.h"
-#include "core/packed_weight.h"
+#include "core/row_codes.h"
 #include "core/start_thread.h"
-#include "core/unpack_weight.h"
 #include "ernie_image/error.h"
 
 namespace ernie_image::ascend {
@@ -29,40 +28,15 @@ struct Int8Layout {
   std::size_t scale_offset, bytes;
 };
 
-/// Row `row` of a weight in any format, as the file means it.
-void read_row(const Weight& weight, std::int64_t row, std::span<float> target) {
-  const std::int64_t depth = weight.shape[1];
-  if (is_packed(weight.format)) {
-    unpack_row(weight, row, target.data());
-  } else if (weight.format == WeightFormat::encoded) {
-    weight.decoder->decode(row * depth, depth, target.data());
-  } else {
-    widen_elements(weight, row * depth, depth, target.data());
-  }
-}
-
-/// A row with a number that is not finite has the scale NaN, and with it all results of the column.
-float quantize_row(std::span<const float> row, std::int8_t* codes) {
-  float largest = 0;
-  bool is_finite = true;
-  for (const float value : row) {
-    is_finite = is_finite && std::isfinite(value);
-    largest = std::max(largest, std::abs(value));
-  }
-  const float inverse = is_finite && largest > 0 ? 127.0f / largest : 0.0f;
-  for (std::size_t k = 0; k < row.size(); ++k) {
-    const float scaled = is_finite ? row[k] * inverse : 0.0f;
-    codes[k] = static_cast<std::int8_t>(std::clamp(std::nearbyint(scaled), -127.0f, 127.0f));
-  }
-  return is_finite ? largest / 127.0f : NAN;
+/// Of a file that was made for such cards.
+std::optional<RowCodes> stored_codes(const Weight& weight) {
+  return weight.format == WeightFormat::encoded ? weight.decoder->row_codes() : std::nullopt;
 }
 
 /// Rows [begin, begin + count), by all threads of the host.
 void quantize_rows(const Weight& weight, std::int64_t begin, std::int64_t count, std::int8_t* codes,
                    float* scales) {
-  const std::int64_t depth = weight.shape[1], width = rotation_width(depth);
-  // Activations are multiplied by 1 and -1 alone.
-  const float norm = std::sqrt(static_cast<float>(width));
+  const std::int64_t depth = weight.shape[1];
   const auto threads = std::clamp<std::int64_t>(std::thread::hardware_concurrency(), 1,
                                                 std::max<std::int64_t>(1, count / 16));
   std::vector<std::future<void>> parts;
@@ -70,9 +44,7 @@ void quantize_rows(const Weight& weight, std::int64_t begin, std::int64_t count,
     parts.push_back(start_task([=, &weight] {
       std::vector<float> row(static_cast<std::size_t>(depth));
       for (std::int64_t i = part * count / threads; i < (part + 1) * count / threads; ++i) {
-        read_row(weight, begin + i, row);
-        rotate_row(row, width);
-        scales[i] = quantize_row(row, codes + i * depth) / norm;
+        scales[i] = make_row_codes(weight, begin + i, row, codes + i * depth);
       }
     }));
   }
@@ -82,6 +54,14 @@ void quantize_rows(const Weight& weight, std::int64_t begin, std::int64_t count,
 /// A part of the rows at a time, so that the host holds little beside.
 void fill_int8(const Weight& weight, std::byte* target, card::Staging& staging,
                const card::Queue& queue) {
+  const Int8Layout layout(weight.shape);
+  if (const auto stored = stored_codes(weight)) {
+    const auto scale_bytes = static_cast<std::size_t>(weight.shape[0]) * sizeof(float);
+    staging.copy(target, stored->codes, static_cast<std::size_t>(num_elements(weight.shape)),
+                 queue);
+    staging.copy(target + layout.scale_offset, stored->scales, scale_bytes, queue);
+    return;
+  }
   constexpr std::int64_t kCodes = std::int64_t{1} << 23;
   const std::int64_t rows = weight.shape[0], depth = weight.shape[1];
   const std::int64_t most = std::clamp<std::int64_t>(kCodes / depth, 1, rows);
@@ -94,8 +74,7 @@ void fill_int8(const Weight& weight, std::byte* target, card::Staging& staging,
     staging.copy(target + begin * depth, codes.bytes(), static_cast<std::size_t>(count * depth),
                  queue);
   }
-  staging.copy(target + Int8Layout(weight.shape).scale_offset, scales.bytes(), scales.size_bytes(),
-               queue);
+  staging.copy(target + layout.scale_offset, scales.bytes(), scales.size_bytes(), queue);
 }
 
 /// Vectors of bf16 stay so: beside activations of bf16 they need no conversion in each layer.
@@ -124,8 +103,9 @@ void WeightForms::fill(const card::WeightGroup::Entry& entry, std::byte* target,
 
 WeightHandle prepare(card::WeightStore& weights, const Weight& weight, WeightUse use,
                      Quantization quantization) {
-  const bool is_quantised =
-      is_packed(weight.format) || (use == WeightUse::linear && quantization != Quantization::none);
+  const bool is_quantised = is_packed(weight.format) ||
+                            (use == WeightUse::linear && (quantization != Quantization::none ||
+                                                          stored_codes(weight).has_value()));
   if (is_quantised) {
     if (quantization == Quantization::int4 && !is_packed(weight.format)) {
       throw Error(ErrorKind::unsupported,

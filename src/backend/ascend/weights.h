@@ -7,8 +7,7 @@
 namespace ernie_image::ascend {
 
 /// Weights of the form int8_rows are made on the host while they go up, from whatever format the
-/// file has: rows of codes [N, K] with one f32 scale each, which is the largest magnitude of the
-/// row / 127. Rows are rotated along K as packed_weight.h says, which spreads what stands out.
+/// file has: core/row_codes.h. A file that holds them so is copied.
 class WeightForms : public card::WeightForms {
  public:
   using card::WeightForms::fill;
