@@ -195,6 +195,7 @@ const DeviceKind& ascend_device() {
       .options = {card::offload_option(),
                   gelu_option(),
                   parallel_option(),
+                  parallel_weights_option(),
                   {"ascend_conv", card::words_of(kConvolutionMath),
                    "convolutions of an fp32 run on Ascend: fp32 (default), or hf32, with 11 bits "
                    "of each factor, as torch_npu does",
