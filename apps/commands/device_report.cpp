@@ -1,6 +1,7 @@
 #include "commands/device_report.h"
 
 #include <algorithm>
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <span>
@@ -91,6 +92,9 @@ json part_of(const std::string& part, const BackendOptions& options) {
     if (part == "bench") return operation_times(options);
     return timings_json(options.device);
   } catch (const Error& error) {
+    if (error.kind() == ErrorKind::cancelled) throw;  // of all, not of this part
+    return {{"error", error.what()}};
+  } catch (const std::exception& error) {  // a folder that cannot be made
     return {{"error", error.what()}};
   }
 }

@@ -164,8 +164,11 @@ void add_device_plan(ModelReport& report, const LoadOptions& load, const ModelCo
   report.device = options.device;
   if (!memory) return;
   const std::uint64_t limit = report.planned.limit_bytes;
+  const WeightShare share = {.rank = 0,
+                             .ranks = cards_sharing_weights(load.device, load.device_options)};
   report.device_plan =
-      GenerationRehearsal(*ops, configs, weights, generation, load.precision, load.quantization)
+      GenerationRehearsal(*ops, configs, weights, generation, load.precision, load.quantization, 1,
+                          share)
           .on_device(offload_of_device(options.device, load.device_options),
                      limit == 0 ? memory->free_bytes : std::min(limit, memory->free_bytes));
 }

@@ -131,6 +131,8 @@ void keep_options_of_device(LoadOptions& load) {
   std::erase_if(load.device_options, [&](const auto& option) {
     return std::ranges::count(known, option.first, &DeviceOption::name) == 0;
   });
+  // What is shared out among several cards one card holds.
+  if (split_device_list(load.device).size() == 1) load.device_options.erase("parallel_weights");
 }
 
 LoadOptions load_options(const RerunFlags& flags, const ImageRecord& record) {

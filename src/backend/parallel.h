@@ -25,6 +25,16 @@ inline DeviceOption parallel_option() {
       .records_default = false};
 }
 
+/// --parallel-weights
+inline DeviceOption parallel_weights_option() {
+  return {.name = "parallel_weights",
+          .values = {"whole", "split"},
+          .help =
+              "several cards: whole (default) gives each all weights; split gives each a share of "
+              "every layer of text encoder and transformer, and all work on every picture",
+          .records_default = false};
+}
+
 /// Throws Error(invalid_argument).
 inline Parallel parallel_mode(const std::string& text) {
   if (text == "pictures") return Parallel::pictures;

@@ -115,6 +115,26 @@ std::string offload_of_device(const std::string& device, const DeviceOptions& gi
   return offload == options.end() ? "auto" : offload->second;
 }
 
+int cards_sharing_weights(const std::string& device, const DeviceOptions& given) {
+  const DeviceOptions options = options_of_device(device, given);
+  const auto weights = options.find("parallel_weights");
+  if (weights == options.end() || weights->second != "split") return 1;
+  const std::size_t cards = split_device_list(device).size();
+  if (cards == 1) {
+    throw Error(ErrorKind::invalid_argument,
+                "--parallel-weights split shares weights out among several cards; --device " +
+                    device + " is one");
+  }
+  const std::string& parallel = options.at("parallel");
+  if (parallel == "ulysses" || parallel == "guidance") {
+    throw Error(ErrorKind::invalid_argument,
+                "--parallel-weights split lets every card work on all of a picture; leave out "
+                "--parallel " +
+                    parallel);
+  }
+  return static_cast<int>(cards);
+}
+
 std::string flag_of_option(const std::string& option) {
   std::string flag = "--" + option;
   std::ranges::replace(flag, '_', '-');

@@ -32,6 +32,11 @@ DeviceOptions options_of_device(const std::string& device, const DeviceOptions& 
 /// Its "offload" (card/weights.h); "auto" for a device whose weights have nowhere to go.
 std::string offload_of_device(const std::string& device, const DeviceOptions& given);
 
+/// How many cards of the list `device` each have a share of the weights, by its "parallel_weights";
+/// 1 where each has all. Throws Error(invalid_argument) for a single card, or a "parallel" that
+/// shares pictures in another way.
+int cards_sharing_weights(const std::string& device, const DeviceOptions& given);
+
 /// "cuda_attention" as "--cuda-attention".
 std::string flag_of_option(const std::string& option);
 

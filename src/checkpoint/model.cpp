@@ -54,10 +54,9 @@ Network build(Backend& ops, WeightFiles& weights, const Config& config, Options.
 
 /// Quantised weights are a copy, so the file's pages may go.
 Transformer build_transformer(Backend& ops, WeightFiles& weights, const TransformerConfig& config,
-                              Quantization quantization) {
-  if (quantization == Quantization::none) return build<Transformer>(ops, weights, config);
-  Transformer transformer = build<Transformer>(ops, weights, config, quantization);
-  weights.release_pages();
+                              Quantization quantization, const WeightShare& share) {
+  Transformer transformer = build<Transformer>(ops, weights, config, quantization, share);
+  if (quantization != Quantization::none) weights.release_pages();
   return transformer;
 }
 
@@ -119,13 +118,15 @@ std::vector<std::string> ModelWeights::notes() const {
 
 Model::Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization,
              DType expanded,
-             const std::function<void(const ModelConfigs&, const ModelWeights&)>& check)
+             const std::function<void(const ModelConfigs&, const ModelWeights&)>& check,
+             const WeightShare& share)
     : folder(model_folder),
       configs(ModelConfigs::read(folder)),
       weights(checked_weights(folder, configs, expanded, check)),
       tokenizer(Tokenizer::open(folder.component("tokenizer"))),
-      text_encoder(build<TextEncoder>(ops, weights.text_encoder, configs.text_encoder)),
-      transformer(build_transformer(ops, weights.transformer, configs.transformer, quantization)),
+      text_encoder(build<TextEncoder>(ops, weights.text_encoder, configs.text_encoder, share)),
+      transformer(
+          build_transformer(ops, weights.transformer, configs.transformer, quantization, share)),
       vae(build<VaeDecoder>(ops, weights.vae, configs.vae)) {}
 
 }  // namespace ernie_image

@@ -61,10 +61,12 @@ struct ModelWeights {
 
 struct Model {
   /// `quantization` is the transformer's; `expanded` what a device without kernels for a file's
-  /// format makes of it. `check` may throw before weights are read or copied.
+  /// format makes of it; `share` is what the device has of the weights of text encoder and
+  /// transformer. `check` may throw before weights are read or copied.
   Model(Backend& ops, const ModelFolder& model_folder, Quantization quantization,
         DType expanded = DType::f32,
-        const std::function<void(const ModelConfigs&, const ModelWeights&)>& check = {});
+        const std::function<void(const ModelConfigs&, const ModelWeights&)>& check = {},
+        const WeightShare& share = {});
 
   ModelFolder folder;
   ModelConfigs configs;

@@ -126,22 +126,26 @@ MinistralPositions make_ministral_positions(Backend& ops, const MinistralConfig&
 }
 
 MinistralLayer::MinistralLayer(const WeightLoader& loader, const MinistralConfig& config)
-    : num_heads_(config.num_attention_heads),
-      num_kv_heads_(config.num_key_value_heads),
+    : split_(loader.split()),
+      num_heads_(split_->share().of(config.num_attention_heads)),
+      num_kv_heads_(split_->share().of(config.num_key_value_heads)),
       head_dim_(config.head_dim),
       eps_(static_cast<float>(config.rms_norm_eps)) {
   const std::int64_t hidden = config.hidden_size;
   input_layernorm_ = loader.vector("input_layernorm.weight", hidden);
   post_attention_layernorm_ = loader.vector("post_attention_layernorm.weight", hidden);
   const WeightLoader attention = loader.at("self_attn");
-  q_proj_ = load_linear(attention, "q_proj", num_heads_ * head_dim_, hidden);
-  k_proj_ = load_linear(attention, "k_proj", num_kv_heads_ * head_dim_, hidden);
-  v_proj_ = load_linear(attention, "v_proj", num_kv_heads_ * head_dim_, hidden);
-  o_proj_ = load_linear(attention, "o_proj", hidden, num_heads_ * head_dim_);
+  const std::int64_t query = config.num_attention_heads * head_dim_;
+  const std::int64_t key_value = config.num_key_value_heads * head_dim_;
+  q_proj_ = load_share(attention, "q_proj", WeightPart::rows, query, hidden);
+  k_proj_ = load_share(attention, "k_proj", WeightPart::rows, key_value, hidden);
+  v_proj_ = load_share(attention, "v_proj", WeightPart::rows, key_value, hidden);
+  o_proj_ = load_share(attention, "o_proj", WeightPart::columns, hidden, query);
   const WeightLoader mlp = loader.at("mlp");
-  gate_proj_ = load_linear(mlp, "gate_proj", config.intermediate_size, hidden);
-  up_proj_ = load_linear(mlp, "up_proj", config.intermediate_size, hidden);
-  down_proj_ = load_linear(mlp, "down_proj", hidden, config.intermediate_size);
+  const std::int64_t ffn = config.intermediate_size;
+  gate_proj_ = load_share(mlp, "gate_proj", WeightPart::rows, ffn, hidden);
+  up_proj_ = load_share(mlp, "up_proj", WeightPart::rows, ffn, hidden);
+  down_proj_ = load_share(mlp, "down_proj", WeightPart::columns, hidden, ffn);
 }
 
 void MinistralLayer::visit(const std::string& name, ModuleVisitor& visitor) {
@@ -165,7 +169,7 @@ Tensor MinistralLayer::forward(Backend& ops, const Tensor& hidden_states,
 
   h = ops.rms_norm(x, *post_attention_layernorm_, eps_);
   const auto gate_up = linear_together(ops, h, {&gate_proj_, &up_proj_});
-  h = down_proj_(ops, ops.silu_mul(gate_up[0], gate_up[1]));
+  h = split_->sum(ops, down_proj_(ops, ops.silu_mul(gate_up[0], gate_up[1])));
   Tensor output = ops.add(x, h);
   tap("layer_output", output);
   return output;
@@ -193,8 +197,8 @@ Tensor MinistralLayer::self_attention(Backend& ops, const Tensor& hidden_states,
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim_));
   const AttentionMask causal{AttentionMask::Kind::causal, {}};
   const Tensor attended = ops.attention(query, key, value, causal, scale);
-  tap("attn_context", attended);
-  return o_proj_(ops, attended);
+  if (split_->share().is_all()) tap("attn_context", attended);
+  return split_->sum(ops, o_proj_(ops, attended));
 }
 
 }  // namespace ernie_image

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "backend/backend.h"
@@ -67,7 +68,9 @@ class MinistralLayer {
                         const MinistralPositions& positions, const Tap& tap,
                         LayerCache* cache) const;
 
-  std::int64_t num_heads_, num_kv_heads_, head_dim_;
+  std::shared_ptr<const SplitWeights> split_;
+  std::int64_t num_heads_, num_kv_heads_;  // of this card
+  std::int64_t head_dim_;
   float eps_;
   WeightHandle input_layernorm_, post_attention_layernorm_;  // [H]
   Linear q_proj_;                                            // [heads * D, H]

@@ -18,9 +18,14 @@ std::string TextEncoder::layer_prefix(const WeightSource& source) {
   return name_prefix(source) + "layers.";
 }
 
-TextEncoder::TextEncoder(Backend& ops, WeightSource& source, const MinistralConfig& config)
-    : ops_(ops), config_(config) {
-  const WeightLoader loader(ops, source, name_prefix(source));
+TextEncoder::TextEncoder(Backend& ops, WeightSource& source, const MinistralConfig& config,
+                         const WeightShare& share)
+    : ops_(ops), config_(config), split_(std::make_shared<SplitWeights>(share)) {
+  require_divides(share, config.num_attention_heads, "heads of the text encoder");
+  require_divides(share, config.num_key_value_heads, "key and value heads of the text encoder");
+  require_divides(share, config.intermediate_size,
+                  "rows of the text encoder's feed-forward layers");
+  const WeightLoader loader = WeightLoader(ops, source, name_prefix(source)).sharing(split_);
   embed_tokens_ = loader.load("embed_tokens.weight", {config.vocab_size, config.hidden_size},
                               WeightUse::embedding);
   for (std::int64_t i = 0; i < layers_used(config); ++i) {

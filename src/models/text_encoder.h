@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,7 +18,10 @@ namespace ernie_image {
 class TextEncoder {
  public:
   /// Weight names may begin with "language_model.model.", "language_model.", "model." or nothing.
-  TextEncoder(Backend& ops, WeightSource& source, const MinistralConfig& config);
+  /// Of the layers' weights this card has `share`. Throws Error(unsupported) if heads or
+  /// feed-forward layers cannot be shared out.
+  TextEncoder(Backend& ops, WeightSource& source, const MinistralConfig& config,
+              const WeightShare& share = {});
 
   /// What the names of its weights begin with.
   static std::string name_prefix(const WeightSource& source);
@@ -35,6 +39,9 @@ class TextEncoder {
   /// Told of every layer of `forward` from now on; null for nobody.
   void set_layer_listener(LayerListener* listener) { listener_ = listener; }
 
+  /// Among whom the weights are shared out.
+  void sum_over(Collective* group) { split_->sum_over(group); }
+
   /// Offers every part that adapters may change; names are those of the checkpoint without its
   /// prefix.
   void visit(ModuleVisitor& visitor);
@@ -47,6 +54,7 @@ class TextEncoder {
   Backend& ops_;
   MinistralConfig config_;
   LayerListener* listener_ = nullptr;
+  std::shared_ptr<SplitWeights> split_;
   WeightHandle embed_tokens_;  // [V, H]
   std::shared_ptr<const EmbeddingAdapter> embedding_adapter_;
   std::vector<MinistralLayer> layers_;  // all but the last, whose output nobody reads

@@ -115,25 +115,27 @@ TransformerConfig TransformerConfig::read(const JsonReader& reader) {
 }
 
 TransformerBlock::TransformerBlock(const WeightLoader& loader, const TransformerConfig& config)
-    : num_heads_(config.num_attention_heads),
+    : split_(loader.split()),
+      num_heads_(split_->share().of(config.num_attention_heads)),
       head_dim_(config.head_dim()),
       eps_(static_cast<float>(config.eps)) {
   const std::int64_t hidden = config.hidden_size;
   adaln_sa_ln_ = loader.vector("adaLN_sa_ln.weight", hidden);
   adaln_mlp_ln_ = loader.vector("adaLN_mlp_ln.weight", hidden);
   const WeightLoader attention = loader.at("self_attention");
-  to_q_ = load_linear(attention, "to_q", hidden, hidden);
-  to_k_ = load_linear(attention, "to_k", hidden, hidden);
-  to_v_ = load_linear(attention, "to_v", hidden, hidden);
-  to_out_ = load_linear(attention, "to_out.0", hidden, hidden);
+  to_q_ = load_share(attention, "to_q", WeightPart::rows, hidden, hidden);
+  to_k_ = load_share(attention, "to_k", WeightPart::rows, hidden, hidden);
+  to_v_ = load_share(attention, "to_v", WeightPart::rows, hidden, hidden);
+  to_out_ = load_share(attention, "to_out.0", WeightPart::columns, hidden, hidden);
   if (config.qk_layernorm) {
     norm_q_ = attention.vector("norm_q.weight", head_dim_);
     norm_k_ = attention.vector("norm_k.weight", head_dim_);
   }
   const WeightLoader mlp = loader.at("mlp");
-  gate_proj_ = load_linear(mlp, "gate_proj", config.ffn_hidden_size, hidden);
-  up_proj_ = load_linear(mlp, "up_proj", config.ffn_hidden_size, hidden);
-  linear_fc2_ = load_linear(mlp, "linear_fc2", hidden, config.ffn_hidden_size);
+  const std::int64_t ffn = config.ffn_hidden_size;
+  gate_proj_ = load_share(mlp, "gate_proj", WeightPart::rows, ffn, hidden);
+  up_proj_ = load_share(mlp, "up_proj", WeightPart::rows, ffn, hidden);
+  linear_fc2_ = load_share(mlp, "linear_fc2", WeightPart::columns, hidden, ffn);
 }
 
 void TransformerBlock::visit(const std::string& name, ModuleVisitor& visitor) {
@@ -191,20 +193,23 @@ Tensor TransformerBlock::self_attention(Backend& ops, const Tensor& hidden_state
   const Tensor attended =
       shared_attention(ops, context.group, query, key, qkv[2].reshaped(heads), context.mask, scale);
   tap("attn_context", attended);
-  Tensor out = to_out_(ops, attended);
+  Tensor out = split_->sum(ops, to_out_(ops, attended));
   tap("attn_out", out);
   return out;
 }
 
 Tensor TransformerBlock::mlp(Backend& ops, const Tensor& hidden_states) const {
   const auto gate_up = linear_together(ops, hidden_states, {&gate_proj_, &up_proj_});
-  return linear_fc2_(ops, ops.gelu_mul(gate_up[0], gate_up[1]));
+  return split_->sum(ops, linear_fc2_(ops, ops.gelu_mul(gate_up[0], gate_up[1])));
 }
 
 Transformer::Transformer(Backend& ops, WeightSource& source, const TransformerConfig& config,
-                         Quantization quantization)
-    : ops_(ops), config_(config) {
-  const WeightLoader loader(ops, source, "", quantization, quantized_weights());
+                         Quantization quantization, const WeightShare& share)
+    : ops_(ops), config_(config), split_(std::make_shared<SplitWeights>(share)) {
+  require_divides(share, config.num_attention_heads, "heads of the transformer");
+  require_divides(share, config.ffn_hidden_size, "rows of the transformer's feed-forward layers");
+  const WeightLoader loader =
+      WeightLoader(ops, source, "", quantization, quantized_weights()).sharing(split_);
   const std::int64_t hidden = config.hidden_size;
   x_embedder_ = load_linear(loader.at("x_embedder"), "proj", hidden, config.in_channels, Bias::yes);
   if (config.text_in_dim != hidden)
@@ -337,7 +342,9 @@ Tensor Transformer::forward(const Tensor& latents, std::span<const float> timest
   const auto step = [&](std::span<const Tensor> in) {
     return velocity(in[0], in[1], is_same, context, tap);
   };
-  if (trace != nullptr) return step(inputs);  // which looks at every tensor
+  // A trace looks at every tensor; what cards send each other is not recorded.
+  if (trace != nullptr || context.group != nullptr || !split_->share().is_all())
+    return step(inputs);
   const std::array constants = {context.text, context.rotary.cos, context.rotary.sin};
   return ops_.repeat(inputs, constants, step);
 }

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -77,11 +78,12 @@ class TransformerBlock {
                         const TransformerContext& context, const Tap& tap) const;
   Tensor mlp(Backend& ops, const Tensor& hidden_states) const;
 
-  std::int64_t num_heads_;
+  std::shared_ptr<const SplitWeights> split_;
+  std::int64_t num_heads_;  // of this card
   std::int64_t head_dim_;
   float eps_;
   WeightHandle adaln_sa_ln_, adaln_mlp_ln_;  // [H]
-  Linear to_q_, to_k_, to_v_, to_out_;       // [H, H]
+  Linear to_q_, to_k_, to_v_, to_out_;       // [H, H], or a share, as of those below
   WeightHandle norm_q_, norm_k_;             // [head_dim]; null without qk_layernorm
   Linear gate_proj_, up_proj_;               // [F, H]
   Linear linear_fc2_;                        // [H, F]
@@ -90,9 +92,10 @@ class TransformerBlock {
 class Transformer {
  public:
   /// `quantization` is that of the linear layers of the blocks; the few others (embedders, time,
-  /// modulation, final layers) stay as the file has them.
+  /// modulation, final layers) stay as the file has them. Of their weights this card has `share`.
+  /// Throws Error(unsupported) if heads or feed-forward layers cannot be shared out.
   Transformer(Backend& ops, WeightSource& source, const TransformerConfig& config,
-              Quantization quantization = Quantization::none);
+              Quantization quantization = Quantization::none, const WeightShare& share = {});
 
   /// Layer i has the weights whose names begin with this and "i.".
   static constexpr std::string_view kLayerPrefix = "layers.";
@@ -114,6 +117,9 @@ class Transformer {
   /// has all. As many cards can be that as divide `num_attention_heads`.
   void share_tokens(Collective* group) { group_ = group; }
 
+  /// Among whom the weights are shared out.
+  void sum_over(Collective* group) { split_->sum_over(group); }
+
   /// Velocity [B, C_out, h, w] of latents [B, C, h, w] at timesteps [B] in 0..1000 (already rounded
   /// to the model dtype).
   Tensor forward(const Tensor& latents, std::span<const float> timesteps,
@@ -132,6 +138,7 @@ class Transformer {
   TransformerConfig config_;
   LayerListener* listener_ = nullptr;
   Collective* group_ = nullptr;
+  std::shared_ptr<SplitWeights> split_;
   Linear x_embedder_;                     // [H, C]
   Linear text_proj_;                      // [H, text_in_dim]; null weight when the widths are equal
   Linear time_linear_1_, time_linear_2_;  // [H, H]

@@ -4,6 +4,11 @@
 
 namespace ernie_image {
 
+bool is_quantised(const Weight& weight) {
+  if (weight.format == WeightFormat::encoded) return weight.decoder->row_codes().has_value();
+  return is_packed(weight.format);
+}
+
 void check_packed(const Weight& weight, WeightUse use, Quantization quantization) {
   const std::string found(format_name(weight.format));
   if (use != WeightUse::linear) {

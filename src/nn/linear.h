@@ -8,11 +8,18 @@
 #include "core/quantization.h"
 #include "core/weight.h"
 #include "nn/linear_adapter.h"
+#include "nn/split_weights.h"
 
 namespace ernie_image {
 
+/// Quantised by this program, in whatever form.
+bool is_quantised(const Weight& weight);
+
 /// See WeightLoader::load.
 void check_packed(const Weight& weight, WeightUse use, Quantization quantization);
+
+/// Which part of a weight a card has, where its network's weights are shared out.
+enum class WeightPart { all, rows, columns };
 
 /// Loads the weights of one module: a backend, a source and the module's name as prefix.
 class WeightLoader {
@@ -36,6 +43,15 @@ class WeightLoader {
     return loader;
   }
 
+  /// One that loads the shares of this card where a part is asked for.
+  WeightLoader sharing(std::shared_ptr<const SplitWeights> split) const {
+    WeightLoader loader = *this;
+    loader.split_ = std::move(split);
+    return loader;
+  }
+  /// Never null.
+  const std::shared_ptr<const SplitWeights>& split() const { return split_; }
+
   /// The loader of layer `index` of the network `list`, whose layers are used one after another:
   /// "<prefix>list.0.". A backend may keep the weights of a layer together.
   WeightLoader layer(const std::string& list, std::int64_t index) const {
@@ -49,15 +65,17 @@ class WeightLoader {
 
   /// Throws Error(corrupt_file) for a packed weight that is no linear layer's,
   /// Error(invalid_argument) for one that is packed otherwise than this loader is to quantise it.
-  WeightHandle load(const std::string& name, const Shape& shape, WeightUse use) const {
+  WeightHandle load(const std::string& name, const Shape& shape, WeightUse use,
+                    WeightPart part = WeightPart::all) const {
     Weight weight = source_.get(prefix_ + name, shape);
     weight.network = network_;
     weight.layer = layer_;
-    const Quantization quantization =
+    Quantization quantization =
         use == WeightUse::linear && rules_ != nullptr
             ? layer_quantization(*rules_, source_, weight.name, quantization_)
             : Quantization::none;
     if (is_packed(weight.format)) check_packed(weight, use, quantization);
+    weight = shared(weight, part, quantization);
     WeightHandle handle = backend_.prepare(weight, use, quantization);
     const bool copied = quantization != Quantization::none && !is_packed(weight.format);
     if (copied) source_.release_pages(weight);
@@ -69,9 +87,18 @@ class WeightLoader {
   }
 
  private:
+  /// What was quantised stays so: to 8 bits.
+  Weight shared(const Weight& weight, WeightPart part, Quantization& quantization) const {
+    if (part == WeightPart::all || split_->share().is_all()) return weight;
+    if (is_quantised(weight)) quantization = Quantization::int8;
+    return part == WeightPart::rows ? rows_of(weight, split_->share())
+                                    : columns_of(weight, split_->share());
+  }
+
   Backend& backend_;
   WeightSource& source_;
   std::string prefix_;
+  std::shared_ptr<const SplitWeights> split_ = std::make_shared<const SplitWeights>(WeightShare());
   Quantization quantization_ = Quantization::none;
   const QuantizedWeights* rules_ = nullptr;  // null: nothing is quantised
   std::string network_;                      // as Weight has it, as is the next
@@ -90,6 +117,13 @@ struct Linear {
 };
 
 enum class Bias { no, yes };
+
+/// A card's share of `module`.weight [outputs, inputs], which has no bias.
+inline Linear load_share(const WeightLoader& loader, const std::string& module, WeightPart part,
+                         std::int64_t outputs, std::int64_t inputs) {
+  return {loader.at(module).load("weight", {outputs, inputs}, WeightUse::linear, part), nullptr,
+          nullptr};
+}
 
 /// `module`.weight [outputs, inputs] and, if asked for, `module`.bias [outputs].
 inline Linear load_linear(const WeightLoader& loader, const std::string& module,

@@ -29,13 +29,18 @@ void RankGate::leave() {
   changed_.notify_all();
 }
 
-CardGroups::CardGroups(const DeviceKind& kind, std::span<Backend* const> cards, bool in_halves)
-    : tokens(cards.size()), halves(cards.size()) {
+CardGroups::CardGroups(const DeviceKind& kind, std::span<Backend* const> cards, Together how)
+    : tokens(cards.size()), halves(cards.size()), weights(cards.size()) {
   const auto connect = [&](std::span<Backend* const> members) {
     std::vector<std::unique_ptr<Collective>> group = kind.connect(members);
     return std::vector<std::shared_ptr<Collective>>(std::make_move_iterator(group.begin()),
                                                     std::make_move_iterator(group.end()));
   };
+  if (how == Together::weights) {
+    weights = connect(cards);
+    return;
+  }
+  const bool in_halves = how == Together::halves;
   const std::size_t each = in_halves ? cards.size() / 2 : cards.size();
   for (std::size_t first = 0; first < cards.size() && each > 1; first += each) {
     const auto group = connect(cards.subspan(first, each));
@@ -61,6 +66,7 @@ void SharedRun::fail(const std::exception_ptr& error) const noexcept {
   failure.keep(error);
   if (tokens != nullptr) tokens->abort();
   if (halves != nullptr) halves->abort();
+  if (weights != nullptr) weights->abort();
 }
 
 void run_ranks(RankGate& gate, FirstFailure& failure,

@@ -17,8 +17,9 @@
 namespace ernie_image {
 
 /// How several cards draw pictures together; `none`: each draws its own. With `halves` the two of
-/// guidance are computed by half of the cards each, which share tokens if they are several.
-enum class Together { none, tokens, halves };
+/// guidance are computed by half of the cards each, which share tokens if they are several. With
+/// `weights` each has a share of these, and all of every tensor between layers.
+enum class Together { none, tokens, halves, weights };
 
 /// Where the ranks of a run wait for each other, so that all stop at the same place.
 class RankGate {
@@ -64,20 +65,21 @@ struct SharedRun {
   RankGate& gate;
   FirstFailure& failure;
   const CancelToken* cancel;
-  std::shared_ptr<Collective> tokens;  ///< null: this card has all of its rows' tokens
-  std::shared_ptr<Collective> halves;  ///< of two: rank 0 has the first half of guidance's rows
+  std::shared_ptr<Collective> tokens;   ///< null: this card has all of its rows' tokens
+  std::shared_ptr<Collective> halves;   ///< of two: rank 0 has the first half of guidance's rows
+  std::shared_ptr<Collective> weights;  ///< null: this card has all weights
 
   /// This rank fails where the others may wait for it in an operation of the groups.
   void fail(const std::exception_ptr& error) const noexcept;
 };
 
-/// The groups of `cards`: with `in_halves` the first half of the cards and the second are groups
-/// for tokens, and card i of the one and of the other a group for halves; else all are one for
-/// tokens.
+/// The groups of `cards`: in halves the first half of the cards and the second are groups for
+/// tokens, and card i of the one and of the other a group for halves; else all are one, for tokens
+/// or weights.
 struct CardGroups {
-  CardGroups(const DeviceKind& kind, std::span<Backend* const> cards, bool in_halves);
+  CardGroups(const DeviceKind& kind, std::span<Backend* const> cards, Together how);
 
-  std::vector<std::shared_ptr<Collective>> tokens, halves;  ///< of each card; may be null
+  std::vector<std::shared_ptr<Collective>> tokens, halves, weights;  ///< of each card; may be null
 };
 
 /// Runs every rank on a thread of its own, the first on the calling one; throws what failed first.

@@ -124,11 +124,18 @@ void Generation::encode_picture(std::size_t band_bytes) {
 void Generation::encode(TextCache& cache) {
   const Stopwatch watch;
   text_ = {}, latents_ = {};  // of an earlier round, in a rehearsal
-  text_ = encode_text(networks_.ops, networks_.text_encoder, plan_, request_, dtype_of(precision_),
-                      cache, [&](int done, int total) {
-                        if (request_.on_progress)
-                          request_.on_progress({Stage::text_encoder, done, total, watch.seconds()});
-                      });
+  const auto tell = [&](int done, int total) {
+    if (request_.on_progress)
+      request_.on_progress({Stage::text_encoder, done, total, watch.seconds()});
+  };
+  if (shared_ != nullptr && shared_->weights != nullptr) shared_->gate.meet(shared_->cancel);
+  try {
+    text_ = encode_text(networks_.ops, networks_.text_encoder, plan_, request_,
+                        dtype_of(precision_), cache, tell);
+  } catch (...) {
+    if (shared_ != nullptr) shared_->fail(std::current_exception());
+    throw;
+  }
 }
 
 void Generation::prepare() {

@@ -91,19 +91,22 @@ Parallel parallel_of(const LoadOptions& options) {
 
 }  // namespace
 
-Pipeline::State::State(const LoadOptions& options)
+Pipeline::State::State(const LoadOptions& options, const WeightShare& weight_share)
     : precision(options.precision),
       dtype(dtype_of(precision)),
       quantization(options.quantization),
       memory_limit_bytes(options.memory_limit_bytes),
       parallel(parallel_of(options)),
+      share(weight_share),
       kind(device_kind(options.device)),
       offload(offload_of_device(options.device, options.device_options)),
       backend(make_backend(backend_options(options))),
-      model(*backend, resolve_model(options.model, options.parts), options.quantization, dtype,
-            [&](const ModelConfigs& configs, const ModelWeights& weights) {
-              require_copy_fits(*backend, configs, weights, options.quantization);
-            }),
+      model(
+          *backend, resolve_model(options.model, options.parts), options.quantization, dtype,
+          [&](const ModelConfigs& configs, const ModelWeights& weights) {
+            require_copy_fits(*backend, configs, weights, options.quantization);
+          },
+          share),
       targets(adapter_targets(model)),
       adapters(targets),
       transformer_adapters(*backend, model.weights.transformer, "", "transformer", dtype),
@@ -122,12 +125,21 @@ Pipeline Pipeline::load(const LoadOptions& options) {
   const Stopwatch watch;
   LoadOptions one_device = options;
   const std::vector<std::string> devices = split_device_list(options.device);
+  WeightShare share = {.rank = 0,
+                       .ranks = cards_sharing_weights(options.device, options.device_options)};
   one_device.device = devices.front();
-  auto state = std::make_unique<State>(one_device);
+  Pipeline pipeline = State::load(one_device, share);
   for (auto device = devices.begin() + 1; device != devices.end(); ++device) {
     one_device.device = *device;
-    state->replicas.push_back(load(one_device));
+    if (!share.is_all()) ++share.rank;
+    pipeline.state_->replicas.push_back(State::load(one_device, share));
   }
+  pipeline.state_->info.load_seconds = watch.seconds();
+  return pipeline;
+}
+
+Pipeline Pipeline::State::load(const LoadOptions& options, const WeightShare& share) {
+  auto state = std::make_unique<State>(options, share);
   const ModelConfigs& configs = state->model.configs;
   ModelInfo& info = state->info;
   info.path = state->model.folder.source;
@@ -145,7 +157,6 @@ Pipeline Pipeline::load(const LoadOptions& options) {
   info.text_width = static_cast<int>(configs.transformer.text_in_dim);
   info.has_prompt_enhancer = state->model.folder.has_prompt_enhancer;
   info.unused_tensors = unused_tensors(state->model.weights);
-  info.load_seconds = watch.seconds();
   return Pipeline(std::move(state));
 }
 
@@ -178,6 +189,11 @@ EnhancedPrompt Pipeline::enhance(const std::string& prompt, int width_px, int he
 
 std::vector<ActiveAdapter> Pipeline::State::open_adapters(const Request& request) {
   std::vector<ActiveAdapter> active;
+  if (!request.adapters.empty() && !share.is_all()) {
+    throw Error(ErrorKind::unsupported,
+                "adapters cannot be added to weights that are shared out among cards; take "
+                "--parallel-weights whole, or merge them into a model (`ernie-image lora merge`)");
+  }
   for (const Adapter& adapter : request.adapters) {
     active.push_back({adapters.open(adapter.path), adapter.strength});
   }
@@ -324,7 +340,7 @@ MemoryPlan Pipeline::State::plan_memory(const ResolvedRequest& generation,
                                         std::int64_t decoded_at_once,
                                         std::uint64_t adapter_bytes) const {
   const GenerationRehearsal rehearsal(*backend, model.configs, model.weights, generation, precision,
-                                      quantization, decoded_at_once);
+                                      quantization, decoded_at_once, share);
   const auto device = backend->device_memory();
   if (!device) return rehearsal.on_host(memory_limit_bytes, adapter_bytes);
   std::uint64_t room = device->free_bytes + device->held_bytes;
@@ -345,7 +361,8 @@ CheckedPlan Pipeline::State::checked_plan(const Request& request,
 
 /// On the host, between requests.
 std::uint64_t Pipeline::State::resting_bytes() const {
-  return GenerationRehearsal(*backend, model.configs, model.weights, {}, precision, quantization)
+  return GenerationRehearsal(*backend, model.configs, model.weights, {}, precision, quantization, 1,
+                             share)
       .resting_bytes();
 }
 

@@ -14,18 +14,24 @@
 namespace ernie_image {
 namespace {
 
-/// For as long as a card shares the tokens of pictures.
-class TokenScope {
+/// For as long as a card shares the tokens of pictures, or its weights.
+class SharingScope {
  public:
-  TokenScope(Transformer& transformer, Collective* group) : transformer_(transformer) {
-    transformer_.share_tokens(group);
+  SharingScope(Model& model, const SharedRun& run) : model_(model) {
+    share(run.tokens.get(), run.weights.get());
   }
-  ~TokenScope() { transformer_.share_tokens(nullptr); }
-  TokenScope(const TokenScope&) = delete;
-  TokenScope& operator=(const TokenScope&) = delete;
+  ~SharingScope() { share(nullptr, nullptr); }
+  SharingScope(const SharingScope&) = delete;
+  SharingScope& operator=(const SharingScope&) = delete;
 
  private:
-  Transformer& transformer_;
+  void share(Collective* tokens, Collective* weights) {
+    model_.transformer.share_tokens(tokens);
+    model_.transformer.sum_over(weights);
+    model_.text_encoder.sum_over(weights);
+  }
+
+  Model& model_;
 };
 
 /// A mask that keeps all of the picture has no part to be drawn; drawing all of it changes nothing.
@@ -57,6 +63,7 @@ Request silent(const Request& request) {
 }  // namespace
 
 bool Pipeline::State::is_split(const Request& request) const {
+  if (!share.is_all()) return false;
   const bool several = request.prompts.size() > 1 || request.num_images_per_prompt > 1;
   return several && !replicas.empty() && !looks_inside(request);
 }
@@ -201,6 +208,12 @@ Request Pipeline::State::with_model_defaults(const Request& request) const {
 
 /// What --parallel makes of the request.
 Together Pipeline::State::together(const Request& request) const {
+  if (!share.is_all()) {
+    if (can_be_shared(request)) return Together::weights;
+    throw Error(ErrorKind::unsupported,
+                "a listener of steps sees one card's latents, and no card has all weights; take "
+                "--parallel-weights whole");
+  }
   if (parallel == Parallel::pictures || replicas.empty() || !can_be_shared(request))
     return Together::none;
   const ResolvedRequest resolved = resolve_request(request, model);
@@ -234,14 +247,15 @@ void Pipeline::State::require_shareable(std::size_t cards) const {
 Result Pipeline::State::run_shared(const Request& request, Together how) {
   std::vector<State*> states = {this};
   for (const Pipeline& replica : replicas) states.push_back(replica.state_.get());
-  require_shareable(how == Together::halves ? states.size() / 2 : states.size());
+  if (how != Together::weights)
+    require_shareable(how == Together::halves ? states.size() / 2 : states.size());
   if (kind.connect == nullptr)
     throw Error(ErrorKind::unsupported,
                 "cards of " + kind.name + " cannot share a picture; take --parallel pictures");
   if (!groups.contains(how)) {
     std::vector<Backend*> cards;
     for (const State* state : states) cards.push_back(state->backend.get());
-    groups.emplace(how, CardGroups(kind, cards, how == Together::halves));
+    groups.emplace(how, CardGroups(kind, cards, how));
   }
   const CardGroups& connected = groups.at(how);
   RankGate gate(states.size());
@@ -251,9 +265,13 @@ Result Pipeline::State::run_shared(const Request& request, Together how) {
   std::vector<std::function<void()>> ranks;
   for (std::size_t i = 0; i < states.size(); ++i) {
     ranks.emplace_back([&, i] {
-      const SharedRun shared{gate, failure, request.cancel.get(), connected.tokens[i],
-                             connected.halves[i]};
-      const TokenScope scope(states[i]->model.transformer, shared.tokens.get());
+      const SharedRun shared{gate,
+                             failure,
+                             request.cancel.get(),
+                             connected.tokens[i],
+                             connected.halves[i],
+                             connected.weights[i]};
+      const SharingScope scope(states[i]->model, shared);
       Result own = states[i]->run(i == 0 ? request : quiet, &shared);
       if (i == 0) result = std::move(own);
     });
@@ -262,6 +280,7 @@ Result Pipeline::State::run_shared(const Request& request, Together how) {
     run_ranks(gate, failure, ranks);
   } catch (...) {
     groups.erase(how);  // what failed may have left an operation half done
+    for (State* state : states) state->text_cache = {};  // all or none have a prompt's states
     throw;
   }
   return result;

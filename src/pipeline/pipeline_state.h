@@ -23,13 +23,17 @@ namespace ernie_image {
 
 /// A loaded model on one card, or on the processor, and on its further cards.
 struct Pipeline::State {
-  explicit State(const LoadOptions& options);
+  State(const LoadOptions& options, const WeightShare& share);
+
+  /// The model on the one device that `options` name.
+  static Pipeline load(const LoadOptions& options, const WeightShare& share);
 
   Precision precision;
   DType dtype;  // of the tensors between operations
   Quantization quantization;
   std::uint64_t memory_limit_bytes;
   Parallel parallel;
+  WeightShare share;
   const DeviceKind& kind;
   std::string offload;
   std::unique_ptr<Backend> backend;

@@ -67,8 +67,9 @@ class GenerationRehearsal::Run {
         text_encoder_weights_(ledger_, kTextEncoder, of.weights_.text_encoder.all()),
         transformer_weights_(ledger_, kTransformer, of.weights_.transformer.all()),
         vae_weights_(ledger_, kVae, of.weights_.vae.all()),
-        text_encoder_(*ops_, text_encoder_weights_, of.configs_.text_encoder),
-        transformer_(*ops_, transformer_weights_, of.configs_.transformer, of.quantization_),
+        text_encoder_(*ops_, text_encoder_weights_, of.configs_.text_encoder, of.share_),
+        transformer_(*ops_, transformer_weights_, of.configs_.transformer, of.quantization_,
+                     of.share_),
         vae_(*ops_, vae_weights_, of.configs_.vae),
         plan_(shortened(of.generation_)),
         request_(request_of(plan_)),
@@ -146,14 +147,16 @@ class GenerationRehearsal::Run {
 GenerationRehearsal::GenerationRehearsal(const Backend& ops, const ModelConfigs& configs,
                                          const ModelWeights& weights,
                                          const ResolvedRequest& generation, Precision precision,
-                                         Quantization quantization, std::int64_t decoded_at_once)
+                                         Quantization quantization, std::int64_t decoded_at_once,
+                                         const WeightShare& share)
     : ops_(ops),
       configs_(configs),
       weights_(weights),
       generation_(generation),
       precision_(precision),
       quantization_(quantization),
-      decoded_at_once_(decoded_at_once) {}
+      decoded_at_once_(decoded_at_once),
+      share_(share) {}
 
 namespace {
 

@@ -32,10 +32,11 @@ ResolvedRequest generation_of(const PlanRequest& request, const ModelConfigs& co
 /// One model on one kind of device, rehearsed as often as it is asked.
 class GenerationRehearsal {
  public:
-  /// All must outlive it. `decoded_at_once`: pictures.
+  /// All must outlive it. `decoded_at_once`: pictures. `share`: see Model.
   GenerationRehearsal(const Backend& ops, const ModelConfigs& configs, const ModelWeights& weights,
                       const ResolvedRequest& generation, Precision precision,
-                      Quantization quantization, std::int64_t decoded_at_once = 1);
+                      Quantization quantization, std::int64_t decoded_at_once = 1,
+                      const WeightShare& share = {});
 
   /// Of the host's memory; `limit_bytes` as PlanRequest has it. `adapter_bytes` are of adapters,
   /// held through all stages.
@@ -57,6 +58,7 @@ class GenerationRehearsal {
   Precision precision_;
   Quantization quantization_;
   std::int64_t decoded_at_once_;
+  WeightShare share_;
 };
 
 /// What a device is told when a stage of a plan begins.

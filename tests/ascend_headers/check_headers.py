@@ -146,6 +146,7 @@ OPERATIONS = {
     "quant_matmul_v3": {"QuantMatmulV3": "T T T T T b b T"},
     "quant_matmul_v4": {"QuantMatmulV4": "T T T T T T b b T"},
     "quant_matmul_v5": {"QuantMatmulV5": "T T T T T T T T T b b i O"},
+    "quant_matmul_weight_nz": {"QuantMatmulWeightNz": "T T T T T T T T T b b i O"},
     "rms_norm": {"RmsNorm": "T T d T T"},
     "silu": {"Silu": "T O"},
     "softmax": {"Softmax": "T i O"},

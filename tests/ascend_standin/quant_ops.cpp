@@ -28,11 +28,41 @@ void quantize_rows(const aclTensor& x, const aclTensor& codes, const aclTensor& 
 struct Product {
   const aclTensor *x, *w, *w_scales, *x_scales, *bias, *out;
   bool transpose_x, transpose_w;
+  bool in_blocks = false;  ///< w, as FRACTAL_NZ: [K / 32, N / 16, 16, 32]
 };
+
+constexpr std::int64_t kBlockRows = 16, kBlockDepth = 32;
+
+std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+/// Codes of [N, K] in its blocks, with what fills them up.
+std::int64_t block_count(const aclTensor& w) {
+  return rounded_up(w.dims[0], kBlockRows) * rounded_up(w.dims[1], kBlockDepth);
+}
 
 std::vector<std::int8_t> codes_of(const aclTensor& tensor) {
   const Values values = read(tensor);
   return {values.begin(), values.end()};
+}
+
+/// Rows out of blocks.
+std::vector<std::int8_t> codes_of_blocks(const aclTensor& w) {
+  aclTensor all = w;
+  all.dims = {block_count(w)};
+  all.strides = {1};
+  const std::vector<std::int8_t> blocks = codes_of(all);
+  const std::int64_t across = rounded_up(w.dims[0], kBlockRows) / kBlockRows;
+  std::vector<std::int8_t> rows;
+  for (std::int64_t n = 0; n < w.dims[0]; ++n) {
+    for (std::int64_t k = 0; k < w.dims[1]; ++k) {
+      const std::int64_t block = k / kBlockDepth * across + n / kBlockRows;
+      const std::int64_t within = n % kBlockRows * kBlockDepth + k % kBlockDepth;
+      rows.push_back(blocks[static_cast<std::size_t>(block * kBlockRows * kBlockDepth + within)]);
+    }
+  }
+  return rows;
 }
 
 // As of products in float: compiled for wider registers where that can be chosen at run time.
@@ -50,9 +80,10 @@ dot(const std::int8_t* a, const std::int8_t* b, std::int64_t depth) {
 
 /// x [M, K] and w [N, K], of integers: out = sum * scale of the column * scale of the row, rounded
 /// once.
-void multiply(const aclTensor& x, const aclTensor& w, const Values& columns, const Values& rows,
-              const aclTensor& out) {
-  const std::vector<std::int8_t> left = codes_of(x), right = codes_of(w);
+void multiply(const aclTensor& x, const aclTensor& w, bool in_blocks, const Values& columns,
+              const Values& rows, const aclTensor& out) {
+  const std::vector<std::int8_t> left = codes_of(x);
+  const std::vector<std::int8_t> right = in_blocks ? codes_of_blocks(w) : codes_of(w);
   const std::int64_t m = x.dims[0], n = w.dims[0], depth = x.dims[1];
   Values result(static_cast<std::size_t>(m * n));
   for (std::int64_t i = 0; i < m; ++i) {
@@ -96,6 +127,13 @@ void check(Plan& plan, const Product& p) {
     plan.require(tensor->dims[1] <= kLargestLastAxis, "the last axis is larger than 65535");
     plan.reads_transposed(*tensor);
   }
+  if (p.in_blocks) {
+    plan.require(p.transpose_w && is_dense(*p.w),
+                 "x2 is computed here as [N, K] with transposeX2 only");
+    plan.require(p.w->storage - p.w->offset == block_count(*p.w),
+                 "x2's format only supports NZ: its storage must have " +
+                     std::to_string(block_count(*p.w)) + " elements");
+  }
   const aclTensor x = p.transpose_x ? transposed(*p.x) : *p.x;
   const aclTensor w = p.transpose_w ? *p.w : transposed(*p.w);
   plan.require(x.dims[1] == w.dims[1] && p.out->dims[0] == x.dims[0] && p.out->dims[1] == w.dims[0],
@@ -120,8 +158,10 @@ aclnnStatus quantized_product(Plan& plan, const Product& p, std::uint64_t* works
   return plan.finish(
       workspace_bytes, executor,
       [x = p.transpose_x ? transposed(*p.x) : *p.x, w = p.transpose_w ? *p.w : transposed(*p.w),
-       columns = *p.w_scales, rows = has_rows ? *p.x_scales : aclTensor{}, has_rows,
-       out = *p.out] { multiply(x, w, read(columns), has_rows ? read(rows) : Values(), out); });
+       columns = *p.w_scales, rows = has_rows ? *p.x_scales : aclTensor{}, has_rows, out = *p.out,
+       in_blocks = p.in_blocks] {
+        multiply(x, w, in_blocks, read(columns), has_rows ? read(rows) : Values(), out);
+      });
 }
 
 }  // namespace
@@ -165,15 +205,37 @@ STANDIN_OPERATION(QuantMatmulV4, const aclTensor* x, const aclTensor* w, const a
                            workspace_bytes, executor);
 }
 
+namespace {
+
+/// What these two have in common.
+void require_plain(Plan& plan, const aclTensor* y_scale, const aclTensor* x_offset,
+                   const aclTensor* w_offset, const aclTensor* y_offset, std::int64_t group_size) {
+  plan.require(
+      y_scale == nullptr && x_offset == nullptr && w_offset == nullptr && y_offset == nullptr,
+      "yScale and offsets are not for INT8 with scales of rows and columns");
+  plan.require(group_size == 0, "groupSize is for scales of groups");
+}
+
+}  // namespace
+
 STANDIN_OPERATION(QuantMatmulV5, const aclTensor* x, const aclTensor* w, const aclTensor* x_scales,
                   const aclTensor* w_scales, const aclTensor* y_scale, const aclTensor* x_offset,
                   const aclTensor* w_offset, const aclTensor* y_offset, const aclTensor* bias,
                   bool transpose_x, bool transpose_w, std::int64_t group_size, aclTensor* out) {
   Plan plan("aclnnQuantMatmulV5");
-  plan.require(
-      y_scale == nullptr && x_offset == nullptr && w_offset == nullptr && y_offset == nullptr,
-      "yScale and offsets are not for INT8 with scales of rows and columns");
-  plan.require(group_size == 0, "groupSize is for scales of groups");
+  require_plain(plan, y_scale, x_offset, w_offset, y_offset, group_size);
   return quantized_product(plan, {x, w, w_scales, x_scales, bias, out, transpose_x, transpose_w},
+                           workspace_bytes, executor);
+}
+
+STANDIN_OPERATION(QuantMatmulWeightNz, const aclTensor* x, const aclTensor* w,
+                  const aclTensor* x_scales, const aclTensor* w_scales, const aclTensor* y_scale,
+                  const aclTensor* x_offset, const aclTensor* w_offset, const aclTensor* y_offset,
+                  const aclTensor* bias, bool transpose_x, bool transpose_w,
+                  std::int64_t group_size, aclTensor* out) {
+  Plan plan("aclnnQuantMatmulWeightNz");
+  require_plain(plan, y_scale, x_offset, w_offset, y_offset, group_size);
+  return quantized_product(plan,
+                           {x, w, w_scales, x_scales, bias, out, transpose_x, transpose_w, true},
                            workspace_bytes, executor);
 }

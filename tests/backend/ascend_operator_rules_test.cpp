@@ -75,6 +75,26 @@ TEST_F(AscendOperatorRules, IntegerProductsTakeScalesOfRowsAndColumns) {
                       none, none, plain, transposed, std::int64_t{128}, y));
 }
 
+/// Known by their number: 6 x 8 in one block of 16 x 32.
+TEST_F(AscendOperatorRules, IntegerProductsTakeWeightsInBlocksOfTheRightNumber) {
+  const Tensor x = empty(DType::i8, {4, 8}), memory = empty(DType::i8, {16, 32});
+  const Tensor rows = filled(DType::f32, {4}), columns = filled(DType::f32, {6});
+  const Tensor y = empty(DType::bf16, {4, 6});
+  const View none;
+  const auto multiply = [&](std::int64_t storage, bool transposed) {
+    View w = Tensor(DType::i8, {6, 8}, memory.bytes(), nullptr);
+    w.storage = storage;
+    stream->call(cann().QuantMatmulWeightNz, x, w, rows, columns, none, none, none, none, none,
+                 false, transposed, std::int64_t{0}, y);
+  };
+  stream->call(cann().DynamicQuant, filled(DType::bf16, {4, 8}), none, x, empty(DType::f32, {4}));
+  stream->call(cann().DynamicQuant, filled(DType::bf16, {16, 32}), none, memory,
+               empty(DType::f32, {16}));
+  EXPECT_NO_THROW(multiply(512, true));
+  EXPECT_TRUE(refused("512 elements", [&] { multiply(48, true); }));
+  EXPECT_TRUE(refused("transposeX2", [&] { multiply(512, false); }));
+}
+
 TEST_F(AscendOperatorRules, RmsNormTakesFiveCombinationsOfTypes) {
   const Tensor x = filled(DType::bf16, {4, 8}), wide = filled(DType::f32, {4, 8});
   const Tensor gamma = filled(DType::f32, {8}), narrow_gamma = filled(DType::bf16, {8});

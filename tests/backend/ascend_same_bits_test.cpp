@@ -1,6 +1,9 @@
 // Operations that were rewritten to take fewer kernels, against the plain form with strided tensors
 // and mixed types: the same bits, where a device computes each number alike.
+#include <cstring>
+
 #include "ascend_rules.h"
+#include "backend/ascend/ascend_backend.h"
 #include "backend/ascend/operations.h"
 #include "backend/card_network.h"
 #include "core/ledger.h"
@@ -161,6 +164,25 @@ TEST_F(AscendSameBits, ARehearsalHasTheWorkspaceOfConvolutions) {
     planned = peak(*ops->rehearsal(ledger, std::uint64_t{1} << 40, "none"));
   }
   EXPECT_EQ(planned, peak(*ops));
+}
+
+/// Sizes that fill no block, and one that fills all; more rows than go up in one piece do not
+/// matter.
+TEST_F(AscendSameBits, Int8WeightsInBlocks) {
+  stream.reset();
+  const auto product = [](const std::string& layout, const Shape& shape) {
+    const auto ops = make_ascend_backend({.int8 = layout});
+    const Tensor values = random_tensor(shape, 1, 5);
+    const Weight weight = {"w", DType::f32, shape, values.bytes(), nullptr};
+    const WeightHandle handle = ops->prepare(weight, WeightUse::linear, Quantization::int8);
+    return ops->download(ops->linear(ops->upload(random_tensor({3, shape[1]}, 1, 6)), *handle));
+  };
+  for (const Shape& shape : {Shape{40, 72}, Shape{1, 5}, Shape{64, 96}}) {
+    const Tensor rows = product("nd", shape), blocks = product("nz", shape);
+    EXPECT_EQ(std::memcmp(rows.bytes(), blocks.bytes(), rows.size_bytes()), 0)
+        << ernie_image::to_string(shape);
+    EXPECT_NE(rows.data<float>()[0], 0.0f);
+  }
 }
 
 }  // namespace

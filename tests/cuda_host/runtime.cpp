@@ -1,5 +1,5 @@
-// The calls of the CUDA runtime, on one card of ordinary memory. What is queued is done at once,
-// unless the stream records a graph.
+// The calls of the CUDA runtime, on cards of ordinary memory: one, or $CUDA_HOST_DEVICES, whose
+// books are one. What is queued is done at once, unless the stream records a graph.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -11,12 +11,10 @@
 
 #include "books.h"
 #include "cuda_runtime.h"
+#include "stream.h"
 
 struct cuda_host_graph {
   std::vector<std::function<void()>> work;
-};
-struct cuda_host_stream {
-  cuda_host_graph* recording = nullptr;
 };
 struct cuda_host_event {
   bool timed = false;
@@ -33,6 +31,13 @@ std::mutex mutex;
 std::map<void*, std::size_t> blocks;  // of the card, by address
 /// $CUDA_HOST_IDLE=1 does no work and touches no memory: the books of large runs are kept quickly.
 const bool idle = std::getenv("CUDA_HOST_IDLE") != nullptr;
+const int devices = [] {
+  const char* const given = std::getenv("CUDA_HOST_DEVICES");
+  return given == nullptr ? 1 : std::atoi(given);
+}();
+thread_local int current_device = 0;
+
+bool is_device(int device) { return device >= 0 && device < devices; }
 CudaHostBooks books{std::uint64_t{idle ? 64u : 8u} << 30, 0, 0, 0, 0};
 
 cudaError_t put(cudaStream_t stream, std::function<void()> work) {
@@ -66,7 +71,7 @@ cudaError_t cudaGetLastError() { return cudaSuccess; }
 const char* cudaGetErrorName(cudaError_t) { return "cudaError"; }
 const char* cudaGetErrorString(cudaError_t) { return "an error of the stand-in"; }
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = devices;
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
@@ -78,18 +83,22 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
-  if (device != 0) return cudaErrorInvalidDevice;
+  if (!is_device(device)) return cudaErrorInvalidDevice;
   *value = attribute == cudaDevAttrMultiProcessorCount      ? 4
            : attribute == cudaDevAttrComputeCapabilityMajor ? 9
                                                             : 0;
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-  if (device != 0) return cudaErrorInvalidDevice;
+  if (!is_device(device)) return cudaErrorInvalidDevice;
   std::snprintf(properties->name, sizeof(properties->name), "stand-in on the processor");
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
+cudaError_t cudaSetDevice(int device) {
+  if (!is_device(device)) return cudaErrorInvalidDevice;
+  current_device = device;
+  return cudaSuccess;
+}
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   const std::lock_guard lock(mutex);
   *free = books.capacity_bytes - books.bytes_in_use;
@@ -131,7 +140,7 @@ cudaError_t cudaFreeHost(void* memory) {
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = new cuda_host_stream;
+  *stream = new cuda_host_stream{nullptr, current_device};
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {

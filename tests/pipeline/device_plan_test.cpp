@@ -26,7 +26,8 @@ bool is_card() { return test_device() != "cpu"; }
 class DevicePlanTest : public test::TemporaryFolder {
  protected:
   MemoryPlan plan(const std::string& offload, std::uint64_t limit = 64 * kGiB,
-                  Quantization quantization = Quantization::none) const {
+                  Quantization quantization = Quantization::none,
+                  const WeightShare& share = {}) const {
     const ModelFolder folder = resolve_model(model_);
     const ModelConfigs configs = ModelConfigs::read(folder);
     PlanRequest request;
@@ -34,7 +35,7 @@ class DevicePlanTest : public test::TemporaryFolder {
     request.text_tokens = 256;
     const auto ops = make_backend({.device = test_device()});
     return GenerationRehearsal(*ops, configs, ModelWeights(folder), generation_of(request, configs),
-                               Precision::bf16, quantization)
+                               Precision::bf16, quantization, 1, share)
         .on_device(offload, limit);
   }
 
@@ -94,6 +95,19 @@ TEST_F(ReleasedDevicePlan, StagesInTurnAndStreamedLayersStayBelowTheirLimits) {
   const MemoryPlan small = plan("auto", 12 * kGB);
   EXPECT_TRUE(small.stage("transformer").streams());
   EXPECT_NO_THROW(require_fit(small, "card:0"));
+}
+
+/// With a share of the weights of eight cards 8 GB of each are enough, without streaming.
+TEST_F(ReleasedDevicePlan, SharedOutWeightsNeedAnEighthOnEachOfEightCards) {
+  const MemoryPlan whole = plan("encoder");
+  const MemoryPlan share = plan("encoder", 64 * kGiB, Quantization::none, {.rank = 3, .ranks = 8});
+  for (const char* stage : {"text_encoder", "transformer"}) {
+    const std::uint64_t all = whole.stage(stage).weight_bytes,
+                        own = share.stage(stage).weight_bytes;
+    EXPECT_GE(own, all / 8) << stage;
+    EXPECT_LE(own, all / 8 + kGB / 2) << stage << ": what is in no layer, and norms";
+  }
+  EXPECT_LT(share.peak_bytes(), 8 * kGB);
 }
 
 /// As int8 the transformer needs no streaming on a card of 10 GB; 11 GB on Ascend, whose operations

@@ -157,7 +157,7 @@ TEST_P(GoldenCase, Bf16IsAsCloseToFp32AsTheReferencesBf16) {
   }
 }
 
-/// A case, and what so many cards do together.
+/// A case, and what so many cards do together: --parallel, or "split" for their weights.
 struct SharedCase {
   std::string folder;
   std::string parallel;
@@ -180,7 +180,10 @@ class SharedGolden : public ::testing::TestWithParam<SharedCase> {
       GTEST_SKIP() << "for several cards";
   }
   TensorMap shared(Precision precision) const {
-    return run(golden_case, precision, {{"parallel", GetParam().parallel}}, device_of(GetParam()));
+    const bool splits = GetParam().parallel == "split";
+    return run(golden_case, precision,
+               {{splits ? "parallel_weights" : "parallel", GetParam().parallel}},
+               device_of(GetParam()));
   }
 
   Case golden_case{golden::data_path("reference/cases/" + GetParam().folder)};
@@ -207,7 +210,7 @@ TEST_P(SharedGolden, Bf16IsWithinTheLimitsOfOneCard) {
             2 * reference["latents_nmse"].get<double>());
 }
 
-// Two heads and three; two lengths; an uneven number of tokens; both ways at once.
+// Two heads and three; two lengths; an uneven number of tokens; both ways at once; weights.
 INSTANTIATE_TEST_SUITE_P(Cards, SharedGolden,
                          ::testing::Values(SharedCase{"tiny_a/01_one_step", "ulysses", 2},
                                            SharedCase{"tiny_a/03_batch_two_lengths", "ulysses", 2},
@@ -215,7 +218,9 @@ INSTANTIATE_TEST_SUITE_P(Cards, SharedGolden,
                                            SharedCase{"tiny_a/05_guidance_negative", "auto", 4},
                                            SharedCase{"tiny_a/11_smallest_image", "ulysses", 2},
                                            SharedCase{"tiny_b/01_turbo_8_steps", "ulysses", 3},
-                                           SharedCase{"tiny_b/02_batch_guidance", "guidance", 2}),
+                                           SharedCase{"tiny_b/02_batch_guidance", "guidance", 2},
+                                           SharedCase{"tiny_a/03_batch_two_lengths", "split", 2},
+                                           SharedCase{"tiny_a/05_guidance_negative", "split", 2}),
                          [](const auto& param_info) {
                            std::string name = param_info.param.folder + "_" +
                                               param_info.param.parallel +

@@ -160,6 +160,12 @@ class SharedPicture : public ReplicasOnCards {
         reinterpret_cast<void (*)(const char*, int, int)>(dlsym(library, "standin_fail"));
     order(function, nth, 5);
   }
+  static std::int64_t exchanged() {
+    void* const library = dlopen("libascendcl.so", RTLD_LAZY | RTLD_NOLOAD);
+    StandinBooks books{};
+    reinterpret_cast<decltype(&standin_books)>(dlsym(library, "standin_books"))(0, &books);
+    return static_cast<std::int64_t>(books.exchanged_bytes);
+  }
   static void forget() {
     void* const library = dlopen("libascendcl.so", RTLD_LAZY | RTLD_NOLOAD);
     reinterpret_cast<void (*)()>(dlsym(library, "standin_forget_violations"))();
@@ -199,12 +205,6 @@ TEST_F(SharedPicture, CancellingStopsAllCards) {
 /// The model of time in docs/ascend.md stands on this: four exchanges a layer of what a card has of
 /// one tensor, but for its own part, and once a step all cards' results.
 TEST_F(SharedPicture, WhatIsExchangedIsWhatTheModelOfTimeSays) {
-  const auto exchanged = [] {
-    void* const library = dlopen("libascendcl.so", RTLD_LAZY | RTLD_NOLOAD);
-    StandinBooks books{};
-    reinterpret_cast<decltype(&standin_books)>(dlsym(library, "standin_books"))(0, &books);
-    return static_cast<std::int64_t>(books.exchanged_bytes);
-  };
   Pipeline pipeline = load("ascend:0,1", "ulysses");
   const std::int64_t before = exchanged();
   golden::TensorMap seen;
@@ -230,6 +230,85 @@ TEST_F(SharedPicture, HeadsThatCannotBeSharedOutAreAnError) {
     EXPECT_NE(std::string(error.what()).find("3 heads"), std::string::npos) << error.what();
   }
   EXPECT_EQ(load("ascend:0,1", "auto", "tiny_b").generate(one()).images.size(), 1u);
+}
+
+/// Cards that have a share of each weight.
+class SplitPicture : public SharedPicture {
+ protected:
+  static LoadOptions options(const std::string& device, const std::string& model = "tiny_a") {
+    LoadOptions options;
+    options.model = golden::data_path("reference/models/" + model);
+    options.device = device;
+    options.device_options = {{"parallel_weights", "split"}, {"offload", "encoder"}};
+    return options;
+  }
+  static void expect_refused(ErrorKind kind, const std::string& words,
+                             const std::function<void()>& action) {
+    try {
+      action();
+      FAIL() << "it did not fail";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), kind) << error.what();
+      EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+    }
+  }
+};
+
+/// In the text encoder, whose states the others may have kept, and in the transformer.
+TEST_F(SplitPicture, AFailureOfOneCardEndsTheRunAndTheNextOneWorks) {
+  Pipeline pipeline = Pipeline::load(options("ascend:0,1"));
+  const std::vector<Image> alone = draw("ascend:0", one());
+  for (const int nth : {2, 10}) {
+    fail("HcclAllReduce", nth);
+    expect_refused(ErrorKind::device, "failed with 5", [&] { pipeline.generate(one()); });
+    forget();
+    const std::vector<Image> images = pipeline.generate(one()).images;
+    ASSERT_EQ(images.size(), 1u);
+    for (std::size_t i = 0; i < alone[0].rgb.size(); ++i)
+      ASSERT_NEAR(images[0].rgb[i], alone[0].rgb[i], 1) << i;
+  }
+}
+
+/// The memory of a card goes down with what it has; the count is that of the model of time in
+/// docs/ascend.md: two sums a layer, of which a ring sends each part twice around.
+TEST_F(SplitPicture, ACardHoldsItsShareAndSendsTwoSumsALayer) {
+  LoadOptions whole = options("ascend:0");
+  whole.device_options.erase("parallel_weights");
+  Pipeline alone = Pipeline::load(whole), together = Pipeline::load(options("ascend:0,1"));
+  const auto before = exchanged();
+  golden::TensorMap seen;
+  Request request = one();
+  request.trace = &seen;
+  const Result split = together.generate(request), one_card = alone.generate(one());
+  for (const std::size_t stage : {0u, 1u}) {
+    const StageMemory &less = split.memory[stage], &more = one_card.memory[stage];
+    EXPECT_LE(less.measured_bytes, less.predicted_bytes) << less.stage;
+    EXPECT_LT(less.predicted_bytes, more.predicted_bytes) << less.stage;
+  }
+  const Shape latents = seen.tensors.at("latents.final").shape();
+  const std::int64_t text = split.prompt_tokens[0], cards = 2, number = sizeof(float);
+  const std::int64_t tokens = latents[2] * latents[3] + text;
+  const std::int64_t of_text = 3 * text * 64, of_steps = 2 * 3 * tokens * 128;  // layers, widths
+  const std::int64_t sums = 2 * (of_text + of_steps);
+  EXPECT_EQ(exchanged() - before, cards * sums * number * 2 * (cards - 1) / cards);
+}
+
+TEST_F(SplitPicture, WhatCannotBeSharedOutIsRefused) {
+  expect_refused(ErrorKind::unsupported, "3 heads of the transformer",
+                 [] { Pipeline::load(options("ascend:0,1", "tiny_b")); });
+  expect_refused(ErrorKind::invalid_argument, "ascend:0 is one",
+                 [] { Pipeline::load(options("ascend:0")); });
+  LoadOptions both = options("ascend:0,1");
+  both.device_options["parallel"] = "ulysses";
+  expect_refused(ErrorKind::invalid_argument, "leave out --parallel ulysses",
+                 [&] { Pipeline::load(both); });
+  Pipeline pipeline = Pipeline::load(options("ascend:0,1"));
+  Request request = one();
+  request.adapters = {{"none.safetensors", 1.0, -1}};
+  expect_refused(ErrorKind::unsupported, "lora merge", [&] { pipeline.generate(request); });
+  request = one();
+  request.on_step = [](const StepLatents&) {};
+  expect_refused(ErrorKind::unsupported, "listener of steps", [&] { pipeline.generate(request); });
 }
 
 TEST_F(ReplicasOnCards, ACardThatIsNotThereIsAnError) {

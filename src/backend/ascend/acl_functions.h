@@ -99,6 +99,11 @@
 
 /// Likewise, and the headers of CANN 8.1 lack them.
 #define ERNIE_IMAGE_ACLNN_LATER(X)                                                                 \
+  X(QuantMatmulWeightNz,                                                                           \
+    (const aclTensor* x, const aclTensor* w, const aclTensor* x_scales, const aclTensor* w_scales, \
+     const aclTensor* y_scale, const aclTensor* x_offset, const aclTensor* w_offset,               \
+     const aclTensor* y_offset, const aclTensor* bias, bool transpose_x, bool transpose_w,         \
+     std::int64_t group_size, aclTensor* out))                                                     \
   X(QuantMatmulV5,                                                                                 \
     (const aclTensor* x, const aclTensor* w, const aclTensor* x_scales, const aclTensor* w_scales, \
      const aclTensor* y_scale, const aclTensor* x_offset, const aclTensor* w_offset,               \

@@ -15,7 +15,13 @@
 namespace ernie_image {
 namespace {
 
-const ascend::WeightForms kForms;
+const ascend::WeightForms kRows(false), kBlocks(true);
+
+constexpr card::Choices<bool, 2> kInBlocks = {{{"nd", false}, {"nz", true}}};
+
+const ascend::WeightForms& forms_of(const std::string& layout) {
+  return card::option("--ascend-int8", layout, kInBlocks) ? kBlocks : kRows;
+}
 
 constexpr card::Choices<std::int8_t, 2> kConvolutionMath = {
     {{"fp32", ascend::kKeepDType}, {"hf32", ascend::kHf32}}};
@@ -23,7 +29,8 @@ constexpr card::Choices<std::int8_t, 2> kConvolutionMath = {
 class AscendBackend : public card::CardBackend<ascend::Operations> {
  public:
   explicit AscendBackend(const AscendOptions& options)
-      : CardBackend(options.device, options.offload, options.gelu, kForms),
+      : CardBackend(options.device, options.offload, options.gelu, forms_of(options.int8)),
+        forms_(forms_of(options.int8)),
         attention_(stream_,
                    card::option("--ascend-attention", options.attention, ascend::kAttentionForms),
                    ascend::AttentionTimings::of_this_machine()),
@@ -34,7 +41,8 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
   }
   AscendBackend(const AscendBackend& rehearsed, const Ledger& ledger, std::uint64_t room_bytes,
                 const std::string& offload)
-      : CardBackend(rehearsed, ledger, room_bytes, offload, kForms),
+      : CardBackend(rehearsed, ledger, room_bytes, offload, rehearsed.forms_),
+        forms_(rehearsed.forms_),
         attention_(stream_, rehearsed.attention_.form(), rehearsed.attention_.timings()),
         convolution_math_(rehearsed.convolution_math_) {}
   std::unique_ptr<Backend> rehearsal(const Ledger& ledger, std::uint64_t room_bytes,
@@ -57,7 +65,7 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
     CardBackend::release_cache();
   }
   WeightHandle prepare(const Weight& weight, WeightUse use, Quantization quantization) override {
-    return ascend::prepare(weights_, weight, use, quantization);
+    return ascend::prepare(weights_, forms_, weight, use, quantization);
   }
 
   Tensor linear(const Tensor& x, const PreparedWeight& weight,
@@ -115,13 +123,14 @@ class AscendBackend : public card::CardBackend<ascend::Operations> {
       return ascend::linear(stream_, x, weights_.tensor(weight), offsets);
     if (x.size() > 0) {
       return ascend::linear_int8(stream_, rounded, x.shape(), x.dtype(),
-                                 ascend::int8_rows(weights_, weight), offsets);
+                                 ascend::int8_rows(weights_, forms_, weight), offsets);
     }
     Shape shape = x.shape();
     shape.back() = weight.shape()[0];
     return stream_.empty(x.dtype(), shape);
   }
 
+  const ascend::WeightForms& forms_;
   ascend::Attention attention_;
   std::int8_t convolution_math_;
 };
@@ -193,9 +202,14 @@ const DeviceKind& ascend_device() {
       .options = {card::offload_option(),
                   gelu_option(),
                   parallel_option(),
+                  parallel_weights_option(),
                   {"ascend_conv", card::words_of(kConvolutionMath),
                    "convolutions of an fp32 run on Ascend: fp32 (default), or hf32, with 11 bits "
                    "of each factor, as torch_npu does",
+                   false},
+                  {"ascend_int8", card::words_of(kInBlocks),
+                   "weights of int8 on Ascend: nd (default) in rows, or nz, in the blocks that its "
+                   "matrix units read",
                    false},
                   {"ascend_attention", card::words_of(ascend::kAttentionForms),
                    "Ascend's attention: auto (default) times what is there once a shape, flash "
@@ -207,7 +221,8 @@ const DeviceKind& ascend_device() {
           [](int card, const BackendOptions& options) {
             const DeviceOptions& chosen = options.device_options;
             return make_ascend_backend({card, chosen.at("ascend_attention"), chosen.at("offload"),
-                                        chosen.at("gelu"), chosen.at("ascend_conv")});
+                                        chosen.at("gelu"), chosen.at("ascend_conv"),
+                                        chosen.at("ascend_int8")});
           },
       .connect = connect_cards};
   return kind;

@@ -14,6 +14,7 @@ struct AscendOptions {
   std::string offload = "auto";      ///< auto, none, encoder, layers: card/weights.h
   std::string gelu = "exact";        ///< exact, tanh: gelu.h
   std::string convolution = "fp32";  ///< fp32, hf32: how products of an fp32 run are computed
+  std::string int8 = "nd";           ///< nd, nz: how weights of int8 are laid out
 };
 
 /// Throws Error(not_found) without CANN or without that card, Error(invalid_argument) for an option

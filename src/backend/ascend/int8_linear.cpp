@@ -25,8 +25,15 @@ Tensor product(Stream& stream, const Int8Rows& x, const Int8Rows& w) {
   const bool as_it_is = false, transposed = true;
   Tensor y = stream.empty(DType::bf16, {x.codes.dim(0), w.codes.dim(0)});
   stream.expect_workspace(kWorkspaceBytes);
+  const std::int64_t no_groups = 0;
+  if (w.in_blocks > 0) {
+    View blocks = w.codes;
+    blocks.storage = blocks.offset + w.in_blocks;  // by which the operation knows them
+    stream.call(api.QuantMatmulWeightNz, x.codes, blocks, x.scales, w.scales, none, none, none,
+                none, none, as_it_is, transposed, no_groups, y);
+    return y;
+  }
   if (api.QuantMatmulV5) {
-    const std::int64_t no_groups = 0;
     stream.call(api.QuantMatmulV5, x.codes, w.codes, x.scales, w.scales, none, none, none, none,
                 none, as_it_is, transposed, no_groups, y);
     return y;
@@ -67,9 +74,15 @@ Tensor rotated(Stream& stream, const Tensor& x) {
 
 }  // namespace
 
-void require_int8(const std::string& weight, const Shape& shape) {
+void require_int8(const std::string& weight, const Shape& shape, bool in_blocks) {
   const Cann& api = cann();
-  if (!api.DynamicQuant || (!api.QuantMatmulV5 && !api.QuantMatmulV4 && !api.QuantMatmulV3)) {
+  if (in_blocks && (!api.DynamicQuant || !api.QuantMatmulWeightNz)) {
+    throw Error(ErrorKind::unsupported,
+                "ascend: this CANN lacks aclnnDynamicQuant or aclnnQuantMatmulWeightNz, which "
+                "--ascend-int8 nz needs; leave it out");
+  }
+  if (!in_blocks &&
+      (!api.DynamicQuant || (!api.QuantMatmulV5 && !api.QuantMatmulV4 && !api.QuantMatmulV3))) {
     throw Error(ErrorKind::unsupported,
                 "ascend: this CANN lacks aclnnDynamicQuant or every aclnnQuantMatmul of V5, V4 and "
                 "V3, which quantised weights need: `ernie-image devices` lists what is there; take "

@@ -236,6 +236,7 @@ std::string alternative_of(const std::string& name) {
   if (name == "aclnnGroupNormSiluV2") return "GroupNorm in fp32";
   if (name == "aclnnUpsampleNearest2d") return "a broadcast copy";
   if (name == "aclnnDynamicQuant") return "nothing: --quant int8 is refused";
+  if (name == "aclnnQuantMatmulWeightNz") return "--ascend-int8 nd, the default";
   if (name.starts_with("aclnnQuantMatmul"))
     return "another QuantMatmul of V5, V4 and V3; without all of them --quant int8 is refused";
   return "";

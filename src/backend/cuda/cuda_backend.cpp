@@ -3,6 +3,7 @@
 #include "backend/card/card_backend.h"
 #include "backend/card/option.h"
 #include "backend/cuda/attention.h"
+#include "backend/cuda/connect.h"
 #include "backend/cuda/convolution.h"
 #include "backend/cuda/graph.h"
 #include "backend/cuda/linear.h"
@@ -79,6 +80,8 @@ class CudaBackend : public card::CardBackend<cuda::Operations> {
     }
   }
 
+  cuda::Stream& stream() { return stream_; }
+
   Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& mask,
                    float scale) override {
     require_activation("attention", q);
@@ -113,6 +116,12 @@ namespace cuda {
 
 std::unique_ptr<Backend> make_backend(const CudaOptions& options) {
   return std::make_unique<CudaBackend>(options);
+}
+
+std::vector<std::unique_ptr<Collective>> connect_cards(std::span<Backend* const> cards) {
+  std::vector<Stream*> streams;
+  for (Backend* card : cards) streams.push_back(&static_cast<CudaBackend*>(card)->stream());
+  return connect(streams);
 }
 
 DeviceInfo device_info() {

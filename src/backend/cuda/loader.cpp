@@ -100,6 +100,10 @@ std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
   return library.plugin->make_backend(options);
 }
 
+std::vector<std::unique_ptr<Collective>> connect_cuda_cards(std::span<Backend* const> cards) {
+  return cuda_library().plugin->connect(cards);  // which has made them
+}
+
 DeviceInfo cuda_info() {
   const Loaded& library = cuda_library();
   if (library.plugin == nullptr) {

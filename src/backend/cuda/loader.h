@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,9 @@ std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options);
 
 /// What is known of the library; without it, `problem` says why.
 DeviceInfo cuda_info();
+
+/// A group of backends that are make_cuda_backend's; see DeviceKind.
+std::vector<std::unique_ptr<Collective>> connect_cuda_cards(std::span<Backend* const> cards);
 
 /// Where the library is looked for, in order: $ERNIE_IMAGE_CUDA_LIBRARY alone, if that is set;
 /// else beside the program (or libernie_image.so) and in the library folder of its installation.

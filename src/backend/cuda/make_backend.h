@@ -1,4 +1,4 @@
-// The two functions behind CudaPlugin, and what they need.
+// The functions behind CudaPlugin, and what they need.
 #pragma once
 
 #include <memory>
@@ -15,5 +15,8 @@ std::vector<std::string> library_versions();
 
 /// Cards, or why there are none.
 DeviceInfo device_info();
+
+/// A group of backends that are make_backend's.
+std::vector<std::unique_ptr<Collective>> connect_cards(std::span<Backend* const> cards);
 
 }  // namespace ernie_image::cuda

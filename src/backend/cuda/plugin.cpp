@@ -6,7 +6,8 @@
 namespace ernie_image {
 namespace {
 
-constexpr CudaPlugin kPlugin = {ERNIE_IMAGE_CUDA_ABI, cuda::make_backend, cuda::device_info};
+constexpr CudaPlugin kPlugin = {ERNIE_IMAGE_CUDA_ABI, cuda::make_backend, cuda::device_info,
+                                cuda::connect_cards};
 
 }  // namespace
 }  // namespace ernie_image

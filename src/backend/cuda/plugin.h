@@ -3,7 +3,9 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "backend/device.h"
 
@@ -24,6 +26,8 @@ struct CudaPlugin {
   std::unique_ptr<Backend> (*make_backend)(const CudaOptions& options);
   /// Cards, driver and libraries, or why there are none.
   DeviceInfo (*info)();
+  /// See DeviceKind.
+  std::vector<std::unique_ptr<Collective>> (*connect)(std::span<Backend* const> cards);
 };
 
 /// The one symbol that the library exports has this type.
