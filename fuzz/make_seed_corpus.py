@@ -269,6 +269,17 @@ def jobs_seeds():
     yield "waiting", b"h" + b"\0".join(hash_fields[:4] + [b"state", b"queued", b"position", b"2"])
 
 
+def batch_seeds():
+    """As docs/formats.md has them, and what is near to be refused."""
+    settings = {"prompt": "a fox", "negative_prompt": "blurry", "seed": 7, "output": "fox.png", "width": 96, "height": 64,
+                "num_inference_steps": 8, "guidance_scale": 2.5, "hires_scale": 2, "variation_seeds": [3], "variation_strength": 0.2}
+    yield "folder", b'f# three pictures\n{"prompt": "a red apple"}\n\n{"prompt": "an owl", "seed": 1}\r\n{"prompt": "a <lora:style:0.5> fox"}'
+    yield "numbered", b"n" + b"".join(json.dumps({"prompt": prompt}).encode() + b"\n" for prompt in ("a fox", "\u84dd", ""))
+    yield "settings", b"f" + json.dumps(settings).encode()
+    yield "twice", b'f{"prompt":"a","output":"a.png"}\n{"prompt":"b","output":"a.png"}'
+    yield "elsewhere", b'f{"prompt":"a","output":"../a.webp"}\n{"prompt":"b","output":"/tmp/a.jpg"}'
+
+
 def stored_seeds():
     digest = {"bytes": 3, "sha256": "0a" * 32}
     manifest = {"format": 1, "quantization": "int8", "components": ["transformer"], "source": {"name": "a", "hash": "b"},
@@ -332,7 +343,7 @@ def adapter_seeds():
 
 def main():
     root = pathlib.Path(sys.argv[1])
-    for name, seeds in [("adapter", adapter_seeds), ("chat_template", chat_template_seeds), ("prompt_lines", prompt_lines_seeds),
+    for name, seeds in [("adapter", adapter_seeds), ("batch", batch_seeds), ("chat_template", chat_template_seeds), ("prompt_lines", prompt_lines_seeds),
                         ("tokenizer_config", tokenizer_config_seeds), ("config", config_seeds), ("gguf", gguf_seeds), ("jobs", jobs_seeds), ("png", png_seeds),
                         ("picture", picture_seeds), ("record", record_seeds), ("stored", stored_seeds),
                         ("quantized", quantized_seeds), ("request", request_seeds),

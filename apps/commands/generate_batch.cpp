@@ -2,12 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <set>
 
-#include "common/exit_code.h"
 #include "common/image_record.h"
 #include "common/output_paths.h"
-#include "common/parse_values.h"
 #include "common/text_input.h"
 #include "io/image_file.h"
 #include "request/request.h"
@@ -15,78 +12,16 @@
 namespace ernie_image {
 namespace {
 
-constexpr std::size_t kMaxPictures = 100000;
-
-std::vector<std::string_view> known_keys() {
-  std::vector<std::string_view> known = {"prompt", "negative_prompt", "seed", "output"};
-  for (const RequestOption& option : request_options()) known.emplace_back(option.name());
-  return known;
+/// What it began with, and what was done to that.
+nlohmann::json beginning_of(const ImageRecord& record) {
+  return record.picture.sha256.empty() ? nlohmann::json()
+                                       : picture_use_json(record.picture, record.request.picture);
 }
 
-Request read_settings(const JsonReader& fields, const GenerateFlags& flags) {
-  if (const auto unknown = fields.unknown_key(known_keys()))
-    fields.fail(*unknown,
-                "none but prompt, negative_prompt, seed, output and options of a request");
-  Request request = flags.request;
-  request.prompts = {fields.text("prompt")};
-  if (fields.has("negative_prompt")) request.negative_prompts = {fields.text("negative_prompt")};
-  if (fields.has("seed")) request.seeds = {fields.seed("seed")};
-  read_options(fields, Naming::full, true, request);
-  require_utf8(fields.where() + ": the prompt", request.prompts[0]);
-  add_loras(flags.lora, request);
-  check_request(request, ErrorKind::invalid_argument, fields.where() + ": ");
-  return request;
-}
-
-/// Of the file and its lines: what a line does not name has a number and its prompt.
-class Names {
- public:
-  Names(const GenerateFlags& flags, std::size_t count)
-      : is_folder_(flags.output.empty() || is_output_folder(flags.output)),
-        folder_(is_folder_ ? output_folder(flags.output) : "") {
-    if (is_folder_) return;
-    image_format_of(flags.output);  // throws for an extension that cannot be written
-    numbered_ = output_paths(flags.output, static_cast<int>(count));
-  }
-
-  std::string name(const std::string& wish, std::size_t index, const std::string& prompt) const {
-    if (!wish.empty()) return wish.front() == '/' ? wish : folder_ + wish;
-    if (!is_folder_) return numbered_[index];
-    const std::string number = std::to_string(index + 1);
-    return folder_ + std::string(4 - std::min<std::size_t>(number.size(), 4), '0') + number + "-" +
-           name_of_prompt(prompt) + ".png";
-  }
-
- private:
-  bool is_folder_;
-  std::string folder_;
-  std::vector<std::string> numbered_;
-};
-
-std::vector<JsonReader> read_lines(const std::string& path, std::vector<std::size_t>& numbers) {
-  std::vector<JsonReader> lines;
-  const std::string all = read_text(path);
-  std::string_view rest = all;
-  for (std::size_t number = 1; !rest.empty(); ++number) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-    const std::size_t first = line.find_first_not_of(" \t\r");
-    if (first == std::string_view::npos || line[first] == '#') continue;
-    lines.push_back(
-        JsonReader::parse(line, "--batch: " + path + ": line " + std::to_string(number)));
-    numbers.push_back(number);
-    if (lines.size() > kMaxPictures)
-      usage_error("--batch: " + path + " has more than " + std::to_string(kMaxPictures) +
-                  " pictures");
-  }
-  if (lines.empty())
-    usage_error("--batch: " + path + " has no picture; write a JSON object a line");
-  return lines;
-}
-
-bool has_same_settings(const ImageRecord& record, const BatchPicture& picture,
-                       const GenerateFlags& flags, const ModelInfo& info, bool enhances) {
-  const Request wanted = with_defaults(picture.request, info.defaults);
+bool has_same_settings(const ImageRecord& record, const Request& wanted, const GenerateFlags& flags,
+                       const ModelInfo& info, bool enhances) {
+  ImageRecord expected = make_image_record(info, flags.load, wanted);
+  expected.picture.handling = flags.picture.handling;
   const Request& made = record.request;
   const auto& prompts = record.original_prompts.empty() ? made.prompts : record.original_prompts;
   const auto same_adapter = [](const Adapter& a, const Adapter& b) {
@@ -96,6 +31,7 @@ bool has_same_settings(const ImageRecord& record, const BatchPicture& picture,
          record.original_prompts.empty() != enhances &&
          negative_prompt_of(made) == negative_prompt_of(wanted) && made.seeds == wanted.seeds &&
          options_json(made) == options_json(wanted) &&
+         beginning_of(record) == beginning_of(expected) &&
          std::ranges::equal(made.adapters, wanted.adapters, same_adapter) &&
          record.load.precision == flags.load.precision &&
          record.load.quantization == flags.load.quantization;
@@ -104,25 +40,14 @@ bool has_same_settings(const ImageRecord& record, const BatchPicture& picture,
 }  // namespace
 
 std::vector<BatchPicture> read_batch(const GenerateFlags& flags) {
-  std::vector<std::size_t> numbers;
-  const std::vector<JsonReader> lines = read_lines(flags.batch, numbers);
-  const Names names(flags, lines.size());
-  std::set<std::string> seen;
-  std::vector<BatchPicture> pictures;
-  for (std::size_t i = 0; i < lines.size(); ++i) {
-    BatchPicture picture{numbers[i], read_settings(lines[i], flags), ""};
-    picture.path = names.name(lines[i].text("output", ""), i, picture.request.prompts[0]);
-    image_format_of(picture.path);
-    require_writable(lines[i].where() + ": output", picture.path);
-    if (!seen.insert(picture.path).second)
-      usage_error(lines[i].where() + ": output: " + picture.path + " is written twice");
-    pictures.push_back(std::move(picture));
-  }
+  std::vector<BatchPicture> pictures = parse_batch(read_text(flags.batch), flags);
+  for (const BatchPicture& picture : pictures)
+    require_writable(batch_line(flags.batch, picture.line) + ": output", picture.path);
   return pictures;
 }
 
 bool is_made(const BatchPicture& picture, const GenerateFlags& flags, const ModelInfo& info,
-             bool enhances) {
+             bool enhances, const std::function<Request(const Request&)>& completed) {
   std::error_code ignored;
   if (flags.overwrite == true || !std::filesystem::exists(picture.path, ignored)) return false;
   const ImageMetadata metadata = read_image(picture.path).metadata;
@@ -130,8 +55,8 @@ bool is_made(const BatchPicture& picture, const GenerateFlags& flags, const Mode
   // A JPEG may have no room for one.
   if (record == metadata.end() && image_format_of(picture.path) == ImageFormat::jpeg) return true;
   if (record != metadata.end() &&
-      has_same_settings(parse_image_record(picture.path, record->second), picture, flags, info,
-                        enhances))
+      has_same_settings(parse_image_record(picture.path, record->second),
+                        completed(picture.request), flags, info, enhances))
     return true;
   throw Error(ErrorKind::io, "--batch: line " + std::to_string(picture.line) + ": " + picture.path +
                                  " is there already, and was not made by this model with these "

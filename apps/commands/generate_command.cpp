@@ -133,6 +133,8 @@ class Session {
   void draw(Request request, GeneratePaths paths);
   const ModelInfo& info() const { return pipeline_.info(); }
   bool enhances() const { return enhancer_.has_value(); }
+  /// With the picture to begin with, and the model's defaults.
+  Request completed(Request request);
 
  private:
   std::vector<StageMemory> enhance(Request& request) const;
@@ -143,7 +145,14 @@ class Session {
   MemorySampler memory_;
   Pipeline pipeline_;
   std::optional<Enhancer> enhancer_;
+  std::optional<PictureOfFlags> picture_;  // once it was asked for
 };
+
+Request Session::completed(Request request) {
+  if (!picture_) picture_.emplace(flags_.picture);
+  picture_->put_into(request, info());
+  return with_defaults(std::move(request), info().defaults);
+}
 
 std::vector<StageMemory> Session::enhance(Request& request) const {
   std::vector<StageMemory> stages;
@@ -156,8 +165,7 @@ std::vector<StageMemory> Session::enhance(Request& request) const {
 
 void Session::draw(Request request, GeneratePaths paths) {
   const ModelInfo& model = info();
-  read_picture_into(request, flags_.picture, model);
-  request = with_defaults(std::move(request), model.defaults);
+  request = completed(std::move(request));
   if (!flags_.quiet) {
     note_unused_negative_prompt(request);
     note_foreign_size(request, model);
@@ -192,15 +200,17 @@ int run_batch(GenerateFlags& flags) {
   const std::vector<BatchPicture> pictures = read_batch(flags);
   Session session(flags);
   std::vector<const BatchPicture*> missing;
+  const auto completed = [&](const Request& request) { return session.completed(request); };
   for (const BatchPicture& picture : pictures) {
-    if (!is_made(picture, flags, session.info(), session.enhances())) missing.push_back(&picture);
+    if (!is_made(picture, flags, session.info(), session.enhances(), completed))
+      missing.push_back(&picture);
   }
   if (missing.size() < pictures.size() && !flags.quiet) {
     std::cerr << pictures.size() - missing.size() << " of " << pictures.size()
               << " pictures are there already\n";
   }
   for (const BatchPicture* picture : missing) {
-    check_formats(flags, session.info(), with_defaults(picture->request, session.info().defaults),
+    check_formats(flags, session.info(), session.completed(picture->request),
                   {.images = {picture->path}, .previews = {}});
   }
   for (const BatchPicture* picture : missing)

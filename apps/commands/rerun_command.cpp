@@ -234,7 +234,7 @@ void add_picture(const RerunFlags& flags, const ImageRecord& record, const Model
   picture.file = flags.image;
   if (has_mask) picture.mask = flags.mask;
   picture.handling = record.picture.handling;
-  read_picture_into(request, picture, info);
+  PictureOfFlags(picture).put_into(request, info);
   if (picture_hash(request.picture.image) != record.picture.sha256) {
     throw Error(ErrorKind::not_found,
                 "--image: " + flags.image + " is not what " + flags.file + " was made from");

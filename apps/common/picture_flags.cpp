@@ -171,19 +171,22 @@ void check_picture_flags(const Request& request, PictureFlags& flags) {
     usage_error("only one of --image and --mask can be standard input");
 }
 
-void read_picture_into(Request& request, const PictureFlags& flags, const ModelInfo& info) {
+PictureOfFlags::PictureOfFlags(const PictureFlags& flags) : handling_(flags.handling) {
   if (flags.file.empty()) return;
-  Image image = read_given(
+  image_ = read_given(
       flags.file, [](auto bytes, const std::string& name) { return read_picture(bytes, name); });
-  std::optional<Mask> mask;
   if (!flags.mask.empty()) {
-    mask = read_given(flags.mask,
-                      [](auto bytes, const std::string& name) { return read_mask(bytes, name); });
+    mask_ = read_given(flags.mask,
+                       [](auto bytes, const std::string& name) { return read_mask(bytes, name); });
   }
-  prepare_canvas(image, mask, flags.handling);
-  choose_size(request, image, mask, flags.handling, info.size_multiple_px, info.defaults);
+  prepare_canvas(*image_, mask_, handling_);
+}
+
+void PictureOfFlags::put_into(Request& request, const ModelInfo& info) const {
+  if (!image_) return;
+  choose_size(request, *image_, mask_, handling_, info.size_multiple_px, info.defaults);
   check_size(request, info);
-  put_picture_into(request, image, mask, flags.handling);
+  put_picture_into(request, *image_, mask_, handling_);
 }
 
 }  // namespace ernie_image

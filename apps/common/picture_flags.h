@@ -1,6 +1,7 @@
 // The flags of a picture to begin with.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "common/flags.h"
@@ -25,7 +26,20 @@ void add_picture_flags(CLI::App& app, Request& request, PictureFlags& flags);
 /// Throws Error(invalid_argument) for flags that need a picture or a mask without one.
 void check_picture_flags(const Request& request, PictureFlags& flags);
 
-/// Reads the files into the request, and chooses what it leaves open of its size. Throws Error.
-void read_picture_into(Request& request, const PictureFlags& flags, const ModelInfo& info);
+/// What the flags name, read and decoded once for however many requests.
+class PictureOfFlags {
+ public:
+  /// Throws Error.
+  explicit PictureOfFlags(const PictureFlags& flags);
+
+  /// Chooses what the request leaves open of its size. Does nothing if no picture was given. Throws
+  /// Error(invalid_argument).
+  void put_into(Request& request, const ModelInfo& info) const;
+
+ private:
+  PictureHandling handling_;
+  std::optional<Image> image_;
+  std::optional<Mask> mask_;
+};
 
 }  // namespace ernie_image

@@ -58,6 +58,9 @@ void ChunkListener::tell(JobWork& work, int index, const Progress& progress, Job
     };
   }
   told.preview_index = work.previews - 1;
+  const auto is_of_work = [&](const JobImageWork& each) { return each.work == &work; };
+  told.image = static_cast<int>(chunk_[static_cast<std::size_t>(index)].index);
+  told.images = static_cast<int>(std::ranges::count_if(chunk_, is_of_work));
   reporter_.update(work.job.id, told, std::move(preview));
 }
 

@@ -63,6 +63,8 @@ struct JobProgress {
   double fraction = 0;                      ///< of the whole job, 0..1
   std::optional<double> seconds_left = {};  ///< once it can be told
   int preview_index = -1;                   ///< number of the newest preview; -1: none yet
+  int image = -1;  ///< the first of the job's pictures that are under way; -1: none yet
+  int images = 0;  ///< how many are, which make their steps together
 };
 
 /// A finished picture; its bytes are had by JobQueue::image.

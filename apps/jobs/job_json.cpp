@@ -126,11 +126,10 @@ JobRequest parse_request(std::string_view text, const std::string& where) {
 }
 
 std::string progress_text(const JobProgress& progress) {
-  json object = {{"stage", progress.stage},
-                 {"step", progress.step},
-                 {"steps", progress.steps},
-                 {"fraction", progress.fraction},
-                 {"preview", progress.preview_index}};
+  json object = {{"stage", progress.stage},           {"step", progress.step},
+                 {"steps", progress.steps},           {"fraction", progress.fraction},
+                 {"preview", progress.preview_index}, {"image", progress.image},
+                 {"images", progress.images}};
   if (progress.seconds_left) object["seconds_left"] = *progress.seconds_left;
   return dump(object);
 }
@@ -144,6 +143,10 @@ JobProgress parse_progress(std::string_view text, const std::string& where) {
   progress.steps = fields.small("steps", 0, kAny);
   progress.fraction = fields.number("fraction");
   progress.preview_index = fields.small("preview", -1, kAny);
+  if (fields.has("image")) {  // which workers of an earlier release do not tell
+    progress.image = fields.small("image", -1, kAny);
+    progress.images = fields.small("images", 0, kAny);
+  }
   if (fields.has("seconds_left")) progress.seconds_left = fields.number("seconds_left");
   return progress;
 }

@@ -28,6 +28,8 @@ json progress_view(const Job& job) {
   return {{"stage", progress.stage},
           {"step", progress.step},
           {"steps", progress.steps},
+          {"image", progress.image < 0 ? json() : json(progress.image)},
+          {"images", progress.images},
           {"fraction", progress.fraction},
           {"seconds_left", or_null(progress.seconds_left)}};
 }

@@ -1,4 +1,5 @@
 // The jobs API: hand in, watch, fetch, cancel, forget.
+#include <algorithm>
 #include <charconv>
 
 #include "ernie_image/pipeline.h"
@@ -187,6 +188,13 @@ json worker_view(const WorkerInfo& worker) {
 
 /// Waiting and running jobs of everybody; of those that are not the asker's own only that they are
 /// there.
+/// Whose turn it is comes first: lists of jobs begin with the newest.
+std::vector<Job> in_order(std::vector<Job> jobs) {
+  std::ranges::reverse(jobs);
+  std::ranges::stable_sort(jobs, {}, [](const Job& job) { return job.queue_position.value_or(0); });
+  return jobs;
+}
+
 void show_queue(Service& service, Exchange& exchange, httplib::Response& response) {
   const QueueCounts counts = service.queue().counts();
   json jobs = json::array();
@@ -194,7 +202,7 @@ void show_queue(Service& service, Exchange& exchange, httplib::Response& respons
     JobFilter filter;
     filter.state = state;
     filter.limit = kMaxListed;
-    for (const Job& job : service.queue().list(filter)) {
+    for (const Job& job : in_order(service.queue().list(filter))) {
       const bool is_mine = job.owner == exchange.owner();
       jobs.push_back({{"id", is_mine ? json(job.id) : json()},
                       {"queue_position", job.queue_position ? json(*job.queue_position) : json()},

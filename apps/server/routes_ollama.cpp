@@ -128,7 +128,8 @@ void list_for_ollama(Service& service, Exchange&, httplib::Response& response) {
 
 void show_for_ollama(Service& service, Exchange& exchange, httplib::Response& response) {
   const JsonReader body = fields_of(exchange);
-  const std::string name = body.text(body.has("model") ? "model" : "name");
+  const std::string earlier = body.text("name", "");  // looked at even where nobody asks for it
+  const std::string name = body.has("name") ? body.text("model", earlier) : body.text("model");
   const std::vector<WorkerInfo> workers = service.workers();
   const WorkerInfo& worker = worker_for(without_tag(name), workers);
   send_json(response,

@@ -131,6 +131,32 @@ TEST_F(PictureInput, ComesFromStandardInputToo) {
   EXPECT_EQ(from_file.rgb, of_webp.rgb);
 }
 
+TEST_F(PictureInput, OfABatchIsThatOfEachOfItsPictures) {
+  write_bytes(folder_ / "b.jsonl", "{\"prompt\": \"a cat\"}\n{\"prompt\": \"a dog\"}\n");
+  const std::string in = bytes_of(picture(80, 48), ImageFormat::png);
+  const auto batch = [&](const std::string& strength, const std::string& input) {
+    return run_program({"generate", "--batch", folder_ / "b.jsonl", "-m", model_, "--steps", "4",
+                        "--image", "-", "--strength", strength, "-o", folder_ / "%d.png"},
+                       {.input = input});
+  };
+  const Outcome drawn = batch("0.5", in);  // which can be read once
+  ASSERT_EQ(drawn.exit_code, 0) << drawn.err;
+  const std::string first = read_bytes(folder_ / "1.png");
+  for (const char* name : {"1.png", "2.png"}) {
+    EXPECT_EQ(read_image(folder_ / name).image.width_px, 80) << name;
+    EXPECT_EQ(record_of(folder_ / name)["image"]["strength"], 0.5) << name;
+  }
+  std::filesystem::remove(folder_ / "2.png");
+  const Outcome again = batch("0.5", in);
+  EXPECT_NE(again.err.find("1 of 2 pictures are there already"), std::string::npos) << again.err;
+  EXPECT_EQ(read_bytes(folder_ / "1.png"), first);
+  for (const Outcome& other :
+       {batch("0.6", in), batch("0.5", bytes_of(picture(81, 48), ImageFormat::png))}) {
+    EXPECT_EQ(other.exit_code, 1);
+    EXPECT_NE(other.err.find("is there already"), std::string::npos) << other.err;
+  }
+}
+
 TEST_F(PictureInput, IsScaledToTheSizeAskedFor) {
   std::vector<std::vector<std::uint8_t>> results;
   for (const std::string fit : {"stretch", "crop", "fit"}) {

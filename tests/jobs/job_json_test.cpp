@@ -146,6 +146,13 @@ TEST(JobJson, RefusesEndlessPrompts) {
   EXPECT_THROW(parse_request(text, "test"), Error);
 }
 
+TEST(JobJson, ReadsProgressOfEarlierReleases) {
+  const JobProgress told = parse_progress(
+      R"({"stage":"transformer","step":1,"steps":2,"fraction":0.5,"preview":-1})", "test");
+  EXPECT_EQ(told.image, -1);
+  EXPECT_EQ(told.images, 0);
+}
+
 TEST(JobJson, RefusesTextThatIsNoObject) {
   for (const char* text : {"", "[]", "3", "{", "\"x\"", "{\"kind\":0}"}) {
     EXPECT_THROW(parse_request(text, "test"), Error) << text;

@@ -107,7 +107,7 @@ TEST_P(QueueTest, TellsThoseWhoWait) {
   EXPECT_GT(running.version, queued.version);
   std::thread worker([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    queue_->report(running.id, "w1", {"transformer", 1, 2, 0.5, 3.0, 4}, "jpeg");
+    queue_->report(running.id, "w1", {"transformer", 1, 2, 0.5, 3.0, 4, 5, 6}, "jpeg");
   });
   const Job told = queue_->wait(running.id, running.version, kPatience).value();
   worker.join();
@@ -118,6 +118,8 @@ TEST_P(QueueTest, TellsThoseWhoWait) {
   EXPECT_EQ(told.progress.fraction, 0.5);
   EXPECT_EQ(told.progress.seconds_left, 3.0);
   EXPECT_EQ(told.progress.preview_index, 4);
+  EXPECT_EQ(told.progress.image, 5);
+  EXPECT_EQ(told.progress.images, 6);
   EXPECT_EQ(queue_->preview(running.id), "jpeg");
 }
 

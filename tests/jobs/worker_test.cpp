@@ -173,6 +173,23 @@ TEST_F(WorkerTest, WritesEachFormat) {
   EXPECT_EQ(files[2].substr(8, 4), "WEBP");
 }
 
+TEST_F(WorkerTest, SaysWhichPicturesItDraws) {
+  JobRequest request = picture_request("a cat");
+  request.set_seeds({1, 2, 3});
+  request.num_inference_steps = kSecondsOfSteps / 8;
+  const std::string id = submit(request);
+  WorkerOptions two_at_a_time = options();
+  two_at_a_time.max_batch = 2;
+  Worker worker(*queue_, load(), two_at_a_time);
+  std::set<std::pair<int, int>> drawn;
+  Job job = queue_->find(id).value();
+  while (!is_final(job.state)) {
+    job = queue_->wait(id, job.version, kPatience).value();
+    if (job.progress.stage == "transformer") drawn.emplace(job.progress.image, job.progress.images);
+  }
+  EXPECT_EQ(drawn, (std::set<std::pair<int, int>>{{0, 2}, {2, 1}}));
+}
+
 TEST_F(WorkerTest, TellsProgressAndShowsPreviews) {
   JobRequest request = picture_request("a cat");
   request.num_inference_steps = request.previews = kSecondsOfSteps / 4;

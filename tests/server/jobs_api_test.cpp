@@ -255,6 +255,19 @@ TEST(JobsApi, ShowsOthersJobsOnlyAsPlacesInTheQueue) {
   EXPECT_EQ(queue["workers"].size(), 1u);
 }
 
+TEST(JobsApi, ShowsTheQueueInItsOrder) {
+  TestServerOptions options;
+  options.has_worker = false;
+  TestServer server(options);
+  server.queue().announce(PaintingWorker::info());
+  std::vector<json> ids;
+  for (const char* prompt : {"a", "b", "c"})
+    ids.push_back(post(server, "/v1/jobs", {{"prompt", prompt}}, 202)["id"]);
+  std::vector<json> shown;
+  for (const json& job : get(server, "/v1/queue", 200)["jobs"]) shown.push_back(job["id"]);
+  EXPECT_EQ(shown, ids);
+}
+
 TEST(JobsApi, RefusesJobsBeyondTheQueue) {
   TestServerOptions options;
   options.has_worker = false;

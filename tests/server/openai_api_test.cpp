@@ -105,6 +105,10 @@ TEST(OllamaApi, ListsShowsAndSaysWhatIsWrong) {
   EXPECT_EQ(post(server, "/api/show", {{"model", "Paint-Turbo"}}, 200)["capabilities"],
             json({"image"}));
   EXPECT_TRUE(post(server, "/api/show", {{"model", "x"}}, 404)["error"].is_string());
+  post(server, "/api/show", {{"name", "Paint-Turbo"}}, 200);
+  for (const json& wrong : {json({{"model", "Paint-Turbo"}, {"name", json::object()}}),
+                            json::object(), json({{"model", nullptr}})})
+    post(server, "/api/show", wrong, 400);
   EXPECT_TRUE(
       post(server, "/api/generate", {{"prompt", "a"}, {"width", 7}}, 400)["error"].is_string());
 }

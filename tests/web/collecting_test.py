@@ -175,6 +175,31 @@ class Collecting(PageTest):
         self.wait(lambda: not self.exists(".tile"), "the job goes with its last picture")
         self.assertEqual(self.server.jobs(), [])
 
+    def test_a_prompt_is_copied(self):
+        """Also on a page over plain http from another machine, which has no clipboard of its own."""
+        self.made("a copied panda")
+        self.wait(lambda: self.visible(".tile") and self.pictures_loaded(), "the picture is there")
+        self.browser.execute_cdp_cmd("Browser.grantPermissions", {
+            "origin": self.server.url, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]})
+        for secure in (True, False):
+            self.fill("#prompt", "")
+            if not secure:
+                self.script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+                self.script("document.execCommand = ((original) => (...order) => { window.ordered = order; "
+                            "return original.apply(document, order); })(document.execCommand)")
+            self.click(".tile-open")
+            self.click("#viewer-copy")
+            self.wait(lambda: "copied" in self.text("#notes").lower(), "it is said")
+            self.assertEqual(self.text("#viewer-error"), "")
+            self.press(Keys.ESCAPE)
+            self.find("#prompt").click()
+            self.press(Keys.CONTROL, "v")
+            self.assertEqual(self.value("#prompt"), "a copied panda")
+            self.find("#prompt").send_keys(Keys.CONTROL, "a")
+            self.press(Keys.CONTROL, "x")  # and nothing is left for the second time
+            self.script("return navigator.clipboard?.writeText('other')")
+        self.assertEqual(self.script("return window.ordered"), ["copy"])
+
     def test_a_picture_is_looked_at_closely(self):
         self.made("a panda", n=2)
         self.wait(lambda: len(self.find_all(".tile")) == 2 and self.pictures_loaded(), "the pictures are there")

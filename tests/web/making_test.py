@@ -39,6 +39,14 @@ class Making(PageTest):
         self.assertEqual([job["status"] for job in self.server.jobs()], ["cancelled"])
         self.assertFalse(self.exists(".tile"))
 
+    def test_it_says_which_of_several_pictures_is_drawn(self):
+        self.generate("two apples", count="2", **SLOW)
+        self.wait(lambda: self.text(".stage-name").startswith("Drawing, picture 1 of 2, step "), "it is said")
+        self.click(".card .cancel")
+        self.wait(lambda: not self.visible(".card"), "the job is gone")
+        self.generate("two more", count="2", steps="60", width="64", height="64")
+        self.wait(lambda: self.text(".stage-name").startswith("Drawing, picture 2 of 2, step "), "it is said of the second")
+
     def test_a_lora_is_chosen_with_its_strength_and_kept(self):
         self.wait(lambda: self.visible("#lora-add"), "the server has some")
         self.click("#lora-add")
@@ -67,6 +75,8 @@ class Making(PageTest):
         self.click("#queue-button")
         self.wait(lambda: len(self.find_all("#queue-jobs .badge")) == 3, "the queue lists three")
         self.wait(lambda: self.exists("#queue-workers .badge.running"), "and who works")
+        self.assertEqual([title.text for title in self.find_all("#queue-jobs .row-title")], ["first", "second", "third"])
+        self.assertEqual([badge.text for badge in self.find_all("#queue-jobs .badge")][1:], ["#1", "#2"])
         self.press(Keys.ESCAPE)
         self.click(".card:nth-child(3) .cancel")
         self.wait(lambda: len(self.find_all(".card")) == 2, "the third is gone")

@@ -22,15 +22,21 @@ function statusOf(job) {
     case "queued":
       if (job.queue_position === null) return t("status_queued");
       return job.queue_position === 0 ? t("status_next") : t("status_place", { ahead: job.queue_position });
-    default: return stageOf(job.progress);
+    default: return stageOf(job);
   }
 }
 
-function stageOf(progress) {
+function stageOf({ progress, request }) {
   if (!progress) return t("stage_waiting");
-  const stage = t(`stage_${progress.stage || "waiting"}`);
-  if (progress.stage !== "transformer" || !progress.steps) return stage;
-  return `${stage}, ${t("step_of", { step: progress.step, steps: progress.steps })}`;
+  const parts = [t(`stage_${progress.stage || "waiting"}`)];
+  const { image, images } = progress, count = request.seeds.length;
+  // All at once is seen by the frame, which counts them.
+  if (images && images < count) {
+    parts.push(images === 1 ? t("image_of", { place: image + 1, count })
+                            : t("images_of", { first: image + 1, last: image + images, count }));
+  }
+  if (progress.stage === "transformer" && progress.steps) parts.push(t("step_of", { step: progress.step, steps: progress.steps }));
+  return parts.join(t("comma"));
 }
 
 function timeLeft(seconds) {
