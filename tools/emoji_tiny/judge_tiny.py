@@ -21,7 +21,8 @@ import train_tiny as tiny
 STEPS = 8
 STRENGTHS = (0.3, 0.6, 0.9)
 GUIDANCES = (1.0, 1.5, 2.0, 3.0)
-SHEET = ["a panda on a pink background", "a rocket on a yellow background", "黑色背景上的猫头鹰", "a dog and a cat on a green background"]
+SHEET = ["a panda on a pink background", "a rocket on a yellow background", "黑色背景上的猫头鹰",
+         "a dog and a cat on a green background"]
 SHEET_SEEDS = 6
 RGB = torch.tensor([b[2] for b in tiny.BACKGROUNDS]) / 255
 
