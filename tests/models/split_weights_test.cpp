@@ -109,7 +109,9 @@ class AnyWeights : public WeightSource {
   bool contains(std::string_view) const override { return true; }
   Weight get(const std::string& name, const Shape& shape) override {
     const bool is_norm = shape.size() == 1;
-    return weight_of(golden::formula_tensor(name, shape, 0.2f, is_norm ? 1.0f : 0.0f));
+    Weight weight = weight_of(golden::formula_tensor(name, shape, 0.2f, is_norm ? 1.0f : 0.0f));
+    weight.name = name;  // by which rules of quantisation know it
+    return weight;
   }
   void require_complete() const override {}
   std::vector<std::string> unused() const override { return {}; }
@@ -182,7 +184,7 @@ TEST_F(SplitOnCards, SeveralComputeWhatOneDoes) {
     EXPECT_LE(error_of(ranks, DType::f32), 1e-9) << ranks;
 }
 
-/// Parts are rounded before they are summed: measured of eight cards 3e-5.
+/// Parts are rounded before they are summed.
 TEST_F(SplitOnCards, SeveralRoundLittleMoreInBf16) {
   const double error = error_of(most_, DType::bf16);
   EXPECT_LE(error, 1e-4);
