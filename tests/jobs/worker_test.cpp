@@ -178,9 +178,7 @@ TEST_F(WorkerTest, SaysWhichPicturesItDraws) {
   request.set_seeds({1, 2, 3});
   request.num_inference_steps = kSecondsOfSteps / 8;
   const std::string id = submit(request);
-  WorkerOptions two_at_a_time = options();
-  two_at_a_time.max_batch = 2;
-  Worker worker(*queue_, load(), two_at_a_time);
+  Worker worker(*queue_, load(), options(2));  // two at a time
   std::set<std::pair<int, int>> drawn;
   Job job = queue_->find(id).value();
   while (!is_final(job.state)) {
