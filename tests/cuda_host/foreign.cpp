@@ -5,6 +5,6 @@ extern "C" __attribute__((visibility("default"))) const ernie_image::CudaPlugin*
 ernie_image_cuda_plugin();
 
 const ernie_image::CudaPlugin* ernie_image_cuda_plugin() {
-  static const ernie_image::CudaPlugin plugin = {"another build", nullptr, nullptr};
+  static const ernie_image::CudaPlugin plugin = {"another build", nullptr, nullptr, nullptr};
   return &plugin;
 }

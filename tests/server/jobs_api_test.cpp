@@ -263,8 +263,9 @@ TEST(JobsApi, ShowsTheQueueInItsOrder) {
   std::vector<json> ids;
   for (const char* prompt : {"a", "b", "c"})
     ids.push_back(post(server, "/v1/jobs", {{"prompt", prompt}}, 202)["id"]);
+  const json queue = get(server, "/v1/queue", 200);
   std::vector<json> shown;
-  for (const json& job : get(server, "/v1/queue", 200)["jobs"]) shown.push_back(job["id"]);
+  for (const json& job : queue["jobs"]) shown.push_back(job["id"]);
   EXPECT_EQ(shown, ids);
 }
 

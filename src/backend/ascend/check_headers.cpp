@@ -31,8 +31,11 @@
 #include "aclnnop/aclnn_softmax.h"
 #include "aclnnop/aclnn_sub.h"
 #include "aclnnop/aclnn_upsample_nearest_2d.h"
-#if __has_include("aclnnop/aclnn_quant_matmul_v5.h")
+#if __has_include("aclnnop/aclnn_quant_matmul_v5.h") && \
+                  __has_include("aclnnop/aclnn_quant_matmul_weight_nz.h")
+#define ERNIE_IMAGE_HAS_LATER
 #include "aclnnop/aclnn_quant_matmul_v5.h"
+#include "aclnnop/aclnn_quant_matmul_weight_nz.h"
 #endif
 #include "backend/ascend/hccl.h"
 #include "backend/ascend/symbols.h"
@@ -70,7 +73,7 @@ ERNIE_IMAGE_HCCL(ERNIE_IMAGE_CHECK)
                 "aclnn" #name);
 ERNIE_IMAGE_ACLNN_OPTIONAL(ERNIE_IMAGE_CHECK)
 ERNIE_IMAGE_ACLNN_REQUIRED(ERNIE_IMAGE_CHECK)
-#if __has_include("aclnnop/aclnn_quant_matmul_v5.h")
+#ifdef ERNIE_IMAGE_HAS_LATER
 ERNIE_IMAGE_ACLNN_LATER(ERNIE_IMAGE_CHECK)
 #endif
 #undef ERNIE_IMAGE_CHECK
