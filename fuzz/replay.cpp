@@ -19,6 +19,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "fuzz_targets.h"
+
 #define ERNIE_IMAGE_DECLARE(name) \
   extern "C" int fuzz_##name(const std::uint8_t* data, std::size_t size);
 ERNIE_IMAGE_FUZZ_TARGETS(ERNIE_IMAGE_DECLARE)
