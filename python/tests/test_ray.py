@@ -343,6 +343,50 @@ class RayTest(Rows):
             self.assertEqual(status, 400, data)
             self.assertIn(part, json.loads(data)["error"])
 
+    @nightly
+    def test_6_replicas_come_with_the_queue_and_are_replaced(self):
+        from ray import serve
+
+        serve.start(proxy_location="HeadOnly", http_options={"port": PORT})
+        self.addCleanup(serve.shutdown)
+        serve.run(application({"num_cpus": 0.5, "max_replicas": 2, "target_requests": 1, "upscale_delay_s": 1, "downscale_delay_s": 1}),
+                  route_prefix="/")
+        self.assertEqual(len(replicas()), 1)
+        enough = threading.Event()
+
+        def ask():
+            while not enough.is_set():
+                self.assertIn(post({"prompt": "panda", "height": 256, "width": 256, "use_pe": False})[0], (200, 503))
+
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            asking = [pool.submit(ask) for _ in range(6)]
+            more = self.until(lambda: len(replicas()) == 2)
+            enough.set()
+        for each in asking:
+            each.result()
+        self.assertTrue(more, "no second replica came")
+        self.assertTrue(self.until(lambda: len(replicas()) == 1), "the second replica stayed")
+
+        lost = replicas()
+        ray.kill(ray.get_actor(lost[0], namespace="serve"))
+        self.assertTrue(self.until(lambda: replicas() not in ([], lost)), "no other replica came")
+        self.assertTrue(self.until(lambda: post({"prompt": "panda", **SMALL})[0] == 200), "the new replica does not draw")
+
+    @staticmethod
+    def until(reached, seconds=180):
+        """Whether it is, within that time."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if reached():
+                return True
+            time.sleep(0.2)
+        return False
+
+
+def replicas():
+    """Names of the service's actors that are running."""
+    return sorted(actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True) if "#Painter#" in actor["name"])
+
 
 PORT = 8197
 URL = f"http://127.0.0.1:{PORT}"
