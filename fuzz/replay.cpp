@@ -14,6 +14,7 @@
 #include <iterator>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fcntl.h>
@@ -60,6 +61,8 @@ extern "C" void keep_input(int signal) {
 
 void run(Entry entry) { entry(reinterpret_cast<const std::uint8_t*>(input.data()), input.size()); }
 
+constexpr std::string_view kTelling("\x00\x01\x7f\x80\xff{}[]\",:09-", 15);
+
 class Changes {
  public:
   explicit Changes(const std::vector<std::string>& seeds) : seeds_(seeds) {}
@@ -81,8 +84,8 @@ class Changes {
       case 0:
         if (at < text.size()) text[at] = static_cast<char>(text[at] ^ (1 << below(8)));
         break;
-      case 1:  // one of the numbers at which counts and signs turn
-        if (at < text.size()) text[at] = "\x00\x01\x7f\x80\xff{}[]\",:09-"[below(17)];
+      case 1:  // numbers at which counts and signs turn, and what parts texts
+        if (at < text.size()) text[at] = kTelling[below(kTelling.size())];
         break;
       case 2:
         text.insert(at, length, static_cast<char>(below(256)));
