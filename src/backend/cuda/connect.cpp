@@ -2,12 +2,9 @@
 
 #include <dlfcn.h>
 
-#include <atomic>
-#include <utility>
-
+#include "backend/card/collective.h"
 #include "backend/cuda/nccl.h"
 #include "backend/cuda/operations.h"
-#include "ernie_image/error.h"
 
 namespace ernie_image::cuda {
 namespace {
@@ -33,60 +30,6 @@ Nccl loaded_nccl() {
   return api;
 }
 
-void require_nccl(NcclResult status, NcclHandle communicator, const std::string& attempted) {
-  if (status == kNcclSuccess) return;
-  const char* const words = nccl().ncclGetErrorString(status);
-  const char* const detail = nccl().ncclGetLastError(communicator);
-  std::string message =
-      "cuda: " + attempted + " failed with " + std::to_string(static_cast<int>(status));
-  if (words != nullptr && *words != '\0') message += " (" + std::string(words) + ")";
-  if (detail != nullptr && *detail != '\0') message += ": " + std::string(detail);
-  message +=
-      "; NCCL_DEBUG=INFO shows what it tried, `nvidia-smi topo -m` how the GPUs are connected; "
-      "--parallel pictures does without";
-  throw Error(ErrorKind::device, message);
-}
-
-NcclDataType nccl_type(const Tensor& x) {
-  switch (x.dtype()) {
-    case DType::f32:
-      return kNcclFloat32;
-    case DType::bf16:
-      return kNcclBfloat16;
-    default:
-      throw Error(ErrorKind::unsupported,
-                  "cuda: cards send each other F32 and BF16, not " + described(x));
-  }
-}
-
-/// The communicators of a group. Whoever gives up first aborts all, once: the others' operations
-/// then end.
-class Communicators {
- public:
-  explicit Communicators(const std::vector<int>& cards) : handles_(cards.size()) {
-    require_nccl(
-        nccl().ncclCommInitAll(handles_.data(), static_cast<int>(cards.size()), cards.data()),
-        nullptr, "connecting " + std::to_string(cards.size()) + " cards");
-  }
-  ~Communicators() {
-    if (is_given_up_) return;
-    for (const NcclHandle handle : handles_) nccl().ncclCommDestroy(handle);
-  }
-  Communicators(const Communicators&) = delete;
-  Communicators& operator=(const Communicators&) = delete;
-
-  NcclHandle of(int rank) const { return handles_[static_cast<std::size_t>(rank)]; }
-  bool is_given_up() const { return is_given_up_; }
-  void give_up() noexcept {
-    if (is_given_up_.exchange(true)) return;
-    for (const NcclHandle handle : handles_) nccl().ncclCommAbort(handle);
-  }
-
- private:
-  std::vector<NcclHandle> handles_;
-  std::atomic<bool> is_given_up_{false};
-};
-
 /// [A, B, C] to [B, A, C]: as many copies of rows as the shorter of A and B.
 Tensor swap_rows(const Stream& stream, const Tensor& x) {
   stream.begin_call();
@@ -108,70 +51,53 @@ Tensor swap_rows(const Stream& stream, const Tensor& x) {
   return y;
 }
 
-class NcclCollective final : public Collective {
- public:
-  NcclCollective(Stream& stream, int rank, int size, std::shared_ptr<Communicators> group)
-      : Collective(rank, size), stream_(stream), group_(std::move(group)) {}
-  /// What is queued still needs the group.
-  ~NcclCollective() override { stream_.queue().try_synchronize(); }
+struct NcclLibrary {
+  using Stream = cuda::Stream;
+  using Handle = NcclHandle;
+  using Status = NcclResult;
+  using Type = NcclDataType;
+  using Call = card::CollectiveCall<NcclLibrary>;
+  static constexpr const char* kKind = "cuda";
+  static constexpr Status kSuccess = kNcclSuccess;
+  static constexpr Type kF32 = kNcclFloat32, kBf16 = kNcclBfloat16;
+  static constexpr const char* kAdvice =
+      "NCCL_DEBUG=INFO shows what it tried, `nvidia-smi topo -m` how the GPUs are connected";
+
+  static const std::string& problem() { return nccl().problem; }
+  static Status connect(const std::vector<int>& cards, Handle* handles) {
+    return nccl().ncclCommInitAll(handles, static_cast<int>(cards.size()), cards.data());
+  }
+  static void disconnect(Handle handle) { nccl().ncclCommDestroy(handle); }
+  static void abort(Handle handle) { nccl().ncclCommAbort(handle); }
+  static const char* words(Status status) { return nccl().ncclGetErrorString(status); }
+  static const char* detail(Handle handle) { return nccl().ncclGetLastError(handle); }
 
   /// Of sends and receives: a function for it came with 2.28.
-  Tensor all_to_all(const Tensor& x) override {
-    begin("all_to_all", x);
-    Tensor y = stream_.empty(x.dtype(), x.shape());
-    const NcclDataType type = nccl_type(x);
-    const auto part = static_cast<std::size_t>(x.size() / size());
-    const std::string attempted = "all_to_all of " + described(x);
-    require_of_rank(nccl().ncclGroupStart(), attempted);
-    NcclResult status = kNcclSuccess;
-    for (int peer = 0; peer < size() && status == kNcclSuccess; ++peer) {
-      const std::size_t offset = static_cast<std::size_t>(peer) * part * size_of(x.dtype());
-      status = nccl().ncclSend(x.bytes() + offset, part, type, peer, handle(), stream_.get());
+  static Status all_to_all(const Call& c) {
+    const auto part = static_cast<std::size_t>(c.x.size() / c.ranks);
+    Status status = nccl().ncclGroupStart();
+    if (status != kNcclSuccess) return status;
+    for (int peer = 0; peer < c.ranks && status == kNcclSuccess; ++peer) {
+      const std::size_t offset = static_cast<std::size_t>(peer) * part * size_of(c.x.dtype());
+      status = nccl().ncclSend(c.x.bytes() + offset, part, c.type, peer, c.handle, c.stream.get());
       if (status == kNcclSuccess)
-        status = nccl().ncclRecv(y.bytes() + offset, part, type, peer, handle(), stream_.get());
+        status =
+            nccl().ncclRecv(c.y.bytes() + offset, part, c.type, peer, c.handle, c.stream.get());
     }
-    const NcclResult end = nccl().ncclGroupEnd();  // whatever became of its parts
-    require_of_rank(status == kNcclSuccess ? end : status, attempted);
-    return y;
+    const Status end = nccl().ncclGroupEnd();  // whatever became of its parts
+    return status == kNcclSuccess ? end : status;
   }
-  Tensor all_gather(const Tensor& x) override {
-    begin("all_gather", x);
-    Shape shape = x.shape();
-    shape.insert(shape.begin(), size());
-    Tensor y = stream_.empty(x.dtype(), shape);
-    require_of_rank(nccl().ncclAllGather(x.bytes(), y.bytes(), static_cast<std::size_t>(x.size()),
-                                         nccl_type(x), handle(), stream_.get()),
-                    "all_gather of " + described(x));
-    return y;
+  static Status all_gather(const Call& c) {
+    return nccl().ncclAllGather(c.x.bytes(), c.y.bytes(), static_cast<std::size_t>(c.x.size()),
+                                c.type, c.handle, c.stream.get());
   }
-  Tensor all_reduce(const Tensor& x) override {
-    begin("all_reduce", x);
-    Tensor y = stream_.empty(x.dtype(), x.shape());
-    require_of_rank(nccl().ncclAllReduce(x.bytes(), y.bytes(), static_cast<std::size_t>(x.size()),
-                                         nccl_type(x), kNcclSum, handle(), stream_.get()),
-                    "all_reduce of " + described(x));
-    return y;
+  static Status all_reduce(const Call& c) {
+    return nccl().ncclAllReduce(c.x.bytes(), c.y.bytes(), static_cast<std::size_t>(c.x.size()),
+                                c.type, kNcclSum, c.handle, c.stream.get());
   }
-  Tensor swap_rows(const Tensor& x) override { return cuda::swap_rows(stream_, x); }
-  void abort() noexcept override { group_->give_up(); }
-
- private:
-  NcclHandle handle() const { return group_->of(rank()); }
-  void require_of_rank(NcclResult status, const std::string& attempted) const {
-    if (status != kNcclSuccess && group_->is_given_up()) refuse(attempted);
-    require_nccl(status, handle(), attempted);
+  static Tensor swap_rows(const Stream& stream, const Tensor& x) {
+    return cuda::swap_rows(stream, x);
   }
-  void begin(const char* operation, const Tensor& x) const {
-    stream_.begin_call();
-    if (group_->is_given_up()) refuse(std::string(operation) + " of " + described(x));
-  }
-  [[noreturn]] static void refuse(const std::string& attempted) {
-    throw Error(ErrorKind::device,
-                "cuda: " + attempted + ": another card has failed, and the group is given up");
-  }
-
-  Stream& stream_;
-  std::shared_ptr<Communicators> group_;
 };
 
 }  // namespace
@@ -182,17 +108,7 @@ const Nccl& nccl() {
 }
 
 std::vector<std::unique_ptr<Collective>> connect(std::span<Stream* const> streams) {
-  if (!nccl().problem.empty())
-    throw Error(ErrorKind::not_found, "cuda: several cards for one picture: " + nccl().problem);
-  std::vector<int> cards;
-  for (const Stream* stream : streams) cards.push_back(stream->device().index());
-  const auto group = std::make_shared<Communicators>(cards);
-  std::vector<std::unique_ptr<Collective>> ranks;
-  for (std::size_t rank = 0; rank < streams.size(); ++rank) {
-    ranks.push_back(std::make_unique<NcclCollective>(*streams[rank], static_cast<int>(rank),
-                                                     static_cast<int>(streams.size()), group));
-  }
-  return ranks;
+  return card::connect<NcclLibrary>(streams);
 }
 
 }  // namespace ernie_image::cuda
