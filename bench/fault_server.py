@@ -2,12 +2,13 @@
 """Jobs through Redis, a gateway and three workers while these are killed: does every accepted job end once, with its picture?
 
     python3 bench/fault_server.py --program build/ernie-image [--jobs 300] [--kills 20] [--json]
+    python3 bench/fault_server.py --program build/ernie-image --faults all
     python3 bench/fault_server.py --program build-ci/ernie-image --steps 2 --jobs 60 --kills 8       sanitized, 15 times slower
 
 First one process without faults makes the pictures. Then clients hand in jobs for the same pictures, each with a key of its
 own (Idempotency-Key), trying again whenever the connection fails; meanwhile workers and the gateway, drawn by lot, are killed
-(kill -9) and started again at once, and Redis once too. At the end each job must be completed, be one job under its key, have
-the picture that was made without faults, and nothing else may lie in the directory of pictures; no log may have a word of a
+(kill -9) and started again at once, and Redis once too. With --faults there is more trouble between the kills (fault_kinds.py).
+At the end each job must be completed (or have failed for the reason of such a trouble, as it should), be one job under its key, have the picture that was made without faults, and nothing else may lie in the directory of pictures; no log may have a word of a
 sanitizer. Exit code 1 if not.
 
 A job of a killed worker waits 30 s before another begins it, so a run takes that long at least. A job that loses three
@@ -27,6 +28,7 @@ import tempfile
 import threading
 import time
 
+from fault_kinds import KINDS, FailingCalls, make_trouble
 from pictures import pixels
 from processes import Fleet, Serve
 
@@ -36,6 +38,8 @@ DIFFERENT = 50  # requests; the jobs go through them again and again
 REFERENCE_SECONDS = 240
 POLL_SECONDS = 1.0
 PAUSE_SECONDS = 0.2  # after a lost connection or a refusal
+FAULT_SECONDS = 2.0  # that one of --faults lasts
+FAULT_ROUNDS = 2
 FINAL = ("completed", "failed", "cancelled")
 SANITIZERS = re.compile(r"ERROR: \w+Sanitizer.*|WARNING: ThreadSanitizer.*|.*runtime error: .*")
 
@@ -100,10 +104,14 @@ class Client:
         raise TimeoutError("job %s is still %s" % (job_id, job["status"]))
 
     def picture(self, job):
-        status, content = self.ask("GET", job["images"][0]["url"])
-        if status != 200:
-            raise ValueError("no picture: %d" % status)
-        return content
+        status = None
+        end = min(self.deadline, time.monotonic() + 10 * FAULT_SECONDS)  # the folder may be gone for a while
+        while status is None or time.monotonic() < end:
+            status, content = self.ask("GET", job["images"][0]["url"])
+            if status == 200:
+                return content
+            time.sleep(PAUSE_SECONDS)
+        raise ValueError("no picture: %d" % status)
 
 
 def make_references(program, folder, count, steps):
@@ -145,27 +153,40 @@ def kill_by_lot(fleet, kills, seconds, seed, killed):
         killed[victim.name] += 1
 
 
-def run_with_faults(fleet, arguments, killed):
+def run_with_faults(fleet, calls, arguments, killed, happened):
     start = time.monotonic()
     deadline = start + arguments.seconds
-    killer = threading.Thread(target=kill_by_lot, daemon=True,
-                              args=(fleet, arguments.kills, arguments.kill_seconds, arguments.seed, killed))
-    killer.start()
+    names = FAULT_ROUNDS * arguments.faults
+    pause = max(0.0, arguments.kill_seconds / max(1, len(names)) - FAULT_SECONDS)
+    troubles = [threading.Thread(target=kill_by_lot, daemon=True,
+                                 args=(fleet, arguments.kills, arguments.kill_seconds, arguments.seed, killed)),
+                threading.Thread(target=make_trouble, daemon=True, args=(fleet, calls, names, FAULT_SECONDS, pause, happened))]
+    for trouble in troubles:
+        trouble.start()
     with concurrent.futures.ThreadPoolExecutor(CLIENTS) as clients:
         apart = arguments.kill_seconds / arguments.jobs
         seen = list(clients.map(
             lambda i: one_job(i, request_of(i % DIFFERENT, arguments.steps), fleet.gateway.port, start + i * apart, deadline),
             range(arguments.jobs)))
-    killer.join()
+    for trouble in troubles:
+        trouble.join()
     return seen, time.monotonic() - start
 
 
-def problems_of_jobs(seen, references):
+def failed_for_a_fault(job, happened):
+    """A picture that cannot be stored, and a thread that cannot be made, are the job's end, and told."""
+    kinds = {"folder": "io", "threads": "out_of_memory"}
+    return job["status"] == "failed" and job["error"]["type"] in {kinds[name] for name in kinds if happened[name] > 0}
+
+
+def problems_of_jobs(seen, references, happened):
     problems = []
     for job in seen:
         say = lambda text: problems.append("job %d: %s" % (job["number"], text))
         if "error" in job:
             say(job["error"])
+        elif failed_for_a_fault(job["job"], happened):
+            continue
         elif job["job"]["status"] != "completed":
             say("%s: %s" % (job["job"]["status"], job["job"]["error"]))
         else:
@@ -228,19 +249,21 @@ def problems_in_logs(folder):
 
 
 def measure(arguments):
-    killed = collections.Counter()
-    with tempfile.TemporaryDirectory() as folder:
+    killed, happened = collections.Counter(), collections.Counter()
+    with tempfile.TemporaryDirectory() as folder, FailingCalls(arguments.preload) as calls:
         references = make_references(arguments.program, folder, min(DIFFERENT, arguments.jobs), arguments.steps)
-        with Fleet(arguments.program, folder, WORKERS) as fleet:
-            seen, seconds = run_with_faults(fleet, arguments, killed)
-            problems = problems_of_jobs(seen, references) + problems_afterwards(fleet, seen, arguments.steps)
+        with Fleet(arguments.program, folder, WORKERS, calls.environment if arguments.faults else None) as fleet:
+            seen, seconds = run_with_faults(fleet, calls, arguments, killed, happened)
+            problems = problems_of_jobs(seen, references, happened) + problems_afterwards(fleet, seen, arguments.steps)
             problems += problems_in_folder(fleet.pictures, seen)
             codes = fleet.stop()
             problems += ["%s ended with %d" % (name, code) for name, code in codes.items() if code != 0]
         problems += problems_in_logs(folder)
     attempts = collections.Counter(job["job"]["attempts"] for job in seen if "job" in job)
     return {"jobs": arguments.jobs, "completed": sum("picture" in job for job in seen),
+            "failed_for_a_fault": sum(failed_for_a_fault(job["job"], happened) for job in seen if "job" in job),
             "attempts": {str(n): count for n, count in sorted(attempts.items())}, "killed": dict(sorted(killed.items())),
+            "faults": dict(sorted(happened.items())),
             "lost_connections": sum(job["lost"] for job in seen), "refused": sum(job["refused"] for job in seen),
             "kill_seconds": arguments.kill_seconds, "seconds": round(seconds, 1), "seed": arguments.seed, "problems": problems}
 
@@ -261,8 +284,18 @@ def main():
     parser.add_argument("--steps", type=int, default=32, help="of the shortest job; the longest has four times as many")
     parser.add_argument("--seconds", type=float, default=480, help="after which a job that is not over is lost")
     parser.add_argument("--seed", type=int, default=1, help="of the lot")
+    parser.add_argument("--faults", default="", metavar="all|%s" % ",".join(KINDS),
+                        help="%d rounds of these, %g s each, between the kills" % (FAULT_ROUNDS, FAULT_SECONDS))
+    parser.add_argument("--preload", help="built from tests/faults/preload.cpp; otherwise the one of the program's build")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    arguments.faults = list(KINDS) if arguments.faults == "all" else [name for name in arguments.faults.split(",") if name]
+    if unknown := set(arguments.faults) - set(KINDS):
+        parser.error("--faults knows %s, not %s" % (", ".join(KINDS), ", ".join(sorted(unknown))))
+    arguments.preload = arguments.preload or os.path.join(os.path.dirname(os.path.abspath(arguments.program)),
+                                                          "tests", "faults", "libernie_image_faults.so")
+    if arguments.faults and not os.path.exists(arguments.preload):
+        parser.error("--faults needs %s; build the tests, or give --preload" % arguments.preload)
     result = measure(arguments)
     print(json.dumps(result, indent=1)) if arguments.json else print_table(result)
     return 1 if result["problems"] else 0

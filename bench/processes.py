@@ -28,15 +28,16 @@ def free_port():
 class Process:
     """A program that can be killed and started again as it was. Its log goes to the end of one file."""
 
-    def __init__(self, name, folder, *command):
+    def __init__(self, name, folder, *command, environment=None):
         self.name = name
         self.command = command
+        self.environment = environment or {}
         self.log_path = os.path.join(folder, name + ".log")
         self._lock = threading.Lock()
         self.start()
 
     def start(self):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("ERNIE_IMAGE")}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("ERNIE_IMAGE")} | self.environment
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, env=environment)
 
@@ -89,11 +90,11 @@ def wait_until(condition, process, seconds=START_SECONDS):
 class Serve(Process):
     """`ernie-image serve`, ready when this returns unless a worker is yet to come."""
 
-    def __init__(self, program, folder, *flags, expect_ready=True):
+    def __init__(self, program, folder, *flags, expect_ready=True, environment=None):
         self.port = free_port()
         self.url = "http://127.0.0.1:%d" % self.port
         super().__init__("serve", folder, program, "serve", "--port", str(self.port), "--log-level", "warning",
-                         "--pe-cache", "off", "--no-save", *flags)
+                         "--pe-cache", "off", "--no-save", *flags, environment=environment)
         self.wait("/readyz" if expect_ready else "/healthz")
 
     def wait(self, path):
@@ -120,18 +121,18 @@ class Redis(Process):
 
 
 class Fleet:
-    """Redis, a gateway and workers of one thread each. Use with `with`."""
+    """Redis, a gateway and workers of one thread each, gateway and workers in `environment`. Use with `with`."""
 
-    def __init__(self, program, folder, workers):
+    def __init__(self, program, folder, workers, environment=None):
         self.pictures = os.path.join(folder, "pictures")
         self._all = []
         try:
             self.redis = self._started(Redis, folder)
             shared = ("--queue", self.redis.url, "--output-dir", self.pictures)
             self.gateway = self._started(Serve, program, folder, "--role", "gateway", "--max-queue", "1000", *shared,
-                                         expect_ready=False)
+                                         expect_ready=False, environment=environment)
             self.workers = [self._started(Process, "worker-%d" % i, folder, program, "worker", "--threads", "1",
-                                          "--pe-cache", "off", *shared) for i in range(workers)]
+                                          "--pe-cache", "off", *shared, environment=environment) for i in range(workers)]
             self.gateway.wait("/readyz")
         except BaseException:
             self.stop()

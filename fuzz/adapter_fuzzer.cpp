@@ -19,13 +19,13 @@ AdapterTargets make_targets() {
   const auto add = [&](const std::string& name, std::int64_t outputs, std::int64_t inputs) {
     targets.transformer.add({name, Kind::linear, {outputs, inputs}, false});
   };
-  for (const char* layer : {"layers.0.", "layers.1."}) {
+  for (const std::string layer : {"layers.0.", "layers.1."}) {
     for (const char* name : {"to_q", "to_k", "to_v", "to_out.0"})
-      add(layer + std::string("self_attention.") + name, 96, 96);
-    add(layer + std::string("mlp.gate_proj"), 224, 96);
-    add(layer + std::string("mlp.up_proj"), 224, 96);
-    add(layer + std::string("mlp.linear_fc2"), 96, 224);
-    targets.transformer.add({layer + std::string("adaLN_sa_ln"), Kind::vector, {96}, false});
+      add(layer + "self_attention." + name, 96, 96);
+    add(layer + "mlp.gate_proj", 224, 96);
+    add(layer + "mlp.up_proj", 224, 96);
+    add(layer + "mlp.linear_fc2", 96, 224);
+    targets.transformer.add({layer + "adaLN_sa_ln", Kind::vector, {96}, false});
   }
   add("small.0", 6, 4);
   add("small.square", 4, 4);

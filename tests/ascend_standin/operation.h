@@ -36,4 +36,7 @@ bool broadcast(aclTensor& tensor, const std::vector<std::int64_t>& dims);
 void multiply_transposed(const float* a, const float* b, float* y, std::int64_t rows,
                          std::int64_t depth, std::int64_t columns);
 
+/// Of two rows of `depth` codes.
+std::int32_t dot_product(const std::int8_t* a, const std::int8_t* b, std::int64_t depth);
+
 }  // namespace standin

@@ -65,19 +65,6 @@ std::vector<std::int8_t> codes_of_blocks(const aclTensor& w) {
   return rows;
 }
 
-// As of products in float: compiled for wider registers where that can be chosen at run time.
-#if defined(__x86_64__) && defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
-__attribute__((target_clones("default", "avx2")))
-#endif
-std::int32_t
-dot(const std::int8_t* a, const std::int8_t* b, std::int64_t depth) {
-  std::int32_t sum = 0;
-  for (std::int64_t k = 0; k < depth; ++k)
-    sum += static_cast<std::int32_t>(a[k]) * static_cast<std::int32_t>(b[k]);
-  return sum;
-}
-
 /// x [M, K] and w [N, K], of integers: out = sum * scale of the column * scale of the row, rounded
 /// once.
 void multiply(const aclTensor& x, const aclTensor& w, bool in_blocks, const Values& columns,
@@ -91,8 +78,8 @@ void multiply(const aclTensor& x, const aclTensor& w, bool in_blocks, const Valu
       const auto at = static_cast<std::size_t>(columns.size() == 1 ? 0 : j);
       const float row = rows.empty() ? 1.0f : rows[static_cast<std::size_t>(i)];
       result[static_cast<std::size_t>(i * n + j)] =
-          static_cast<float>(dot(&left[static_cast<std::size_t>(i * depth)],
-                                 &right[static_cast<std::size_t>(j * depth)], depth)) *
+          static_cast<float>(dot_product(&left[static_cast<std::size_t>(i * depth)],
+                                         &right[static_cast<std::size_t>(j * depth)], depth)) *
           columns[at] * row;
     }
   }

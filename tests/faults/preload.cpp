@@ -3,6 +3,7 @@
 // In the folder $ERNIE_IMAGE_TEST_FAULTS a file named for a call makes it fail as long as the file
 // is there:
 //   accept4, pthread_create   the number of the error
+//   clock                    no error: the wall clock is so many seconds ahead
 //   new                      in all threads but the first, what the program's `new` asks of malloc,
 //                            of so many bytes or more
 //   new_one_in               of those one in so many, drawn by lot
@@ -19,6 +20,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 
 namespace {
 
@@ -61,6 +63,13 @@ extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attribute
   static auto* const real =
       next<int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)>("pthread_create");
   return real(thread, attributes, start, argument);
+}
+
+extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
+  static auto* const real = next<int(clockid_t, timespec*)>("clock_gettime");
+  const int result = real(clock, time);
+  if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += fault_of("clock");
+  return result;
 }
 
 // A sanitizer has a malloc of its own, whose blocks are nobody else's.

@@ -232,7 +232,7 @@ TEST_F(WorkerTest, StopsACancelledJobWithinAStep) {
 
 TEST_F(WorkerTest, ACancelledJobDoesNotStopItsBatch) {
   JobRequest request = picture_request("a cat");
-  request.num_inference_steps = 300;
+  request.num_inference_steps = kSecondsOfSteps;
   const std::string first = submit(request), second = submit(request);
   Worker worker(*queue_, load(), options(2));
   while (queue_->find(first)->progress.step == 0) std::this_thread::yield();

@@ -20,36 +20,17 @@ import unittest
 
 from served import Server
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "faults"))
+from failing_calls import FailingCalls  # noqa: E402  (it lies beside the preload)
+
 PROGRAM = None
 PRELOAD = None
 
 PLAIN = b"GET /v1/capabilities HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
-class Faults:
-    """A folder in which files make calls fail."""
-
-    def __init__(self):
-        self._folder = tempfile.TemporaryDirectory()
-        self.environment = {"LD_PRELOAD": PRELOAD, "ERNIE_IMAGE_TEST_FAULTS": self._folder.name,
-                            "ASAN_OPTIONS": "verify_asan_link_order=0"}
-
-    @contextlib.contextmanager
-    def failing(self, call, number):
-        path = os.path.join(self._folder.name, call)
-        with open(path + ".new", "w", encoding="ascii") as file:
-            file.write(str(number))
-        os.rename(path + ".new", path)
-        try:
-            yield
-        finally:
-            os.remove(path)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._folder.cleanup()
+def failing_calls():
+    return FailingCalls(PRELOAD)
 
 
 def answer_to(port, data, timeout=30):
@@ -63,7 +44,7 @@ def answer_to(port, data, timeout=30):
 
 class AcceptingTest(unittest.TestCase):
     def test_goes_on_after_every_error_that_passes(self):
-        with Faults() as faults, Server(PROGRAM, environment=faults.environment) as server:
+        with failing_calls() as faults, Server(PROGRAM, environment=faults.environment) as server:
             for number in (errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.ENOBUFS, errno.ECONNABORTED, errno.EPERM,
                            errno.EPROTO, errno.ENETDOWN, errno.EIO):
                 with socket.socket() as client:
@@ -77,7 +58,7 @@ class AcceptingTest(unittest.TestCase):
             self.assertEqual(server.terminate(), 0)
 
     def test_ends_the_program_with_an_error_when_listening_ends(self):
-        with Faults() as faults, Server(PROGRAM, environment=faults.environment) as server:
+        with failing_calls() as faults, Server(PROGRAM, environment=faults.environment) as server:
             with faults.failing("accept4", errno.EBADF), socket.socket() as client:
                 client.connect(("127.0.0.1", server.port))
                 self.assertEqual(server.process.wait(60), 1)
@@ -90,7 +71,7 @@ BODY_TO_COME = (b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: app
 
 class ThreadsTest(unittest.TestCase):
     def test_turns_a_request_away_when_no_thread_can_be_made(self):
-        with Faults() as faults, Server(PROGRAM, environment=faults.environment) as server, contextlib.ExitStack() as clients:
+        with failing_calls() as faults, Server(PROGRAM, environment=faults.environment) as server, contextlib.ExitStack() as clients:
             with faults.failing("pthread_create", errno.EAGAIN):
                 for _ in range(130):  # that are silent
                     clients.enter_context(socket.create_connection(("127.0.0.1", server.port)))
@@ -196,7 +177,7 @@ class MemoryTest(unittest.TestCase):
         self.assert_goes_on(1, 20)
 
     def test_large_json_is_taken_apart_without_memory(self):
-        with Faults() as faults, Server(PROGRAM, environment=faults.environment) as server:
+        with failing_calls() as faults, Server(PROGRAM, environment=faults.environment) as server:
             with faults.failing("new", 4097), faults.failing("new_one_in", 3):
                 for i in range(20):
                     self.lose_or_send(lambda: server.post("/v1/jobs", {"prompt": "a fox", "seed": [[i] * 2000] * 3}))
@@ -210,7 +191,7 @@ class MemoryTest(unittest.TestCase):
             pass  # a connection may be lost
 
     def assert_goes_on(self, least_bytes, one_in):
-        with Faults() as faults, Server(PROGRAM, environment=faults.environment) as server:
+        with failing_calls() as faults, Server(PROGRAM, environment=faults.environment) as server:
             with faults.failing("new_one_in", one_in), faults.failing("new", least_bytes):
                 for i in range(20):
                     for path in (b"/healthz", b"/readyz", b"/v1/jobs", b"/metrics"):
@@ -223,7 +204,7 @@ class MemoryTest(unittest.TestCase):
             self.assertEqual(server.terminate(), 0)
 
     def test_failing_allocations_of_threads_are_errors_of_commands(self):
-        with tempfile.TemporaryDirectory() as folder, Faults() as faults:
+        with tempfile.TemporaryDirectory() as folder, failing_calls() as faults:
             with faults.failing("new", 512):
                 for command in (("generate", "-p", "a fox", "--no-enhance", "-t", "3", "-o", os.path.join(folder, "a.png")),
                                 ("quantize", "-o", os.path.join(folder, "q"), "--quant", "int8")):
@@ -234,7 +215,7 @@ class MemoryTest(unittest.TestCase):
                         self.assertIn("memory", run.stderr)
 
     def test_threads_that_cannot_be_made_are_an_error_of_commands(self):
-        with tempfile.TemporaryDirectory() as folder, Faults() as faults, faults.failing("pthread_create", errno.EAGAIN):
+        with tempfile.TemporaryDirectory() as folder, failing_calls() as faults, faults.failing("pthread_create", errno.EAGAIN):
             for command in (("generate", "-p", "a fox", "--no-enhance", "-o", os.path.join(folder, "a.png")),
                             ("quantize", "-o", os.path.join(folder, "q"), "--quant", "int8"), ("serve", "--port", "0", "--no-save")):
                 run = subprocess.run([PROGRAM, *command], capture_output=True, text=True, timeout=100,
