@@ -27,6 +27,7 @@ struct JobFilter {
   std::optional<JobState> state = {};
   std::string before = {};  ///< an id: only jobs older than that one
   int limit = 50;
+  bool oldest_first = false;  ///< for those whose turn comes first; `before` must be empty then
 };
 
 struct FinishedImage {

@@ -153,7 +153,8 @@ std::vector<Job> RedisQueue::list(const JobFilter& filter) {
   std::vector<Job> jobs;
   for (int round = 0; round < kRounds; ++round) {
     const RedisReply found = run(scripts::kList, filter.owner ? "owned" : "all",
-                                 {filter.owner.value_or(""), state, filter.before, limit});
+                                 {filter.owner.value_or(""), state, filter.before, limit,
+                                  filter.oldest_first ? "oldest" : "newest"});
     jobs.clear();
     for (const RedisReply& fields : found.list) {
       if (fields.list.empty()) continue;

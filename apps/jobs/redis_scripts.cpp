@@ -42,12 +42,15 @@ return fields_of(subject) or {}
 
 const std::string_view kList = R"lua(
 local owner, state, before, limit = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-local newest = '+inf'
+local oldest_first = ARGV[7] == 'oldest'
+local range = oldest_first and 'ZRANGEBYSCORE' or 'ZREVRANGEBYSCORE'
+local from, to = '+inf', '-inf'
+if oldest_first then from, to = to, from end
 if before ~= '' then
   local ok, job = pcall(final_job, before)
   local sequence = ok and job and job.sequence or redis.pcall('HGET', job_key(before), 'sequence')
   if not sequence or type(sequence) == 'table' then return {} end
-  newest = '(' .. tostring(sequence)
+  from = '(' .. tostring(sequence)
 end
 local sets = {}
 for _, each in ipairs(states) do
@@ -65,12 +68,14 @@ sweep(200)
 while #jobs < limit and looked_at < most do
   local found = {}
   for _, set in ipairs(sets) do
-    local ids = redis.call('ZREVRANGEBYSCORE', set, newest, '-inf', 'WITHSCORES', 'LIMIT', 0,
-                           limit - #jobs)
+    local ids = redis.call(range, set, from, to, 'WITHSCORES', 'LIMIT', 0, limit - #jobs)
     for i = 1, #ids, 2 do found[#found + 1] = {tonumber(ids[i + 1]), ids[i], set} end
   end
   if #found == 0 then break end
-  table.sort(found, function(a, b) return a[1] > b[1] end)
+  table.sort(found, function(a, b)
+    if oldest_first then return a[1] < b[1] end
+    return a[1] > b[1]
+  end)
   for i = 1, math.min(#found, limit - #jobs) do
     local id = hex(found[i][2])
     local fields = fields_of(id)
@@ -82,7 +87,7 @@ while #jobs < limit and looked_at < most do
     elseif redis.call('HEXISTS', P .. ':done', found[i][2]) == 0 then
       redis.call('ZREM', found[i][3], found[i][2])
     end
-    newest = '(' .. tostring(found[i][1])
+    from = '(' .. tostring(found[i][1])
   end
 end
 return jobs

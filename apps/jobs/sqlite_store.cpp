@@ -241,23 +241,25 @@ std::optional<Job> SqliteStore::find_by_key(const std::string& owner,
 }
 
 std::vector<Job> SqliteStore::list(const JobFilter& filter) {
-  // Each state has an index, and the newest of all are among the newest of each: nothing looks at
+  // Each state has an index, and the first of all are among the first of each: nothing looks at
   // more jobs than it may give.
-  std::string newest_of_each;
+  const std::string order =
+      std::string(" ORDER BY sequence ") + (filter.oldest_first ? "ASC" : "DESC") + " LIMIT ?3";
+  std::string first_of_each;
   for (int state = 0; state < kSetAside; ++state) {
     const bool is_wanted = filter.state ? state == static_cast<int>(*filter.state)
                                         : filter.owner || !is_final(static_cast<JobState>(state));
     if (!is_wanted) continue;
-    newest_of_each += newest_of_each.empty() ? "" : " UNION ALL ";
-    newest_of_each +=
+    first_of_each += first_of_each.empty() ? "" : " UNION ALL ";
+    first_of_each +=
         "SELECT * FROM (SELECT sequence FROM jobs WHERE state = " + std::to_string(state) +
         (filter.owner ? " AND owner = ?1" : " AND ?1 = ''") +
         (filter.before.empty() ? " AND ?2 = ''"
                                : " AND sequence < (SELECT sequence FROM jobs WHERE id = ?2)") +
-        " ORDER BY sequence DESC LIMIT ?3)";
+        order + ")";
   }
-  const std::string sql = std::string(kColumns) + "WHERE sequence IN (" + newest_of_each +
-                          ") ORDER BY sequence DESC LIMIT ?3";
+  const std::string sql =
+      std::string(kColumns) + "WHERE sequence IN (" + first_of_each + ")" + order;
   const std::int64_t limit = std::max(filter.limit, 0);
   constexpr int kRounds = 10;  // each moves damaged ones aside
   std::vector<Job> jobs;

@@ -186,15 +186,14 @@ json worker_view(const WorkerInfo& worker) {
           {"last_seen", static_cast<double>(worker.last_seen_ms) / 1000}};
 }
 
-/// Waiting and running jobs of everybody; of those that are not the asker's own only that they are
-/// there.
-/// Whose turn it is comes first: lists of jobs begin with the newest.
+/// Whose turn it is comes first.
 std::vector<Job> in_order(std::vector<Job> jobs) {
-  std::ranges::reverse(jobs);
   std::ranges::stable_sort(jobs, {}, [](const Job& job) { return job.queue_position.value_or(0); });
   return jobs;
 }
 
+/// Waiting and running jobs of everybody; of those that are not the asker's own only that they are
+/// there.
 void show_queue(Service& service, Exchange& exchange, httplib::Response& response) {
   const QueueCounts counts = service.queue().counts();
   json jobs = json::array();
@@ -202,6 +201,7 @@ void show_queue(Service& service, Exchange& exchange, httplib::Response& respons
     JobFilter filter;
     filter.state = state;
     filter.limit = kMaxListed;
+    filter.oldest_first = true;
     for (const Job& job : in_order(service.queue().list(filter))) {
       const bool is_mine = job.owner == exchange.owner();
       jobs.push_back({{"id", is_mine ? json(job.id) : json()},

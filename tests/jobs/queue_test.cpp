@@ -223,6 +223,9 @@ TEST_P(QueueTest, ListsNewestFirstInPages) {
   EXPECT_EQ(listed(filter), Ids(ids.rbegin(), ids.rend()));  // all of them wait
   filter.limit = 2;
   EXPECT_EQ(listed(filter), (Ids{ids[4], ids[3]}));
+  filter.oldest_first = true;
+  EXPECT_EQ(listed(filter), (Ids{ids[0], ids[1]}));
+  filter.oldest_first = false;
   filter.before = ids[3];
   EXPECT_EQ(listed(filter), (Ids{ids[2], ids[1]}));
   filter.before = "unknown";
