@@ -71,7 +71,7 @@ def make_pool(args, vae):
             tiny.log(args, stage="pool", look=look, seconds=round(time.time() - start, 1))
         stored = torch.load(path)
         ones.append(stored["ones"])
-        twos += zip(stored["twos"], doubles)
+        twos += [pair for pair in zip(stored["twos"], doubles) if args.mirror or not any(pair[1][4])]
     return torch.stack(ones), twos
 
 
@@ -184,20 +184,21 @@ class TextStates:
 
     @torch.no_grad()
     def __call__(self, captions):
-        """([captions, longest, STATE_WIDTH] with zeros after each caption's end, lengths)"""
+        """([captions, longest or a few more, STATE_WIDTH] with zeros after each caption's end, lengths)"""
         new = [c for c in dict.fromkeys(captions) if c not in self.known]
         if new:
             ids, lens = tiny.tokenise(self.tokenizer, new)
             states = self.text(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states[-2]
             self.known.update({c: states[i, :lens[i]].clone() for i, c in enumerate(new)})
         lens = torch.tensor([len(self.known[c]) for c in captions])
-        out = torch.zeros(len(captions), int(lens.max()), STATE_WIDTH)
+        longest = -(-int(lens.max()) // 8) * 8         # few different shapes, each of which is compiled once
+        out = torch.zeros(len(captions), longest, STATE_WIDTH)
         for row, c in zip(out, captions):
             row[:len(self.known[c])] = self.known[c]
         return out, lens
 
 
-def look_of_noise(noise, count):
+def look_of_noise(noise, count, mirror):
     """Which of `count` looks this noise [64, 4, 4] stands for: the mean of some channels says whether the object is mirrored, of others
     where it stands. All are equally likely."""
     def uniform(first):
@@ -205,7 +206,7 @@ def look_of_noise(noise, count):
         return 0.5 * (1 + math.erf(part.sum().item() / math.sqrt(2 * part.numel())))
 
     places = count // 2
-    return 2 * min(int(uniform(8) * places), places - 1) + int(uniform(0) > 0.5)
+    return 2 * min(int(uniform(8) * places), places - 1) + int(mirror and uniform(0) > 0.5)
 
 
 def dit_example(args, rng, pairs, weights, pool, noise, sigma):
@@ -217,7 +218,10 @@ def dit_example(args, rng, pairs, weights, pool, noise, sigma):
         caption = looks.pair_caption(rng, *double[:3])
     else:
         k = rng.choices(range(len(pairs)), weights)[0]
-        look = look_of_noise(noise, args.looks) if sigma > args.couple else rng.randrange(args.looks)
+        if sigma > args.couple:
+            look = look_of_noise(noise, args.looks, args.mirror)
+        else:
+            look = rng.randrange(args.looks) if args.mirror else 2 * rng.randrange(args.looks // 2)
         latents, caption = ones[look][k], tiny.caption(rng, *pairs[k])
     return latents, "" if rng.random() < args.drop else caption
 
@@ -232,6 +236,7 @@ def train_dit(args, pool):
     states, pairs = TextStates(model.text, tokenizer), seen_pairs()
     weights = [2.0 if bg == 0 else 1.0 for _, bg in pairs]
     model.dit.train()
+    forward = torch.compile(model.dit, dynamic=False)         # 1.5 times as fast
     while (done := stage.done()) < 1:
         rng = random.Random(args.seed * 7368787 + stage.step)
         gen = torch.Generator().manual_seed(args.seed * 7368787 + stage.step)
@@ -242,7 +247,7 @@ def train_dit(args, pool):
         x0 = torch.stack([latents for latents, _ in examples])
         text, lens = states([caption for _, caption in examples])
         s = sigma.view(-1, 1, 1, 1)
-        velocity = model.dit((1 - s) * x0 + s * noise, sigma * 1000, text, lens, return_dict=False)[0]
+        velocity = forward((1 - s) * x0 + s * noise, sigma * 1000, text, lens, return_dict=False)[0]
         stage.learn(F.mse_loss(velocity, noise - x0), done)
     stage.finish()
     return model.dit.eval()
@@ -274,6 +279,7 @@ def main():
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--looks", type=int, default=looks.LOOKS, choices=range(2, looks.LOOKS + 1, 2),
                     help="how many of the looks are taught; 2: the first one and its mirror image")
+    ap.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=True, help="whether objects are mirrored, too")
     ap.add_argument("--decoder-steps", type=int, default=3000)
     ap.add_argument("--decoder-minutes", type=float, default=0, help="cap by the clock; the schedule adapts (0: off)")
     ap.add_argument("--decoder-batch", type=int, default=8)
