@@ -1,4 +1,5 @@
 // The program `ernie-image`: finds the command, runs it, turns errors into messages and exit codes.
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <iostream>
@@ -55,23 +56,78 @@ std::vector<std::string> reversed_arguments(int count, char** values) {
   return arguments;
 }
 
-/// Of the first word that the command line has and the command does not, if it looks like a slip.
-void suggest(const CLI::App& program) {
+/// The command that the command line names.
+const CLI::App& named_command(const CLI::App& program) {
   const CLI::App* command = &program;
   while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
-  const std::vector<std::string> unknown = command->remaining();
-  if (unknown.empty()) return;
-  const std::string word = unknown.front().substr(0, unknown.front().find('='));
-  std::vector<std::string> known;
-  for (const CLI::Option* option : command->get_options()) {
-    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  return *command;
+}
+
+/// What the command line has and the command does not: a name of a command, else the first flag,
+/// which others may be the values of, else the first word. Empty if there is nothing.
+std::string unknown_word(const CLI::App& command) {
+  const std::vector<std::string> unknown = command.remaining();
+  if (unknown.empty()) return "";
+  const auto flag = std::ranges::find_if(
+      unknown, [](const std::string& word) { return word.size() > 1 && word[0] == '-'; });
+  const bool takes_name = !command.get_subcommands({}).empty();
+  const std::string& word = takes_name || flag == unknown.end() ? unknown.front() : *flag;
+  return word.starts_with('-') ? word.substr(0, word.find('=')) : word;
+}
+
+/// The words of a prompt that was not put in quotes; empty if the command takes none.
+std::string scattered_prompt(const CLI::App& command) {
+  std::string prompt;
+  for (const char* name : {"--prompt", "prompt"}) {
+    const CLI::Option* const option = command.get_option_no_throw(name);
+    if (option == nullptr) return "";
+    for (const std::string& word : option->results()) prompt += word + " ";
   }
-  if (!word.starts_with('-')) {
-    known.clear();
-    for (const CLI::App* child : command->get_subcommands({})) known.push_back(child->get_name());
+  for (const std::string& word : command.remaining()) prompt += word + " ";
+  prompt.pop_back();
+  return prompt;
+}
+
+/// In place of CLI11's list of all that is left over.
+void say_unknown(const CLI::App& command, const std::string& word) {
+  std::cerr << "ernie-image: ";
+  const std::string prompt = word.starts_with('-') ? "" : scattered_prompt(command);
+  if (!prompt.empty()) {
+    std::cerr << "put the prompt in quotes: \"" << visible(prompt) << "\"\n";
+  } else if (!word.starts_with('-') && !command.get_subcommands({}).empty()) {
+    std::cerr << "there is no command " << visible(word) << "\n";
+  } else {
+    std::cerr << "the following argument was not expected: " << visible(word) << "\n";
+  }
+  std::cerr << "Run with --help for more information.\n";
+}
+
+/// What was meant, if the word looks like a slip.
+void suggest(const CLI::App& command, const std::string& word) {
+  std::vector<std::string> known;
+  if (word.starts_with('-')) {
+    for (const CLI::Option* option : command.get_options()) {
+      for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+    }
+  } else {
+    for (const CLI::App* child : command.get_subcommands({})) known.push_back(child->get_name());
   }
   const std::string meant = nearest(word, known);
   if (!meant.empty()) std::cerr << "Did you mean " << meant << "?\n";
+}
+
+/// The exit status of a command line that could not be read, once it has been said why.
+int say_parse_error(const CLI::App& program, const CLI::ParseError& error) {
+  const CLI::App& command = named_command(program);
+  const std::string word = unknown_word(command);
+  const bool is_unknown = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError);
+  if (word.empty() || !is_unknown) {
+    if (program.exit(error) == 0) return kExitSuccess;
+  } else {
+    say_unknown(command, word);
+  }
+  if (!word.empty()) suggest(command, word);
+  return kExitUsage;
 }
 
 int run(int argc, char** argv) {
@@ -94,9 +150,7 @@ int run(int argc, char** argv) {
     arguments.insert(arguments.end(), first.rbegin(), first.rend());
     program.parse(arguments);
   } catch (const CLI::ParseError& error) {
-    if (program.exit(error) == 0) return kExitSuccess;
-    suggest(program);
-    return kExitUsage;
+    return say_parse_error(program, error);
   }
   for (const Command& command : commands) {
     if (command.app->parsed()) return command.run();

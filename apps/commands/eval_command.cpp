@@ -34,7 +34,9 @@ constexpr const char* kEvalExamples =
     "report\n"
     "  ernie-image eval --baseline fp32 --candidate bf16 --candidate dtype=bf16,kernels=avx2,"
     "threshold=0.5\n"
-    "  ernie-image eval --prompt-file docs/prompts/suite.txt --runs 1 --output-dir suite\n"
+    "  ernie-image eval --prompt-file docs/prompts/emoji.txt --runs 1 --output-dir report\n"
+    "  ernie-image eval -m baidu/ERNIE-Image-Turbo --prompt-file docs/prompts/suite.txt --runs 1 "
+    "--output-dir suite\n"
     "  ernie-image eval --compare old/eval_report.json new/eval_report.json\n"
     "Exit codes: 0 every candidate passed, 1 one failed or got worse, 2 wrong usage.";
 
@@ -52,7 +54,8 @@ struct EvalFlags {
 std::vector<std::string> all_prompts(const EvalFlags& flags) {
   std::vector<std::string> prompts = flags.settings.prompts;
   if (!flags.prompt_file.empty()) {
-    const std::vector<std::string> lines = split_prompt_lines(read_text(flags.prompt_file));
+    const std::vector<std::string> lines =
+        split_prompt_lines(read_text("--prompt-file", flags.prompt_file));
     prompts.insert(prompts.end(), lines.begin(), lines.end());
     if (prompts.empty()) {
       throw Error(ErrorKind::invalid_argument,
@@ -125,8 +128,10 @@ int run_evaluation(EvalFlags& flags) {
 }
 
 int run_comparison(const EvalFlags& flags) {
-  const ReportChanges changes = compare_reports(read_report(flags.compare[0]),
-                                                read_report(flags.compare[1]), flags.tolerance);
+  const auto report = [&](std::size_t i) {
+    return naming_flag("--compare", [&] { return read_report(flags.compare[i]); });
+  };
+  const ReportChanges changes = compare_reports(report(0), report(1), flags.tolerance);
   if (flags.json) {
     print_json(to_json(changes));
   } else {

@@ -40,7 +40,7 @@ bool has_same_settings(const ImageRecord& record, const Request& wanted, const G
 }  // namespace
 
 std::vector<BatchPicture> read_batch(const GenerateFlags& flags) {
-  std::vector<BatchPicture> pictures = parse_batch(read_text(flags.batch), flags);
+  std::vector<BatchPicture> pictures = parse_batch(read_text("--batch", flags.batch), flags);
   for (const BatchPicture& picture : pictures)
     require_writable(batch_line(flags.batch, picture.line) + ": output", picture.path);
   return pictures;

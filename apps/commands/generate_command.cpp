@@ -1,5 +1,6 @@
 #include "commands/commands.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
@@ -61,6 +62,13 @@ void note_unused_negative_prompt(const Request& request) {
   if (request.negative_prompts.empty() || is_guided) return;
   std::cerr << "The negative prompt is not used at a guidance scale of 1 or below; see "
                "--guidance-scale.\n";
+}
+
+/// Which is asked for on purpose at times, and more often by a variable that was never set.
+void note_empty_prompt(const Request& request) {
+  if (std::ranges::none_of(request.prompts, is_blank)) return;
+  std::cerr << "The prompt is empty: the model draws whatever comes, and the enhancer leaves it "
+               "alone.\n";
 }
 
 /// The embedded model has seen pictures of one size only, and draws noise at others.
@@ -133,7 +141,8 @@ class Session {
   void draw(Request request, GeneratePaths paths);
   const ModelInfo& info() const { return pipeline_.info(); }
   bool enhances() const { return enhancer_.has_value(); }
-  /// With the picture to begin with, and the model's defaults.
+  /// With the picture to begin with, and the model's defaults. Throws Error for sizes that the
+  /// model cannot draw.
   Request completed(Request request);
 
  private:
@@ -151,7 +160,9 @@ class Session {
 Request Session::completed(Request request) {
   if (!picture_) picture_.emplace(flags_.picture);
   picture_->put_into(request, info());
-  return with_defaults(std::move(request), info().defaults);
+  request = with_defaults(std::move(request), info().defaults);
+  check_sides(request, info().size_multiple_px);
+  return request;
 }
 
 std::vector<StageMemory> Session::enhance(Request& request) const {
@@ -167,6 +178,7 @@ void Session::draw(Request request, GeneratePaths paths) {
   const ModelInfo& model = info();
   request = completed(std::move(request));
   if (!flags_.quiet) {
+    note_empty_prompt(request);
     note_unused_negative_prompt(request);
     note_foreign_size(request, model);
   }

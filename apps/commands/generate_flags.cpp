@@ -167,7 +167,7 @@ void add_output_flags(CLI::App& app, GenerateFlags& flags) {
 }
 
 void read_prompt_file(const std::string& path, std::vector<std::string>& prompts) {
-  const std::vector<std::string> lines = split_prompt_lines(read_text(path));
+  const std::vector<std::string> lines = split_prompt_lines(read_text("--prompt-file", path));
   if (lines.empty()) usage_error("--prompt-file: " + path + " holds no prompt");
   prompts.insert(prompts.end(), lines.begin(), lines.end());
 }
@@ -205,7 +205,10 @@ void check_paths(const GenerateFlags& flags, const GeneratePaths& paths) {
   std::set<std::string> seen;
   const auto check = [&](const std::string& flag, const std::string& path) {
     if (path == kStandardOutput) return;
-    require_writable(flag, path);
+    require_writable(flag, path,
+                     flag == "--output" ? "create it first, or give a name that ends in /, which "
+                                          "is a folder that is made"
+                                        : "create it first");
     if (flags.overwrite == false && std::filesystem::exists(path))
       throw Error(ErrorKind::io, flag + ": " + path + " is there already, see --overwrite");
     if (!seen.insert(path).second) usage_error(flag + ": " + path + " is written twice");
@@ -237,6 +240,14 @@ std::vector<std::string> default_paths(const GenerateFlags& flags) {
   return paths;
 }
 
+void check_extension(const std::string& output) {
+  try {
+    image_format_of(output);
+  } catch (const Error& error) {
+    throw Error(error.kind(), "--output: " + std::string(error.what()) + ", or in / for a folder");
+  }
+}
+
 GeneratePaths name_outputs(const GenerateFlags& flags) {
   const int images = image_count(flags.request);
   GeneratePaths paths;
@@ -247,7 +258,7 @@ GeneratePaths name_outputs(const GenerateFlags& flags) {
     paths.images = default_paths(flags);
     paths.give_way = flags.overwrite != true;
   } else {
-    image_format_of(flags.output);  // throws for an extension that cannot be written
+    check_extension(flags.output);
     paths.images = output_paths(flags.output, images);
   }
   if (!flags.preview.empty()) {

@@ -45,7 +45,10 @@ HubClient choose_client(const PullFlags& flags) {
                   (flags.client == "modelscope" ? "the Python package modelscope"
                    : flags.client == "hf"       ? "the Python package huggingface_hub"
                                           : "the Python package huggingface_hub or modelscope") +
-                  ", or download " + printable(flags.id) + " elsewhere and copy its folder");
+                  ", e.g. with\n  python3 -m venv ~/hub && ~/hub/bin/pip install " +
+                  (flags.client == "modelscope" ? "modelscope" : "huggingface_hub") +
+                  "\n  export PATH=\"$HOME/hub/bin:$PATH\"\nor download " + printable(flags.id) +
+                  " elsewhere and copy its folder");
 }
 
 /// Another address for the hub, as that client takes it.

@@ -191,6 +191,22 @@ ImageFile read_recorded_image(const std::string& path) {
   return file;
 }
 
+/// The files that the picture was made from, which it does not hold: all that are missing at once.
+void require_inputs(const RerunFlags& flags, const ImageRecord& record) {
+  const PictureUse& picture = record.picture;
+  std::string missing;
+  const auto require = [&](bool is_needed, const std::string& given, const char* flag) {
+    if (!is_needed || !given.empty()) return;
+    missing += (missing.empty() ? "" : " and ") + std::string(flag) + " FILE";
+  };
+  require(!record.latents_sha256.empty(), flags.latents, "--latents");
+  require(!picture.sha256.empty(), flags.image, "--image");
+  // The mask of a picture that was only extended is made again.
+  require(!picture.mask_sha256.empty() && !picture.handling.outpaint.any(), flags.mask, "--mask");
+  if (missing.empty()) return;
+  usage_error(flags.file + " was made from files that it does not hold; pass " + missing);
+}
+
 void check_size(const std::string& path, const Image& image, const Request& request) {
   // Sides of a second run are what its scale makes of the first's, rounded as the model wants them.
   if (request.hires_scale && request.hires_width_px == 0) return;
@@ -207,10 +223,6 @@ void check_size(const std::string& path, const Image& image, const Request& requ
 void add_latents(const RerunFlags& flags, const ImageRecord& record, const ModelInfo& info,
                  Request& request) {
   if (record.latents_sha256.empty()) return;
-  if (flags.latents.empty()) {
-    throw Error(ErrorKind::not_found,
-                flags.file + " was made from given latents; pass the file with --latents");
-  }
   request.latents = read_latents(flags.latents, request, info);
   if (latents_hash(request.latents) != record.latents_sha256) {
     throw Error(ErrorKind::not_found,
@@ -221,15 +233,7 @@ void add_latents(const RerunFlags& flags, const ImageRecord& record, const Model
 void add_picture(const RerunFlags& flags, const ImageRecord& record, const ModelInfo& info,
                  Request& request) {
   if (record.picture.sha256.empty()) return;
-  if (flags.image.empty()) {
-    throw Error(ErrorKind::not_found,
-                flags.file + " was made from another picture; pass that with --image");
-  }
   const bool has_mask = !record.picture.mask_sha256.empty();
-  // That of a picture which was only extended is made again.
-  if (has_mask && flags.mask.empty() && !record.picture.handling.outpaint.any()) {
-    throw Error(ErrorKind::not_found, flags.file + " was made with a mask; pass that with --mask");
-  }
   PictureFlags picture;
   picture.file = flags.image;
   if (has_mask) picture.mask = flags.mask;
@@ -358,6 +362,7 @@ int compare_with_rerun(const RerunFlags& flags) {
   }
   const ImageFile file = read_recorded_image(flags.file);
   const ImageRecord record = parse_image_record(flags.file, file.metadata.at(kRecordChunk));
+  require_inputs(flags, record);
   if (!record.picture.handling.area_padding_px) check_size(flags.file, file.image, record.request);
   if (!flags.output.empty()) {
     check_encodable(file.image.width_px, file.image.height_px,

@@ -17,6 +17,7 @@
 #include "commands/serve_flags.h"
 #include "common/exit_code.h"
 #include "core/start_thread.h"
+#include "io/model_folder.h"
 #include "jobs/dated_folder.h"
 #include "jobs/worker.h"
 #include "server/application.h"
@@ -182,7 +183,10 @@ int run_serve(ServeFlags& flags) {
   if (is_terminal) set_log_for_people();
   set_log_sink([](LogLevel level, const std::string& message) { log_event(level, message); });
   ApiKeys keys;
-  if (!flags.api_key_file.empty()) keys = ApiKeys::read(flags.api_key_file);
+  if (!flags.api_key_file.empty())
+    keys = naming_flag("--api-key-file", [&] { return ApiKeys::read(flags.api_key_file); });
+  // Loading takes its time, in which clients are told to wait; what cannot be loaded is said first.
+  if (flags.role == "all") resolve_model(flags.load.model, flags.load.parts);
   const std::shared_ptr<DatedFolder> pictures = open_save_directory(flags);
   const StopSignals signals;
   const std::unique_ptr<JobQueue> store = open_queue(flags.queue);

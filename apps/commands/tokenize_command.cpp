@@ -34,8 +34,10 @@ Tokenizer open_tokenizer(const TokenizeFlags& flags) {
     return Tokenizer::open(
         resolve_model(flags.load.model, flags.load.parts).component("tokenizer"));
   }
-  return directory_exists(flags.tokenizer) ? Tokenizer::open(flags.tokenizer)
-                                           : Tokenizer::open_file(flags.tokenizer);
+  return naming_flag("--tokenizer", [&] {
+    return directory_exists(flags.tokenizer) ? Tokenizer::open(flags.tokenizer)
+                                             : Tokenizer::open_file(flags.tokenizer);
+  });
 }
 
 int run_tokenize(const TokenizeFlags& flags) {
@@ -44,7 +46,7 @@ int run_tokenize(const TokenizeFlags& flags) {
                 "tokenize needs either --text TEXT or --text-file FILE\n"
                 "Example: ernie-image tokenize --text \"a red apple\"");
   }
-  const std::string text = flags.text ? *flags.text : read_text(flags.text_file);
+  const std::string text = flags.text ? *flags.text : read_text("--text-file", flags.text_file);
   const std::vector<std::int32_t> ids = open_tokenizer(flags).encode(text);
   if (flags.json) {
     print(nlohmann::json({{"ids", ids}}).dump() + "\n");

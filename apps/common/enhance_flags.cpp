@@ -47,7 +47,7 @@ void add_server_flags(CLI::App& app, EnhanceFlags& flags) {
 
 /// The whole file but for its last line end.
 std::string read_system_prompt(const std::string& path) {
-  std::string text = read_text(path);
+  std::string text = read_text("--pe-system-prompt", path);
   if (text.ends_with('\n')) text.pop_back();
   if (text.ends_with('\r')) text.pop_back();
   require_utf8("--pe-system-prompt: " + path, text);

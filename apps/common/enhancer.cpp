@@ -153,11 +153,17 @@ Enhancement Enhancer::enhance(const std::string& prompt, int width_px, int heigh
   return result;
 }
 
+bool is_blank(const std::string& prompt) {
+  return prompt.find_first_not_of(" \t\r\n") == std::string::npos;
+}
+
 std::vector<Enhancement> enhance_prompts(const Enhancer& enhancer, Request& request, bool quiet) {
   std::vector<Enhancement> results;
   for (std::string& prompt : request.prompts) {
+    if (is_blank(prompt)) continue;
     std::string title = "Enhanced prompt";
-    if (request.prompts.size() > 1) title += " " + std::to_string(results.size() + 1);
+    if (request.prompts.size() > 1)
+      title += " " + std::to_string(&prompt - request.prompts.data() + 1);
     const TextDisplay display(!quiet, title + ": ");
     results.push_back(
         enhancer.enhance(prompt, request.width_px, request.height_px,

@@ -49,8 +49,12 @@ class Enhancer {
   std::optional<EnhanceCache> cache_;
 };
 
-/// Puts enhanced prompts in place of those of `request`, whose size must be filled in, and says
-/// them on stderr unless `quiet`.
+/// Of nothing but white space: there is nothing to be written out, and the enhancer would invent a
+/// picture.
+bool is_blank(const std::string& prompt);
+
+/// Puts enhanced prompts in place of those of `request` that are not blank, whose size must be
+/// filled in, and says them on stderr unless `quiet`.
 std::vector<Enhancement> enhance_prompts(const Enhancer& enhancer, Request& request, bool quiet);
 
 /// Warns on stderr of a text that was cut off or is not quite text.

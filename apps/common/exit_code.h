@@ -17,4 +17,14 @@ int exit_code_of(ErrorKind kind);
 /// Throws Error(invalid_argument).
 [[noreturn]] void usage_error(const std::string& message);
 
+/// What `work` gives. Its errors, which name a file, begin with the flag that named the file.
+template <typename Work>
+auto naming_flag(const std::string& flag, Work work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    throw Error(error.kind(), flag + ": " + error.what());
+  }
+}
+
 }  // namespace ernie_image

@@ -251,10 +251,8 @@ void note_model(const LoadOptions& load, const ModelInfo& info) {
   if (!load.model.empty() || info.path != kEmbeddedModel) return;
   std::cerr << "Using the embedded model " << info.name << ": emoji on plain backgrounds, "
             << info.defaults.width_px << "x" << info.defaults.height_px << ".\n"
-            << "For real pictures download baidu/ERNIE-Image-Turbo once (about 24 GB), e.g. with\n"
-            << "  hf download baidu/ERNIE-Image-Turbo\n"
-            << "and pass --model baidu/ERNIE-Image-Turbo, or set ERNIE_IMAGE_MODEL to it or to its "
-               "folder.\n";
+            << "For real pictures: `ernie-image pull baidu/ERNIE-Image-Turbo` once (24 GB), then "
+               "--model baidu/ERNIE-Image-Turbo.\n";
 }
 
 }  // namespace ernie_image

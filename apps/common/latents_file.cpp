@@ -1,5 +1,6 @@
 #include "common/latents_file.h"
 
+#include "common/exit_code.h"
 #include "core/tensor.h"
 #include "io/safetensors.h"
 #include "io/sha256.h"
@@ -36,7 +37,8 @@ void check_shape(const std::string& path, const Shape& found, const Request& req
 
 std::vector<float> read_latents(const std::string& path, const Request& request,
                                 const ModelInfo& info) {
-  const SafetensorsFile file = SafetensorsFile::open(path);
+  const SafetensorsFile file =
+      naming_flag("--latents", [&] { return SafetensorsFile::open(path); });
   if (!file.contains(kTensorName)) fail(path, " is missing");
   const Weight weight = file.weight(kTensorName);
   if (weight.dtype != DType::f32 && weight.dtype != DType::bf16 && weight.dtype != DType::f16) {

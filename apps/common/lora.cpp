@@ -140,7 +140,10 @@ Adapter parse_lora(const std::string& text) {
 }
 
 void add_loras(const LoraFlags& flags, Request& request) {
-  for (const std::string& text : flags.loras) request.adapters.push_back(parse_lora(text));
+  for (const std::string& text : flags.loras) {
+    request.adapters.push_back(parse_lora(text));
+    naming_flag("--lora", [&] { return AdapterFile::open(request.adapters.back().path); });
+  }
   for (std::size_t i = 0; i < request.prompts.size(); ++i) {
     const std::vector<NamedLora> named = take_lora_tags(request.prompts[i]);
     if (named.empty()) continue;

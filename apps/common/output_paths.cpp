@@ -184,7 +184,8 @@ std::vector<std::string> output_paths(const std::string& pattern, int count) {
   return paths;
 }
 
-void require_writable(const std::string& flag, const std::string& path) {
+void require_writable(const std::string& flag, const std::string& path,
+                      const char* without_folder) {
   namespace fs = std::filesystem;
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) {
@@ -195,7 +196,7 @@ void require_writable(const std::string& flag, const std::string& path) {
   const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
   if (!fs::is_directory(folder, ignored)) {
     throw Error(ErrorKind::not_found,
-                flag + ": there is no folder " + folder.string() + "; create it first");
+                flag + ": there is no folder " + folder.string() + "; " + without_folder);
   }
   require_short_name(flag, file, folder);
   const bool exists = fs::exists(file, ignored);

@@ -35,6 +35,8 @@ std::string today();
 /// Throws Error(invalid_argument | not_found | io) unless a file can be written there: the folder
 /// exists and can be written to, the name is not too long, a file of that name may be replaced, the
 /// disk is not full. A link is followed. `path` must not be a folder itself.
-void require_writable(const std::string& flag, const std::string& path);
+/// `without_folder`: what is to be done where there is none.
+void require_writable(const std::string& flag, const std::string& path,
+                      const char* without_folder = "create it first");
 
 }  // namespace ernie_image

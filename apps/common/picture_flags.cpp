@@ -15,6 +15,7 @@
 #include "core/enum_names.h"
 #include "io/file_view.h"
 #include "io/picture_reader.h"
+#include "request/request.h"
 
 namespace ernie_image {
 namespace {
@@ -27,27 +28,16 @@ std::vector<char> read_stdin() {
   return bytes;
 }
 
-/// What `read` makes of a file, or of standard input.
+/// What `read` makes of the file of a flag, or of standard input.
 template <typename Read>
-auto read_given(const std::string& file, Read read) {
-  if (file == "-") {
-    const std::vector<char> bytes = read_stdin();
-    return read(std::as_bytes(std::span(bytes)), "standard input");
-  }
-  return read(open_file(file).bytes, file);
-}
-
-/// Before the picture is scaled to it.
-void check_size(const Request& request, const ModelInfo& info) {
-  const int multiple = info.size_multiple_px;
-  for (const int side : {request.width_px, request.height_px}) {
-    if (side % multiple == 0 && side <= kMaxSidePx) continue;
-    throw Error(ErrorKind::invalid_argument, "the size " + std::to_string(request.width_px) + "x" +
-                                                 std::to_string(request.height_px) +
-                                                 " does not divide by " + std::to_string(multiple) +
-                                                 " or is above " + std::to_string(kMaxSidePx) +
-                                                 "; give --width and --height");
-  }
+auto read_given(const std::string& flag, const std::string& file, Read read) {
+  return naming_flag(flag, [&] {
+    if (file == "-") {
+      const std::vector<char> bytes = read_stdin();
+      return read(std::as_bytes(std::span(bytes)), "standard input");
+    }
+    return read(open_file(file).bytes, file);
+  });
 }
 
 std::vector<int> parse_four(const std::string& flag, const std::string& text,
@@ -173,10 +163,11 @@ void check_picture_flags(const Request& request, PictureFlags& flags) {
 
 PictureOfFlags::PictureOfFlags(const PictureFlags& flags) : handling_(flags.handling) {
   if (flags.file.empty()) return;
-  image_ = read_given(
-      flags.file, [](auto bytes, const std::string& name) { return read_picture(bytes, name); });
+  image_ = read_given("--image", flags.file, [](auto bytes, const std::string& name) {
+    return read_picture(bytes, name);
+  });
   if (!flags.mask.empty()) {
-    mask_ = read_given(flags.mask,
+    mask_ = read_given("--mask", flags.mask,
                        [](auto bytes, const std::string& name) { return read_mask(bytes, name); });
   }
   prepare_canvas(*image_, mask_, handling_);
@@ -185,7 +176,7 @@ PictureOfFlags::PictureOfFlags(const PictureFlags& flags) : handling_(flags.hand
 void PictureOfFlags::put_into(Request& request, const ModelInfo& info) const {
   if (!image_) return;
   choose_size(request, *image_, mask_, handling_, info.size_multiple_px, info.defaults);
-  check_size(request, info);
+  check_sides(request, info.size_multiple_px);  // before the picture is scaled to them
   put_picture_into(request, *image_, mask_, handling_);
 }
 

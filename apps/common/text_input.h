@@ -5,8 +5,9 @@
 
 namespace ernie_image {
 
-/// The whole content of the file; "-" is standard input. Throws Error(not_found | io).
-std::string read_text(const std::string& path);
+/// The whole content of the file; "-" is standard input. Throws Error(not_found | io), whose
+/// message begins with the flag that named the file.
+std::string read_text(const std::string& flag, const std::string& path);
 
 /// The prompt that standard input is: all of it but the last line end. Throws
 /// Error(invalid_argument) if that is nothing.

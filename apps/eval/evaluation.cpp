@@ -85,6 +85,7 @@ class Runner {
     const Enhancer enhancer(pipeline_, run_.configuration.load, settings_.enhance,
                             interrupt_.token());
     for (EvaluatedPrompt& prompt : prepared) {
+      if (is_blank(prompt.text)) continue;
       prompt.enhancement = enhancer.enhance(prompt.text, request_.width_px, request_.height_px, {});
       log_.line("enhanced \"" + prompt.text + "\" in " + figure(prompt.enhancement->seconds) +
                 " s: \"" + prompt.drawn() + "\"");

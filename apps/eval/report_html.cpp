@@ -28,7 +28,7 @@ p.soft,figcaption,.legend{color:var(--soft);font-size:.9rem}
 nav{display:flex;flex-wrap:wrap;gap:.25rem 1rem;margin:1rem 0}nav a{color:inherit;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:right;padding:.3rem .4rem;border-bottom:1px solid var(--line)}
-td{white-space:nowrap}td:first-child,td[colspan]{white-space:normal;overflow-wrap:anywhere;min-width:6rem}
+td{white-space:nowrap}td:first-child,td[colspan]{white-space:normal;overflow-wrap:anywhere;min-width:7.5rem}
 th{font-size:.85rem;vertical-align:bottom;overflow-wrap:normal}
 th:first-child,td:first-child{text-align:left}
 @media(max-width:62rem){tr:first-child{display:none}table,tbody{display:block}

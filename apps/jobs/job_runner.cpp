@@ -93,7 +93,8 @@ void JobRunner::run(const std::vector<Job>& jobs) {
 
 void JobRunner::enhance(JobWork& work) {
   const JobRequest& request = work.job.request;
-  if (request.kind != JobKind::enhance && !request.enhance) return;
+  const bool is_wanted = request.enhance && !is_blank(prompt_of(request));
+  if (request.kind != JobKind::enhance && !is_wanted) return;
   EnhanceFlags flags = options_.enhance;
   if (request.kind == JobKind::enhance && !request.seeds.empty()) {
     flags.options.seed = request.seeds.front();

@@ -177,9 +177,12 @@ int HttpServer::bind(const std::string& host, int port) {
     bound = -1;
   }
   if (bound < 0) {
-    const std::string reason = errno == 0 ? "no such address" : std::strerror(errno);
-    throw Error(ErrorKind::io,
-                "cannot listen at " + host + " port " + std::to_string(port) + ": " + reason);
+    const int number = errno;
+    const std::string reason = number == 0 ? "no such address" : std::strerror(number);
+    const char* const advice =
+        number == EADDRINUSE ? "; name another port, or --port 0 for any that is free" : "";
+    throw Error(ErrorKind::io, "cannot listen at " + host + " port " + std::to_string(port) + ": " +
+                                   reason + advice);
   }
   ::listen(svr_sock_, kBacklog);
   return bound;

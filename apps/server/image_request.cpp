@@ -52,7 +52,8 @@ std::optional<std::pair<int, int>> parse_size(const JsonReader& fields) {
 void check_side(const char* name, int side_px, int multiple_px) {
   if (side_px < 1 || side_px > kMaxSidePx || side_px % multiple_px != 0) {
     refuse_field(name, "must divide by " + std::to_string(multiple_px) + " and be at most " +
-                           std::to_string(kMaxSidePx) + " pixels");
+                           std::to_string(kMaxSidePx) + " pixels; nearest to " +
+                           std::to_string(side_px) + ": " + nearest_sides(side_px, multiple_px));
   }
 }
 

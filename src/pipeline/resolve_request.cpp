@@ -14,19 +14,6 @@ constexpr int kMaxGivenTokens = 1 << 17;
   throw Error(ErrorKind::invalid_argument, message);
 }
 
-void check_side(const std::string& name, int side, int multiple) {
-  if (side < multiple) {
-    refuse(name + " " + std::to_string(side) + " is out of range; " + std::to_string(multiple) +
-           " to " + std::to_string(kMaxSidePx) + " pixels are possible");
-  }
-  if (side % multiple != 0) {
-    const int below = side / multiple * multiple;
-    refuse(name + " " + std::to_string(side) + " does not divide by " + std::to_string(multiple) +
-           "; the nearest valid sizes are " + std::to_string(below) + " and " +
-           std::to_string(below + multiple));
-  }
-}
-
 void check_latents(const Request& request, const ResolvedRequest& plan,
                    std::int64_t latent_channels) {
   const std::int64_t latents =
@@ -90,8 +77,7 @@ ResolvedRequest resolve_request(const Request& asked, const Model& model) {
   const ModelConfigs& configs = model.configs;
   const Request request = with_defaults(asked, configs.defaults);
   const std::int64_t factor = configs.vae.spatial_factor;
-  check_side("height", request.height_px, static_cast<int>(factor));
-  check_side("width", request.width_px, static_cast<int>(factor));
+  check_sides(request, static_cast<int>(factor));
 
   ResolvedRequest plan;
   plan.height_px = request.height_px;

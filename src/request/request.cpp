@@ -338,6 +338,32 @@ void check_request(const Request& request, ErrorKind kind, const std::string& wh
   }
 }
 
+std::string nearest_sides(int side_px, int multiple_px) {
+  const int most = kMaxSidePx / multiple_px * multiple_px;
+  const int below = std::min(side_px / multiple_px * multiple_px, most);
+  if (below < multiple_px) return std::to_string(multiple_px);
+  if (below == most) return std::to_string(most);
+  return std::to_string(below) + " and " + std::to_string(below + multiple_px);
+}
+
+void check_sides(const Request& request, int multiple_px) {
+  const auto problem = [multiple_px](const std::string& name, int side) -> std::string {
+    if (side < multiple_px || side > kMaxSidePx)
+      return name + " " + std::to_string(side) + " is out of range; " +
+             std::to_string(multiple_px) + " to " + std::to_string(kMaxSidePx) +
+             " pixels are possible";
+    if (side % multiple_px == 0) return "";
+    return name + " " + std::to_string(side) + " does not divide by " +
+           std::to_string(multiple_px) + "; the nearest valid sizes are " +
+           nearest_sides(side, multiple_px);
+  };
+  const std::string height = problem("height", request.height_px);
+  const std::string width = problem("width", request.width_px);
+  if (height.empty() && width.empty()) return;
+  throw Error(ErrorKind::invalid_argument,
+              height + (height.empty() || width.empty() ? "" : "; ") + width);
+}
+
 bool wants_hires(const Request& request) {
   return request.hires_scale.has_value() || request.hires_width_px != 0;
 }

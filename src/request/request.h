@@ -87,6 +87,12 @@ Request with_defaults(Request request, const Request& defaults);
 void check_request(const Request& request, ErrorKind kind = ErrorKind::invalid_argument,
                    const std::string& where = "");
 
+/// The sizes nearest to a side that `multiple_px` does not divide: "96 and 112".
+std::string nearest_sides(int side_px, int multiple_px);
+/// Throws Error(invalid_argument), which names each side that is wrong, unless height and width
+/// divide by `multiple_px` and are within its limits.
+void check_sides(const Request& request, int multiple_px);
+
 /// Whether a second, larger run is asked for.
 bool wants_hires(const Request& request);
 /// The size of its pictures, {width, height}, in multiples of `multiple_px`. The request has a

@@ -121,6 +121,7 @@ TEST_F(Pull, SaysWhatIsWrong) {
   Outcome outcome = pull({"a/b"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_NE(outcome.err.find("huggingface_hub or modelscope"), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("python3 -m venv"), std::string::npos) << outcome.err;
   install("hf", 3);
   outcome = pull({"a/b"});
   EXPECT_EQ(outcome.exit_code, 1);

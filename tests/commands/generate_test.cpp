@@ -16,6 +16,18 @@ std::string joined(const Names& arguments) {
   return text;
 }
 
+TEST(Generate, DrawsAnEmptyPromptAsItIs) {
+  const TemporaryFolder folder;
+  for (const char* prompt : {"", " \n"}) {
+    const Outcome outcome = run_program(
+        {"generate", prompt, "--steps", "1", "--pe-cache", "off", "--output", folder / "a.png"});
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("The prompt is empty"), std::string::npos) << outcome.err;
+    EXPECT_EQ(outcome.err.find("Enhanced prompt"), std::string::npos) << outcome.err;
+    EXPECT_EQ(record_of(folder / "a.png").at("prompts"), json::array({prompt}));
+  }
+}
+
 TEST(Generate, MakesAPictureWithTheModelsDefaults) {
   const TemporaryFolder folder;
   const Outcome outcome = run_program({"generate", "--prompt", "a red apple on a blue background",
@@ -23,7 +35,8 @@ TEST(Generate, MakesAPictureWithTheModelsDefaults) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(outcome.out, "");
   EXPECT_NE(outcome.err.find("embedded model emoji-tiny"), std::string::npos) << outcome.err;
-  EXPECT_NE(outcome.err.find("ERNIE_IMAGE_MODEL"), std::string::npos);
+  EXPECT_NE(outcome.err.find("`ernie-image pull baidu/ERNIE-Image-Turbo`"), std::string::npos);
+  EXPECT_EQ(outcome.err.find("hf download"), std::string::npos) << outcome.err;
   EXPECT_EQ(folder.names(), Names({"a.png"}));
   const ImageFile file = read_image(folder / "a.png");
   EXPECT_EQ(file.image.width_px, 64);

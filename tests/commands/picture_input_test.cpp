@@ -176,6 +176,10 @@ TEST_F(PictureInput, ThatCannotBeReadIsAnErrorBeforeAnyWork) {
   const Outcome wrong = generate("a.png", {"--image", folder_ / "text.png"});
   EXPECT_EQ(wrong.exit_code, 1);
   EXPECT_NE(wrong.err.find("text.png: not a PNG, JPEG or WebP"), std::string::npos) << wrong.err;
+  const Outcome mask =
+      generate("a.png", {"--image", folder_ / "in.png", "--mask", folder_ / "text.png"});
+  EXPECT_EQ(mask.exit_code, 1);
+  EXPECT_NE(mask.err.find("ernie-image: --mask: "), std::string::npos) << mask.err;
   EXPECT_EQ(generate("a.png", {"--image", folder_ / "none.png"}).exit_code, 1);
   EXPECT_FALSE(std::filesystem::exists(folder_ / "a.png"));
 }
@@ -202,7 +206,7 @@ TEST_F(PictureInput, RerunWantsTheSamePicture) {
     return run_program(arguments);
   };
   const Outcome without = run_program(rerun);
-  EXPECT_EQ(without.exit_code, 1);
+  EXPECT_EQ(without.exit_code, 2);
   EXPECT_NE(without.err.find("--image"), std::string::npos) << without.err;
   const Outcome equal = with_image(folder_ / "in.png");
   EXPECT_EQ(equal.exit_code, 0) << equal.out << equal.err;
@@ -335,8 +339,13 @@ TEST_F(MaskInput, RerunWantsTheSameMask) {
     return run_program(arguments);
   };
   const Outcome without = rerun({});
-  EXPECT_EQ(without.exit_code, 1);
+  EXPECT_EQ(without.exit_code, 2);
   EXPECT_NE(without.err.find("--mask"), std::string::npos) << without.err;
+  EXPECT_EQ(without.err.find("--image"), std::string::npos) << without.err;
+  const Outcome without_both = run_program({"rerun", folder_ / "a.png", "-m", model_});
+  EXPECT_EQ(without_both.exit_code, 2);
+  EXPECT_NE(without_both.err.find("--image FILE and --mask FILE"), std::string::npos)
+      << without_both.err;
   const Outcome equal = rerun({"--mask", folder_ / "mask.png"});
   EXPECT_EQ(equal.exit_code, 0) << equal.out << equal.err;
   const Outcome other = rerun({"--mask", folder_ / "in.png"});

@@ -206,7 +206,9 @@ TEST_F(Rerun, NeedsGivenLatentsAgain) {
   ASSERT_EQ(run_program(quick_run(path_, {"--save-tensors", folder_ / "t.safetensors"})).exit_code,
             0);
   generate({"--latents", folder_ / "t.safetensors", "--seed", "9"});
-  expect_impossible("--latents");
+  const Outcome without = run_program({"rerun", path_});
+  EXPECT_EQ(without.exit_code, 2);
+  EXPECT_NE(without.err.find("pass --latents FILE"), std::string::npos) << without.err;
   EXPECT_EQ(run_program({"rerun", path_, "--latents", folder_ / "t.safetensors"}).exit_code, 0);
   run_program(
       quick_run(folder_ / "b.png", {"--seed", "1", "--save-tensors", folder_ / "u.safetensors"}));

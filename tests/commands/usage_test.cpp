@@ -51,9 +51,11 @@ INSTANTIATE_TEST_SUITE_P(
             "SlipInAFlagBesideAMissingOne", {"enhance", "--promt=x"}, "Did you mean --prompt?"},
         WrongUsage{"HelpOfASlip", {"help", "evla"}, "did you mean eval?"},
         WrongUsage{"UnknownFlag", generate({"--hight", "64"}), "--hight"},
+        WrongUsage{"UnknownFlagAlone", {"generate", "x", "--sed", "7"}, "not expected: --sed\n"},
+        WrongUsage{"UnknownCommandAlone", {"generat", "a fox"}, "no command generat\n"},
         WrongUsage{"NoPrompt", {"generate", "-o", "a.png"}, "Example: ernie-image generate"},
         WrongUsage{"NoValue", {"generate", "-p", "x", "-o"}, "--output"},
-        WrongUsage{"NoExtension", {"generate", "-p", "x", "-o", "a"}, ".png"},
+        WrongUsage{"NoExtension", {"generate", "-p", "x", "-o", "a"}, "or in / for a folder"},
         WrongUsage{"UnknownExtension", {"generate", "-p", "x", "-o", "a.bmp"}, ".webp"},
         WrongUsage{"OutputIsAFolder", {"generate", "-p", "x", "-o", "/.png/.."}, "png"},
         WrongUsage{"NumberInAnotherForm", {"generate", "-p", "x", "-o", "%5d.png"}, "%03d"},
@@ -63,6 +65,9 @@ INSTANTIATE_TEST_SUITE_P(
         WrongUsage{"HeightNegative", generate({"-H", "-64"}), "--height"},
         WrongUsage{"WidthHuge", generate({"-W", "100000"}), "to 16384"},
         WrongUsage{"WidthNotDivisible", generate({"-W", "65"}), "64 and 80"},
+        WrongUsage{"BothSidesNotDivisible", generate({"-H", "100", "-W", "65"}),
+                   "height 100 does not divide by 16; the nearest valid sizes are 96 and 112; "
+                   "width 65 does not divide by 16"},
         WrongUsage{"StepsZero", generate({"--steps", "0"}), "--num-steps"},
         WrongUsage{"StepsHuge", generate({"--steps", "1001"}), "to 1000"},
         WrongUsage{"StepsText", generate({"--steps", "many"}), "--num-steps"},
@@ -88,7 +93,15 @@ INSTANTIATE_TEST_SUITE_P(
         WrongUsage{"PromptIsNotUtf8", {"generate", "-p", "a\xff", "-o", "a.png"}, "UTF-8"},
         WrongUsage{"NegativePromptIsNotUtf8", generate({"-n", "\xc3"}), "UTF-8"},
         WrongUsage{"StrayArgument", generate({"stray"}), "stray"},
-        WrongUsage{"PromptWithoutQuotes", {"generate", "a", "red", "apple"}, "apple"},
+        WrongUsage{"PromptWithoutQuotes",
+                   {"generate", "a", "red", "apple", "--seed", "7"},
+                   "put the prompt in quotes: \"a red apple\""},
+        WrongUsage{"PromptOfAFlagWithoutQuotes",
+                   {"generate", "-p", "a", "red", "apple"},
+                   "put the prompt in quotes: \"a red apple\""},
+        WrongUsage{"PromptToEnhanceWithoutQuotes",
+                   {"enhance", "a", "fox"},
+                   "put the prompt in quotes: \"a fox\""},
         WrongUsage{"TwoPromptsOfStandardInput",
                    {"generate", "-p", "-", "--prompt-file", "-", "-o", "a.png"},
                    "standard input (-) can be read once only"},
@@ -166,6 +179,38 @@ TEST(Failure, MissingOutputFolder) {
   const Outcome outcome = run_program(quick_run(folder / "none/a.png"));
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_NE(outcome.err.find("there is no folder"), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("ends in /"), std::string::npos) << outcome.err;
+}
+
+TEST(Failure, SizesAreCheckedBeforeThePromptIsEnhanced) {
+  const TemporaryFolder folder;
+  const Outcome outcome =
+      run_program({"generate", "x", "-H", "100", "--pe-cache", "off", "-o", folder / "a.png"});
+  EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
+  EXPECT_EQ(outcome.err.find("Enhanced prompt"), std::string::npos) << outcome.err;
+  EXPECT_EQ(outcome.err.find("expect noise"), std::string::npos) << outcome.err;
+}
+
+TEST(Failure, OfAFileNamesItsFlag) {
+  const TemporaryFolder folder;
+  write_bytes(folder / "in.png", "no picture");
+  const std::string none = folder / "none";
+  for (const Names& arguments :
+       {Names{"generate", "x", "--image", none}, Names{"generate", "x", "--latents", none},
+        Names{"generate", "x", "--lora", none}, Names{"generate", "x", "--lora", folder / "in.png"},
+        Names{"generate", "x", "--image", folder / "in.png"}, Names{"generate", "--batch", none},
+        Names{"generate", "--prompt-file", none},
+        Names{"generate", "x", "--pe-system-prompt", none}, Names{"eval", "--prompt-file", none},
+        Names{"eval", "--compare", none, none}, Names{"tokenize", "--text-file", none},
+        Names{"tokenize", "--text", "x", "--tokenizer", none},
+        Names{"serve", "--port", "0", "--no-save", "--api-key-file", none}}) {
+    const Outcome outcome = run_program(arguments, {.folder = folder.path().string()});
+    EXPECT_EQ(outcome.exit_code, 1) << outcome.err;
+    std::string flag;
+    for (const std::string& word : arguments) flag = word.starts_with("--") ? word : flag;
+    EXPECT_NE(outcome.err.find("ernie-image: " + flag + ": "), std::string::npos) << outcome.err;
+  }
+  EXPECT_EQ(folder.names(), Names({"in.png"}));
 }
 
 TEST(Failure, UnwritableOutputFolder) {

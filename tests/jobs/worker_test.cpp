@@ -263,6 +263,9 @@ TEST_F(WorkerTest, EnhancesPrompts) {
   request.kind = JobKind::enhance;
   request.set_seeds({1});
   const std::string text = submit(request);
+  JobRequest blank = picture_request(" ");
+  blank.enhance = true;
+  const std::string empty = submit(blank);
   Worker worker(*queue_, load(), options());
   EXPECT_TRUE(worker.info().has_enhancer);
   const Job drawn = end_of(picture);
@@ -275,6 +278,9 @@ TEST_F(WorkerTest, EnhancesPrompts) {
   const Job written = end_of(text);
   EXPECT_FALSE(written.enhanced_prompt.empty());
   EXPECT_TRUE(written.images.empty());
+  const Job unwritten = end_of(empty);
+  EXPECT_EQ(unwritten.state, JobState::completed);
+  EXPECT_TRUE(unwritten.enhanced_prompt.empty()) << unwritten.enhanced_prompt;
 }
 
 /// The output folder is gone, or the disk is full: the picture is drawn once, and everybody is

@@ -23,6 +23,12 @@ TEST(OpenAiApi, AnswersWithPictureAndUsage) {
   EXPECT_EQ(response["size"], "64x96");
 }
 
+TEST(OpenAiApi, NamesTheSizesNearestToAWrongOne) {
+  TestServer server;
+  const json error = post(server, kPath, {{"prompt", "a cat"}, {"size", "100x64"}}, 400)["error"];
+  EXPECT_NE(error["message"].get<std::string>().find("96 and 112"), std::string::npos) << error;
+}
+
 TEST(OpenAiApi, FindsModelsWhoseNamesHaveSlashes) {
   const TestServer server;
   for (const char* name : {"Paint-Turbo", "baidu/Paint-Turbo", "baidu%2FPaint-Turbo", "dall-e-3"})

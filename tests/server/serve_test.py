@@ -165,11 +165,14 @@ class ServeTest(unittest.TestCase):
             run = run_serve(port=taken.getsockname()[1])
             self.assertEqual(run.returncode, 1)
             self.assertIn("Address already in use", run.stderr)
+            self.assertIn("--port 0", run.stderr)
 
     def test_fails_for_a_model_that_is_not_there(self):
         run = run_serve("--model", "/nonexistent/model")
         self.assertEqual(run.returncode, 1)
         self.assertIn("/nonexistent/model", run.stderr)
+        self.assertNotIn("listening", run.stderr)
+        self.assertNotIn("pictures are saved", run.stderr)
 
 
 if __name__ == "__main__":

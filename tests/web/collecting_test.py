@@ -159,6 +159,14 @@ class Collecting(PageTest):
         self.click(".tile-open")
         self.wait(lambda: self.visible("#viewer"), "a click opens it again")
 
+    def test_pictures_of_a_row_that_is_not_full_are_as_large(self):
+        self.made("a panda", n=4)
+        self.wait(lambda: len(self.find_all(".tile")) == 4, "the pictures are there")
+        for width in (1000, 1280):  # rows of two or three, and a rest
+            self.resize(width, 900)
+            widths = [tile.rect["width"] for tile in self.find_all(".tile")]
+            self.assertLessEqual(max(widths) - min(widths), 1, width)
+
     def test_one_of_several_is_deleted_alone(self):
         self.made("a panda", n=2, seed=3)
         self.wait(lambda: len(self.find_all(".tile")) == 2 and self.pictures_loaded(), "the pictures are there")
