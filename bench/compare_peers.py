@@ -99,7 +99,7 @@ def openvino_runner(_torch, _library, kind, block, inputs, threads):
     import openvino
 
     model = openvino.convert_model(block, example_input=inputs)
-    model.reshape([tuple(x.shape) for x in inputs])
+    model.reshape({i: openvino.PartialShape(list(x.shape)) for i, x in enumerate(inputs)})
     if kind == "int8":
         import nncf
 

@@ -23,8 +23,12 @@ struct UsableKernels {
 
   UsableKernels() {
 #if defined(__x86_64__)
-    if (has_avx512_bf16()) add(avx512_bf16_kernels());
+    // Intel's processors multiply pairs of bf16 at half the rate of fp32 (docs/performance.md),
+    // AMD's at twice that rate.
+    const bool has_fast_pairs = has_avx512_bf16() && !__builtin_cpu_is("intel");
+    if (has_fast_pairs) add(avx512_bf16_kernels());
     if (has_avx512_vnni()) add(avx512_vnni_kernels());
+    if (has_avx512_bf16() && !has_fast_pairs) add(avx512_bf16_kernels());
     if (has_avx512()) add(avx512_kernels());
     if (has_avx2()) add(avx2_kernels());
     if (count != 0) add_onednn();
